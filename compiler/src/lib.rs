@@ -1,0 +1,1 @@
+//! Kubernetes objects in, proxy configuration and diagnostics out.

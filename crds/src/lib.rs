@@ -1,0 +1,1 @@
+//! API types of every SMI version, conversions and generated manifests.
