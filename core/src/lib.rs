@@ -1,1 +1,28 @@
-//! The model of the mesh: configuration, matching, choice, identities.
+//! The model of the mesh: what a proxy is told, and how it decides.
+//!
+//! ```text
+//! ProxyConfig (JSON, additive) ──decode──► ──RouteTable::lower──► RouteTable (immutable)
+//!                                                                   │
+//!   original destination ──► PortRoutes ──select(request)──► Route ──Weights::choose──► Backend
+//! ```
+//!
+//! The same code answers for the proxy on each request and for the command line offline, so nothing here
+//! does IO, reads a clock, starts a task or knows a Kubernetes kind.
+
+pub mod choice;
+pub mod config;
+pub mod convention;
+pub mod host;
+pub mod matching;
+pub mod name;
+pub mod path;
+pub mod probe;
+pub mod revision;
+pub mod table;
+
+pub use choice::{ChoiceState, Weights};
+pub use config::{DecodeError, ProxyConfig, decode};
+pub use matching::{Matcher, RequestView};
+pub use name::{DestinationName, ObjectRef, Workload};
+pub use revision::Revision;
+pub use table::{Backend, PortRoutes, Route, RouteTable, Selection};

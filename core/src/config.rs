@@ -1,0 +1,184 @@
+//! What a proxy is told: the configuration that lies in a ConfigMap.
+//!
+//! It is additive. Unknown fields are ignored, so that an older proxy reads what a newer operator writes; what an
+//! older proxy must not ignore is named in [`ProxyConfig::requires`], and a proxy that lacks one of these features
+//! refuses the configuration whole.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DestinationName, ObjectRef, Workload};
+use crate::revision::Revision;
+
+/// Features that this version understands when a configuration requires them.
+pub const FEATURES: &[&str] = &[];
+
+/// Configuration of every proxy that runs under one workload identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyConfig {
+    /// Place in the order of configurations.
+    #[serde(default)]
+    pub revision: Revision,
+    /// Features without which this configuration must not be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// Whose proxies these are.
+    pub workload: Workload,
+    /// Suffix of the cluster's DNS names.
+    #[serde(default = "default_cluster_domain")]
+    pub cluster_domain: String,
+    /// What the workload may call with policy; anything else passes through untouched.
+    #[serde(default)]
+    pub destinations: Vec<Destination>,
+}
+
+/// Something that workloads call by a stable name and address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// Its name.
+    pub name: DestinationName,
+    /// Virtual addresses, one for each family. Empty for a headless destination, which has none and is recognised by
+    /// the request's Host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Ports that it listens on.
+    pub ports: Vec<DestinationPort>,
+}
+
+/// One port of a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationPort {
+    /// Port number, 1 to 65535.
+    pub port: u16,
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Tried in order; the first that matches decides. What no route matches goes to the destination itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteConfig>,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1 or HTTP/2 with prior knowledge, told apart by the preface (RFC 9113 section 3.4).
+    Http,
+    /// Bytes, never parsed: the choice is made once a connection.
+    Tcp,
+    /// Unknown: looked at, and carried as bytes when it is not HTTP.
+    #[default]
+    Detect,
+}
+
+/// A rule that sends requests to weighted backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteConfig {
+    /// The user's object that asked for it.
+    pub source: ObjectRef,
+    /// Alternatives, any of which selects the request. Empty selects every request, and every TCP connection;
+    /// a route with matches never selects a TCP connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<HttpMatch>,
+    /// Where to. At least one has a weight above zero.
+    pub backends: Vec<WeightedBackend>,
+}
+
+/// Conditions on a request, all of which must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpMatch {
+    /// Name that the user gave it.
+    #[serde(default)]
+    pub name: String,
+    /// Regular expression on the path without its query, complete with its anchors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Methods, compared exactly (RFC 9110 section 9.1). Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Headers, all of which must be present with every value matching.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A condition on one header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderMatch {
+    /// Lower-case name.
+    pub name: String,
+    /// Regular expression, complete with its anchors.
+    pub value: String,
+}
+
+/// A backend and its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WeightedBackend {
+    /// Which destination; its own routes are not followed. The port is that of the route.
+    pub destination: DestinationName,
+    /// Share relative to the sum over the route. Zero receives nothing.
+    pub weight: u32,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON of the right shape.
+    #[error("configuration is malformed at {path}: {reason}")]
+    Malformed {
+        /// Path of the field, `.` for the document.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Asks for what this version lacks.
+    #[error("configuration requires feature {feature:?}, which version {version} of the proxy lacks")]
+    MissingFeature {
+        /// The feature.
+        feature: String,
+        /// Version of this crate.
+        version: &'static str,
+    },
+}
+
+fn default_cluster_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+/// Reads a configuration and checks that this version can honour it.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] with the path of the field, or [`DecodeError::MissingFeature`].
+pub fn decode(bytes: &[u8]) -> Result<ProxyConfig, DecodeError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let config: ProxyConfig =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| DecodeError::Malformed {
+            path: error.path().to_string(),
+            reason: error.inner().to_string(),
+        })?;
+    json.end().map_err(|error| DecodeError::Malformed {
+        path: ".".to_owned(),
+        reason: error.to_string(),
+    })?;
+    match config
+        .requires
+        .iter()
+        .find(|feature| !FEATURES.contains(&feature.as_str()))
+    {
+        Some(feature) => Err(DecodeError::MissingFeature {
+            feature: feature.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        }),
+        None => Ok(config),
+    }
+}
+
+#[cfg(test)]
+mod tests;

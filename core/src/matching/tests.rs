@@ -1,0 +1,99 @@
+use super::*;
+use crate::config::HeaderMatch;
+
+struct Request<'a> {
+    method: &'a str,
+    path: &'a str,
+    headers: &'a [(&'a str, &'a str)],
+}
+
+impl RequestView for Request<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+    fn path(&self) -> &str {
+        self.path
+    }
+    fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers
+            .iter()
+            .filter(move |(key, _)| *key == name)
+            .map(|(_, value)| value.as_bytes())
+    }
+}
+
+fn request<'a>(method: &'a str, path: &'a str, headers: &'a [(&'a str, &'a str)]) -> Request<'a> {
+    Request {
+        method,
+        path,
+        headers,
+    }
+}
+
+fn matcher(path: Option<&str>, methods: &[&str], headers: &[(&str, &str)]) -> Matcher {
+    Matcher::new(&HttpMatch {
+        name: String::new(),
+        path: path.map(str::to_owned),
+        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| HeaderMatch {
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_match_without_conditions_selects_everything() {
+    assert!(matcher(None, &[], &[]).matches(&request("BREW", "*", &[])));
+}
+
+#[test]
+fn all_conditions_must_hold() {
+    let matcher = matcher(Some("^/api"), &["GET"], &[("x-user", "^(?:tester)$")]);
+    assert!(matcher.matches(&request("GET", "/api/x", &[("x-user", "tester")])));
+    assert!(!matcher.matches(&request("POST", "/api/x", &[("x-user", "tester")])));
+    assert!(!matcher.matches(&request("GET", "/web", &[("x-user", "tester")])));
+    assert!(!matcher.matches(&request("GET", "/api/x", &[("x-user", "tester2")])));
+    assert!(!matcher.matches(&request("GET", "/api/x", &[])));
+}
+
+#[test]
+fn methods_are_compared_exactly() {
+    assert!(!matcher(None, &["GET"], &[]).matches(&request("get", "/", &[])));
+    assert!(!matcher(None, &["GET"], &[]).matches(&request("HEAD", "/", &[])));
+}
+
+#[test]
+fn every_value_of_a_repeated_header_must_match() {
+    let matcher = matcher(None, &[], &[("x-user", "^(?:a|b)$")]);
+    assert!(matcher.matches(&request("GET", "/", &[("x-user", "a"), ("x-user", "b")])));
+    assert!(!matcher.matches(&request("GET", "/", &[("x-user", "a"), ("x-user", "c")])));
+}
+
+#[test]
+fn encoded_letters_match_as_what_they_are() {
+    assert!(matcher(Some("^/admin"), &[], &[]).matches(&request("GET", "/%61dmin", &[])));
+}
+
+#[test]
+fn expressions_are_bounded_in_length_and_size() {
+    assert!(compile_pattern(&"a".repeat(MAX_PATTERN_BYTES + 1)).is_err());
+    assert!(compile_pattern("(?:(?:a{1000}){1000}){1000}").is_err());
+    assert!(compile_pattern(&format!("{}a{}", "(".repeat(100), ")".repeat(100))).is_err());
+}
+
+#[test]
+fn the_wrong_field_is_named() {
+    let config = HttpMatch {
+        headers: vec![HeaderMatch {
+            name: "x".into(),
+            value: "(".into(),
+        }],
+        ..HttpMatch::default()
+    };
+    assert_eq!(Matcher::new(&config).unwrap_err().field, "headers[0].value");
+}

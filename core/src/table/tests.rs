@@ -1,0 +1,163 @@
+use super::*;
+use crate::config::{HttpMatch, WeightedBackend};
+
+struct Get<'a>(&'a str);
+
+impl RequestView for Get<'_> {
+    fn method(&self) -> &'static str {
+        "GET"
+    }
+    fn path(&self) -> &str {
+        self.0
+    }
+    fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
+        std::iter::empty()
+    }
+}
+
+fn destination(name: &str, address: Option<&str>, routes: Vec<RouteConfig>) -> Destination {
+    Destination {
+        name: name.parse().unwrap(),
+        addresses: address
+            .map(|address| address.parse().unwrap())
+            .into_iter()
+            .collect(),
+        ports: vec![DestinationPort {
+            port: 80,
+            protocol: Protocol::Http,
+            routes,
+        }],
+    }
+}
+
+fn route(path: Option<&str>, backend: &str, weight: u32) -> RouteConfig {
+    RouteConfig {
+        source: ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation: 1,
+        },
+        matches: path
+            .map(|path| HttpMatch {
+                path: Some(path.to_owned()),
+                ..HttpMatch::default()
+            })
+            .into_iter()
+            .collect(),
+        backends: vec![WeightedBackend {
+            destination: backend.parse().unwrap(),
+            weight,
+        }],
+    }
+}
+
+fn config(destinations: Vec<Destination>) -> ProxyConfig {
+    ProxyConfig {
+        revision: Revision { term: 1, counter: 1 },
+        requires: vec![],
+        workload: Workload::new("shop", "client"),
+        cluster_domain: "cluster.local".to_owned(),
+        destinations,
+    }
+}
+
+fn target<'a>(table: &'a RouteTable, path: &'a str) -> &'a str {
+    let port = table.port("10.0.0.1:80".parse().unwrap()).unwrap();
+    match port.select(&Get(path)) {
+        Selection::Own(_) => "own",
+        Selection::Route(route) => &route.backends[0].destination.name,
+        Selection::AmbiguousPath(_) => "refused",
+    }
+}
+
+#[test]
+fn the_first_route_that_matches_decides_and_the_rest_goes_to_the_destination_itself() {
+    let routes = vec![
+        route(Some("^/a"), "shop/v1", 1),
+        route(Some("^/a/b|^/c"), "shop/v2", 1),
+    ];
+    let table = RouteTable::lower(&config(vec![
+        destination("shop/web", Some("10.0.0.1"), routes),
+        destination("shop/v1", Some("10.0.0.2"), vec![]),
+        destination("shop/v2", Some("10.0.0.3"), vec![]),
+    ]))
+    .unwrap();
+    assert_eq!(target(&table, "/a/b"), "v1");
+    assert_eq!(target(&table, "/c"), "v2");
+    assert_eq!(target(&table, "/d"), "own");
+}
+
+#[test]
+fn an_ambiguous_path_is_refused_only_where_a_rule_reads_paths() {
+    let lower = |path| {
+        RouteTable::lower(&config(vec![
+            destination("shop/web", Some("10.0.0.1"), vec![route(path, "shop/v1", 1)]),
+            destination("shop/v1", Some("10.0.0.2"), vec![]),
+        ]))
+        .unwrap()
+    };
+    assert_eq!(target(&lower(Some("^/a")), "/a/../b"), "refused");
+    assert_eq!(target(&lower(None), "/a/../b"), "v1");
+}
+
+#[test]
+fn a_route_with_matches_never_selects_a_connection() {
+    let table = RouteTable::lower(&config(vec![
+        destination(
+            "shop/web",
+            Some("10.0.0.1"),
+            vec![route(Some("^/"), "shop/v1", 1)],
+        ),
+        destination("shop/v1", Some("10.0.0.2"), vec![]),
+    ]))
+    .unwrap();
+    let port = table.port("10.0.0.1:80".parse().unwrap()).unwrap();
+    assert!(matches!(port.select_connection(), Selection::Own(_)));
+}
+
+#[test]
+fn a_headless_destination_is_found_by_host_and_port() {
+    let table = RouteTable::lower(&config(vec![destination("shop/db", None, vec![])])).unwrap();
+    assert!(table.has_headless_port(80) && !table.has_headless_port(81));
+    assert!(table.headless("db.shop.svc", 80).is_some());
+    assert!(table.headless("db-0.db.shop.svc", 80).is_none());
+    assert!(table.headless("db", 81).is_none());
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_with_the_path_of_the_field() {
+    let broken = |routes| {
+        RouteTable::lower(&config(vec![destination("shop/web", Some("10.0.0.1"), routes)]))
+            .unwrap_err()
+            .path
+    };
+    assert_eq!(
+        broken(vec![route(None, "shop/web", 0)]),
+        "destinations[0].ports[0].routes[0].backends"
+    );
+    assert_eq!(
+        broken(vec![route(None, "shop/gone", 1)]),
+        "destinations[0].ports[0].routes[0].backends[0].destination"
+    );
+    assert_eq!(
+        broken(vec![route(Some("("), "shop/web", 1)]),
+        "destinations[0].ports[0].routes[0].matches[0].path"
+    );
+}
+
+#[test]
+fn a_backend_is_reached_over_the_family_that_the_caller_used() {
+    let mut dual = destination("shop/web", Some("10.0.0.1"), vec![]);
+    dual.addresses.push("fd00::1".parse().unwrap());
+    let table = RouteTable::lower(&config(vec![dual])).unwrap();
+    let own = &table.port("[fd00::1]:80".parse().unwrap()).unwrap().own;
+    assert_eq!(
+        own.address("fd00::9".parse().unwrap()),
+        Some("[fd00::1]:80".parse().unwrap())
+    );
+    assert_eq!(
+        own.address("10.9.9.9".parse().unwrap()),
+        Some("10.0.0.1:80".parse().unwrap())
+    );
+}
