@@ -1,1 +1,29 @@
 //! Kubernetes objects in, proxy configuration and diagnostics out.
+//!
+//! ```text
+//!  Service ─┐
+//!  Split  ──┼─► Index (plain data, by namespace) ─► plan(namespace) ─► NamespacePlan: destinations, diagnostics
+//!  Group  ──┘          │ what changed                      │
+//!                      ▼                                   ▼
+//!                 dirty namespaces             compile(workload) -> ProxyConfig
+//! ```
+//!
+//! Everything here is pure and total: no IO, no clock, no task. Any order, repetition or loss of events that leads to
+//! the same objects compiles to the same bytes. What could not be honoured is a [`Diagnostic`], never an error that
+//! would keep the rest from being compiled.
+
+pub mod compile;
+pub mod diagnostic;
+pub mod index;
+pub mod ingest;
+pub mod model;
+pub mod plan;
+pub mod status;
+
+pub use compile::{compile, concerned_workloads, workloads};
+pub use diagnostic::{Diagnostic, Reason, Severity};
+pub use index::Index;
+pub use plan::NamespacePlan;
+
+#[cfg(test)]
+mod testing;

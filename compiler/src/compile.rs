@@ -1,0 +1,174 @@
+//! The configuration of one workload, and which workloads there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use smilax_core::config::Destination;
+use smilax_core::convention::key;
+use smilax_core::{DestinationName, ProxyConfig, Revision, Workload};
+
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::index::Index;
+use crate::model::Meta;
+use crate::plan;
+
+/// Workloads of a namespace that need a configuration: every account where pods are injected by the namespace's
+/// label, and every account of a pod that has a proxy.
+pub fn workloads(index: &Index, namespace: &str) -> BTreeSet<Workload> {
+    let Some(contents) = index.contents(namespace) else {
+        return BTreeSet::new();
+    };
+    let enabled = is_enabled(index, namespace);
+    let accounts = contents.accounts.keys().filter(|_| enabled);
+    let injected = contents
+        .pods
+        .values()
+        .filter(|pod| pod.injected())
+        .map(|pod| &pod.account);
+    accounts
+        .chain(injected)
+        .map(|account| Workload::new(namespace, account.clone()))
+        .collect()
+}
+
+/// Whether pods of a namespace join the mesh by its label.
+pub fn is_enabled(index: &Index, namespace: &str) -> bool {
+    index.namespace(namespace).is_some_and(|one| {
+        one.labels
+            .get(key::INJECT)
+            .is_some_and(|value| value == "enabled")
+    })
+}
+
+/// Compiles one workload. The revision is left at its default: it belongs to the writer. Findings are those about the
+/// workload itself; those about the objects of a namespace are in its plan.
+pub fn compile(index: &mut Index, workload: &Workload) -> (ProxyConfig, Vec<Diagnostic>) {
+    let mut destinations: BTreeMap<DestinationName, Destination> =
+        index.plan(&workload.namespace).destinations.clone();
+    let mut diagnostics = Vec::new();
+    for entry in imports(index, workload) {
+        match entry {
+            Ok((namespace, wanted)) => import(index, &namespace, &wanted, &mut destinations),
+            Err(entry) => diagnostics.push(account_diagnostic(index, workload, &entry)),
+        }
+    }
+    let config = ProxyConfig {
+        revision: Revision::default(),
+        requires: Vec::new(),
+        workload: workload.clone(),
+        cluster_domain: index.settings().cluster_domain.clone(),
+        destinations: destinations.into_values().collect(),
+    };
+    (config, diagnostics)
+}
+
+/// Workloads whose configuration holds something of a namespace: its own, and those that import from it.
+pub fn concerned_workloads(index: &Index, namespace: &str) -> BTreeSet<Workload> {
+    let mut concerned = workloads(index, namespace);
+    let elsewhere: Vec<Arc<str>> = index
+        .namespaces()
+        .map(|one| one.name.clone())
+        .filter(|name| **name != *namespace)
+        .collect();
+    for other in elsewhere {
+        for workload in workloads(index, &other) {
+            let imported = imports(index, &workload)
+                .into_iter()
+                .flatten()
+                .any(|(from, _)| from == namespace);
+            if imported {
+                concerned.insert(workload);
+            }
+        }
+    }
+    concerned
+}
+
+/// What of another namespace a workload asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// One destination.
+    One(DestinationName),
+    /// All of them.
+    All,
+}
+
+/// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
+fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
+    let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
+    let account = index
+        .contents(&workload.namespace)
+        .and_then(|contents| contents.accounts.get(&workload.account))
+        .map(|account| &account.annotations);
+    namespace
+        .into_iter()
+        .chain(account)
+        .filter_map(|annotations| annotations.get(key::DESTINATIONS))
+        .flat_map(|list| list.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
+        .map(|entry| match entry.split_once('/') {
+            Some((namespace, "*")) if !namespace.is_empty() => Ok((namespace.to_owned(), Wanted::All)),
+            _ => match entry.parse::<DestinationName>() {
+                Ok(name) => Ok((name.namespace.to_string(), Wanted::One(name))),
+                Err(_) => Err(entry.to_owned()),
+            },
+        })
+        .collect()
+}
+
+/// Adds what is wanted, with every backend that its routes lead to.
+fn import(
+    index: &mut Index,
+    namespace: &str,
+    wanted: &Wanted,
+    into: &mut BTreeMap<DestinationName, Destination>,
+) {
+    let plan = index.plan(namespace);
+    let roots = plan.destinations.values().filter(|destination| match wanted {
+        Wanted::All => true,
+        Wanted::One(name) => destination.name == *name,
+    });
+    for destination in roots {
+        let routes = destination.ports.iter().flat_map(|port| &port.routes);
+        for backend in routes.flat_map(|route| &route.backends) {
+            if let Some(found) = plan.destinations.get(&backend.destination) {
+                into.entry(found.name.clone())
+                    .or_insert_with(|| without_routes(found));
+            }
+        }
+        into.insert(destination.name.clone(), destination.clone());
+    }
+}
+
+/// A destination that is only sent to: where its own routes lead was not asked for.
+fn without_routes(destination: &Destination) -> Destination {
+    let mut destination = destination.clone();
+    for port in &mut destination.ports {
+        port.routes.clear();
+    }
+    destination
+}
+
+fn account_diagnostic(index: &Index, workload: &Workload, entry: &str) -> Diagnostic {
+    let known = index
+        .contents(&workload.namespace)
+        .and_then(|contents| contents.accounts.get(&workload.account));
+    let meta = known.map_or_else(
+        || Meta {
+            namespace: workload.namespace.clone(),
+            name: workload.account.clone(),
+            ..Meta::default()
+        },
+        |account| account.meta.clone(),
+    );
+    Diagnostic {
+        object: plan::object("ServiceAccount", &meta),
+        reason: Reason::Invalid,
+        message: format!(
+            "annotation {}: {entry:?} is not of the form namespace/service or namespace/*; it is left out",
+            key::DESTINATIONS
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

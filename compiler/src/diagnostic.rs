@@ -1,0 +1,95 @@
+//! What could not be honoured, and why: the source of conditions and Events.
+
+use smilax_core::ObjectRef;
+
+/// A finding about an object of the user's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// The object that the user would edit.
+    pub object: ObjectRef,
+    /// Which kind of finding; also the reason of the Event.
+    pub reason: Reason,
+    /// One sentence with the names involved and what to do.
+    pub message: String,
+}
+
+/// Kinds of findings. The words are Gateway API's where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The root is of another namespace than the split.
+    NamespaceMismatch,
+    /// An older split of the same root decides.
+    Conflicted,
+    /// A field cannot be understood.
+    Invalid,
+    /// Nothing in this version carries it out.
+    Unsupported,
+    /// The root Service does not exist.
+    RootNotFound,
+    /// A backend Service does not exist.
+    BackendNotFound,
+    /// A backend lacks a port of the root.
+    PortMismatch,
+    /// A referenced group does not exist.
+    RouteGroupNotFound,
+    /// A reference is of a kind or group that does not fit.
+    InvalidKind,
+    /// Nothing is left to send to; traffic goes to the root Service.
+    NoUsableBackend,
+    /// A backend has no ready endpoint; its share is answered with 503.
+    NoReadyEndpoints,
+    /// A backend is itself the root of a split, which is not followed.
+    NestedSplit,
+    /// One pod belongs to several backends.
+    OverlappingBackends,
+}
+
+/// What a finding does to the object's conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The object as a whole is not in force: `Accepted` is False.
+    Rejected,
+    /// A reference does not lead anywhere: `ResolvedRefs` is False; the rest is in force.
+    Unresolved,
+    /// Worth telling; an Event only.
+    Notice,
+}
+
+impl Reason {
+    /// PascalCase word for conditions and Events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NamespaceMismatch => "NamespaceMismatch",
+            Self::Conflicted => "Conflicted",
+            Self::Invalid => "Invalid",
+            Self::Unsupported => "Unsupported",
+            Self::RootNotFound => "RootNotFound",
+            Self::BackendNotFound => "BackendNotFound",
+            Self::PortMismatch => "PortMismatch",
+            Self::RouteGroupNotFound => "RouteGroupNotFound",
+            Self::InvalidKind => "InvalidKind",
+            Self::NoUsableBackend => "NoUsableBackend",
+            Self::NoReadyEndpoints => "NoReadyEndpoints",
+            Self::NestedSplit => "NestedSplit",
+            Self::OverlappingBackends => "OverlappingBackends",
+        }
+    }
+
+    /// What it does to conditions.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::NamespaceMismatch | Self::Conflicted | Self::Invalid | Self::Unsupported => {
+                Severity::Rejected
+            }
+            Self::RootNotFound
+            | Self::BackendNotFound
+            | Self::PortMismatch
+            | Self::RouteGroupNotFound
+            | Self::InvalidKind => Severity::Unresolved,
+            Self::NoUsableBackend
+            | Self::NoReadyEndpoints
+            | Self::NestedSplit
+            | Self::OverlappingBackends => Severity::Notice,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use proptest::prelude::*;
+use smilax_core::Workload;
+use smilax_core::config::Protocol;
+use smilax_core::convention::key;
+
+use super::*;
+use crate::compile::compile;
+use crate::testing::{Change, Cluster, apply, group, service, split};
+
+/// A cluster in which most things refer to each other, rightly or wrongly.
+fn tangle(weights: &[i64]) -> Vec<Change> {
+    let mut cluster = Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[])
+        .account("shop", "default", &[])
+        .injected_pod("shop", "a", "default")
+        .group(group("ab").path("one", "/a").path("bad", "("));
+    for name in ["web", "web-v1", "db"] {
+        cluster = cluster.service(service(name).protocol(81, Protocol::Tcp));
+    }
+    for (index, &weight) in weights.iter().enumerate() {
+        let root = ["web", "db", "gone"][index % 3];
+        let mut one = split(root)
+            .named(&format!("s{index}"))
+            .created(i64::try_from(index % 2).unwrap());
+        one = one
+            .backend("web-v1", weight)
+            .backend("web", 1)
+            .backend("missing", 2);
+        if index % 4 == 3 {
+            one = one.matching("ab").matching("gone");
+        }
+        cluster = cluster.split(one);
+    }
+    cluster.changes
+}
+
+fn apply_all(index: &mut Index, changes: &[Change]) {
+    for change in changes {
+        apply(index, change.clone());
+    }
+}
+
+fn outcome(index: &mut Index) -> (String, Vec<crate::status::DesiredStatus>) {
+    let (config, _) = compile(index, &Workload::new("shop", "default"));
+    (
+        serde_json::to_string(&config).unwrap(),
+        crate::status::statuses(index, "shop"),
+    )
+}
+
+fn shuffled(changes: &[Change], seed: u64) -> Vec<Change> {
+    let mut keyed: Vec<(u64, &Change)> = changes
+        .iter()
+        .enumerate()
+        .map(|(place, change)| ((place as u64 + 1).wrapping_mul(seed | 1).rotate_left(17), change))
+        .collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, change)| change.clone()).collect()
+}
+
+proptest! {
+    #[test]
+    fn any_order_and_repetition_of_events_compiles_to_the_same_bytes(
+        weights in proptest::collection::vec(-1i64..100, 0..6), seed: u64, again in 0usize..8,
+    ) {
+        let changes = tangle(&weights);
+        let mut straight = Index::new(Settings::default());
+        apply_all(&mut straight, &changes);
+        let mut mixed = Index::new(Settings::default());
+        for change in shuffled(&changes, seed) {
+            // Looking in between must not change what comes out in the end.
+            if again % 2 == 0 {
+                outcome(&mut mixed);
+            }
+            apply(&mut mixed, change);
+        }
+        let repeated: Vec<Change> = shuffled(&changes, seed.rotate_left(9)).into_iter().take(again).collect();
+        apply_all(&mut mixed, &repeated);
+        prop_assert_eq!(outcome(&mut straight), outcome(&mut mixed));
+    }
+
+    #[test]
+    fn a_relist_leads_to_the_same_as_the_events_that_were_lost(
+        before in proptest::collection::vec(0i64..9, 0..5), after in proptest::collection::vec(0i64..9, 0..5),
+    ) {
+        let splits = |weights: &[i64]| -> Vec<Split> {
+            tangle(weights).into_iter().filter_map(|change| match change { Change::Split(one) => Some(one), _ => None }).collect()
+        };
+        let mut fresh = Index::new(Settings::default());
+        apply_all(&mut fresh, &tangle(&after));
+        let mut relisted = Index::new(Settings::default());
+        apply_all(&mut relisted, &tangle(&before));
+        outcome(&mut relisted);
+        relisted.reset_splits(splits(&after).into_iter().map(|one| (one.meta.namespace.clone(), one.meta.name.clone(), one)));
+        prop_assert_eq!(outcome(&mut fresh), outcome(&mut relisted));
+    }
+}
+
+#[test]
+fn equal_content_marks_nothing() {
+    let changes = tangle(&[1, 2, 3]);
+    let mut index = Index::new(Settings::default());
+    changes
+        .iter()
+        .cloned()
+        .for_each(|change| apply(&mut index, change));
+    index.take_dirty();
+    apply_all(&mut index, &changes);
+    assert!(index.take_dirty().is_empty());
+}
+
+#[test]
+fn pods_that_come_and_go_mark_nothing_while_one_stays_ready() {
+    let mut index = Index::new(Settings::default());
+    index.set_ready("shop", "web", "a", Some(1));
+    index.take_dirty();
+    index.set_ready("shop", "web", "a", Some(5));
+    index.set_ready("shop", "web", "b", Some(2));
+    index.set_ready("shop", "web", "a", None);
+    assert!(index.take_dirty().is_empty());
+    index.set_ready("shop", "web", "b", Some(0));
+    assert!(!index.take_dirty().is_empty());
+}
+
+#[test]
+fn a_service_whose_name_begins_like_anothers_is_not_taken_for_it() {
+    let mut index = Index::new(Settings::default());
+    index.set_ready("shop", "web-v2", "a", Some(1));
+    assert!(!index.is_ready("shop", "web"));
+    assert!(index.is_ready("shop", "web-v2"));
+}

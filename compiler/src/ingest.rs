@@ -1,0 +1,155 @@
+//! Kubernetes objects to the few fields that the compiler remembers.
+
+mod port_protocol;
+mod smi;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use smilax_core::convention::key;
+
+use crate::model::{Account, Addressing, Meta, Namespace, Pod, Service};
+
+pub use smi::{identity_binding, route_group, split, tcp_route, traffic_target, udp_route};
+
+/// Prefix of annotations that are ours; others are not remembered.
+const OUR_PREFIX: &str = "smilax.dev/";
+/// Label of an EndpointSlice that names its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// What every object has.
+pub fn meta(meta: &ObjectMeta) -> Meta {
+    Meta {
+        namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+        name: meta.name.as_deref().unwrap_or_default().into(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        created: meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(0, |time| time.0.as_second()),
+    }
+}
+
+/// A Namespace.
+pub fn namespace(object: &core::Namespace) -> Namespace {
+    Namespace {
+        name: object.metadata.name.as_deref().unwrap_or_default().into(),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        annotations: our_annotations(&object.metadata),
+    }
+}
+
+/// A ServiceAccount.
+pub fn account(object: &core::ServiceAccount) -> Account {
+    // Tokens and image pull secrets come and go there; only what the user writes for us counts.
+    let mut meta = meta(&object.metadata);
+    meta.generation = 0;
+    Account {
+        meta,
+        annotations: our_annotations(&object.metadata),
+    }
+}
+
+/// A Pod.
+pub fn pod(object: &core::Pod) -> Pod {
+    let spec = object.spec.as_ref();
+    let labels = object.metadata.labels.clone().unwrap_or_default();
+    let annotations = our_annotations(&object.metadata);
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+    let account = spec
+        .and_then(|spec| spec.service_account_name.as_deref())
+        .filter(|name| !name.is_empty());
+    Pod {
+        meta: meta(&object.metadata),
+        account: account.unwrap_or("default").into(),
+        proxy_version: labels.get(key::PROXY_VERSION).cloned(),
+        inject_status: annotations.get(key::INJECT_STATUS).cloned(),
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        finished: object.metadata.deletion_timestamp.is_some()
+            || matches!(phase, Some("Succeeded" | "Failed")),
+        labels,
+    }
+}
+
+/// A Service.
+pub fn service(object: &core::Service) -> Service {
+    let spec = object.spec.clone().unwrap_or_default();
+    let opaque = object
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(key::OPAQUE_PORTS));
+    let addresses: Vec<_> = spec
+        .cluster_ips
+        .clone()
+        .or_else(|| spec.cluster_ip.clone().map(|one| vec![one]))
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    let headless = spec.cluster_ip.as_deref() == Some("None");
+    let addressing = match spec.type_.as_deref() {
+        Some("ExternalName") => Addressing::External(spec.external_name.clone().unwrap_or_default()),
+        _ if headless => Addressing::Headless,
+        _ if addresses.is_empty() => Addressing::Pending,
+        _ => Addressing::Virtual(addresses),
+    };
+    let mut service = Service {
+        meta: meta(&object.metadata),
+        addressing,
+        ports: BTreeMap::new(),
+        other_ports: std::collections::BTreeSet::new(),
+        selector: spec.selector.unwrap_or_default(),
+    };
+    for port in spec.ports.unwrap_or_default() {
+        let Some(number) = u16::try_from(port.port).ok().filter(|&number| number > 0) else {
+            continue;
+        };
+        if port.protocol.as_deref().unwrap_or("TCP") == "TCP" {
+            let protocol = port_protocol::of(
+                number,
+                port.name.as_deref(),
+                port.app_protocol.as_deref(),
+                opaque.map(String::as_str),
+            );
+            service.ports.insert(number, protocol);
+        } else {
+            service.other_ports.insert(number);
+        }
+    }
+    service
+}
+
+/// The Service of an EndpointSlice, the slice's name, and how many of its endpoints are ready. `None` for a slice
+/// that belongs to no Service.
+pub fn ready_endpoints(object: &EndpointSlice) -> Option<(String, String, usize)> {
+    let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME)?.clone();
+    let ready = object
+        .endpoints
+        .iter()
+        .filter(|endpoint| {
+            // An unknown readiness counts as ready (discovery.k8s.io/v1 EndpointConditions).
+            endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                .unwrap_or(true)
+        })
+        .count();
+    Some((service, object.metadata.name.clone().unwrap_or_default(), ready))
+}
+
+fn our_annotations(meta: &ObjectMeta) -> BTreeMap<String, String> {
+    meta.annotations
+        .iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with(OUR_PREFIX))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

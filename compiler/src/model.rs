@@ -1,0 +1,185 @@
+//! What the compiler remembers of Kubernetes objects: the few fields that decide something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smilax_core::config::Protocol;
+
+/// What every namespaced object has.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Meta {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Unique identity; a new object of the same name has another.
+    pub uid: String,
+    /// Generation of the specification.
+    pub generation: i64,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Namespace {
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations that are ours.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Namespace and name.
+    pub meta: Meta,
+    /// Annotations that are ours.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A pod, as far as it matters whether it has a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Pod {
+    /// Namespace, name, UID.
+    pub meta: Meta,
+    /// Account that it runs under.
+    pub account: Arc<str>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Version of its proxy; `None` without one.
+    pub proxy_version: Option<String>,
+    /// What injection noted on it.
+    pub inject_status: Option<String>,
+    /// Whether it shares its node's network.
+    pub host_network: bool,
+    /// Whether it has ended or is about to.
+    pub finished: bool,
+}
+
+/// How a Service is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// Virtual addresses, one for each family.
+    Virtual(Vec<IpAddr>),
+    /// By its pods' addresses only.
+    Headless,
+    /// A DNS name outside.
+    External(String),
+    /// No address yet.
+    Pending,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub meta: Meta,
+    /// How it is reached.
+    pub addressing: Addressing,
+    /// TCP ports, by number.
+    pub ports: BTreeMap<u16, Protocol>,
+    /// Ports of other transports, which a proxy does not carry.
+    pub other_ports: BTreeSet<u16>,
+    /// Labels of its pods; empty when its endpoints are made by hand.
+    pub selector: BTreeMap<String, String>,
+}
+
+/// A TrafficSplit.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Split {
+    /// Namespace, name, generation, age.
+    pub meta: Meta,
+    /// Root Service as written.
+    pub root: String,
+    /// Backends as written.
+    pub backends: Vec<SplitBackend>,
+    /// Groups whose matches select the traffic; `None` selects all.
+    pub matches: Vec<Reference>,
+}
+
+/// A backend of a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitBackend {
+    /// Service as written.
+    pub service: String,
+    /// Weight as written.
+    pub weight: i64,
+}
+
+/// A reference to another object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// API group; empty when not written.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+}
+
+/// An HTTPRouteGroup.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RouteGroup {
+    /// Namespace, name, generation.
+    pub meta: Meta,
+    /// Its matches, any of which selects.
+    pub matches: Vec<GroupMatch>,
+}
+
+/// One match of a group, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct GroupMatch {
+    /// Its name.
+    pub name: String,
+    /// Regular expression on the path, without our anchors.
+    pub path_regex: Option<String>,
+    /// Methods; `*` among them means any.
+    pub methods: Vec<String>,
+    /// Lower-case header name and regular expression, without our anchors.
+    pub headers: Vec<(String, String)>,
+}
+
+/// An SMI object that this version stores but does not carry out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Which kind.
+    pub kind: UnsupportedKind,
+    /// Namespace, name, generation.
+    pub meta: Meta,
+}
+
+/// Kinds that are stored but not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnsupportedKind {
+    /// TrafficTarget.
+    TrafficTarget,
+    /// IdentityBinding.
+    IdentityBinding,
+    /// TCPRoute.
+    TcpRoute,
+    /// UDPRoute.
+    UdpRoute,
+}
+
+impl Pod {
+    /// Whether a proxy runs beside it.
+    pub fn injected(&self) -> bool {
+        self.proxy_version.is_some()
+    }
+}
+
+impl UnsupportedKind {
+    /// Kind as its API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TrafficTarget => "TrafficTarget",
+            Self::IdentityBinding => "IdentityBinding",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a namespace offers: its destinations with their routes, and what could not be honoured.
+
+mod matches;
+mod split;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smilax_core::config::{Destination, DestinationPort, Protocol, RouteConfig};
+use smilax_core::{DestinationName, ObjectRef};
+
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::index::{Contents, Index};
+use crate::model::{Addressing, Meta, Service, Split};
+
+/// Everything that is compiled from one namespace; shared by all of its workloads and by those that import from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespacePlan {
+    /// Destinations by name, each with its routes.
+    pub destinations: BTreeMap<DestinationName, Destination>,
+    /// Findings, in order of object and reason.
+    pub diagnostics: BTreeSet<Diagnostic>,
+    /// Splits that have a route in some destination, with the names of the destinations.
+    pub splits: BTreeMap<Arc<str>, DestinationName>,
+}
+
+/// Compiles a namespace.
+pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
+    let mut plan = NamespacePlan::default();
+    let Some(contents) = index.contents(namespace) else {
+        return plan;
+    };
+    let scope = Scope {
+        index,
+        namespace,
+        contents,
+    };
+    for unsupported in contents.unsupported.values() {
+        plan.diagnostics.insert(Diagnostic {
+            object: object(unsupported.kind.as_str(), &unsupported.meta),
+            reason: Reason::Unsupported,
+            message: format!(
+                "this version stores {} objects but does not carry them out: no access is granted or refused by it",
+                unsupported.kind.as_str()
+            ),
+        });
+    }
+    for group in contents.groups.values() {
+        matches::check(&scope, group, &mut plan.diagnostics);
+    }
+    let mut routes = split::routes(&scope, &mut plan);
+    for service in contents.services.values() {
+        let name = DestinationName::new(namespace, service.meta.name.clone());
+        let mut own = routes.remove(&service.meta.name).unwrap_or_default();
+        let addresses: Vec<IpAddr> = match &service.addressing {
+            Addressing::Virtual(addresses) => addresses.clone(),
+            // Without a route a headless destination has nothing to say, and passes through untouched.
+            Addressing::Headless if !own.is_empty() => Vec::new(),
+            Addressing::Headless | Addressing::External(_) | Addressing::Pending => continue,
+        };
+        let ports: Vec<DestinationPort> = service
+            .ports
+            .iter()
+            .map(|(&port, &protocol)| DestinationPort {
+                port,
+                protocol,
+                routes: own.remove(&port).unwrap_or_default(),
+            })
+            .collect();
+        if !ports.is_empty() {
+            plan.destinations.insert(
+                name.clone(),
+                Destination {
+                    name,
+                    addresses,
+                    ports,
+                },
+            );
+        }
+    }
+    plan
+}
+
+/// Routes by Service and port.
+type Routes = BTreeMap<Arc<str>, BTreeMap<u16, Vec<RouteConfig>>>;
+
+/// Where a plan looks things up.
+struct Scope<'a> {
+    index: &'a Index,
+    namespace: &'a str,
+    contents: &'a Contents,
+}
+
+impl<'a> Scope<'a> {
+    fn service(&self, name: &str) -> Option<&'a Service> {
+        self.contents.services.get(name)
+    }
+}
+
+/// The reference that diagnostics and routes carry.
+pub(crate) fn object(kind: &str, meta: &Meta) -> ObjectRef {
+    ObjectRef {
+        kind: kind.into(),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        generation: meta.generation,
+    }
+}
+
+/// Older objects first; of the same age, by name.
+fn by_age(splits: &mut [&Split]) {
+    splits.sort_by(|a, b| (a.meta.created, &a.meta.name).cmp(&(b.meta.created, &b.meta.name)));
+}
+
+fn is_http(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Http | Protocol::Detect)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Conditions, and how they change.
+
+use crate::diagnostic::{Diagnostic, Reason, Severity};
+use crate::status::Progress;
+
+/// A condition as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `Accepted`, `ResolvedRefs`, `Programmed` or `Ready`.
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// PascalCase word.
+    pub reason: &'static str,
+    /// A sentence or more.
+    pub message: String,
+    /// Generation that this is about.
+    pub observed_generation: i64,
+}
+
+/// A condition as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Type.
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Reason.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+    /// Generation.
+    pub observed_generation: Option<i64>,
+    /// When the status last changed, as RFC 3339 has it.
+    pub last_transition: String,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionStatus {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows yet.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// The four conditions of an object.
+pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], progress: Progress) -> Vec<Condition> {
+    let condition = |kind, status, reason, message| Condition {
+        kind,
+        status,
+        reason,
+        message,
+        observed_generation: generation,
+    };
+    let accepted = match first(diagnostics, Severity::Rejected) {
+        Some(reason) => condition(
+            "Accepted",
+            ConditionStatus::False,
+            reason.as_str(),
+            messages(diagnostics, Severity::Rejected),
+        ),
+        None => condition(
+            "Accepted",
+            ConditionStatus::True,
+            "Accepted",
+            or(
+                messages(diagnostics, Severity::Notice),
+                "the object is valid and in force",
+            ),
+        ),
+    };
+    let resolved = match first(diagnostics, Severity::Unresolved) {
+        Some(reason) => condition(
+            "ResolvedRefs",
+            ConditionStatus::False,
+            reason.as_str(),
+            messages(diagnostics, Severity::Unresolved),
+        ),
+        None => condition(
+            "ResolvedRefs",
+            ConditionStatus::True,
+            "ResolvedRefs",
+            "every object that it refers to exists".to_owned(),
+        ),
+    };
+    let programmed = match progress {
+        Progress::NotAccepted => condition(
+            "Programmed",
+            ConditionStatus::Unknown,
+            "NotAccepted",
+            "it is not accepted, so no proxy is given it".to_owned(),
+        ),
+        Progress::NoProxies => condition(
+            "Programmed",
+            ConditionStatus::True,
+            "NoProxies",
+            "no proxy needs it at present".to_owned(),
+        ),
+        Progress::Pending => condition(
+            "Programmed",
+            ConditionStatus::Unknown,
+            "Pending",
+            "it is in the configuration of its proxies, which do not acknowledge yet".to_owned(),
+        ),
+    };
+    let ready = match accepted.status {
+        ConditionStatus::True => condition(
+            "Ready",
+            ConditionStatus::True,
+            "Ready",
+            "it is accepted and no proxy rejects it".to_owned(),
+        ),
+        _ => condition(
+            "Ready",
+            ConditionStatus::False,
+            accepted.reason,
+            "it is not accepted".to_owned(),
+        ),
+    };
+    vec![accepted, resolved, programmed, ready]
+}
+
+/// The conditions to store, or `None` when those stored say the same. The time of the last transition is kept unless
+/// the status changed; conditions of others are kept as they are.
+pub fn merge(stored: &[Stored], desired: &[Condition], now: &str) -> Option<Vec<Stored>> {
+    let mut merged: Vec<Stored> = stored
+        .iter()
+        .filter(|one| desired.iter().all(|condition| condition.kind != one.kind))
+        .cloned()
+        .collect();
+    for condition in desired {
+        let before = stored.iter().find(|one| one.kind == condition.kind);
+        let last_transition = match before {
+            Some(before) if before.status == condition.status.as_str() => before.last_transition.clone(),
+            _ => now.to_owned(),
+        };
+        merged.push(Stored {
+            kind: condition.kind.to_owned(),
+            status: condition.status.as_str().to_owned(),
+            reason: condition.reason.to_owned(),
+            message: condition.message.clone(),
+            observed_generation: Some(condition.observed_generation),
+            last_transition,
+        });
+    }
+    let same = merged.len() == stored.len() && merged.iter().all(|one| stored.contains(one));
+    (!same).then_some(merged)
+}
+
+/// Findings that the stored conditions do not tell yet: each is worth one Event.
+pub fn untold<'a>(stored: &[Stored], diagnostics: &'a [Diagnostic]) -> Vec<&'a Diagnostic> {
+    diagnostics
+        .iter()
+        .filter(|diagnostic| {
+            let relevant = match diagnostic.reason.severity() {
+                Severity::Unresolved => "ResolvedRefs",
+                Severity::Rejected | Severity::Notice => "Accepted",
+            };
+            !stored
+                .iter()
+                .any(|one| one.kind == relevant && one.message.contains(&diagnostic.message))
+        })
+        .collect()
+}
+
+fn first(diagnostics: &[Diagnostic], severity: Severity) -> Option<Reason> {
+    diagnostics
+        .iter()
+        .map(|one| one.reason)
+        .find(|reason| reason.severity() == severity)
+}
+
+fn messages(diagnostics: &[Diagnostic], severity: Severity) -> String {
+    let all: Vec<&str> = diagnostics
+        .iter()
+        .filter(|one| one.reason.severity() == severity)
+        .map(|one| one.message.as_str())
+        .collect();
+    all.join("; ")
+}
+
+fn or(text: String, otherwise: &str) -> String {
+    if text.is_empty() {
+        otherwise.to_owned()
+    } else {
+        text
+    }
+}

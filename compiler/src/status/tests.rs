@@ -1,0 +1,152 @@
+use super::*;
+use crate::testing::{Cluster, group, service, split};
+use smilax_core::convention::key;
+
+fn shop() -> Cluster {
+    Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[])
+        .account("shop", "default", &[])
+        .service(service("web"))
+        .service(service("web-v1"))
+}
+
+fn words(cluster: &Cluster) -> Vec<String> {
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
+    status
+        .conditions
+        .iter()
+        .map(|one| format!("{}={}/{}", one.kind, one.status.as_str(), one.reason))
+        .collect()
+}
+
+#[test]
+fn a_split_that_is_in_force_waits_for_its_proxies() {
+    let cluster = shop()
+        .injected_pod("shop", "a", "default")
+        .split(split("web").backend("web-v1", 1));
+    assert_eq!(
+        words(&cluster),
+        [
+            "Accepted=True/Accepted",
+            "ResolvedRefs=True/ResolvedRefs",
+            "Programmed=Unknown/Pending",
+            "Ready=True/Ready"
+        ]
+    );
+}
+
+#[test]
+fn without_proxies_there_is_nothing_to_wait_for() {
+    assert_eq!(
+        words(&shop().split(split("web").backend("web-v1", 1)))[2],
+        "Programmed=True/NoProxies"
+    );
+}
+
+#[test]
+fn a_missing_backend_never_makes_a_split_unready() {
+    assert_eq!(
+        words(&shop().split(split("web").backend("gone", 1))),
+        [
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/BackendNotFound",
+            "Programmed=True/NoProxies",
+            "Ready=True/Ready"
+        ]
+    );
+}
+
+#[test]
+fn a_split_of_a_foreign_root_is_not_accepted() {
+    assert_eq!(
+        words(&shop().split(split("web.other").backend("web-v1", 1))),
+        [
+            "Accepted=False/NamespaceMismatch",
+            "ResolvedRefs=True/ResolvedRefs",
+            "Programmed=Unknown/NotAccepted",
+            "Ready=False/NamespaceMismatch"
+        ]
+    );
+}
+
+#[test]
+fn a_group_is_held_by_the_proxies_of_the_splits_that_use_it() {
+    let cluster = shop()
+        .injected_pod("shop", "a", "default")
+        .group(group("ab").path("one", "/"))
+        .split(split("web").matching("ab").backend("web-v1", 1));
+    let all = statuses(&mut cluster.index(), "shop");
+    let group = all
+        .iter()
+        .find(|one| &*one.object.kind == "HTTPRouteGroup")
+        .unwrap();
+    assert_eq!(group.conditions[2].reason, "Pending");
+    assert_eq!(group.columns["matches"], "one");
+}
+
+#[test]
+fn the_backends_column_shows_what_was_written() {
+    let cluster = shop().split(split("web").backend("web-v1", 90).backend("gone", 10));
+    assert_eq!(
+        statuses(&mut cluster.index(), "shop")[0].columns["backends"],
+        "web-v1=90 gone=10"
+    );
+}
+
+fn stored(cluster: &Cluster, now: &str) -> (Vec<Stored>, DesiredStatus) {
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
+    (merge(&[], &status.conditions, now).unwrap(), status)
+}
+
+#[test]
+fn what_is_stored_already_is_not_written_again() {
+    let (stored, status) = stored(&shop().split(split("web").backend("web-v1", 1)), "t1");
+    assert_eq!(merge(&stored, &status.conditions, "t2"), None);
+}
+
+#[test]
+fn the_time_of_transition_moves_only_with_the_status() {
+    let (before, _) = stored(&shop().split(split("web").backend("gone", 1)), "t1");
+    let (_, status) = stored(&shop().split(split("web").backend("web-v1", 1)), "t1");
+    let merged = merge(&before, &status.conditions, "t2").unwrap();
+    let time = |kind: &str| {
+        merged
+            .iter()
+            .find(|one| one.kind == kind)
+            .unwrap()
+            .last_transition
+            .clone()
+    };
+    assert_eq!(
+        (time("Accepted"), time("ResolvedRefs")),
+        ("t1".to_owned(), "t2".to_owned())
+    );
+}
+
+#[test]
+fn conditions_of_others_are_kept() {
+    let (mut stored, status) = stored(&shop().split(split("web").backend("web-v1", 1)), "t1");
+    stored.push(Stored {
+        kind: "Promoted".to_owned(),
+        status: "True".to_owned(),
+        reason: "X".to_owned(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition: "t0".to_owned(),
+    });
+    assert_eq!(merge(&stored, &status.conditions, "t2"), None);
+}
+
+#[test]
+fn every_finding_is_told_once() {
+    let (stored, status) = stored(
+        &shop().split(split("web").backend("gone", 1).backend("web-v1", 0)),
+        "t1",
+    );
+    assert_eq!(
+        untold(&[], &status.diagnostics).len(),
+        2,
+        "the missing backend, and that none is left"
+    );
+    assert!(untold(&stored, &status.diagnostics).is_empty());
+}

@@ -1,0 +1,291 @@
+//! Builders for tests: small clusters in one namespace, `shop`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smilax_core::config::Protocol;
+
+use crate::index::{Index, Settings};
+use crate::model::{
+    Account, Addressing, GroupMatch, Meta, Namespace, Pod, Reference, RouteGroup, Service, Split,
+    SplitBackend, Unsupported, UnsupportedKind,
+};
+use crate::plan::NamespacePlan;
+
+pub(crate) const SHOP: &str = "shop";
+
+/// Objects on their way into an index, in order of arrival.
+#[derive(Clone, Default)]
+pub(crate) struct Cluster {
+    settings: Settings,
+    pub(crate) changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Namespace(Namespace),
+    Account(Account),
+    Service(Service, bool),
+    Pod(Pod),
+    Split(Split),
+    Group(RouteGroup),
+    Unsupported(Unsupported),
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    fn with(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+
+    pub(crate) fn namespace(self, name: &str, labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Self {
+        self.with(Change::Namespace(Namespace {
+            name: name.into(),
+            labels: map(labels),
+            annotations: map(annotations),
+        }))
+    }
+
+    pub(crate) fn account(self, namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Self {
+        self.with(Change::Account(Account {
+            meta: named(namespace, name),
+            annotations: map(annotations),
+        }))
+    }
+
+    pub(crate) fn service(self, service: ServiceBuilder) -> Self {
+        self.with(Change::Service(service.0, service.1))
+    }
+
+    pub(crate) fn split(self, split: SplitBuilder) -> Self {
+        self.with(Change::Split(split.0))
+    }
+
+    pub(crate) fn group(self, group: GroupBuilder) -> Self {
+        self.with(Change::Group(group.0))
+    }
+
+    pub(crate) fn pod(self, name: &str, labels: &[(&str, &str)]) -> Self {
+        self.with(Change::Pod(Pod {
+            meta: named(SHOP, name),
+            account: "web".into(),
+            labels: map(labels),
+            ..Pod::default()
+        }))
+    }
+
+    pub(crate) fn injected_pod(self, namespace: &str, name: &str, account: &str) -> Self {
+        self.with(Change::Pod(Pod {
+            meta: named(namespace, name),
+            account: account.into(),
+            proxy_version: Some("0.1.0".to_owned()),
+            ..Pod::default()
+        }))
+    }
+
+    pub(crate) fn traffic_target(self, name: &str, mut meta: Meta) -> Self {
+        meta.name = name.into();
+        self.with(Change::Unsupported(Unsupported {
+            kind: UnsupportedKind::TrafficTarget,
+            meta,
+        }))
+    }
+
+    pub(crate) fn index(&self) -> Index {
+        let mut index = Index::new(self.settings.clone());
+        for change in &self.changes {
+            apply(&mut index, change.clone());
+        }
+        index
+    }
+
+    pub(crate) fn plan(self) -> NamespacePlan {
+        (*self.index().plan(SHOP)).clone()
+    }
+}
+
+pub(crate) fn apply(index: &mut Index, change: Change) {
+    match change {
+        Change::Namespace(one) => index.set_namespace(&one.name.clone(), Some(one)),
+        Change::Account(one) => {
+            index.set_account(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));
+        }
+        Change::Service(one, ready) => {
+            let (namespace, name) = (one.meta.namespace.clone(), one.meta.name.clone());
+            index.set_ready(&namespace, &name, "slice", Some(usize::from(ready)));
+            index.set_service(&namespace, name, Some(one));
+        }
+        Change::Pod(one) => index.set_pod(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
+        Change::Split(one) => index.set_split(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
+        Change::Group(one) => index.set_group(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
+        Change::Unsupported(one) => {
+            index.set_unsupported(
+                &one.meta.namespace.clone(),
+                (one.kind, one.meta.name.clone()),
+                Some(one),
+            );
+        }
+    }
+}
+
+pub(crate) struct ServiceBuilder(Service, bool);
+
+/// A Service of port 80 with a ready endpoint; its address follows from its name.
+pub(crate) fn service(name: &str) -> ServiceBuilder {
+    let last = name
+        .bytes()
+        .fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    ServiceBuilder(
+        Service {
+            meta: named(SHOP, name),
+            addressing: Addressing::Virtual(vec![std::net::Ipv4Addr::new(10, 0, 0, last).into()]),
+            ports: BTreeMap::from([(80, Protocol::Http)]),
+            other_ports: std::collections::BTreeSet::new(),
+            selector: BTreeMap::new(),
+        },
+        true,
+    )
+}
+
+impl ServiceBuilder {
+    pub(crate) fn port(self, port: u16) -> Self {
+        self.protocol(port, Protocol::Http)
+    }
+
+    pub(crate) fn protocol(mut self, port: u16, protocol: Protocol) -> Self {
+        self.0.ports.insert(port, protocol);
+        self
+    }
+
+    pub(crate) fn of(mut self, namespace: &str) -> Self {
+        self.0.meta.namespace = namespace.into();
+        self
+    }
+
+    pub(crate) fn headless(mut self) -> Self {
+        self.0.addressing = Addressing::Headless;
+        self
+    }
+
+    pub(crate) fn external(mut self, name: &str) -> Self {
+        self.0.addressing = Addressing::External(name.to_owned());
+        self
+    }
+
+    pub(crate) fn not_ready(mut self) -> Self {
+        self.1 = false;
+        self
+    }
+
+    pub(crate) fn selecting(mut self, key: &str, value: &str) -> Self {
+        self.0.selector.insert(key.to_owned(), value.to_owned());
+        self
+    }
+}
+
+pub(crate) struct SplitBuilder(Split);
+
+/// A split named like its root.
+pub(crate) fn split(root: &str) -> SplitBuilder {
+    SplitBuilder(Split {
+        meta: named(SHOP, root),
+        root: root.to_owned(),
+        ..Split::default()
+    })
+}
+
+impl SplitBuilder {
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.0.meta.name = name.into();
+        self
+    }
+
+    pub(crate) fn created(mut self, at: i64) -> Self {
+        self.0.meta.created = at;
+        self
+    }
+
+    pub(crate) fn backend(mut self, service: &str, weight: i64) -> Self {
+        self.0.backends.push(SplitBackend {
+            service: service.to_owned(),
+            weight,
+        });
+        self
+    }
+
+    pub(crate) fn matching(self, group: &str) -> Self {
+        self.reference("HTTPRouteGroup", "", group)
+    }
+
+    pub(crate) fn reference(mut self, kind: &str, group: &str, name: &str) -> Self {
+        self.0.matches.push(Reference {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        });
+        self
+    }
+}
+
+pub(crate) struct GroupBuilder(RouteGroup);
+
+pub(crate) fn group(name: &str) -> GroupBuilder {
+    GroupBuilder(RouteGroup {
+        meta: named(SHOP, name),
+        matches: Vec::new(),
+    })
+}
+
+impl GroupBuilder {
+    pub(crate) fn path(mut self, name: &str, regex: &str) -> Self {
+        self.0.matches.push(GroupMatch {
+            name: name.to_owned(),
+            path_regex: Some(regex.to_owned()),
+            ..GroupMatch::default()
+        });
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, header: &str, regex: &str) -> Self {
+        self.0.matches.push(GroupMatch {
+            name: name.to_owned(),
+            headers: vec![(header.to_owned(), regex.to_owned())],
+            ..GroupMatch::default()
+        });
+        self
+    }
+}
+
+/// Metadata of an object of `shop` created at this second.
+pub(crate) fn at(created: i64) -> Meta {
+    Meta {
+        created,
+        ..named(SHOP, "object")
+    }
+}
+
+fn named(namespace: &str, name: &str) -> Meta {
+    Meta {
+        namespace: Arc::from(namespace),
+        name: Arc::from(name),
+        uid: format!("uid-{namespace}-{name}"),
+        generation: 1,
+        created: 0,
+    }
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
