@@ -1,0 +1,53 @@
+{{- /* Labels of every object of this chart. */ -}}
+{{- define "smilax.labels" -}}
+{{ include "smilax.selector" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: smilax
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- /* What finds the operator's pods. Never changes between versions: a Deployment's selector is immutable. */ -}}
+{{- define "smilax.selector" -}}
+app.kubernetes.io/name: smilax-operator
+{{- end }}
+
+{{- /* Image reference of (dict "image" ... "appVersion" ...). */ -}}
+{{- define "smilax.image" -}}
+{{- with .image -}}
+{{- if .registry }}{{ .registry }}/{{ end }}{{ .repository }}
+{{- if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.appVersion }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{- /* Security context of the containers: what the Pod Security Standard "restricted" asks for, and a read-only root. */ -}}
+{{- define "smilax.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "smilax.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- /* Namespaces that are never in the mesh. */ -}}
+{{- define "smilax.excludedNamespaces" -}}
+{{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.injector.excludedNamespaces | uniq | toJson -}}
+{{- end }}
+
+{{- /* The SMI definitions, by name: RBAC names them one by one. */ -}}
+{{- define "smilax.smiDefinitions" -}}
+- trafficsplits.split.smi-spec.io
+- traffictargets.access.smi-spec.io
+- identitybindings.access.smi-spec.io
+- httproutegroups.specs.smi-spec.io
+- tcproutes.specs.smi-spec.io
+- udproutes.specs.smi-spec.io
+{{- end }}
