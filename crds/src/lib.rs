@@ -1,1 +1,27 @@
-//! API types of every SMI version, conversions and generated manifests.
+//! API types of every SMI version, conversions between them, validation, and generated manifests. No IO.
+//!
+//! The rest of the product uses the *hub* types, those of the storage version `v1alpha4`: [`split::TrafficSplit`],
+//! [`access::TrafficTarget`], [`access::IdentityBinding`], [`specs::HTTPRouteGroup`], [`specs::TCPRoute`],
+//! [`specs::UDPRoute`], and the mesh's own [`mesh::MeshConfig`].
+//!
+//! ```text
+//! object of any version ──convert()──► hub version ──serde──► hub type ──► compiler
+//!          └────────────validate()──► errors and warnings for who applies it
+//! Rust types of every version ──manifests()──► crds/manifests/*.yaml
+//! ```
+//!
+//! Reading a hub type never fails because of what its `spec` holds: a specification that cannot be understood is
+//! kept aside in `malformed` and the object's `spec` is then empty, so that one odd object cannot hide all others
+//! of its kind from a watch.
+
+pub mod access;
+pub mod host;
+pub mod mesh;
+pub mod metrics;
+mod object;
+pub mod quantity;
+pub mod specs;
+pub mod split;
+pub mod status;
+
+pub use object::Malformed;

@@ -1,0 +1,14 @@
+//! `HTTPRouteGroup`, `TCPRoute` and `UDPRoute`: names for kinds of traffic, which splits and targets refer to.
+
+mod headers;
+mod http;
+mod ports;
+pub mod v1alpha1;
+pub mod v1alpha3;
+
+pub use headers::{HeaderMatch, Headers, InvalidHeaders};
+pub use http::{HTTPRouteGroup, HTTPRouteGroupSpec, HttpMatch, METHODS};
+pub use ports::{PortMatch, PortRouteSpec, TCPRoute, UDPRoute};
+
+/// API group of the routes.
+pub const GROUP: &str = "specs.smi-spec.io";
