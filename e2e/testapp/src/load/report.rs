@@ -1,0 +1,280 @@
+//! The accounting of a load.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::histogram::Histogram;
+
+/// What became of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Name of the server that answered.
+    pub backend: Option<String>,
+    /// Its pod.
+    pub pod: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// How it failed, with an example's text.
+    pub failure: Option<(FailureKind, String)>,
+}
+
+/// Kinds of failures.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// No connection.
+    Connect,
+    /// No complete answer in time.
+    Timeout,
+    /// The connection broke before the answer was complete.
+    Broken,
+    /// An answer that is neither 2xx nor 3xx.
+    Status(u16),
+    /// A gRPC status that is not OK, or none.
+    Grpc(String),
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Broken => f.write_str("broken"),
+            Self::Status(code) => write!(f, "status-{code}"),
+            Self::Grpc(code) => write!(f, "grpc-{code}"),
+        }
+    }
+}
+
+/// What a load counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Requests that ended, well or not.
+    pub requests: u64,
+    /// Failures by kind; empty when all went well.
+    pub failures: Vec<FailureCount>,
+    /// Answers by the name of the server.
+    pub by_backend: BTreeMap<String, u64>,
+    /// Answers by pod.
+    pub by_pod: BTreeMap<String, u64>,
+    /// Answers by HTTP status.
+    pub by_status: BTreeMap<String, u64>,
+    /// Connections opened.
+    pub connections: u64,
+    /// Median latency in microseconds; at most 1/64 too high, as is the next.
+    pub p50_us: u64,
+    /// 99th percentile of latency in microseconds.
+    pub p99_us: u64,
+    /// Largest latency in microseconds.
+    pub max_us: u64,
+    /// How long it took, in seconds.
+    pub duration_s: f64,
+}
+
+/// Failures of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureCount {
+    /// `connect`, `timeout`, `broken`, `status-CODE` or `grpc-CODE`.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+    /// Text of the first.
+    pub example: String,
+    /// When the first request that failed so was due, in milliseconds since the start.
+    pub first_at_ms: u64,
+    /// When the last was.
+    pub last_at_ms: u64,
+}
+
+impl Report {
+    /// Failures of every kind.
+    pub fn failed(&self) -> u64 {
+        self.failures.iter().map(|failure| failure.count).sum()
+    }
+}
+
+/// A count that grows.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    requests: u64,
+    connections: u64,
+    failures: BTreeMap<FailureKind, FailureCount>,
+    by_backend: BTreeMap<String, u64>,
+    by_pod: BTreeMap<String, u64>,
+    by_status: BTreeMap<u16, u64>,
+    latencies: Histogram,
+}
+
+impl Tally {
+    /// Counts one request that was due `at` after the start and took `latency`.
+    pub fn record(&mut self, outcome: &Outcome, at: Duration, latency: Duration) {
+        self.requests += 1;
+        self.latencies.record(latency);
+        if let Some(name) = &outcome.backend {
+            count(&mut self.by_backend, name);
+        }
+        if let Some(pod) = &outcome.pod {
+            count(&mut self.by_pod, pod);
+        }
+        if let Some(status) = outcome.status {
+            *self.by_status.entry(status).or_default() += 1;
+        }
+        if let Some((kind, text)) = &outcome.failure {
+            let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+            let failures = self.failures.entry(kind.clone()).or_insert_with(|| FailureCount {
+                kind: kind.to_string(),
+                count: 0,
+                example: text.clone(),
+                first_at_ms: at,
+                last_at_ms: at,
+            });
+            failures.count += 1;
+            failures.first_at_ms = failures.first_at_ms.min(at);
+            failures.last_at_ms = failures.last_at_ms.max(at);
+        }
+    }
+
+    /// Counts connections that were opened.
+    pub fn opened(&mut self, connections: u64) {
+        self.connections += connections;
+    }
+
+    /// Everything counted so far.
+    pub fn report(&self, duration: Duration) -> Report {
+        Report {
+            requests: self.requests,
+            failures: self.failures.values().cloned().collect(),
+            by_backend: self.by_backend.clone(),
+            by_pod: self.by_pod.clone(),
+            by_status: self
+                .by_status
+                .iter()
+                .map(|(status, count)| (status.to_string(), *count))
+                .collect(),
+            connections: self.connections,
+            p50_us: self.latencies.quantile(500),
+            p99_us: self.latencies.quantile(990),
+            max_us: self.latencies.max(),
+            duration_s: duration.as_secs_f64(),
+        }
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
+    match counts.get_mut(key) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(key.to_owned(), 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn answered(backend: &str, status: u16) -> Outcome {
+        Outcome {
+            backend: Some(backend.to_owned()),
+            pod: Some(format!("{backend}-0")),
+            status: Some(status),
+            failure: None,
+        }
+    }
+
+    fn failed(kind: FailureKind, text: &str) -> Outcome {
+        Outcome {
+            failure: Some((kind, text.to_owned())),
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn answers_are_counted_by_backend_pod_and_status() {
+        let mut tally = Tally::default();
+        tally.record(&answered("web-v1", 200), MOMENT, MOMENT);
+        tally.record(&answered("web-v1", 404), MOMENT, MOMENT);
+        tally.record(&answered("web-v2", 200), MOMENT, MOMENT);
+        let report = tally.report(Duration::from_secs(2));
+        assert_eq!(report.requests, 3);
+        assert_eq!(
+            report.by_backend,
+            BTreeMap::from([("web-v1".to_owned(), 2), ("web-v2".to_owned(), 1)])
+        );
+        assert_eq!(report.by_pod["web-v2-0"], 1);
+        assert_eq!(
+            report.by_status,
+            BTreeMap::from([("200".to_owned(), 2), ("404".to_owned(), 1)])
+        );
+    }
+
+    #[test]
+    fn failures_keep_their_first_text_and_their_span() {
+        let mut tally = Tally::default();
+        tally.record(
+            &failed(FailureKind::Connect, "refused"),
+            Duration::from_millis(40),
+            MOMENT,
+        );
+        tally.record(
+            &failed(FailureKind::Connect, "later text"),
+            Duration::from_millis(90),
+            MOMENT,
+        );
+        tally.record(
+            &failed(FailureKind::Timeout, "slow"),
+            Duration::from_millis(60),
+            MOMENT,
+        );
+        let report = tally.report(MOMENT);
+        assert_eq!(report.failed(), 3);
+        let connect = &report.failures[0];
+        assert_eq!(
+            (connect.kind.as_str(), connect.count, connect.example.as_str()),
+            ("connect", 2, "refused")
+        );
+        assert_eq!((connect.first_at_ms, connect.last_at_ms), (40, 90));
+    }
+
+    #[test]
+    fn a_failing_status_counts_as_answer_and_as_failure() {
+        let mut tally = Tally::default();
+        let outcome = Outcome {
+            failure: Some((FailureKind::Status(503), "no healthy backend".to_owned())),
+            ..answered("web-v1", 503)
+        };
+        tally.record(&outcome, MOMENT, MOMENT);
+        let report = tally.report(MOMENT);
+        assert_eq!(report.by_status["503"], 1);
+        assert_eq!(report.failures[0].kind, "status-503");
+    }
+
+    #[test]
+    fn latencies_are_summed_up() {
+        let mut tally = Tally::default();
+        for millis in 1..=100 {
+            tally.record(&answered("web", 200), MOMENT, Duration::from_millis(millis));
+        }
+        let report = tally.report(MOMENT);
+        assert!((50_000..=50_800).contains(&report.p50_us), "{}", report.p50_us);
+        assert!((99_000..=100_000).contains(&report.p99_us), "{}", report.p99_us);
+        assert_eq!(report.max_us, 100_000);
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let mut tally = Tally::default();
+        tally.record(
+            &failed(FailureKind::Grpc("14".to_owned()), "unavailable"),
+            MOMENT,
+            MOMENT,
+        );
+        let report = tally.report(Duration::from_millis(1500));
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}
