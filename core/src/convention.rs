@@ -95,3 +95,38 @@ pub mod key {
     /// Annotation of a Namespace: pods may set what the Namespace would otherwise decide.
     pub const ALLOW_RELAX: &str = "smilax.dev/allow-relax";
 }
+
+/// Longest name of a Kubernetes object, in bytes (RFC 1123 subdomain).
+const LONGEST_NAME: usize = 253;
+
+/// Name of the ConfigMap that holds the configuration of an account. A name that would be too long is cut and told
+/// apart by a hash of the whole.
+pub fn config_map_name(account: &str) -> String {
+    let name = format!("smilax-{account}");
+    if name.len() <= LONGEST_NAME {
+        return name;
+    }
+    // FNV-1a: this tells the accounts of one namespace apart, it protects nothing.
+    let hash = account.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let kept = name.get(..LONGEST_NAME - 17).unwrap_or("smilax");
+    format!("{}-{hash:016x}", kept.trim_end_matches(['.', '-']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_named_after_its_account() {
+        assert_eq!(config_map_name("web"), "smilax-web");
+    }
+
+    #[test]
+    fn names_that_would_be_too_long_stay_apart() {
+        let long = |last: char| format!("{}{last}", "a".repeat(252));
+        assert_eq!(config_map_name(&long('x')).len(), LONGEST_NAME);
+        assert_ne!(config_map_name(&long('x')), config_map_name(&long('y')));
+    }
+}

@@ -1,3 +1,46 @@
-//! The control plane.
+//! The control plane of the Smilax service mesh.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use smilax_operator::app;
+use smilax_operator::args::{Args, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Err(error) = start_logging(&args) {
+        tracing::error!(%error, "the log filter is wrong");
+        return ExitCode::from(64);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(app::run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&args.run.log_level)?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.run.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Flags and environment.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The control plane of the Smilax service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smilax-operator",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Args {
+    /// Something else than running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Something else than running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prepares the cluster for life without the operator: objects are brought to the stored version, and old
+    /// versions are no longer served. Run by the chart before it is removed.
+    Uninstall,
+    /// Prints every CustomResourceDefinition as YAML.
+    Manifests,
+}
+
+/// How to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// Namespace of the installation.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "smilax-system")]
+    pub namespace: String,
+    /// Name of this pod, unique among replicas.
+    #[arg(long, env = "POD_NAME", default_value = "smilax-operator")]
+    pub pod_name: String,
+    /// Image of the proxy that is injected.
+    #[arg(long, env = "SMILAX_PROXY_IMAGE", default_value = concat!("localhost/smilax-proxy:", env!("CARGO_PKG_VERSION")))]
+    pub proxy_image: String,
+    /// When kubelet pulls it: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent")]
+    pub proxy_image_pull_policy: String,
+    /// CPU request of the proxy.
+    #[arg(long, default_value = "10m")]
+    pub proxy_cpu_request: String,
+    /// CPU limit of the proxy; it also sets the number of its workers.
+    #[arg(long, default_value = "2")]
+    pub proxy_cpu_limit: String,
+    /// Memory request of the proxy.
+    #[arg(long, default_value = "24Mi")]
+    pub proxy_memory_request: String,
+    /// Memory limit of the proxy.
+    #[arg(long, default_value = "256Mi")]
+    pub proxy_memory_limit: String,
+    /// Log filter of the proxy.
+    #[arg(long, default_value = "info")]
+    pub proxy_log_level: String,
+    /// How long a proxy may drain, in seconds.
+    #[arg(long, default_value_t = 30)]
+    pub proxy_drain_seconds: u32,
+    /// Suffix of the cluster's DNS names. A MeshConfig comes before it.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Log filter: error, warn, info, debug, trace, or by module.
+    #[arg(long, env = "SMILAX_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Form of log lines.
+    #[arg(long, env = "SMILAX_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Port of the webhooks.
+    #[arg(long, default_value_t = 8443)]
+    pub webhook_port: u16,
+    /// Port of health and metrics.
+    #[arg(long, default_value_t = 8080)]
+    pub admin_port: u16,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

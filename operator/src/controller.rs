@@ -1,0 +1,17 @@
+//! From the cluster to the compiler and back: watches fill the index, the leader writes what comes out.
+//!
+//! ```text
+//! watch ─► State { Index, what is stored } ─notify─► writer (leader only) ─► ConfigMaps, status, Events
+//! ```
+
+pub mod change;
+pub mod events;
+pub mod kinds;
+pub mod migrate;
+pub mod report;
+pub mod state;
+pub mod uninstall;
+pub mod watch;
+pub mod writer;
+
+pub use state::State;

@@ -1,0 +1,162 @@
+//! Events on the objects that users edit. Each finding is told once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event as CoreEvent, ObjectReference};
+use kube::api::ListParams;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use smilax_compiler::Diagnostic;
+use smilax_core::ObjectRef;
+use tokio::time::timeout;
+
+use super::report::Uninjected;
+
+/// Longest note that the API accepts, in bytes (events.k8s.io/v1).
+const LONGEST_NOTE: usize = 1024;
+const CALL: Duration = Duration::from_secs(5);
+
+/// Where Events go.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    recorder: Recorder,
+    told: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// Events in the name of this pod.
+    pub fn new(client: Client, pod_name: &str) -> Self {
+        let reporter = Reporter {
+            controller: "smilax-operator".to_owned(),
+            instance: Some(pod_name.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            told: Arc::default(),
+        }
+    }
+
+    /// Tells findings about an SMI object, one Event for each reason.
+    pub async fn about_object(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        api_version: &str,
+        findings: &[&Diagnostic],
+    ) {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for finding in findings {
+            by_reason
+                .entry(finding.reason.as_str())
+                .or_default()
+                .push(&finding.message);
+        }
+        let reference = reference(api_version, &object.kind, &object.namespace, &object.name, uid);
+        for (reason, messages) in by_reason {
+            self.publish(&reference, reason, &messages.join("; ")).await;
+        }
+    }
+
+    /// Tells findings about ServiceAccounts, which have no status to remember them: once in the life of this process.
+    pub async fn about_accounts(&self, findings: &[Diagnostic]) {
+        for finding in findings {
+            let object = &finding.object;
+            if self.told.lock().insert(format!("{object} {}", finding.message)) {
+                let reference = reference("v1", &object.kind, &object.namespace, &object.name, "");
+                self.publish(&reference, finding.reason.as_str(), &finding.message)
+                    .await;
+            }
+        }
+    }
+
+    /// Tells that a pod runs without a proxy though it should have one, unless it was told before.
+    pub async fn uninjected(&self, pod: &Uninjected) {
+        if !self.told.lock().insert(pod.uid.clone()) {
+            return;
+        }
+        // After a restart the memory above is empty, but the Event is still there.
+        let api = Api::<CoreEvent>::namespaced(self.client.clone(), &pod.namespace);
+        let known = ListParams::default()
+            .fields(&format!(
+                "involvedObject.uid={},reason={}",
+                pod.uid,
+                Uninjected::REASON
+            ))
+            .limit(1);
+        match timeout(CALL, api.list(&known)).await {
+            Ok(Ok(list)) if !list.items.is_empty() => return,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "looking for an earlier Event failed"),
+            Err(_) => tracing::debug!("looking for an earlier Event timed out"),
+        }
+        tracing::warn!(
+            namespace = pod.namespace,
+            pod = pod.name,
+            "pod runs without a proxy; delete it so that it is made again"
+        );
+        let reference = reference("v1", "Pod", &pod.namespace, &pod.name, &pod.uid);
+        self.publish(&reference, Uninjected::REASON, Uninjected::MESSAGE)
+            .await;
+    }
+
+    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(shortened(message)),
+            action: "Compile".to_owned(),
+            secondary: None,
+        };
+        let object = reference.name.as_deref().unwrap_or_default();
+        match timeout(CALL, self.recorder.publish(&event, reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(object, reason, %error, "Event not written"),
+            Err(_) => tracing::warn!(object, reason, "Event not written: the API server did not answer"),
+        }
+    }
+}
+
+fn reference(api_version: &str, kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        uid: (!uid.is_empty()).then(|| uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+fn shortened(message: &str) -> String {
+    if message.len() <= LONGEST_NOTE {
+        return message.to_owned();
+    }
+    let end = (0..LONGEST_NOTE - 3)
+        .rev()
+        .find(|&end| message.is_char_boundary(end))
+        .unwrap_or(0);
+    format!("{}...", message.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let cut = shortened(&"é".repeat(2000));
+        assert!(cut.len() <= LONGEST_NOTE && cut.ends_with("é..."));
+        assert_eq!(shortened("short"), "short");
+    }
+}

@@ -1,0 +1,130 @@
+//! Pods that should have a proxy and have none.
+
+use smilax_compiler::Index;
+use smilax_compiler::compile::is_enabled;
+use smilax_compiler::model::Pod;
+use smilax_core::convention::key;
+
+use super::state::State;
+use crate::metrics::Metrics;
+
+/// A pod that slipped past injection, for example because no operator was there when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uninjected {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Identity of the pod.
+    pub uid: String,
+}
+
+impl Uninjected {
+    /// Reason of its Event.
+    pub const REASON: &str = "NotInjected";
+    /// What its Event says.
+    pub const MESSAGE: &str = "the pod runs without a proxy though its namespace is in the mesh: it was made while no operator \
+         answered, or before the namespace joined; delete it so that it is made again";
+}
+
+/// Pods of a namespace that should have a proxy and have none.
+pub fn uninjected(index: &Index, namespace: &str) -> Vec<Uninjected> {
+    let Some(contents) = index.contents(namespace) else {
+        return Vec::new();
+    };
+    let enabled = is_enabled(index, namespace);
+    contents
+        .pods
+        .values()
+        .filter(|pod| wants_proxy(pod, enabled) && !pod.injected())
+        .map(|pod| Uninjected {
+            namespace: namespace.to_owned(),
+            name: pod.meta.name.to_string(),
+            uid: pod.meta.uid.clone(),
+        })
+        .collect()
+}
+
+/// A pod that was left alone on purpose carries the reason, and one that has ended needs nothing.
+fn wants_proxy(pod: &Pod, namespace_enabled: bool) -> bool {
+    let label = pod.labels.get(key::INJECT).map(String::as_str);
+    let asked = match label {
+        Some("enabled") => true,
+        Some("disabled") => false,
+        _ => namespace_enabled,
+    };
+    asked && !pod.finished && !pod.host_network && pod.inject_status.is_none()
+}
+
+/// Counts pods with a proxy and pods that lack one, over the whole mesh.
+pub fn count(state: &State, metrics: &Metrics) {
+    let (injected, missing) = state.read(|inner| {
+        let names: Vec<_> = inner.index.namespaces().map(|one| one.name.clone()).collect();
+        names.iter().fold((0, 0), |(injected, missing), name| {
+            let pods = inner.index.contents(name).map(|contents| contents.pods.values());
+            let have = pods
+                .into_iter()
+                .flatten()
+                .filter(|pod| pod.injected() && !pod.finished)
+                .count();
+            (injected + have, missing + uninjected(&inner.index, name).len())
+        })
+    });
+    metrics
+        .injected_pods
+        .set(i64::try_from(injected).unwrap_or(i64::MAX));
+    metrics
+        .uninjected_pods
+        .set(i64::try_from(missing).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod() -> Pod {
+        Pod::default()
+    }
+
+    #[test]
+    fn a_pod_of_an_enabled_namespace_wants_a_proxy() {
+        assert!(wants_proxy(&pod(), true));
+        assert!(!wants_proxy(&pod(), false));
+    }
+
+    #[test]
+    fn what_the_pod_says_comes_before_what_its_namespace_says() {
+        let labelled = |value: &str| {
+            let mut pod = pod();
+            pod.labels.insert(key::INJECT.to_owned(), value.to_owned());
+            pod
+        };
+        assert!(wants_proxy(&labelled("enabled"), false));
+        assert!(!wants_proxy(&labelled("disabled"), true));
+    }
+
+    #[test]
+    fn pods_that_ended_or_were_left_alone_on_purpose_want_none() {
+        assert!(!wants_proxy(
+            &Pod {
+                finished: true,
+                ..pod()
+            },
+            true
+        ));
+        assert!(!wants_proxy(
+            &Pod {
+                host_network: true,
+                ..pod()
+            },
+            true
+        ));
+        assert!(!wants_proxy(
+            &Pod {
+                inject_status: Some("left alone".to_owned()),
+                ..pod()
+            },
+            true
+        ));
+    }
+}

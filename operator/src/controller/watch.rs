@@ -1,0 +1,468 @@
+//! Watches: each kind is listed, followed, and taken into the state as plain data.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
+use smilax_compiler::ingest;
+use smilax_compiler::model::UnsupportedKind;
+use smilax_compiler::status::Stored;
+use smilax_core::convention::POLICY_KEY;
+use tokio::task::JoinSet;
+
+use super::change::StoredMap;
+use super::kinds::{SmiKind, Watched};
+use super::state::{Inner, ObjectKey, State, StoredObject};
+use crate::metrics::Metrics;
+
+/// Label of everything that we write, and what it says.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "smilax-operator");
+
+/// How long a watch may stay silent before it is opened again, in seconds. A connection that died without a word is
+/// noticed within this time.
+const WATCH_TIMEOUT: u32 = 60;
+
+/// Starts every watch. A task of the set that ends is a failure of the whole process.
+pub fn start(
+    client: &Client,
+    state: &Arc<State>,
+    defaults: &Settings,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) {
+    let all = watcher::Config::default().timeout(WATCH_TIMEOUT);
+    let ours = all.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let go = Start {
+        state,
+        metrics,
+        tasks,
+    };
+    let go = go.watch(
+        Watched::Namespace,
+        Api::<Namespace>::all(client.clone()),
+        all.clone(),
+        namespaces,
+    );
+    let go = go.watch(
+        Watched::ServiceAccount,
+        Api::<ServiceAccount>::all(client.clone()),
+        all.clone(),
+        accounts,
+    );
+    let go = go.watch(
+        Watched::Service,
+        Api::<Service>::all(client.clone()),
+        all.clone(),
+        services,
+    );
+    let go = go.watch(Watched::Pod, Api::<Pod>::all(client.clone()), all.clone(), pods);
+    let go = go.watch(
+        Watched::EndpointSlice,
+        Api::<EndpointSlice>::all(client.clone()),
+        all.clone(),
+        slices,
+    );
+    let mut go = go.watch(
+        Watched::ConfigMap,
+        Api::<ConfigMap>::all(client.clone()),
+        ours,
+        maps,
+    );
+    for kind in SmiKind::ALL {
+        let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
+        go = go.watch(Watched::Smi(kind), api, all.clone(), move |inner, seen| {
+            smi(kind, inner, seen);
+        });
+    }
+    let mesh = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "mesh.smilax.dev",
+        "v1alpha1",
+        "MeshConfig",
+    ));
+    let defaults = defaults.clone();
+    go.watch(
+        Watched::MeshConfig,
+        Api::<DynamicObject>::all_with(client.clone(), &mesh),
+        all,
+        move |inner, seen| {
+            mesh_config(&defaults, inner, seen);
+        },
+    );
+}
+
+/// What a watch saw.
+enum Seen<K> {
+    /// An object, new or changed.
+    Applied(K),
+    /// An object that is gone.
+    Deleted(K),
+    /// Every object there is.
+    All(Vec<K>),
+}
+
+struct Start<'a> {
+    state: &'a Arc<State>,
+    metrics: &'a Metrics,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Start<'_> {
+    fn watch<K>(
+        self,
+        kind: Watched,
+        api: Api<K>,
+        config: watcher::Config,
+        take: impl Fn(&mut Inner, Seen<K>) + Send + 'static,
+    ) -> Self
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let (state, metrics) = (Arc::clone(self.state), self.metrics.clone());
+        self.tasks.spawn(async move {
+            let mut listing = Vec::new();
+            let mut stream = watcher::watcher(api, config).default_backoff().into_stream().boxed();
+            let mut failing = false;
+            loop {
+                match stream.try_next().await {
+                    Ok(Some(event)) => {
+                        if failing {
+                            tracing::info!(kind = kind.word(), "watch recovered");
+                            failing = false;
+                        }
+                        metrics.watch_events.with_label_values(&[kind.word()]).inc();
+                        match event {
+                            Event::Init => listing.clear(),
+                            Event::InitApply(object) => listing.push(object),
+                            Event::InitDone => {
+                                let all = std::mem::take(&mut listing);
+                                state.update(|inner| {
+                                    take(inner, Seen::All(all));
+                                    inner.listed(kind);
+                                });
+                            }
+                            Event::Apply(object) => state.update(|inner| take(inner, Seen::Applied(object))),
+                            Event::Delete(object) => state.update(|inner| take(inner, Seen::Deleted(object))),
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => {
+                        metrics.watch_errors.with_label_values(&[kind.word()]).inc();
+                        if is_missing(&error) {
+                            // Nothing of a kind that the cluster does not know can exist.
+                            if !failing {
+                                tracing::warn!(
+                                    kind = kind.word(),
+                                    "the cluster does not serve this kind; install it: helm install smilax-crds, or kubectl apply --server-side -f crds/manifests"
+                                );
+                            }
+                            state.update(|inner| {
+                                take(inner, Seen::All(Vec::new()));
+                                inner.listed(kind);
+                            });
+                        } else if !failing {
+                            tracing::warn!(kind = kind.word(), %error, "watch failed; what was seen stays, and it is tried again");
+                        }
+                        failing = true;
+                        // The stream backs off by itself; this only keeps a stream that does not from spinning.
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            }
+        });
+        self
+    }
+}
+
+fn is_missing(error: &watcher::Error) -> bool {
+    let source = match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source) => source,
+        watcher::Error::WatchError(status) => return status.code == 404,
+        watcher::Error::NoResourceVersion => return false,
+    };
+    matches!(source, kube::Error::Api(status) if status.code == 404)
+}
+
+fn names<K: Resource<DynamicType = ()>>(object: &K) -> (String, Arc<str>) {
+    (object.namespace().unwrap_or_default(), object.name_any().into())
+}
+
+fn namespaces(inner: &mut Inner, seen: Seen<Namespace>) {
+    match seen {
+        Seen::Applied(object) => inner
+            .index
+            .set_namespace(&object.name_any(), Some(ingest::namespace(&object))),
+        Seen::Deleted(object) => inner.index.set_namespace(&object.name_any(), None),
+        Seen::All(all) => inner.index.reset_namespaces(all.iter().map(ingest::namespace)),
+    }
+}
+
+/// The three cases of a namespaced kind that goes into the index by its name.
+macro_rules! by_name {
+    ($function:ident, $type:ty, $ingest:path, $set:ident, $reset:ident) => {
+        fn $function(inner: &mut Inner, seen: Seen<$type>) {
+            match seen {
+                Seen::Applied(object) => {
+                    let (namespace, name) = names(&object);
+                    inner.index.$set(&namespace, name, Some($ingest(&object)));
+                }
+                Seen::Deleted(object) => {
+                    let (namespace, name) = names(&object);
+                    inner.index.$set(&namespace, name, None);
+                }
+                Seen::All(all) => inner.index.$reset(all.iter().map(|object| {
+                    let (namespace, name) = names(object);
+                    (namespace.into(), name, $ingest(object))
+                })),
+            }
+        }
+    };
+}
+
+by_name!(
+    accounts,
+    ServiceAccount,
+    ingest::account,
+    set_account,
+    reset_accounts
+);
+by_name!(services, Service, ingest::service, set_service, reset_services);
+by_name!(pods, Pod, ingest::pod, set_pod, reset_pods);
+
+fn slices(inner: &mut Inner, seen: Seen<EndpointSlice>) {
+    match seen {
+        Seen::Applied(object) => {
+            if let Some((service, slice, ready)) = ingest::ready_endpoints(&object) {
+                inner.index.set_ready(
+                    &object.namespace().unwrap_or_default(),
+                    &service,
+                    &slice,
+                    Some(ready),
+                );
+            }
+        }
+        Seen::Deleted(object) => {
+            if let Some((service, slice, _)) = ingest::ready_endpoints(&object) {
+                inner
+                    .index
+                    .set_ready(&object.namespace().unwrap_or_default(), &service, &slice, None);
+            }
+        }
+        Seen::All(all) => inner.index.reset_ready(all.iter().filter_map(|object| {
+            let (service, slice, ready) = ingest::ready_endpoints(object)?;
+            Some((object.namespace()?.into(), service.into(), slice.into(), ready))
+        })),
+    }
+}
+
+fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
+    match seen {
+        Seen::Applied(object) => {
+            let (namespace, name) = names(&object);
+            let stored = stored_map(&object);
+            let before = inner
+                .maps
+                .entry(namespace.clone())
+                .or_default()
+                .insert(name.to_string(), stored.clone());
+            // Our own writes come back here too; only what somebody else changed is worth a look.
+            if before.is_none_or(|before| before.policy != stored.policy || before.foreign != stored.foreign)
+            {
+                inner.index.mark(&namespace);
+            }
+        }
+        Seen::Deleted(object) => {
+            let (namespace, name) = names(&object);
+            if let Some(maps) = inner.maps.get_mut(&namespace) {
+                maps.remove(&*name);
+            }
+            inner.index.mark(&namespace);
+        }
+        Seen::All(all) => {
+            inner.maps.clear();
+            for object in &all {
+                let (namespace, name) = names(object);
+                inner
+                    .maps
+                    .entry(namespace)
+                    .or_default()
+                    .insert(name.to_string(), stored_map(object));
+            }
+            inner.mark_all();
+        }
+    }
+}
+
+/// What we compare of a ConfigMap.
+pub fn stored_map(object: &ConfigMap) -> StoredMap {
+    let data = object.data.as_ref();
+    let keys = data.map_or(0, BTreeMap::len) + object.binary_data.as_ref().map_or(0, BTreeMap::len);
+    let policy = data.and_then(|data| data.get(POLICY_KEY)).cloned();
+    StoredMap {
+        foreign: keys > usize::from(policy.is_some()),
+        policy: policy.unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    }
+}
+
+fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
+    match seen {
+        Seen::Applied(object) => {
+            let (key, stored, raw) = smi_object(kind, &object);
+            let status = (stored.conditions.clone(), stored.columns.clone());
+            let before = inner.objects.insert(key.clone(), stored);
+            set_smi(kind, inner, &key, Some(&raw));
+            // Our own writes come back here too; only a status that somebody else changed is worth a look.
+            if before.is_none_or(|before| (before.conditions, before.columns) != status) {
+                inner.index.mark(&key.1);
+            }
+        }
+        Seen::Deleted(object) => {
+            let (key, _, _) = smi_object(kind, &object);
+            inner.objects.remove(&key);
+            set_smi(kind, inner, &key, None);
+        }
+        Seen::All(all) => {
+            inner.objects.retain(|key, _| key.0 != kind);
+            let all: Vec<(ObjectKey, serde_json::Value)> = all
+                .iter()
+                .map(|object| {
+                    let (key, stored, raw) = smi_object(kind, object);
+                    inner.objects.insert(key.clone(), stored);
+                    (key, raw)
+                })
+                .collect();
+            reset_smi(kind, inner, all);
+        }
+    }
+}
+
+fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde_json::Value>) {
+    let (namespace, name) = (&key.1, key.2.clone());
+    match kind {
+        SmiKind::TrafficSplit => inner.index.set_split(namespace, name, raw.map(ingest::split)),
+        SmiKind::HttpRouteGroup => inner
+            .index
+            .set_group(namespace, name, raw.map(ingest::route_group)),
+        SmiKind::Unsupported(kind) => {
+            inner
+                .index
+                .set_unsupported(namespace, (kind, name), raw.map(unsupported(kind)));
+        }
+    }
+}
+
+fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::Value)>) {
+    let all = all.into_iter();
+    match kind {
+        SmiKind::TrafficSplit => {
+            inner
+                .index
+                .reset_splits(all.map(|((_, namespace, name), raw)| (namespace, name, ingest::split(&raw))));
+        }
+        SmiKind::HttpRouteGroup => {
+            inner.index.reset_groups(
+                all.map(|((_, namespace, name), raw)| (namespace, name, ingest::route_group(&raw))),
+            );
+        }
+        SmiKind::Unsupported(kind) => {
+            inner
+                .index
+                .reset_unsupported(kind, all.map(|(_, raw)| unsupported(kind)(&raw)));
+        }
+    }
+}
+
+fn unsupported(kind: UnsupportedKind) -> fn(&serde_json::Value) -> smilax_compiler::model::Unsupported {
+    match kind {
+        UnsupportedKind::TrafficTarget => ingest::traffic_target,
+        UnsupportedKind::IdentityBinding => ingest::identity_binding,
+        UnsupportedKind::TcpRoute => ingest::tcp_route,
+        UnsupportedKind::UdpRoute => ingest::udp_route,
+    }
+}
+
+fn smi_object(kind: SmiKind, object: &DynamicObject) -> (ObjectKey, StoredObject, serde_json::Value) {
+    let key = (
+        kind,
+        object.namespace().unwrap_or_default().into(),
+        object.name_any().into(),
+    );
+    // What was read as JSON is written as JSON.
+    let raw = serde_json::to_value(object).unwrap_or_default();
+    (key, stored_object(object), raw)
+}
+
+/// What we compare of an SMI object.
+pub fn stored_object(object: &DynamicObject) -> StoredObject {
+    let status = &object.data["status"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let conditions = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| Stored {
+            kind: text(&one["type"]),
+            status: text(&one["status"]),
+            reason: text(&one["reason"]),
+            message: text(&one["message"]),
+            observed_generation: one["observedGeneration"].as_i64(),
+            last_transition: text(&one["lastTransitionTime"]),
+        });
+    let columns = status.as_object().into_iter().flatten();
+    StoredObject {
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        conditions: conditions.collect(),
+        columns: columns
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect(),
+    }
+}
+
+fn mesh_config(defaults: &Settings, inner: &mut Inner, seen: Seen<DynamicObject>) {
+    let settings = match seen {
+        Seen::Applied(object) if object.name_any() == "default" => Some(settings(defaults, &object)),
+        Seen::Deleted(object) if object.name_any() == "default" => Some(defaults.clone()),
+        Seen::Applied(_) | Seen::Deleted(_) => None,
+        Seen::All(all) => Some(
+            all.iter()
+                .find(|one| one.name_any() == "default")
+                .map_or_else(|| defaults.clone(), |one| settings(defaults, one)),
+        ),
+    };
+    if let Some(settings) = settings {
+        inner.index.set_settings(settings);
+    }
+}
+
+fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
+    let spec = &object.data["spec"];
+    Settings {
+        cluster_domain: spec["clusterDomain"]
+            .as_str()
+            .unwrap_or(&defaults.cluster_domain)
+            .to_owned(),
+        path_regex_mode: match spec["pathRegexMode"].as_str() {
+            Some("full") => PathRegexMode::Full,
+            Some("prefix") => PathRegexMode::Prefix,
+            _ => defaults.path_regex_mode,
+        },
+        header_regex_mode: match spec["headerRegexMode"].as_str() {
+            Some("search") => HeaderRegexMode::Search,
+            Some("full") => HeaderRegexMode::Full,
+            _ => defaults.header_regex_mode,
+        },
+    }
+}

@@ -1,0 +1,446 @@
+//! Writes what was compiled: ConfigMaps, status, Events. Only while leading, only what differs, each with a timeout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::json;
+use smilax_compiler::status::{self, DesiredStatus, Stored};
+use smilax_compiler::{Diagnostic, compile, workloads};
+use smilax_core::convention::{POLICY_KEY, config_map_name};
+use smilax_core::{ProxyConfig, Workload};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::change::{MapChange, Sequence, map_changes};
+use super::events::Events;
+use super::kinds::SmiKind;
+use super::report;
+use super::state::{Inner, State};
+use super::watch::{MANAGED_BY, stored_map, stored_object};
+use crate::lease::Leadership;
+use crate::metrics::Metrics;
+
+/// Field manager of every server-side apply of ours.
+pub const FIELD_MANAGER: &str = "smilax-operator";
+/// How long a burst of changes is gathered after its last one.
+const SETTLE: Duration = Duration::from_millis(30);
+/// How long a burst may hold a write back in all.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(300);
+/// How long one API call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// How many calls are under way at once.
+const CONCURRENCY: usize = 8;
+/// Wait before something that failed is tried again; doubles with each failure in a row.
+const RETRY: Duration = Duration::from_millis(500);
+const RETRY_AT_MOST: Duration = Duration::from_secs(15);
+
+/// The shell around the compiler.
+pub struct Writer {
+    /// What was seen.
+    pub state: Arc<State>,
+    /// Access to the API server.
+    pub client: Client,
+    /// Whether this process may write.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Where Events go.
+    pub events: Events,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("leadership", &self.leadership)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Namespaces in which something failed, and when they are tried again.
+#[derive(Debug, Default)]
+struct Retry {
+    namespaces: BTreeSet<String>,
+    at: Option<Instant>,
+    failures: u32,
+}
+
+impl Retry {
+    /// Resolves when something is to be tried again; never while nothing is.
+    async fn due(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take_due(&mut self) -> BTreeSet<String> {
+        match self.at {
+            Some(at) if at <= Instant::now() => {
+                self.at = None;
+                std::mem::take(&mut self.namespaces)
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn after(&mut self, failed: BTreeSet<String>) {
+        if failed.is_empty() {
+            if self.namespaces.is_empty() {
+                self.failures = 0;
+            }
+            return;
+        }
+        self.namespaces.extend(failed);
+        self.at = Some(Instant::now() + backoff(self.failures));
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// Everything that one pass over the dirty namespaces wants to write.
+#[derive(Debug, Default)]
+struct Batch {
+    maps: Vec<(String, MapChange)>,
+    statuses: Vec<DesiredStatus>,
+    about_accounts: Vec<Diagnostic>,
+    uninjected: Vec<report::Uninjected>,
+}
+
+/// Why a write did not happen.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("the API server did not answer within {} s", CALL.as_secs())]
+    TimedOut,
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+}
+
+impl Writer {
+    /// Writes until shutdown, whenever this process leads.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let term = tokio::select! {
+                () = shutdown.cancelled() => return,
+                term = self.until_leading() => term,
+            };
+            let Some(term) = term else { return };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.lead(term) => tracing::info!("no longer leading; writing stopped"),
+            }
+        }
+    }
+
+    async fn until_leading(&mut self) -> Option<u64> {
+        loop {
+            if let Leadership::Leader { term } = *self.leadership.borrow_and_update() {
+                return Some(term);
+            }
+            self.leadership.changed().await.ok()?;
+        }
+    }
+
+    /// One term of leadership; returns when it ends.
+    async fn lead(&mut self, term: u64) {
+        let mut leadership = self.leadership.clone();
+        let lost = async move {
+            while matches!(*leadership.borrow_and_update(), Leadership::Leader { .. }) {
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let work = async {
+            while !self.state.unlisted().is_empty() {
+                self.state.changed().await;
+            }
+            let mut sequence = self.state.update(|inner| {
+                inner.mark_all();
+                Sequence::new(term, inner.highest_revision())
+            });
+            tracing::info!(term, "leading; writing what differs");
+            // What failed waits for its time without holding up what did not.
+            let mut retry = Retry::default();
+            loop {
+                tokio::select! {
+                    () = self.state.changed() => self.settle().await,
+                    () = retry.due() => {}
+                }
+                for namespace in retry.take_due() {
+                    self.state.read(|inner| inner.index.mark(&namespace));
+                }
+                retry.after(self.pass(&mut sequence).await);
+            }
+        };
+        tokio::select! {
+            () = lost => {}
+            () = work => {}
+        }
+    }
+
+    /// Lets a burst of changes come to rest, within bounds.
+    async fn settle(&self) {
+        let latest = Instant::now() + SETTLE_AT_MOST;
+        while timeout(SETTLE, self.state.changed()).await.is_ok() && Instant::now() < latest {}
+    }
+
+    /// Compiles what is dirty and writes what differs. Namespaces in which something failed come back.
+    async fn pass(&self, sequence: &mut Sequence) -> BTreeSet<String> {
+        let timer = self.metrics.compile_seconds.start_timer();
+        let batch = self.state.read(|inner| batch(inner, sequence));
+        timer.observe_duration();
+        report::count(&self.state, &self.metrics);
+        let mut failed = BTreeSet::new();
+        let maps = batch.maps.into_iter().map(|(namespace, change)| async move {
+            let result = self.write_map(&namespace, &change).await;
+            (namespace, change.name().to_owned(), result)
+        });
+        let mut maps = futures::stream::iter(maps).buffer_unordered(CONCURRENCY);
+        while let Some((namespace, name, result)) = maps.next().await {
+            self.account("ConfigMap", &namespace, &name, result, &mut failed);
+        }
+        let statuses = batch.statuses.into_iter().map(|desired| async move {
+            let result = self.write_status(&desired).await;
+            (desired.object, result)
+        });
+        let mut statuses = futures::stream::iter(statuses).buffer_unordered(CONCURRENCY);
+        while let Some((object, result)) = statuses.next().await {
+            self.account(&object.kind, &object.namespace, &object.name, result, &mut failed);
+        }
+        self.events.about_accounts(&batch.about_accounts).await;
+        for uninjected in &batch.uninjected {
+            self.events.uninjected(uninjected).await;
+        }
+        failed
+    }
+
+    fn account(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        result: Result<(), WriteError>,
+        failed: &mut BTreeSet<String>,
+    ) {
+        let outcome = match result {
+            Ok(()) => "written",
+            // Gone, or of a namespace that is going: there is nothing left to write to.
+            Err(WriteError::Api(kube::Error::Api(status))) if is_moot(&status) => {
+                tracing::debug!(kind, namespace, name, reason = status.message, "write dropped");
+                "dropped"
+            }
+            Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict() => {
+                tracing::debug!(kind, namespace, name, "somebody else wrote first; looking again");
+                failed.insert(namespace.to_owned());
+                "conflict"
+            }
+            Err(error) => {
+                tracing::warn!(kind, namespace, name, %error, "write failed; it is tried again");
+                failed.insert(namespace.to_owned());
+                "failed"
+            }
+        };
+        self.metrics.writes.with_label_values(&[kind, outcome]).inc();
+    }
+
+    async fn write_map(&self, namespace: &str, change: &MapChange) -> Result<(), WriteError> {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        match change {
+            MapChange::Apply {
+                name,
+                workload,
+                policy,
+                resource_version,
+            } => {
+                let object = map_object(name, workload, policy, resource_version.as_deref());
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
+                let stored = stored_map(&written);
+                // A key that somebody else added is not ours to apply away; take it out by name.
+                if stored.foreign {
+                    let keys = foreign_keys(&written);
+                    call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
+                }
+                tracing::info!(namespace, name, workload = %workload, "configuration written");
+                self.state.read(|inner| {
+                    inner
+                        .maps
+                        .entry(namespace.to_owned())
+                        .or_default()
+                        .insert(name.clone(), stored);
+                });
+            }
+            MapChange::Delete {
+                name,
+                resource_version,
+            } => {
+                let preconditions = Preconditions {
+                    resource_version: Some(resource_version.clone()),
+                    uid: None,
+                };
+                call(api.delete(name, &DeleteParams::default().preconditions(preconditions))).await?;
+                tracing::info!(namespace, name, "configuration removed: no workload needs it");
+                self.state
+                    .read(|inner| inner.maps.get_mut(namespace).map(|maps| maps.remove(name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a status when it differs from what is stored, then tells what is new in it.
+    async fn write_status(&self, desired: &DesiredStatus) -> Result<(), WriteError> {
+        let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
+            return Ok(());
+        };
+        let key = (
+            kind,
+            desired.object.namespace.clone(),
+            desired.object.name.clone(),
+        );
+        let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
+            return Ok(());
+        };
+        let now = k8s_openapi::jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let merged = status::merge(&stored.conditions, &desired.conditions, &now);
+        let same_columns = desired
+            .columns
+            .iter()
+            .all(|(name, text)| stored.columns.get(*name).is_some_and(|one| one == text));
+        if merged.is_none() && same_columns {
+            return Ok(());
+        }
+        let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
+        let ours = conditions
+            .iter()
+            .filter(|one| desired.conditions.iter().any(|own| own.kind == one.kind));
+        let mut content = json!({ "conditions": ours.map(condition_json).collect::<Vec<_>>() });
+        for (name, text) in &desired.columns {
+            content[*name] = json!(text);
+        }
+        let resource = kind.resource();
+        let object = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {
+                "name": &*desired.object.name, "namespace": &*desired.object.namespace,
+                "uid": stored.uid, "resourceVersion": stored.resource_version,
+            },
+            "status": content,
+        });
+        let api =
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await?;
+        self.state
+            .read(|inner| inner.objects.insert(key, stored_object(&written)));
+        let untold = status::untold(&stored.conditions, &desired.diagnostics);
+        self.events
+            .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
+            .await;
+        Ok(())
+    }
+}
+
+impl MapChange {
+    fn name(&self) -> &str {
+        match self {
+            Self::Apply { name, .. } | Self::Delete { name, .. } => name,
+        }
+    }
+}
+
+/// Compiles every dirty namespace and compares with what is stored.
+fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
+    let mut batch = Batch::default();
+    for namespace in inner.index.take_dirty() {
+        let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
+        for workload in workloads(&inner.index, &namespace) {
+            let (config, mut diagnostics) = compile(&mut inner.index, &workload);
+            desired.insert(config_map_name(&workload.account), config);
+            batch.about_accounts.append(&mut diagnostics);
+        }
+        // In a namespace that is gone there is nothing to put right.
+        if inner.index.namespace(&namespace).is_some() {
+            let stored = inner.maps.get(&*namespace).cloned().unwrap_or_default();
+            let changes = map_changes(&stored, &desired, sequence);
+            batch
+                .maps
+                .extend(changes.into_iter().map(|change| (namespace.to_string(), change)));
+            batch
+                .statuses
+                .append(&mut status::statuses(&mut inner.index, &namespace));
+            batch
+                .uninjected
+                .append(&mut report::uninjected(&inner.index, &namespace));
+        }
+    }
+    batch
+}
+
+async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
+    match timeout(CALL, request).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(WriteError::TimedOut),
+    }
+}
+
+fn is_moot(status: &kube::core::Status) -> bool {
+    let terminating = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .any(|cause| cause.reason == "NamespaceTerminating");
+    status.code == 404 || terminating
+}
+
+fn backoff(failures: u32) -> Duration {
+    (RETRY * 2u32.saturating_pow(failures.min(5))).min(RETRY_AT_MOST)
+}
+
+fn map_object(
+    name: &str,
+    workload: &Workload,
+    policy: &str,
+    resource_version: Option<&str>,
+) -> serde_json::Value {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": name, "namespace": &*workload.namespace,
+            "labels": { MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" },
+            "annotations": { "smilax.dev/account": &*workload.account },
+        },
+        "data": { POLICY_KEY: policy },
+    });
+    if let Some(version) = resource_version {
+        object["metadata"]["resourceVersion"] = json!(version);
+    }
+    object
+}
+
+fn foreign_keys(map: &ConfigMap) -> serde_json::Value {
+    let foreign = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, _)| key)
+        .filter(|key| *key != POLICY_KEY);
+    let data: serde_json::Map<_, _> = foreign
+        .map(|key| (key.clone(), serde_json::Value::Null))
+        .collect();
+    json!({ "data": data, "binaryData": null })
+}
+
+fn condition_json(condition: &Stored) -> serde_json::Value {
+    json!({
+        "type": condition.kind, "status": condition.status, "reason": condition.reason, "message": condition.message,
+        "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,
+    })
+}
