@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// What to send, and how fast.
 #[derive(Clone, Debug, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct LoadOptions {
-    /// Where to: `http://web:8080/path`; with --tcp `http://HOST:PORT`.
+    /// Where to: `http://web:8080/path`; for TCP `http://HOST:PORT`.
     #[arg(long)]
     pub url: String,
     /// Stop after so many requests.
@@ -43,18 +43,10 @@ pub struct LoadOptions {
     /// Milliseconds until a request counts as failed, connecting included.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub timeout_ms: u64,
-    /// Speak HTTP/2 with prior knowledge.
-    #[arg(long)]
-    pub h2: bool,
-    /// Call `smilax.test.Echo/Who` over gRPC.
-    #[arg(long, conflicts_with_all = ["h2", "tcp"])]
-    pub grpc: bool,
-    /// Open a TCP connection for each request and read the line with which the server greets or answers.
-    #[arg(long)]
-    pub tcp: bool,
-    /// With --tcp: wait for the greeting instead of sending a line first.
-    #[arg(long, requires = "tcp")]
-    pub server_first: bool,
+    /// What to speak.
+    #[arg(long, value_enum, default_value_t = Speech::Http1)]
+    #[serde(default)]
+    pub speak: Speech,
     /// Open a new connection for each request.
     #[arg(long)]
     pub no_keep_alive: bool,
@@ -70,6 +62,23 @@ pub struct LoadOptions {
     /// Header, `Name=Value`; may be repeated.
     #[arg(long = "header", value_parser = crate::client::parse_header)]
     pub headers: Vec<(String, String)>,
+}
+
+/// What a load speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speech {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    H2,
+    /// Unary calls of `smilax.test.Echo/Who`.
+    Grpc,
+    /// A TCP connection for each request: sends a line and reads the one that answers.
+    Tcp,
+    /// A TCP connection for each request: reads the line with which the server greets.
+    TcpServerFirst,
 }
 
 /// Stops a load from outside, and lets others look at what it counted so far.

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-use super::{FailureKind, LoadOptions, Outcome};
+use super::{FailureKind, LoadOptions, Outcome, Speech};
 use crate::answer::{NAME_HEADER, POD_HEADER};
 use crate::client::{Connection, Http, Message, Target, chain, headers};
 use crate::grpc::{self, Who};
@@ -18,26 +18,33 @@ use crate::grpc::{self, Who};
 /// A client with at most one connection, which it keeps for the next request.
 pub(super) struct Exchange {
     target: Target,
-    speech: Speech,
+    talk: Talk,
     timeout: Duration,
     keep_alive: bool,
     connection: Option<Connection>,
     opened: u64,
 }
 
-/// What is spoken.
+/// What is sent.
 #[derive(Clone, Debug)]
-enum Speech {
+enum Talk {
     Http(Http, Message),
     Grpc(Message),
-    Tcp { server_first: bool },
+    Tcp(Opening),
+}
+
+/// Who speaks first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Client,
+    Server,
 }
 
 impl Clone for Exchange {
     fn clone(&self) -> Self {
         Self {
             target: self.target.clone(),
-            speech: self.speech.clone(),
+            talk: self.talk.clone(),
             timeout: self.timeout,
             keep_alive: self.keep_alive,
             connection: None,
@@ -72,18 +79,16 @@ impl Exchange {
             headers: headers(&options.headers),
             body: Bytes::new(),
         };
-        let speech = if options.tcp {
-            Speech::Tcp {
-                server_first: options.server_first,
-            }
-        } else if options.grpc {
-            Speech::Grpc(grpc_call(message))
-        } else {
-            Speech::Http(if options.h2 { Http::Two } else { Http::One }, message)
+        let talk = match options.speak {
+            Speech::Http1 => Talk::Http(Http::One, message),
+            Speech::H2 => Talk::Http(Http::Two, message),
+            Speech::Grpc => Talk::Grpc(grpc_call(message)),
+            Speech::Tcp => Talk::Tcp(Opening::Client),
+            Speech::TcpServerFirst => Talk::Tcp(Opening::Server),
         };
         Ok(Self {
             target: Target::of(&url)?,
-            speech,
+            talk,
             timeout: Duration::from_millis(options.timeout_ms),
             keep_alive: !options.no_keep_alive,
             connection: None,
@@ -117,10 +122,10 @@ impl Exchange {
     }
 
     async fn exchange(&mut self) -> Result<Outcome, Failure> {
-        match self.speech.clone() {
-            Speech::Http(http, message) => self.http(http, &message).await,
-            Speech::Grpc(message) => self.grpc(&message).await,
-            Speech::Tcp { server_first } => self.tcp(server_first).await,
+        match self.talk.clone() {
+            Talk::Http(http, message) => self.http(http, &message).await,
+            Talk::Grpc(message) => self.grpc(&message).await,
+            Talk::Tcp(opening) => self.tcp(opening).await,
         }
     }
 
@@ -168,7 +173,7 @@ impl Exchange {
         Ok(outcome)
     }
 
-    async fn tcp(&mut self, server_first: bool) -> Result<Outcome, Failure> {
+    async fn tcp(&mut self, opening: Opening) -> Result<Outcome, Failure> {
         let broken = |error: std::io::Error| (FailureKind::Broken, error.to_string());
         let stream = self
             .target
@@ -177,7 +182,7 @@ impl Exchange {
             .map_err(|error| (FailureKind::Connect, chain(&error)))?;
         self.opened += 1;
         let mut stream = BufReader::new(stream);
-        if !server_first {
+        if opening == Opening::Client {
             stream.write_all(b"who\n").await.map_err(broken)?;
         }
         let mut line = String::new();

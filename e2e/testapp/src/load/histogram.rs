@@ -50,7 +50,7 @@ fn bucket(value: u64) -> usize {
     if value < small {
         return usize::try_from(value).unwrap_or(usize::MAX);
     }
-    let shift = 63 - value.leading_zeros() - SUB_BITS;
+    let shift = value.ilog2() - SUB_BITS;
     let mantissa = usize::try_from(value >> shift).unwrap_or(usize::MAX);
     shift as usize * SUBS + mantissa
 }

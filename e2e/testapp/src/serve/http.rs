@@ -45,8 +45,8 @@ async fn route(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Respo
     let number = segments.next().and_then(|segment| segment.parse::<u64>().ok());
     let second = segments.next().and_then(|segment| segment.parse::<u64>().ok());
     match (first, number) {
-        _ if path == grpc::HEALTH_CHECK => unary(grpc::health(shared.healthy())),
-        _ if path == grpc::WHO => unary(who(shared)),
+        _ if path == grpc::HEALTH_CHECK => unary(&grpc::health(shared.healthy())),
+        _ if path == grpc::WHO => unary(&who(shared)),
         ("healthz", _) if shared.healthy() => text(StatusCode::OK, "ok"),
         ("healthz", _) => text(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
         ("status", Some(code)) => status(code),
@@ -196,10 +196,10 @@ fn who(shared: &Shared) -> Vec<u8> {
     .encode()
 }
 
-fn unary(message: Vec<u8>) -> Response<Body> {
+fn unary(message: &[u8]) -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let frames = [Frame::data(grpc::frame(&message)), Frame::trailers(trailers)];
+    let frames = [Frame::data(grpc::frame(message)), Frame::trailers(trailers)];
     let body = StreamBody::new(stream::iter(frames.into_iter().map(Ok)));
     let mut response = Response::new(body.boxed_unsync());
     let content_type = HeaderValue::from_static("application/grpc");
