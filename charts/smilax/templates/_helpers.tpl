@@ -51,3 +51,15 @@ seccompProfile:
 - tcproutes.specs.smi-spec.io
 - udproutes.specs.smi-spec.io
 {{- end }}
+
+{{- /* All that our pods may connect to. */ -}}
+{{- define "smilax.egressPorts" -}}
+- port: 53
+  protocol: UDP
+- port: 53
+  protocol: TCP
+{{- range .Values.networkPolicy.apiServerPorts }}
+- port: {{ . }}
+  protocol: TCP
+{{- end }}
+{{- end }}

@@ -1,0 +1,36 @@
+"""What the checks of charts and configuration share: where things are, and how charts are rendered."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CHARTS = ROOT / "charts"
+GOLDEN = CHARTS / "golden"
+MANIFESTS = ROOT / "crds" / "manifests"
+NAMESPACE = "smilax-system"
+KUBERNETES = "1.34.0"
+
+
+def render(tools, chart, *arguments, namespace=NAMESPACE):
+    """Text of a rendered chart."""
+    command = [
+        Path(tools) / "helm", "template", chart, CHARTS / chart,
+        "--namespace", namespace, "--kube-version", KUBERNETES, *arguments,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+
+
+def documents(text):
+    """Objects of a stream of YAML documents."""
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def name_of(document):
+    """Kind and name, for messages."""
+    return f"{document['kind']} {document['metadata']['name']}"
