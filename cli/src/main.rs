@@ -1,3 +1,62 @@
-//! The command line of the mesh.
+//! The command line of the mesh, also as `kubectl smilax`.
 
-fn main() {}
+mod args;
+mod check;
+mod cluster;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into()),
+    };
+    match runtime.block_on(run(Args::parse())) {
+        Ok(code) => code,
+        Err(error) => complain(&error),
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match args.command {
+        Command::Version { client: true } => {
+            writeln!(out, "client: {}", env!("CARGO_PKG_VERSION"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Version { client: false } => {
+            writeln!(out, "client: {}", env!("CARGO_PKG_VERSION"))?;
+            let snapshot = cluster::snapshot(&args.namespace, args.context.as_deref()).await?;
+            write!(out, "{}", check::versions(&snapshot))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check => {
+            let snapshot = cluster::snapshot(&args.namespace, args.context.as_deref()).await?;
+            let findings = check::check(&snapshot);
+            write!(out, "{}", check::table(&findings))?;
+            let failed = findings
+                .iter()
+                .any(|finding| finding.verdict == check::Verdict::Failed);
+            Ok(if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "smilax", &mut out);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error) -> ExitCode {
+    // Nothing is left to do when even standard error is closed.
+    let _ = writeln!(std::io::stderr(), "smilax: {error:#}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,48 @@
+//! What can be asked.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Looks at a Smilax service mesh from outside.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smilax",
+    bin_name = "smilax",
+    version,
+    about,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Namespace of the installation.
+    #[arg(
+        long,
+        global = true,
+        env = "SMILAX_NAMESPACE",
+        default_value = "smilax-system"
+    )]
+    pub(crate) namespace: String,
+    /// Context of the kubeconfig; its current one if not given.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Checks the installation, the proxies and every SMI object. Exits with 1 when something is wrong.
+    Check,
+    /// Shows the versions of this program, the operator and the proxies.
+    Version {
+        /// Only of this program; asks no cluster.
+        #[arg(long)]
+        client: bool,
+    },
+    /// Prints completions for a shell: source <(smilax completion bash).
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+}

@@ -1,0 +1,118 @@
+use serde_json::json;
+
+use super::*;
+
+fn healthy() -> Snapshot {
+    let bundle = json!({"caBundle": "abc", "service": {"name": "smilax-conversion"}});
+    Snapshot {
+        namespace: "smilax-system".to_owned(),
+        definitions: SMI_KINDS
+            .iter()
+            .map(|(group, _, plural)| {
+                json!({
+                    "metadata": {"name": format!("{plural}.{group}")},
+                    "spec": {"conversion": {"webhook": {"clientConfig": bundle}}},
+                    "status": {"storedVersions": ["v1alpha4"]},
+                })
+            })
+            .collect(),
+        deployments: vec![json!({
+            "metadata": {"name": "smilax-operator"},
+            "spec": {"replicas": 2, "template": {"spec": {"containers": [{"image": "localhost/smilax-operator:0.1.0"}]}}},
+            "status": {"readyReplicas": 2},
+        })],
+        mutating: vec![
+            json!({"metadata": {"name": "smilax-inject"}, "webhooks": [{"clientConfig": {"caBundle": "abc"}}]}),
+        ],
+        validating: vec![
+            json!({"metadata": {"name": "smilax-validate"}, "webhooks": [{"clientConfig": {"caBundle": "abc"}}]}),
+        ],
+        namespaces: vec![json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})],
+        pods: vec![pod("web", &json!({"smilax.dev/proxy-version": "0.1.0"}))],
+        objects: vec![split("True")],
+    }
+}
+
+fn pod(name: &str, labels: &Value) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop", "labels": labels}, "spec": {}, "status": {"phase": "Running"}})
+}
+
+fn split(accepted: &str) -> Value {
+    json!({
+        "kind": "TrafficSplit", "metadata": {"name": "web", "namespace": "shop"},
+        "status": {"conditions": [{"type": "Accepted", "status": accepted, "reason": "Conflicted", "message": "an older one decides"}]},
+    })
+}
+
+fn complaints(snapshot: &Snapshot) -> Vec<String> {
+    let findings = check(snapshot);
+    findings
+        .into_iter()
+        .filter(|one| one.verdict != Verdict::Good)
+        .map(|one| format!("{}: {}", one.subject, one.message))
+        .collect()
+}
+
+#[test]
+fn a_healthy_mesh_has_nothing_to_complain_about() {
+    assert_eq!(complaints(&healthy()), [""; 0]);
+    assert!(table(&check(&healthy())).ends_with("All is well.\n"));
+}
+
+#[test]
+fn an_empty_cluster_says_what_to_install() {
+    let text = table(&check(&Snapshot {
+        namespace: "smilax-system".to_owned(),
+        ..Snapshot::default()
+    }));
+    assert!(
+        text.contains("install the chart smilax-crds") && text.contains("install the chart smilax"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_pod_without_a_proxy_is_named() {
+    let mut snapshot = healthy();
+    snapshot.pods.push(pod("late", &json!({})));
+    snapshot
+        .pods
+        .push(pod("out", &json!({"smilax.dev/inject": "disabled"})));
+    assert_eq!(
+        complaints(&snapshot),
+        ["shop/late: the pod runs without a proxy; delete it so that it is made again"]
+    );
+}
+
+#[test]
+fn an_object_that_is_not_accepted_is_named_with_its_reason() {
+    let mut snapshot = healthy();
+    snapshot.objects = vec![split("False")];
+    assert_eq!(
+        complaints(&snapshot),
+        ["TrafficSplit shop/web: Conflicted: an older one decides"]
+    );
+}
+
+#[test]
+fn a_proxy_two_minor_versions_away_is_named() {
+    let mut snapshot = healthy();
+    snapshot.pods = vec![pod("old", &json!({"smilax.dev/proxy-version": "0.3.0"}))];
+    assert_eq!(complaints(&snapshot).len(), 1);
+    assert!(is_near("0.1.0", "0.2.9") && is_near("latest", "0.9.0"));
+}
+
+#[test]
+fn an_unpublished_bundle_is_named() {
+    let mut snapshot = healthy();
+    snapshot.mutating[0]["webhooks"][0]["clientConfig"] = json!({});
+    assert_eq!(complaints(&snapshot).len(), 1);
+}
+
+#[test]
+fn versions_are_counted() {
+    assert_eq!(
+        versions(&healthy()),
+        "operator: 0.1.0\nproxies:  0.1.0 (1 pods)\n"
+    );
+}
