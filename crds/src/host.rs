@@ -62,7 +62,6 @@ pub fn parse_root(root: &str, own_namespace: &str, cluster_domain: &str) -> Resu
     in_namespace(&parsed, own_namespace)
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "validation comes next"))]
 /// Like [`parse_root`] where the cluster's domain is not known: any domain passes.
 pub(crate) fn check_root(root: &str, own_namespace: &str) -> Result<ServiceName, InvalidRoot> {
     in_namespace(&parse(root)?, own_namespace)

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod host;
+mod manifests;
 pub mod mesh;
 pub mod metrics;
 mod object;
@@ -24,4 +25,5 @@ pub mod specs;
 pub mod split;
 pub mod status;
 
+pub use manifests::{CONVERSION_PATH, CONVERSION_SERVICE, file_name, manifests, to_yaml};
 pub use object::Malformed;

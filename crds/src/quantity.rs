@@ -22,7 +22,6 @@ impl JsonSchema for QuantityText {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{ "type": "integer" }, { "type": "string" }],
             "pattern": PATTERN,
             "x-kubernetes-int-or-string": true,
         })

@@ -34,14 +34,15 @@ pub struct IdentityBindingSpec {
 pub struct Schemes {
     /// By labels of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-smilax-null" = true))]
     pub pod_label_selector: Option<PodLabelSelector>,
     /// By the account that the pod runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-smilax-null" = true))]
     pub service_account: Option<String>,
     /// By SPIFFE id, as in `spiffe://cluster.local/ns/shop/sa/web`; the scheme may be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), inner(length(max = 2048)))]
+    #[schemars(length(min = 1, max = 256), inner(length(max = 2048)), extend("x-smilax-null" = true))]
     pub spiffe_identities: Option<Vec<String>>,
 }
 
@@ -51,7 +52,7 @@ pub struct Schemes {
 pub struct PodLabelSelector {
     /// Labels that a pod must all have.
     #[serde(default)]
-    #[schemars(required, extend("minProperties" = 1, "nullable" = true))]
+    #[schemars(required, extend("minProperties" = 1, "x-smilax-null" = true))]
     pub match_labels: Option<BTreeMap<String, String>>,
 }
 

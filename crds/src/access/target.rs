@@ -163,7 +163,7 @@ impl JsonSchema for Port {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }] })
+        json_schema!({ "x-kubernetes-int-or-string": true, "minimum": 1, "maximum": 65535 })
     }
 
     fn inline_schema() -> bool {

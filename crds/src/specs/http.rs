@@ -33,7 +33,7 @@ pub struct HTTPRouteGroup {
 pub struct HTTPRouteGroupSpec {
     /// Kinds of requests, each with a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(required, length(max = 128), extend("nullable" = false))]
+    #[schemars(required, length(max = 128))]
     pub matches: Option<Vec<HttpMatch>>,
 }
 
