@@ -1,12 +1,51 @@
 # `make help` lists what there is.
 .DEFAULT_GOAL := help
 SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 
-CLUSTER := e2e/cluster/cluster
+CLUSTER_TOOL := e2e/cluster/cluster
+# The cluster of `make test` and `make e2e`; `make demo` has one of its own, so that neither disturbs the other.
+TEST_CLUSTER := smilax-test
 
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
+
+.PHONY: demo
+demo: ## from nothing to a running mesh that shifts traffic; CLUSTER=current uses the cluster of KUBECONFIG
+	@$(CLUSTER_TOOL) need
+	@e2e/demo
+
+.PHONY: down
+down: ## removes the clusters of demo and test
+	@$(CLUSTER_TOOL) down
+	@NAME=$(TEST_CLUSTER) $(CLUSTER_TOOL) down
+
+.PHONY: test
+test: lint unit charts e2e ## everything that proves it: lints, unit and property tests, charts, end to end
+
+.PHONY: tools
+tools: ## what the checks need and Debian or Rust do not bring
+	@hack/install-tools
+
+.PHONY: lint
+lint: tools ## format, clippy, purity of the core, licences and banned crates
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	hack/check-purity
+	cargo deny --log-level error check bans licenses sources
+
+.PHONY: unit
+unit: ## unit, property and integration tests; no cluster
+	cargo test --workspace --locked
+
+.PHONY: charts
+charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rules
+	hack/check-charts
+
+.PHONY: e2e
+e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECONFIG, KEEP=1 leaves it running
+	@e2e/run $(TEST_CLUSTER)
 
 .PHONY: images
 images: ## static release programs in dist/linux-amd64, images in dist/images
@@ -14,16 +53,16 @@ images: ## static release programs in dist/linux-amd64, images in dist/images
 
 .PHONY: cluster-up
 cluster-up: ## a real two-node Kubernetes on this machine; prints its kubeconfig
-	$(CLUSTER) up
+	$(CLUSTER_TOOL) up
 
 .PHONY: cluster-down
 cluster-down: ## ends it and removes everything of it
-	$(CLUSTER) down
+	$(CLUSTER_TOOL) down
 
 .PHONY: cluster-status
 cluster-status: ## health of every part of it
-	$(CLUSTER) status
+	$(CLUSTER_TOOL) status
 
 .PHONY: cluster-load
 cluster-load: images ## our images into every node of it
-	$(CLUSTER) load dist/images/*.tar
+	$(CLUSTER_TOOL) load dist/images/*.tar
