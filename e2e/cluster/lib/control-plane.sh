@@ -26,6 +26,11 @@ start_etcd() {
     --listen-peer-urls http://127.0.0.1:2380
 }
 
+# A client of etcd that comes too early waits a second before it tries again.
+await_etcd() {
+  until_true 30 in_namespace control bash -c ': </dev/tcp/127.0.0.1/2379' || die_with_log "etcd does not listen after 30 s" "$LOGS/etcd.log"
+}
+
 start_apiserver() {
   local pki=$STATE/pki
   # shellcheck disable=SC2054 # the commas are in values
@@ -53,17 +58,20 @@ start_apiserver() {
   start_process apiserver control "$BIN/kube-apiserver" "${arguments[@]}"
 }
 
+# The usual limits on requests would make the start of the many controllers take several seconds more.
 start_controllers() {
-  local config=$STATE/controller-manager.conf
+  local config=$STATE/controller-manager.conf limits="--kube-api-qps=200 --kube-api-burst=400"
+  # shellcheck disable=SC2086 # limits is a list of words
   start_process controller-manager control "$BIN/kube-controller-manager" \
     --kubeconfig="$config" --authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
     --service-account-private-key-file="$STATE/pki/sa.key" --root-ca-file="$STATE/pki/ca.crt" \
     --cluster-signing-cert-file="$STATE/pki/ca.crt" --cluster-signing-key-file="$STATE/pki/ca.key" \
-    --use-service-account-credentials --leader-elect=false
+    --use-service-account-credentials --leader-elect=false $limits
   config=$STATE/scheduler.conf
+  # shellcheck disable=SC2086
   start_process scheduler control "$BIN/kube-scheduler" \
     --kubeconfig="$config" --authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
-    --leader-elect=false
+    --leader-elect=false $limits
 }
 
 # The administrator of everything, who needs no RBAC rules: these do not exist yet when the cluster starts.

@@ -3,8 +3,7 @@
 
 # image_tags ARCHIVE: the names inside, one a line.
 image_tags() {
-  tar -xOf "$1" manifest.json 2>/dev/null |
-    grep -o '"RepoTags":\[[^]]*\]' | grep -o '"[^"]*:[^"]*"' | tr -d '"' | grep -v '^RepoTags'
+  tar -xOf "$1" manifest.json 2>/dev/null | sed -n 's/.*"RepoTags": *\[\([^]]*\)\].*/\1/p' | tr ',' '\n' | tr -d '" ' | grep .
 }
 
 check_archive() {

@@ -37,6 +37,7 @@ start_cluster() {
   step "certificates"
   make_pki
   step "control plane and containerd"
+  await_etcd
   start_apiserver
   for ((node = 1; node <= NODES; node++)); do start_node "$node"; done
   await_apiserver

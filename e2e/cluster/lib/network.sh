@@ -103,7 +103,7 @@ make_network() {
   { address_commands "$CONTROL_IP" "$FABRIC6:10"; pod_route_commands 0; } | ip -netns "$NAME-control" -batch -
   for ((node = 1; node <= NODES; node++)); do
     in_namespace "node$node" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
-      net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+      net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.default.accept_dad=0
     {
       address_commands "$(node_ip "$node")" "$(node_ip6 "$node")"
       pod_route_commands "$node"

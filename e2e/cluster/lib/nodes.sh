@@ -58,7 +58,7 @@ write_cni_config() {
   "name": "pods",
   "plugins": [
     {
-      "type": "ptp",
+      "type": "cni-pods",
       "ipam": {
         "type": "host-local",
         "ranges": [[{"subnet": "$(pod_subnet "$2")"}], [{"subnet": "$(pod_subnet6 "$2")"}]],
@@ -104,6 +104,7 @@ start_node() {
   local directory=$STATE/$node
   write_containerd_config "$directory/containerd.toml"
   write_cni_config "$directory/cni.conflist" "$1"
+  cp "$HERE/lib/cni-pods" "$directory/"
   write_kubelet_config "$directory/kubelet.yaml" "$1"
   make_cgroups "$node"
   start_process "$node" "$node" \
