@@ -38,7 +38,7 @@ pub enum ConnectError {
     #[error("{0} has no scheme or host, expected http://HOST[:PORT]/PATH")]
     Address(Uri),
     /// Name resolution, or TCP.
-    #[error("cannot connect to {target}: {source}")]
+    #[error("cannot connect to {target}")]
     Tcp {
         /// Host and port.
         target: String,

@@ -1,0 +1,277 @@
+//! What disturbs the whole mesh: its operator, its installation, its cluster. Only for tests that run alone.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::environment;
+use crate::mesh::{Mesh, OPERATOR};
+use crate::namespace::{complain, must};
+use crate::wait::{Progress, wait_until};
+
+/// An operator that is away until this is dropped.
+#[derive(Debug)]
+#[must_use = "the operator comes back when this is dropped"]
+pub struct OperatorAway<'a> {
+    mesh: &'a Mesh,
+    replicas: u64,
+}
+
+impl<'a> OperatorAway<'a> {
+    /// Scales the operator to zero and waits until no replica is left.
+    #[track_caller]
+    pub fn begin(mesh: &'a Mesh) -> Self {
+        let replicas = mesh
+            .deployment()
+            .ok()
+            .and_then(|operator| operator["spec"]["replicas"].as_u64())
+            .unwrap_or(1);
+        let away = Self { mesh, replicas };
+        away.scale(0);
+        wait_until("no replica of the operator is left", || {
+            let selector = ["pods", "--selector=app.kubernetes.io/name=smilax-operator"];
+            let pods = must(mesh.operator().list(&selector));
+            Progress::when(pods.is_empty(), (), || format!("{} pods", pods.len()))
+        });
+        away
+    }
+
+    /// Brings the operator back and waits until it is available and leads.
+    #[track_caller]
+    pub fn end(self) {
+        let mesh = self.mesh;
+        drop(self);
+        mesh.available();
+        mesh.leader();
+    }
+
+    fn scale(&self, replicas: u64) {
+        let to = format!("--replicas={replicas}");
+        let scaled = self
+            .mesh
+            .operator()
+            .run(&["scale", &format!("deployment/{OPERATOR}"), &to]);
+        if let Err(error) = scaled {
+            complain(&error.to_string());
+        }
+    }
+}
+
+impl Drop for OperatorAway<'_> {
+    fn drop(&mut self) {
+        self.scale(self.replicas);
+    }
+}
+
+/// The tool that made the cluster, when it is our own: it reaches what no API reaches.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    tool: PathBuf,
+}
+
+impl Cluster {
+    /// The tool, or `None` with a loud word when the cluster is somebody else's.
+    pub fn of(mesh: &Mesh, needed_for: &str) -> Option<Self> {
+        let cluster = Self {
+            tool: environment::repository().join("e2e/cluster/cluster"),
+        };
+        let own = cluster.run(&["kubeconfig"]).map(PathBuf::from);
+        let same = own.and_then(|own| own.canonicalize().ok()).is_some_and(|own| {
+            mesh.kubectl()
+                .kubeconfig()
+                .canonicalize()
+                .is_ok_and(|other| own == other)
+        });
+        if !same {
+            complain(&format!(
+                "SKIPPED: {needed_for} needs a cluster that e2e/cluster made, and KUBECONFIG names another"
+            ));
+        }
+        same.then_some(cluster)
+    }
+
+    /// Kills the API server and waits until a new one is ready.
+    #[track_caller]
+    pub fn restart_api_server(&self) {
+        self.must(&["restart-apiserver"]);
+    }
+
+    /// Kills the main process of a container, as the kernel would when memory is short.
+    #[track_caller]
+    pub fn kill(&self, pod: &Value, container: &str) {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        let id = container_status(pod, container)["containerID"]
+            .as_str()
+            .and_then(|id| id.strip_prefix("containerd://"))
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            !id.is_empty(),
+            "container {container} does not run: {}",
+            pod["status"]
+        );
+        self.must(&[
+            "exec-node",
+            node,
+            "ctr",
+            "-n",
+            "k8s.io",
+            "tasks",
+            "kill",
+            "-s",
+            "SIGKILL",
+            &id,
+        ]);
+    }
+
+    /// Sets how often kubelets bring ConfigMaps to pods.
+    #[track_caller]
+    pub fn kubelet_sync(&self, every: &str) {
+        self.must(&["kubelet-sync", every]);
+    }
+
+    #[track_caller]
+    fn must(&self, arguments: &[&str]) {
+        assert!(
+            self.run(arguments).is_some(),
+            "{} {} failed",
+            self.tool.display(),
+            arguments.join(" ")
+        );
+    }
+
+    fn run(&self, arguments: &[&str]) -> Option<String> {
+        run(&mut Command::new(&self.tool), arguments)
+    }
+}
+
+/// Helm, and the release that is installed.
+#[derive(Clone, Debug)]
+pub struct Helm {
+    kubeconfig: PathBuf,
+    namespace: String,
+}
+
+impl Helm {
+    /// Helm for this mesh.
+    pub fn of(mesh: &Mesh) -> Self {
+        Self {
+            kubeconfig: mesh.kubectl().kubeconfig().to_owned(),
+            namespace: mesh.namespace().to_owned(),
+        }
+    }
+
+    /// Upgrades the operator's release from the chart of this repository, with values beside those in force.
+    #[track_caller]
+    pub fn upgrade(&self, values: &[&str]) {
+        let chart = environment::repository()
+            .join("charts/smilax")
+            .display()
+            .to_string();
+        let mut arguments = vec![
+            "upgrade",
+            "smilax",
+            &chart,
+            "--reuse-values",
+            "--wait",
+            "--timeout=3m",
+        ];
+        for value in values {
+            arguments.extend(["--set", value]);
+        }
+        self.must(&arguments);
+    }
+
+    /// Uninstalls the operator's release.
+    #[track_caller]
+    pub fn uninstall(&self) {
+        self.must(&["uninstall", "smilax", "--wait", "--timeout=3m"]);
+    }
+
+    /// The values that the release was installed with.
+    #[track_caller]
+    pub fn values(&self) -> String {
+        self.must(&["get", "values", "smilax", "--output=json"])
+    }
+
+    /// Installs the operator's release with these values, a JSON object.
+    #[track_caller]
+    pub fn install(&self, values: &str) {
+        let chart = environment::repository()
+            .join("charts/smilax")
+            .display()
+            .to_string();
+        let file = environment::repository().join(format!("target/e2e/values-{}.json", std::process::id()));
+        let folder = file.parent().map(std::fs::create_dir_all);
+        assert!(
+            matches!(folder, Some(Ok(()))),
+            "cannot make the folder of {}",
+            file.display()
+        );
+        let values = if values.trim() == "null" { "{}" } else { values };
+        assert!(
+            std::fs::write(&file, values).is_ok(),
+            "cannot write {}",
+            file.display()
+        );
+        self.must(&[
+            "install",
+            "smilax",
+            &chart,
+            "--values",
+            &file.display().to_string(),
+            "--wait",
+            "--timeout=3m",
+        ]);
+    }
+
+    #[track_caller]
+    fn must(&self, arguments: &[&str]) -> String {
+        let program = environment::variable("HELM").unwrap_or_else(|| "helm".to_owned());
+        let mut command = Command::new(&program);
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["--namespace", &self.namespace]);
+        match run(&mut command, arguments) {
+            Some(output) => output,
+            None => panic!(
+                "{program} {} failed; is helm in PATH? eval \"$(e2e/cluster/cluster env)\" puts it there",
+                arguments.join(" ")
+            ),
+        }
+    }
+}
+
+/// Whether tests that take many minutes run whole, as `SMILAX_E2E_SLOW` asks.
+pub fn slow() -> bool {
+    environment::slow()
+}
+
+/// A container's status, an init container's too.
+pub fn container_status(pod: &Value, container: &str) -> Value {
+    ["initContainerStatuses", "containerStatuses"]
+        .iter()
+        .filter_map(|field| pod["status"][*field].as_array())
+        .flatten()
+        .find(|status| status["name"] == container)
+        .cloned()
+        .unwrap_or(Value::Null)
+}
+
+fn run(command: &mut Command, arguments: &[&str]) -> Option<String> {
+    let output = command.args(arguments).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(output) => {
+            complain(&String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            complain(&format!("{command:?}: {error}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The mesh that is installed in the cluster.
+
+use serde_json::Value;
+
+use crate::kubectl::Kubectl;
+use crate::wait::{Progress, wait_until};
+
+/// Name of the operator's Deployment and of its Lease.
+pub const OPERATOR: &str = "smilax-operator";
+
+/// A cluster with Smilax in it.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    kubectl: Kubectl,
+    namespace: String,
+}
+
+impl Mesh {
+    /// The mesh of the environment's cluster, with its operator available.
+    ///
+    /// # Panics
+    /// When no cluster is named, or Smilax is not installed in it.
+    pub fn connect() -> Self {
+        let kubectl = Kubectl::of_environment();
+        let namespace = installed_in(&kubectl).unwrap_or_else(|| {
+            panic!(
+                "Smilax is not installed in the cluster of {}: run 'make install', or 'helm install' charts/smilax-crds and \
+                 charts/smilax",
+                kubectl.kubeconfig().display()
+            )
+        });
+        let mesh = Self { kubectl, namespace };
+        mesh.available();
+        mesh
+    }
+
+    /// `kubectl` without a namespace.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// Namespace of the installation.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// `kubectl` in the namespace of the installation.
+    pub fn operator(&self) -> Kubectl {
+        self.kubectl.within(&self.namespace)
+    }
+
+    /// Waits until every wanted replica of the operator runs its newest version and is available.
+    pub fn available(&self) {
+        wait_until("the operator is available", || match self.deployment() {
+            Ok(operator) => {
+                let wanted = operator["spec"]["replicas"].as_u64();
+                let count = |field: &str| Some(operator["status"][field].as_u64().unwrap_or_default());
+                let observed = operator["status"]["observedGeneration"] == operator["metadata"]["generation"];
+                let all = ["availableReplicas", "updatedReplicas", "replicas"]
+                    .iter()
+                    .all(|field| count(field) == wanted);
+                Progress::when(observed && all, (), || operator["status"].to_string())
+            }
+            Err(error) => Progress::Pending(error),
+        });
+    }
+
+    /// The operator's Deployment.
+    ///
+    /// # Errors
+    /// What `kubectl` said.
+    pub fn deployment(&self) -> Result<Value, String> {
+        self.operator()
+            .get(&["deployment", OPERATOR])
+            .map_err(|error| error.to_string())
+    }
+
+    /// Waits until a replica leads, and gives its name.
+    pub fn leader(&self) -> String {
+        wait_until("a replica of the operator leads", || {
+            let lease = self.operator().get(&["lease", OPERATOR]);
+            let holder = lease
+                .as_ref()
+                .ok()
+                .and_then(|lease| lease["spec"]["holderIdentity"].as_str())
+                .filter(|holder| !holder.is_empty());
+            match holder {
+                Some(holder) => Progress::Done(holder.to_owned()),
+                None => Progress::Pending(format!("{lease:?}")),
+            }
+        })
+    }
+}
+
+fn installed_in(kubectl: &Kubectl) -> Option<String> {
+    let deployments = kubectl
+        .list(&[
+            "deployments",
+            "--all-namespaces",
+            "--field-selector",
+            &format!("metadata.name={OPERATOR}"),
+        ])
+        .unwrap_or_else(|error| panic!("the cluster does not answer: {error}"));
+    Some(deployments.first()?["metadata"]["namespace"].as_str()?.to_owned())
+}
