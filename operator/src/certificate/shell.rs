@@ -1,0 +1,384 @@
+//! The part that talks to the API server.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Plan, Publication, plan};
+use super::publish::{Decision, Target, decide, targets};
+use super::stored::{Material, Stored};
+use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
+use crate::lease::Leadership;
+
+const MANAGER: &str = "smilax-operator";
+const CALL: Duration = Duration::from_secs(5);
+/// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
+/// suspended machine.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How often the Secret is tried for while there is none.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the certificate's task needs.
+#[derive(Debug)]
+pub struct CertificateTask {
+    /// For the API server.
+    pub resolver: Arc<CertificateResolver>,
+    /// What is counted.
+    pub metrics: CertificateMetrics,
+    /// Who may change what exists.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Namespace of the installation.
+    pub namespace: String,
+    /// Suffix of the cluster's DNS names.
+    pub cluster_domain: String,
+}
+
+/// Keeps a certificate in `resolver`, and as the leader keeps it valid and published, until `shutdown`.
+///
+/// Any replica makes the Secret when there is none, so that conversion can be served before anybody leads; whoever comes
+/// second takes what the first has made. Everything that fails is tried again.
+pub async fn run(client: Client, task: CertificateTask, shutdown: CancellationToken) {
+    let keeper = Keeper {
+        secrets: Api::namespaced(client.clone(), &task.namespace),
+        names: service_names(&task.namespace, &task.cluster_domain),
+        client,
+        resolver: task.resolver,
+        metrics: task.metrics,
+        namespace: task.namespace,
+        current: None,
+        missing: HashSet::new(),
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = keeper.keep(task.leadership) => {}
+    }
+}
+
+/// A call that did not bring what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("{what} {name}: no answer within {} s", CALL.as_secs())]
+    Time { what: &'static str, name: String },
+    #[error("{what} {name}: {source}")]
+    Api {
+        what: &'static str,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    #[error(transparent)]
+    Issue(#[from] super::IssueError),
+    #[error("making a certificate was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl CallError {
+    fn is(&self, code: u16) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == code))
+    }
+}
+
+/// The Secret as it was last seen.
+#[derive(Debug)]
+pub(super) struct Seen {
+    stored: Stored,
+    meta: ObjectMeta,
+}
+
+pub(super) struct Keeper {
+    pub(super) client: Client,
+    pub(super) secrets: Api<Secret>,
+    pub(super) resolver: Arc<CertificateResolver>,
+    pub(super) metrics: CertificateMetrics,
+    pub(super) namespace: String,
+    pub(super) names: Vec<String>,
+    pub(super) current: Option<Seen>,
+    /// Objects that were reported missing, so that they are reported once.
+    pub(super) missing: HashSet<&'static str>,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut leadership: watch::Receiver<Leadership>) {
+        while let Err(error) = self.ensure().await {
+            tracing::warn!(%error, "the webhooks have no certificate yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+        let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
+        let events = watcher::watcher(self.secrets.clone(), only).default_backoff();
+        let mut events = std::pin::pin!(events);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(Event::Apply(secret) | Event::InitApply(secret))) => self.adopt(secret),
+                    Some(Ok(Event::Delete(_))) => {
+                        tracing::warn!(secret = SECRET, "the Secret of the webhooks was deleted, it is made again");
+                        self.put_back().await;
+                        continue;
+                    }
+                    Some(Ok(Event::Init | Event::InitDone)) => continue,
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "watch of the webhooks' Secret");
+                        continue;
+                    }
+                    None => return,
+                },
+                _ = ticks.tick() => {}
+                changed = leadership.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+            if *leadership.borrow_and_update() != Leadership::Follower
+                && let Err(error) = self.lead(OffsetDateTime::now_utc()).await
+            {
+                tracing::warn!(%error, "the certificate of the webhooks is not kept up");
+            }
+        }
+    }
+
+    /// Loads the Secret, or makes it when there is none.
+    pub(super) async fn ensure(&mut self) -> Result<(), CallError> {
+        match call("get Secret", SECRET, self.secrets.get(SECRET)).await {
+            Ok(secret) => {
+                self.adopt(secret);
+                return Ok(());
+            }
+            Err(error) if error.is(404) => {}
+            Err(error) => return Err(error),
+        }
+        let names = self.names.clone();
+        let material =
+            tokio::task::spawn_blocking(move || Material::create(&names, OffsetDateTime::now_utc()))
+                .await??;
+        self.create(&material).await
+    }
+
+    /// Creates the Secret; when somebody else was first, theirs counts.
+    async fn create(&mut self, material: &Material) -> Result<(), CallError> {
+        let parameters = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let secret = secret(material, ObjectMeta::default());
+        let created = call("create Secret", SECRET, self.secrets.create(&parameters, &secret)).await;
+        self.count(SECRET, &created);
+        match created {
+            Ok(secret) => self.adopt(secret),
+            Err(error) if error.is(409) => {
+                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
+                self.adopt(theirs);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Makes the deleted Secret again with what it held, so that nothing else has to change.
+    async fn put_back(&mut self) {
+        let again = match self.current.take() {
+            Some(seen) if seen.stored.authority.is_ok() => self.create(seen.stored.material()).await,
+            _ => self.ensure().await,
+        };
+        if let Err(error) = again {
+            tracing::warn!(%error, "the Secret of the webhooks could not be made again");
+        }
+    }
+
+    /// Takes the Secret's content into use. What cannot be used is reported, and what was served before stays.
+    pub(super) fn adopt(&mut self, secret: Secret) {
+        let data = secret
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(entry, ByteString(bytes))| (entry, bytes))
+            .collect();
+        let stored = Stored::examine(Material::from_data(&data));
+        let is_new = self
+            .current
+            .as_ref()
+            .is_none_or(|seen| seen.stored.material() != stored.material());
+        if is_new {
+            match stored.material().certified_key() {
+                Ok(certificate) => {
+                    self.resolver.load(certificate);
+                    tracing::info!(secret = SECRET, "certificate of the webhooks loaded");
+                }
+                Err(error) => {
+                    tracing::warn!(secret = SECRET, %error, "the webhooks' certificate cannot be used")
+                }
+            }
+        }
+        let expiry = |name: &str, at: Option<OffsetDateTime>| {
+            let seconds = at.map_or(0, OffsetDateTime::unix_timestamp);
+            self.metrics.not_after.with_label_values(&[name]).set(seconds);
+        };
+        expiry(
+            "authority",
+            stored.authority.as_ref().ok().map(|validity| validity.not_after),
+        );
+        expiry(
+            "serving",
+            stored
+                .serving
+                .as_ref()
+                .ok()
+                .map(|(validity, _)| validity.not_after),
+        );
+        self.current = Some(Seen {
+            stored,
+            meta: secret.metadata,
+        });
+    }
+
+    /// What only the leader does: publish, and take the next step of the plan.
+    pub(super) async fn lead(&mut self, now: OffsetDateTime) -> Result<(), CallError> {
+        if self.current.is_none() {
+            self.ensure().await?;
+        }
+        let publication = self.publish().await;
+        let Some(seen) = &self.current else {
+            return Ok(());
+        };
+        let step = plan(&seen.stored, &self.names, publication, now);
+        if step == Plan::Keep {
+            return Ok(());
+        }
+        tracing::info!(?step, "certificate of the webhooks");
+        let (material, names) = (seen.stored.material().clone(), self.names.clone());
+        let meta = seen.meta.clone();
+        let next = tokio::task::spawn_blocking(move || material.carry_out(&step, &names, now)).await??;
+        let replaced = self.replace(&next, meta).await;
+        self.count(SECRET, &replaced);
+        match replaced {
+            Ok(secret) => self.adopt(secret),
+            // Somebody else wrote it, or it is gone: the next round starts from what is there then.
+            Err(error) if error.is(409) || error.is(404) => {
+                self.current = None;
+                return self.ensure().await;
+            }
+            Err(error) => return Err(error),
+        }
+        self.publish().await;
+        Ok(())
+    }
+
+    async fn replace(&self, material: &Material, meta: ObjectMeta) -> Result<Secret, CallError> {
+        let parameters = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let secret = secret(material, meta);
+        let replace = self.secrets.replace(SECRET, &parameters, &secret);
+        call("update Secret", SECRET, replace).await
+    }
+
+    /// Brings the bundle into every object that should carry it. Nothing is written where it is there already.
+    async fn publish(&mut self) -> Publication {
+        let Some(seen) = &self.current else {
+            return Publication::Pending;
+        };
+        let bundle = seen.stored.material().bundle();
+        let mut publication = Publication::Complete;
+        for target in targets() {
+            if let Err(error) = self.publish_to(target, &bundle).await {
+                tracing::warn!(%error, "caBundle not published");
+                publication = Publication::Pending;
+            }
+        }
+        publication
+    }
+
+    async fn publish_to(&mut self, target: Target, bundle: &str) -> Result<(), CallError> {
+        let name = target.name();
+        let (group, version, kind, plural) = target.resource();
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let object = match call("get", name, api.get(name)).await {
+            Ok(object) => object,
+            Err(error) if error.is(404) => {
+                self.metrics.missing.with_label_values(&[name]).set(1);
+                if self.missing.insert(name) {
+                    tracing::warn!(
+                        kind,
+                        name,
+                        "not in the cluster: install the charts smilax and smilax-crds again"
+                    );
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.metrics.missing.with_label_values(&[name]).set(0);
+        self.missing.remove(name);
+        let Decision::Write(patch) = decide(target, &object.data, &self.namespace, bundle) else {
+            return Ok(());
+        };
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Json::<()>(patch);
+        let patched = call("patch", name, api.patch(name, &parameters, &patch)).await;
+        self.count(name, &patched);
+        patched.map(|_| tracing::info!(kind, name, "caBundle published"))
+    }
+
+    fn count<T>(&self, name: &str, result: &Result<T, CallError>) {
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        self.metrics.writes.with_label_values(&[name, outcome]).inc();
+    }
+}
+
+fn secret(material: &Material, meta: ObjectMeta) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            managed_fields: None,
+            ..meta
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some(
+            material
+                .to_data()
+                .into_iter()
+                .map(|(entry, bytes)| (entry, ByteString(bytes)))
+                .collect(),
+        ),
+        ..Secret::default()
+    }
+}
+
+async fn call<T>(
+    what: &'static str,
+    name: &str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, CallError> {
+    match timeout(CALL, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(CallError::Api {
+            what,
+            name: name.to_owned(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(CallError::Time {
+            what,
+            name: name.to_owned(),
+        }),
+    }
+}

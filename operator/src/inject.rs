@@ -1,0 +1,250 @@
+//! Putting the sidecar into pods: a pure function from a pod's raw JSON to another.
+//!
+//! ```text
+//! pod, Namespace, settings ─► left alone? ──yes──► reason, noted on the pod
+//!                                │ no
+//!                             obstacles? ──yes──► refused, with all of them
+//!                                │ no
+//!      annotations ─► Options ─► probes rewritten ─► smilax-init, smilax-proxy, volumes, labels ─► pod
+//! ```
+//!
+//! The pod is never read into a type: fields that this version does not know survive.
+
+mod annotation;
+mod eligibility;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod nearest;
+mod pod;
+mod ports;
+mod probes;
+mod quantity;
+mod settings;
+mod sidecar;
+mod validate;
+mod workload;
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation};
+use serde_json::{Map, Value, json};
+use smilax_core::convention::{METRICS_PORT, key};
+
+pub use eligibility::LeftAlone;
+pub use quantity::{Quantity, QuantityError};
+pub use settings::{InjectSettings, ProxyLogFormat, PullPolicy, PullPolicyError, Resources};
+pub use sidecar::{INIT, PROXY, TOKEN_AUDIENCE};
+pub use validate::{WorkloadFindings, validate_workload};
+
+use crate::cluster_view::NamespaceView;
+use sidecar::Sidecar;
+
+/// What injection notes on a pod that has its sidecar. Problems may follow it.
+pub const INJECTED: &str = "injected";
+
+/// Local volumes that do not keep the cluster autoscaler from removing a node.
+const EVICTABLE: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
+/// Annotations by which Prometheus finds pods, and what they are for ours.
+const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"];
+
+/// A pod that is about to be created.
+#[derive(Clone, Copy, Debug)]
+pub struct InjectRequest<'a> {
+    /// The pod, raw.
+    pub pod: &'a Value,
+    /// Its Namespace. Pods under creation often do not say theirs.
+    pub namespace: &'a NamespaceView,
+    /// How the installation wants its sidecars.
+    pub settings: &'a InjectSettings,
+}
+
+/// What became of a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It has a sidecar now.
+    Injected {
+        /// The pod with it.
+        pod: Value,
+        /// For whoever creates the pod.
+        warnings: Vec<String>,
+    },
+    /// It has none.
+    LeftAlone {
+        /// Why.
+        reason: LeftAlone,
+        /// The pod with the reason noted on it; `None` when it stays as it is.
+        pod: Option<Value>,
+        /// For whoever creates the pod.
+        warnings: Vec<String>,
+    },
+    /// It must not be created as it is.
+    Refused {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// Decides about a pod. Injecting what was injected leaves it alone.
+pub fn inject(request: &InjectRequest<'_>) -> Outcome {
+    let InjectRequest {
+        pod: raw,
+        namespace,
+        settings,
+    } = *request;
+    let (left_alone, mut warnings) = eligibility::left_alone(raw, namespace, settings);
+    if let Some(reason) = left_alone {
+        let pod = reason.status().map(|status| noted(raw, status));
+        return Outcome::LeftAlone {
+            reason,
+            pod: pod.filter(|pod| pod != raw),
+            warnings,
+        };
+    }
+    let obstacles = eligibility::obstacles(raw, namespace);
+    if !obstacles.is_empty() {
+        return Outcome::Refused {
+            message: format!("smilax cannot inject this pod: {}", obstacles.join("; ")),
+        };
+    }
+    warnings.extend(annotation::unknown_keys(raw));
+    let (options, bad) = annotation::resolve(raw, namespace, settings);
+    warnings.extend(bad.iter().map(|bad| format!("{bad}; the default is used")));
+    warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
+
+    let mut pod = raw.clone();
+    let (probes, of_probes) = probes::rewrite(&mut pod);
+    warnings.extend(of_probes);
+    let sidecar = Sidecar {
+        settings,
+        options: &options,
+        probes: &probes,
+        protocols: &ports::protocols(pod::lasting_containers(raw), &options.opaque),
+        workload: &workload::workload_name(raw),
+    };
+    let added = add_containers(
+        &mut pod,
+        [sidecar.init(raw), sidecar.proxy(raw)],
+        sidecar::volumes(raw),
+    );
+    let status = match bad.as_slice() {
+        [] => INJECTED.to_owned(),
+        bad => {
+            let bad: Vec<String> = bad.iter().map(ToString::to_string).collect();
+            format!("{INJECTED}; ignored: {}", bad.join("; "))
+        }
+    };
+    match added.and_then(|()| add_metadata(&mut pod, &settings.version, status)) {
+        Some(()) => Outcome::Injected { pod, warnings },
+        None => Outcome::Refused {
+            message: "smilax cannot inject this pod: its metadata or spec is not of the form that Kubernetes defines"
+                .to_owned(),
+        },
+    }
+}
+
+/// Whether a value of the annotation [`key::INJECT_STATUS`] says that the pod has its sidecar.
+pub fn is_injected(status: &str) -> bool {
+    status == INJECTED || status.starts_with("injected;")
+}
+
+/// The JSON Patch (RFC 6902) that makes one pod of the other. Our containers are added in front rather than written over
+/// the ones that stood there, so that the patch says what happens and stays right when others have patched in between.
+pub fn patch(raw: &Value, mutated: &Value) -> Patch {
+    let mut between = raw.clone();
+    let mut operations = Vec::new();
+    let ours = mutated.pointer("/spec/initContainers").and_then(Value::as_array);
+    let existing = between
+        .pointer_mut("/spec/initContainers")
+        .and_then(Value::as_array_mut);
+    if let Some((ours, existing)) = ours.zip(existing) {
+        let is_new = |container: &Value| {
+            sidecar::CONTAINERS.contains(&pod::name(container)) && !existing.contains(container)
+        };
+        let new: Vec<Value> = ours
+            .iter()
+            .take_while(|container| is_new(container))
+            .cloned()
+            .collect();
+        for (index, container) in new.into_iter().enumerate() {
+            existing.insert(index, container.clone());
+            operations.push(PatchOperation::Add(AddOperation {
+                path: PointerBuf::from_tokens(["spec", "initContainers", &index.to_string()]),
+                value: container,
+            }));
+        }
+    }
+    operations.extend(json_patch::diff(&between, mutated).0);
+    Patch(operations)
+}
+
+fn noted(raw: &Value, status: &str) -> Value {
+    let mut pod = raw.clone();
+    if let Some(annotations) = metadata(&mut pod, "annotations") {
+        annotations.insert(key::INJECT_STATUS.to_owned(), json!(status));
+    }
+    pod
+}
+
+fn add_containers(pod: &mut Value, containers: [Value; 2], volumes: [Value; 5]) -> Option<()> {
+    let spec = pod.get_mut("spec").filter(|spec| spec.is_object())?;
+    // First of all: what the application's own init containers do goes through the proxy as well.
+    pod::list_mut(spec, "initContainers")?.splice(0..0, containers);
+    pod::list_mut(spec, "volumes")?.extend(volumes);
+    Some(())
+}
+
+fn add_metadata(pod: &mut Value, version: &str, status: String) -> Option<()> {
+    let annotations = metadata(pod, "annotations")?;
+    annotations.insert(key::INJECT_STATUS.to_owned(), Value::String(status));
+    if !SCRAPE.iter().any(|key| annotations.contains_key(*key)) {
+        let values = ["true".to_owned(), METRICS_PORT.to_string(), "/metrics".to_owned()];
+        annotations.extend(
+            SCRAPE
+                .into_iter()
+                .map(ToOwned::to_owned)
+                .zip(values.map(Value::String)),
+        );
+    }
+    let mut evictable: Vec<String> = annotations
+        .get(EVICTABLE)
+        .and_then(Value::as_str)
+        .into_iter()
+        .flat_map(|list| list.split(',').map(ToOwned::to_owned))
+        .collect();
+    evictable.extend(sidecar::evictable().map(ToOwned::to_owned));
+    annotations.insert(EVICTABLE.to_owned(), Value::String(evictable.join(",")));
+    metadata(pod, "labels")?.insert(key::PROXY_VERSION.to_owned(), Value::String(label_value(version)));
+    Some(())
+}
+
+fn metadata<'a>(pod: &'a mut Value, key: &str) -> Option<&'a mut Map<String, Value>> {
+    pod::map(pod, "metadata")?;
+    pod::map(pod.get_mut("metadata")?, key)
+}
+
+/// A version as the value of a label: at most 63 of the permitted characters, the outer ones letters or digits.
+fn label_value(version: &str) -> String {
+    let permitted = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let value: String = version.chars().map(permitted).take(63).collect();
+    value
+        .trim_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned()
+}
+
+fn drains_longer_than_it_lives(pod: &Value, drain_seconds: u32) -> Option<String> {
+    let grace = pod.pointer("/spec/terminationGracePeriodSeconds")?.as_u64()?;
+    (u64::from(drain_seconds) > grace).then(|| {
+        format!(
+            "draining may take {drain_seconds} s ({}), but the pod is killed after terminationGracePeriodSeconds: {grace}",
+            key::DRAIN_SECONDS
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! What `smilax.dev/*` annotations ask for: the pod template before the Namespace before the installation.
+
+use std::fmt;
+
+use serde_json::Value;
+use smilax_core::convention::key;
+
+use super::nearest::nearest;
+use super::pod::{annotation, texts};
+use super::ports::PortSet;
+use super::quantity::Quantity;
+use super::settings::{InjectSettings, Resources};
+use crate::cluster_view::NamespaceView;
+
+const PREFIX: &str = "smilax.dev/";
+
+/// Longest time that draining may be given, in seconds.
+const LONGEST_DRAIN: u32 = 3600;
+
+/// Annotations of a pod template.
+const ON_PODS: [&str; 10] = [
+    key::INJECT,
+    key::CPU_REQUEST,
+    key::CPU_LIMIT,
+    key::MEMORY_REQUEST,
+    key::MEMORY_LIMIT,
+    key::LOG_LEVEL,
+    key::SKIP_INBOUND_PORTS,
+    key::SKIP_OUTBOUND_PORTS,
+    key::OPAQUE_PORTS,
+    key::DRAIN_SECONDS,
+];
+/// Keys that injection writes.
+const WRITTEN: [&str; 2] = [key::INJECT_STATUS, key::PROXY_VERSION];
+/// Annotations that belong on other objects than pods.
+const ELSEWHERE: [(&str, &str); 2] = [
+    (key::DESTINATIONS, "the ServiceAccount or the Namespace"),
+    (key::ALLOW_RELAX, "the Namespace"),
+];
+/// Words that `smilax.dev/inject` may be.
+pub(super) const ENABLED: &str = "enabled";
+/// See [`ENABLED`].
+pub(super) const DISABLED: &str = "disabled";
+
+/// What a sidecar is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) resources: Resources,
+    /// What the user asked for in so many words, which a Guaranteed pod gets as its request and its limit.
+    pub(super) asked_cpu: Option<Quantity>,
+    pub(super) log_level: String,
+    pub(super) drain_seconds: u32,
+    pub(super) skip_inbound: PortSet,
+    pub(super) skip_outbound: PortSet,
+    pub(super) opaque: PortSet,
+}
+
+/// An annotation that is ignored since its value cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadValue {
+    pub(super) origin: Origin,
+    pub(super) key: &'static str,
+    pub(super) reason: String,
+}
+
+/// Who wrote an annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Pod,
+    Namespace(String),
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Pod => write!(f, "{}: {}", self.key, self.reason),
+            Origin::Namespace(name) => write!(f, "{} of Namespace {name}: {}", self.key, self.reason),
+        }
+    }
+}
+
+/// Whether a pod may set what the Namespace, or the installation, would otherwise decide. While every caller is let
+/// in unless a policy says otherwise, nothing that a pod sets for itself opens anything to others: everything may be.
+pub(super) fn may_relax(_namespace: &NamespaceView, _key: &str) -> bool {
+    true
+}
+
+/// Reads everything that a pod, its Namespace and the installation say.
+pub(super) fn resolve(
+    pod: &Value,
+    namespace: &NamespaceView,
+    settings: &InjectSettings,
+) -> (Options, Vec<BadValue>) {
+    let mut reader = Reader {
+        pod,
+        namespace,
+        bad: Vec::new(),
+    };
+    let cpu_request = reader.quantity(key::CPU_REQUEST);
+    let cpu_limit = reader.quantity(key::CPU_LIMIT);
+    let memory_request = reader.quantity(key::MEMORY_REQUEST);
+    let memory_limit = reader.quantity(key::MEMORY_LIMIT);
+    let asked_cpu = cpu_limit.clone().or_else(|| cpu_request.clone());
+    let defaults = &settings.resources;
+    let (cpu_request, cpu_limit) = reader.pair(
+        key::CPU_REQUEST,
+        (cpu_request, cpu_limit),
+        (&defaults.cpu_request, &defaults.cpu_limit),
+    );
+    let (memory_request, memory_limit) = reader.pair(
+        key::MEMORY_REQUEST,
+        (memory_request, memory_limit),
+        (&defaults.memory_request, &defaults.memory_limit),
+    );
+    let log_level = reader.value(key::LOG_LEVEL, log_filter);
+    let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
+    let mut ports =
+        |key, read: fn(&str) -> Result<PortSet, String>| reader.value(key, read).unwrap_or_default();
+    let options = Options {
+        resources: Resources {
+            cpu_request,
+            cpu_limit,
+            memory_request,
+            memory_limit,
+        },
+        asked_cpu,
+        log_level: log_level.unwrap_or_else(|| settings.log_level.clone()),
+        drain_seconds: drain_seconds.unwrap_or(settings.drain_seconds),
+        skip_inbound: ports(key::SKIP_INBOUND_PORTS, any_ports),
+        skip_outbound: ports(key::SKIP_OUTBOUND_PORTS, any_ports),
+        opaque: ports(key::OPAQUE_PORTS, |text| {
+            PortSet::opaque(text).map_err(|error| error.to_string())
+        }),
+    };
+    (options, reader.bad)
+}
+
+/// Warnings about keys of a pod that mean nothing there.
+pub(super) fn unknown_keys(pod: &Value) -> Vec<String> {
+    let labels = texts(pod, "/metadata/labels").filter_map(|(key, _)| {
+        let known = key == key::INJECT || WRITTEN.contains(&key);
+        (key.starts_with(PREFIX) && !known).then(|| {
+            if ON_PODS.contains(&key) {
+                format!("label {key} has no effect: write it as an annotation")
+            } else {
+                unknown("label", key)
+            }
+        })
+    });
+    let annotations = texts(pod, "/metadata/annotations").filter_map(|(key, _)| {
+        let known = ON_PODS.contains(&key) || WRITTEN.contains(&key);
+        (key.starts_with(PREFIX) && !known).then(|| {
+            match ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == key) {
+                Some((_, place)) => format!("annotation {key} has no effect on a pod: write it on {place}"),
+                None => unknown("annotation", key),
+            }
+        })
+    });
+    labels.chain(annotations).collect()
+}
+
+fn unknown(what: &str, key: &str) -> String {
+    let known = ON_PODS.into_iter().chain(ELSEWHERE.map(|(key, _)| key));
+    let bare = |key: &'static str| key.strip_prefix(PREFIX).unwrap_or(key);
+    let word = key.strip_prefix(PREFIX).unwrap_or(key);
+    match nearest(word, known.map(bare)) {
+        Some(nearest) => format!("{what} {key} is unknown: did you mean {PREFIX}{nearest}?"),
+        None => format!("{what} {key} is unknown and has no effect"),
+    }
+}
+
+struct Reader<'a> {
+    pod: &'a Value,
+    namespace: &'a NamespaceView,
+    bad: Vec<BadValue>,
+}
+
+impl Reader<'_> {
+    /// The first value that can be read, of the pod and then of the Namespace.
+    fn value<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let pod = annotation(self.pod, key).filter(|_| may_relax(self.namespace, key));
+        let namespace = self.namespace.annotations.get(key).map(String::as_str);
+        let origins = [
+            (pod, Origin::Pod),
+            (namespace, Origin::Namespace(self.namespace.name.clone())),
+        ];
+        for (text, origin) in origins {
+            match text.map(&read) {
+                Some(Ok(value)) => return Some(value),
+                Some(Err(reason)) => self.bad.push(BadValue { origin, key, reason }),
+                None => {}
+            }
+        }
+        None
+    }
+
+    fn quantity(&mut self, key: &'static str) -> Option<Quantity> {
+        self.value(key, |text| {
+            text.parse()
+                .map_err(|error: super::quantity::QuantityError| error.to_string())
+        })
+    }
+
+    /// A request and a limit that Kubernetes accepts: what was asked for stays, and the default beside it gives way.
+    fn pair(
+        &mut self,
+        key: &'static str,
+        asked: (Option<Quantity>, Option<Quantity>),
+        default: (&Quantity, &Quantity),
+    ) -> (Quantity, Quantity) {
+        match asked {
+            (Some(request), Some(limit)) if request > limit => {
+                self.bad.push(BadValue {
+                    origin: Origin::Pod,
+                    key,
+                    reason: format!("{request} is above the limit of {limit}, which is taken instead"),
+                });
+                (limit.clone(), limit)
+            }
+            (Some(request), Some(limit)) => (request, limit),
+            (Some(request), None) => (request.clone(), request.max(default.1.clone())),
+            (None, Some(limit)) => (default.0.clone().min(limit.clone()), limit),
+            (None, None) => (default.0.clone().min(default.1.clone()), default.1.clone()),
+        }
+    }
+}
+
+fn any_ports(text: &str) -> Result<PortSet, String> {
+    text.parse()
+        .map_err(|error: super::ports::PortsError| error.to_string())
+}
+
+fn drain_seconds(text: &str) -> Result<u32, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|&seconds| seconds <= LONGEST_DRAIN)
+        .ok_or_else(|| format!("{text:?} is not a number of seconds from 0 to {LONGEST_DRAIN}"))
+}
+
+/// Levels, or `target=level`, separated by commas. A filter without this check would take a mistyped level for the
+/// name of a module.
+fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let directive = |directive: &str| {
+        let (target, level) = directive.split_once('=').unwrap_or(("smilax", directive));
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        !target.is_empty() && target.chars().all(named) && LEVELS.contains(&level)
+    };
+    let text = text.trim();
+    if text.split(',').map(str::trim).all(directive) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is not a log filter: write error, warn, info, debug, trace, or info,smilax_proxy=debug"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Which pods get a sidecar, which are left alone, and which cannot run with one.
+
+use serde_json::Value;
+use smilax_core::convention::{PROXY_PORTS, PROXY_UID, key};
+
+use super::annotation::{DISABLED, ENABLED, may_relax};
+use super::pod::{all_containers, annotation, label, list, name, text};
+use super::settings::InjectSettings;
+use super::{ports, probes, sidecar};
+use crate::cluster_view::NamespaceView;
+
+/// Namespaces of Kubernetes itself.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+/// Annotation of pods that a kubelet made from a file; the API server only mirrors them.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Label with which Pod Security admission refuses pods.
+const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
+
+/// Why a pod is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeftAlone {
+    /// It has its sidecar already.
+    AlreadyInjected,
+    /// Neither it nor its Namespace asks for one.
+    NotEnabled,
+    /// It says no.
+    OptedOut,
+    /// It shares its node's network, whose traffic must not be redirected.
+    HostNetwork,
+    /// It is of a namespace that belongs to Kubernetes or to the mesh itself.
+    SystemNamespace,
+    /// A kubelet runs it from a file, whatever the API server says.
+    MirrorPod,
+    /// It runs on another operating system.
+    NotLinux,
+}
+
+impl LeftAlone {
+    /// Short name, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyInjected => "already-injected",
+            Self::NotEnabled => "not-enabled",
+            Self::OptedOut => "opted-out",
+            Self::HostNetwork => "host-network",
+            Self::SystemNamespace => "system-namespace",
+            Self::MirrorPod => "mirror-pod",
+            Self::NotLinux => "not-linux",
+        }
+    }
+
+    /// What is noted on the pod. `None` for pods that are not touched at all.
+    pub fn status(self) -> Option<&'static str> {
+        match self {
+            Self::OptedOut => Some("left alone: it opted out"),
+            Self::HostNetwork => Some("left alone: it uses the host network"),
+            Self::NotLinux => Some("left alone: it does not run on Linux"),
+            Self::AlreadyInjected | Self::NotEnabled | Self::SystemNamespace | Self::MirrorPod => None,
+        }
+    }
+}
+
+/// What a pod and its Namespace ask for, and warnings about how they ask.
+#[derive(Debug)]
+enum Wish {
+    Join,
+    StayOut,
+    Nothing,
+}
+
+/// Why this pod is left alone, if it is, and warnings about how it asked.
+pub(super) fn left_alone(
+    pod: &Value,
+    namespace: &NamespaceView,
+    settings: &InjectSettings,
+) -> (Option<LeftAlone>, Vec<String>) {
+    if annotation(pod, MIRROR).is_some() {
+        return (Some(LeftAlone::MirrorPod), Vec::new());
+    }
+    let name = namespace.name.as_str();
+    if SYSTEM_NAMESPACES.contains(&name) || name == settings.installation_namespace {
+        return (Some(LeftAlone::SystemNamespace), Vec::new());
+    }
+    if already_injected(pod) {
+        return (Some(LeftAlone::AlreadyInjected), Vec::new());
+    }
+    let (wish, warnings) = wish(pod, namespace);
+    let reason = match wish {
+        Wish::Nothing => Some(LeftAlone::NotEnabled),
+        Wish::StayOut => Some(LeftAlone::OptedOut),
+        Wish::Join if host_network(pod) => Some(LeftAlone::HostNetwork),
+        Wish::Join if !on_linux(pod) => Some(LeftAlone::NotLinux),
+        Wish::Join => None,
+    };
+    (reason, warnings)
+}
+
+/// Everything that keeps a pod from running with a sidecar, each with what to do about it.
+pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(level @ ("baseline" | "restricted")) = namespace.labels.get(POD_SECURITY).map(String::as_str)
+    {
+        found.push(format!(
+            "namespace {} enforces Pod Security {level:?}, which forbids the NET_ADMIN that the redirect needs: set its \
+             label {POD_SECURITY} to privileged, or the pod's label {} to {DISABLED}",
+            namespace.name,
+            key::INJECT
+        ));
+    }
+    users(pod, &mut found);
+    for container in all_containers(pod) {
+        in_container(container, &mut found);
+    }
+    for volume in list(pod, "/spec/volumes").map(name) {
+        if sidecar::VOLUMES.contains(&volume) {
+            found.push(format!(
+                "volume {volume:?} has a name that the sidecar needs: rename it"
+            ));
+        }
+    }
+    found
+}
+
+fn users(pod: &Value, found: &mut Vec<String>) {
+    let is_ours = |value: &Value| {
+        value
+            .pointer("/securityContext/runAsUser")
+            .and_then(Value::as_u64)
+            == Some(u64::from(PROXY_UID))
+    };
+    if pod.get("spec").is_some_and(is_ours) {
+        found.push(format!(
+            "the pod runs as user {PROXY_UID}, which is the proxy's and is not redirected: choose another runAsUser"
+        ));
+    }
+    for container in all_containers(pod).filter(|container| is_ours(container)) {
+        found.push(format!(
+            "container {:?} runs as user {PROXY_UID}, which is the proxy's and is not redirected: choose another runAsUser",
+            name(container)
+        ));
+    }
+}
+
+fn in_container(container: &Value, found: &mut Vec<String>) {
+    let container_name = name(container);
+    if sidecar::CONTAINERS.contains(&container_name) {
+        found.push(format!(
+            "container {container_name:?} has a name that the sidecar needs: rename it"
+        ));
+    }
+    let mounts = list(container, "/volumeMounts").map(name);
+    // Whoever mounts the proxy's memory could read its key one day.
+    for volume in mounts.filter(|volume| sidecar::VOLUMES.contains(volume)) {
+        found.push(format!(
+            "container {container_name:?} mounts {volume:?}, which belongs to the sidecar: remove the mount"
+        ));
+    }
+    let listened = list(container, "/ports").filter_map(ports::number);
+    let mut taken: Vec<u16> = listened
+        .chain(probes::ports(container))
+        .filter(|port| PROXY_PORTS.contains(port))
+        .collect();
+    taken.sort_unstable();
+    taken.dedup();
+    for port in taken {
+        found.push(format!(
+            "container {container_name:?} uses port {port}, which is the proxy's: choose another"
+        ));
+    }
+}
+
+fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
+    let mut warnings = Vec::new();
+    let mut read = |place: &str, value: Option<&str>| match value {
+        Some(ENABLED) => Some(Wish::Join),
+        Some(DISABLED) => Some(Wish::StayOut),
+        Some(other) => {
+            warnings.push(format!(
+                "{place} {}: {other:?} is ignored: write {ENABLED} or {DISABLED}",
+                key::INJECT
+            ));
+            None
+        }
+        None => None,
+    };
+    let by_label = read("label", label(pod, key::INJECT));
+    let by_annotation = read("annotation", annotation(pod, key::INJECT));
+    let of_pod = by_label
+        .or(by_annotation)
+        .filter(|_| may_relax(namespace, key::INJECT));
+    let of_namespace = namespace.labels.get(key::INJECT).map(String::as_str);
+    let wish = match (of_pod, of_namespace) {
+        (Some(wish), _) => wish,
+        (None, Some(ENABLED)) => Wish::Join,
+        (None, _) => Wish::Nothing,
+    };
+    (wish, warnings)
+}
+
+/// Whether both of our containers are there and the pod says so. A pod that merely has a container with one of our
+/// names, or merely a copied annotation, is judged like any other.
+fn already_injected(pod: &Value) -> bool {
+    label(pod, key::PROXY_VERSION).is_some()
+        && annotation(pod, key::INJECT_STATUS).is_some_and(super::is_injected)
+        && sidecar::CONTAINERS
+            .iter()
+            .all(|ours| list(pod, "/spec/initContainers").any(|container| name(container) == *ours))
+}
+
+fn host_network(pod: &Value) -> bool {
+    pod.pointer("/spec/hostNetwork").and_then(Value::as_bool) == Some(true)
+}
+
+fn on_linux(pod: &Value) -> bool {
+    let named = text(pod, "/spec/os/name").or_else(|| {
+        pod.pointer("/spec/nodeSelector")?
+            .get("kubernetes.io/os")?
+            .as_str()
+    });
+    named.is_none_or(|system| system == "linux")
+}

@@ -1,0 +1,180 @@
+//! Probes and lifecycle hooks: kubelet asks the proxy, and the proxy asks the application by a table.
+//!
+//! kubelet is not a member of the mesh, so it could not ask the application where only members may. A probe that goes
+//! to another `host`, runs a command, or names a port that does not exist stays as it was.
+
+use serde_json::{Value, json};
+use smilax_core::convention::PROBE_PORT;
+use smilax_core::probe::{Check, Probe, ProbeTable, Scheme};
+
+use super::pod::{is_sidecar, list, name, text};
+
+/// Field of a container and the name of its probe in the table.
+const PROBES: [(&str, &str); 3] = [
+    ("livenessProbe", "liveness"),
+    ("readinessProbe", "readiness"),
+    ("startupProbe", "startup"),
+];
+const HOOKS: [&str; 2] = ["postStart", "preStop"];
+/// Field of a probe and of a hook that says how to ask.
+const HANDLERS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
+
+/// kubelet does not limit the time of a hook after the start; an hour is as good as no limit, and not for ever.
+const AFTER_START_SECONDS: u32 = 3600;
+/// `terminationGracePeriodSeconds` when the pod does not say.
+const GRACE_SECONDS: u32 = 30;
+
+/// Sends every probe and hook of a pod to the proxy. The second value warns of those that cannot be.
+pub(super) fn rewrite(pod: &mut Value) -> (ProbeTable, Vec<String>) {
+    let grace = seconds(pod.pointer("/spec/terminationGracePeriodSeconds")).unwrap_or(GRACE_SECONDS);
+    let mut table = ProbeTable::default();
+    let mut warnings = Vec::new();
+    for (field, only_sidecars) in [("initContainers", true), ("containers", false)] {
+        let containers = pod.pointer_mut("/spec").and_then(|spec| spec.get_mut(field));
+        for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+            if only_sidecars && !is_sidecar(container) {
+                continue;
+            }
+            rewrite_container(container, grace, &mut table, &mut warnings);
+        }
+    }
+    (table, warnings)
+}
+
+/// Numbers of the ports that a container's probes and hooks ask on the pod itself.
+pub(super) fn ports(container: &Value) -> impl Iterator<Item = u16> {
+    let probes = PROBES.iter().filter_map(|(field, _)| container.get(field));
+    let hooks = HOOKS
+        .iter()
+        .filter_map(|hook| container.get("lifecycle")?.get(hook));
+    probes.chain(hooks).flat_map(move |asker| {
+        HANDLERS.iter().filter_map(move |handler| {
+            let handler = asker.get(handler).filter(|handler| !goes_elsewhere(handler))?;
+            resolve_port(container, handler.get("port")?)
+        })
+    })
+}
+
+fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, warnings: &mut Vec<String>) {
+    let original = container.clone();
+    let container_name = name(&original);
+    let mut put = |path: String, asker: Option<&mut Value>, timeout_seconds: u32| {
+        let Some(asker) = asker.and_then(Value::as_object_mut) else {
+            return;
+        };
+        let Some((field, handler)) = HANDLERS
+            .iter()
+            .find_map(|field| Some((*field, asker.get(*field)?)))
+        else {
+            return;
+        };
+        if goes_elsewhere(handler) {
+            return;
+        }
+        let port = handler.get("port").and_then(|port| resolve_port(&original, port));
+        let Some((port, check)) = port.zip(check(field, handler)) else {
+            warnings.push(format!(
+                "probe {path} of the pod asks a port that its container does not name, and stays as it is"
+            ));
+            return;
+        };
+        asker.remove(field);
+        asker.insert(
+            "httpGet".to_owned(),
+            json!({"path": path, "port": PROBE_PORT, "scheme": "HTTP"}),
+        );
+        table.0.push(Probe {
+            path,
+            port,
+            timeout_seconds,
+            check,
+        });
+    };
+    for (field, kind) in PROBES {
+        let timeout = seconds(original.get(field).and_then(|probe| probe.get("timeoutSeconds"))).unwrap_or(1);
+        put(
+            format!("/{container_name}/{kind}"),
+            container.get_mut(field),
+            timeout,
+        );
+    }
+    for hook in HOOKS {
+        // A hook's tcpSocket is accepted by the API and carried out by nobody.
+        let gets = original
+            .get("lifecycle")
+            .and_then(|lifecycle| lifecycle.get(hook)?.get("httpGet"));
+        if gets.is_some() {
+            let timeout = if hook == "preStop" {
+                grace
+            } else {
+                AFTER_START_SECONDS
+            };
+            let asker = container
+                .get_mut("lifecycle")
+                .and_then(|lifecycle| lifecycle.get_mut(hook));
+            put(format!("/{container_name}/{hook}"), asker, timeout);
+        }
+    }
+}
+
+/// Whether the handler asks another host than the pod.
+fn goes_elsewhere(handler: &Value) -> bool {
+    text(handler, "/host").is_some_and(|host| !host.is_empty())
+}
+
+fn check(field: &str, handler: &Value) -> Option<Check> {
+    match field {
+        "httpGet" => Some(Check::Http {
+            path: path(handler),
+            scheme: match text(handler, "/scheme") {
+                Some("HTTPS") => Scheme::Https,
+                _ => Scheme::Http,
+            },
+            headers: list(handler, "/httpHeaders")
+                .filter_map(|header| {
+                    Some((
+                        text(header, "/name")?.to_owned(),
+                        text(header, "/value")?.to_owned(),
+                    ))
+                })
+                .collect(),
+        }),
+        "tcpSocket" => Some(Check::Tcp),
+        "grpc" => Some(Check::Grpc {
+            service: text(handler, "/service").unwrap_or_default().to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// The path as kubelet would send it.
+fn path(handler: &Value) -> String {
+    match text(handler, "/path") {
+        None | Some("") => "/".to_owned(),
+        Some(path) if path.starts_with('/') => path.to_owned(),
+        Some(path) => format!("/{path}"),
+    }
+}
+
+/// A number, a number written as text, or the name of a port of the same container.
+fn resolve_port(container: &Value, port: &Value) -> Option<u16> {
+    let number = |number: u64| u16::try_from(number).ok().filter(|&port| port > 0);
+    match port {
+        Value::Number(value) => number(value.as_u64()?),
+        Value::String(value) => list(container, "/ports")
+            .find(|port| name(port) == value)
+            .and_then(super::ports::number)
+            .or_else(|| number(value.parse().ok()?)),
+        _ => None,
+    }
+}
+
+fn seconds(value: Option<&Value>) -> Option<u32> {
+    value
+        .and_then(Value::as_u64)
+        .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+        .filter(|&seconds| seconds > 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! The two containers and their volumes.
+
+use serde_json::{Value, json};
+use smilax_core::config::Protocol;
+use smilax_core::convention::{
+    CONFIG_DIRECTORY, METRICS_PORT, POD_DIRECTORY, PROXY_UID, STATE_DIRECTORY, config_map_name, variable,
+};
+use smilax_core::probe::ProbeTable;
+
+use super::annotation::Options;
+use super::pod::{all_containers, label, text};
+use super::quantity::Quantity;
+use super::settings::{InjectSettings, Resources};
+use std::collections::BTreeMap;
+
+/// Container that programs the redirect.
+pub const INIT: &str = "smilax-init";
+/// Container of the proxy.
+pub const PROXY: &str = "smilax-proxy";
+/// Audience of the token with which a proxy asks for its certificate.
+pub const TOKEN_AUDIENCE: &str = "smilax.dev";
+
+/// Both containers, in their order.
+pub(super) const CONTAINERS: [&str; 2] = [INIT, PROXY];
+/// Every volume.
+pub(super) const VOLUMES: [&str; 5] = [CONFIG, STATE, TOKEN, NO_TOKEN, POD];
+
+const CONFIG: &str = "smilax-config";
+const STATE: &str = "smilax-state";
+const TOKEN: &str = "smilax-token";
+const NO_TOKEN: &str = "smilax-no-token";
+const POD: &str = "smilax-pod";
+
+/// Where admission would mount the ServiceAccount's token for the API, unless something is mounted there already.
+const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_SECONDS: u32 = 3600;
+/// Room for the last good configuration, unpacked, and for key and certificate.
+const STATE_SIZE: &str = "32Mi";
+/// CPU of a proxy in a Guaranteed pod whose author named none. There, what is not exceeded must be reserved: the usual limit
+/// would reserve whole cores, and the usual request would hold every burst back.
+const GUARANTEED_CPU: &str = "250m";
+/// kubelet asks every second; a busy node needs a while to pull policy and open listeners.
+const STARTUP_ATTEMPTS: u32 = 120;
+
+/// What a pod's sidecar is made from.
+pub(super) struct Sidecar<'a> {
+    pub(super) settings: &'a InjectSettings,
+    pub(super) options: &'a Options,
+    pub(super) probes: &'a ProbeTable,
+    pub(super) protocols: &'a BTreeMap<u16, Protocol>,
+    pub(super) workload: &'a str,
+}
+
+impl Sidecar<'_> {
+    /// The container that programs the redirect. It ends before the proxy starts, so with the same resources it adds nothing to
+    /// what the pod reserves.
+    pub(super) fn init(&self, pod: &Value) -> Value {
+        json!({
+            "name": INIT,
+            "image": self.settings.proxy_image,
+            "imagePullPolicy": self.settings.pull_policy.as_str(),
+            "args": ["init"],
+            "env": [
+                plain(variable::SKIP_INBOUND_PORTS, &self.options.skip_inbound.to_string()),
+                plain(variable::SKIP_OUTBOUND_PORTS, &self.options.skip_outbound.to_string()),
+                plain(variable::LOG_LEVEL, &self.options.log_level),
+                plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
+            ],
+            "resources": self.resources(pod),
+            "securityContext": {
+                "runAsUser": 0,
+                "runAsGroup": 0,
+                "runAsNonRoot": false,
+                "privileged": false,
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [{"name": NO_TOKEN, "mountPath": TOKEN_DIRECTORY, "readOnly": true}],
+        })
+    }
+
+    /// The proxy: a native sidecar, so it starts before the application and ends after it.
+    pub(super) fn proxy(&self, pod: &Value) -> Value {
+        let get = |path: &str| json!({"path": path, "port": METRICS_PORT, "scheme": "HTTP"});
+        json!({
+            "name": PROXY,
+            "image": self.settings.proxy_image,
+            "imagePullPolicy": self.settings.pull_policy.as_str(),
+            "restartPolicy": "Always",
+            "args": ["run"],
+            "env": self.environment(pod),
+            "ports": [{"name": "smilax-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+            "startupProbe": {
+                "httpGet": get("/startup"),
+                "periodSeconds": 1,
+                "timeoutSeconds": 1,
+                "failureThreshold": STARTUP_ATTEMPTS,
+            },
+            "readinessProbe": {
+                "httpGet": get("/ready"),
+                "periodSeconds": 2,
+                "timeoutSeconds": 1,
+                "failureThreshold": 3,
+            },
+            "lifecycle": {"preStop": {"exec": {"command": ["/smilax-proxy", "drain"]}}},
+            "resources": self.resources(pod),
+            "securityContext": {
+                "runAsUser": PROXY_UID,
+                "runAsGroup": PROXY_UID,
+                "runAsNonRoot": true,
+                "privileged": false,
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [
+                {"name": CONFIG, "mountPath": CONFIG_DIRECTORY, "readOnly": true},
+                {"name": POD, "mountPath": POD_DIRECTORY, "readOnly": true},
+                {"name": STATE, "mountPath": STATE_DIRECTORY},
+                {"name": TOKEN, "mountPath": TOKEN_DIRECTORY, "readOnly": true},
+            ],
+        })
+    }
+
+    fn environment(&self, pod: &Value) -> Vec<Value> {
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let mut environment = vec![
+            field(variable::POD_NAME, "metadata.name"),
+            field(variable::POD_NAMESPACE, "metadata.namespace"),
+            field(variable::POD_UID, "metadata.uid"),
+            field(variable::POD_IPS, "status.podIPs"),
+            field(variable::NODE_NAME, "spec.nodeName"),
+            plain(variable::ACCOUNT, account(pod)),
+            plain(variable::WORKLOAD, self.workload),
+        ];
+        let labels = [
+            (variable::APP, ["app", "app.kubernetes.io/name"]),
+            (variable::APP_VERSION, ["version", "app.kubernetes.io/version"]),
+        ];
+        for (variable, keys) in labels {
+            if let Some(value) = keys.iter().find_map(|key| label(pod, key)) {
+                environment.push(plain(variable, value));
+            }
+        }
+        environment.extend([
+            plain(variable::CLUSTER_DOMAIN, &self.settings.cluster_domain),
+            plain(variable::PROBES, &json(serde_json::to_string(self.probes))),
+            plain(
+                variable::INBOUND_PORTS,
+                &json(serde_json::to_string(self.protocols)),
+            ),
+            plain(variable::LOG_LEVEL, &self.options.log_level),
+            plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
+            plain(variable::DRAIN_SECONDS, &self.options.drain_seconds.to_string()),
+        ]);
+        environment
+    }
+
+    fn resources(&self, pod: &Value) -> Value {
+        let Resources {
+            cpu_request,
+            cpu_limit,
+            memory_request,
+            memory_limit,
+        } = &self.options.resources;
+        if !is_guaranteed(pod) {
+            return json!({
+                "requests": {"cpu": cpu_request.as_str(), "memory": memory_request.as_str()},
+                "limits": {"cpu": cpu_limit.as_str(), "memory": memory_limit.as_str()},
+            });
+        }
+        let usual = GUARANTEED_CPU.parse::<Quantity>().ok();
+        let cpu = self
+            .options
+            .asked_cpu
+            .clone()
+            .or(usual)
+            .map_or(cpu_limit.clone(), |cpu| cpu.min(cpu_limit.clone()));
+        let both = json!({"cpu": cpu.as_str(), "memory": memory_limit.as_str()});
+        json!({"requests": both, "limits": both})
+    }
+}
+
+/// The volumes, in the order of [`VOLUMES`].
+pub(super) fn volumes(pod: &Value) -> [Value; 5] {
+    let pod_field =
+        |path: &str, field: &str| json!({"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": field}});
+    [
+        json!({"name": CONFIG, "configMap": {"name": config_map_name(account(pod)), "optional": false}}),
+        json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
+        // Our containers run as different users, so kubelet leaves the mode as it is here; with an fsGroup the token is the group's,
+        // which the proxy belongs to. Only the proxy mounts it.
+        json!({"name": TOKEN, "projected": {
+            "defaultMode": 0o444,
+            "sources": [{"serviceAccountToken": {
+                "audience": TOKEN_AUDIENCE,
+                "expirationSeconds": TOKEN_SECONDS,
+                "path": "token",
+            }}],
+        }}),
+        json!({"name": NO_TOKEN, "emptyDir": {"sizeLimit": "1Mi"}}),
+        json!({"name": POD, "downwardAPI": {
+            "defaultMode": 0o444,
+            "items": [
+                pod_field("labels", "metadata.labels"),
+                pod_field("annotations", "metadata.annotations"),
+            ],
+        }}),
+    ]
+}
+
+/// Volumes that are lost with the pod and may be: the cluster autoscaler must not keep a node for their sake.
+pub(super) fn evictable() -> [&'static str; 2] {
+    [STATE, NO_TOKEN]
+}
+
+/// ServiceAccount of a pod.
+pub(super) fn account(pod: &Value) -> &str {
+    text(pod, "/spec/serviceAccountName")
+        .filter(|name| !name.is_empty())
+        .unwrap_or("default")
+}
+
+/// Whether every container reserves what it may use (Kubernetes' QoS class Guaranteed).
+fn is_guaranteed(pod: &Value) -> bool {
+    let fixed = |container: &Value, resource: &str| {
+        let quantity = |kind: &str| {
+            let value = container.pointer(&format!("/resources/{kind}/{resource}"))?;
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), ToOwned::to_owned);
+            Some(text.parse::<Quantity>())
+        };
+        match (quantity("requests"), quantity("limits")) {
+            // A request that is not written is the limit.
+            (None, Some(Ok(_))) => true,
+            (Some(Ok(request)), Some(Ok(limit))) => request == limit,
+            _ => false,
+        }
+    };
+    let mut containers = all_containers(pod).peekable();
+    containers.peek().is_some()
+        && containers.all(|container| fixed(container, "cpu") && fixed(container, "memory"))
+}
+
+fn plain(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": value})
+}
+
+fn field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
+}

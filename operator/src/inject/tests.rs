@@ -1,0 +1,474 @@
+use insta::assert_yaml_snapshot;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use smilax_core::convention::{PROXY_PORTS, key};
+
+use super::fixture::{Pod, bare, container, namespace, pod, settings, shop};
+use super::*;
+
+#[track_caller]
+fn left_alone(outcome: Outcome) -> (LeftAlone, Option<String>) {
+    match outcome {
+        Outcome::LeftAlone { reason, pod, .. } => {
+            let status = pod.and_then(|pod| Some(pod::annotation(&pod, key::INJECT_STATUS)?.to_owned()));
+            (reason, status)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused { message } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn warnings(pod: &Pod) -> Vec<String> {
+    match pod.inject_into(&shop()) {
+        Outcome::Injected { warnings, .. } => warnings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn proxy(pod: &Value) -> &Value {
+    pod.pointer("/spec/initContainers/1").unwrap()
+}
+
+fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    pod::list(container, "/env")
+        .find(|variable| pod::name(variable) == name)
+        .and_then(|variable| pod::text(variable, "/value"))
+}
+
+#[test]
+fn the_pod_of_a_deployment_gets_a_sidecar() {
+    let pod = pod()
+        .owner("ReplicaSet", "web-6d4cf56db6")
+        .label("pod-template-hash", "6d4cf56db6");
+    assert_yaml_snapshot!(pod.injected());
+}
+
+#[test]
+fn the_patch_adds_containers_and_writes_over_none() {
+    let pod = pod()
+        .init_container(container("migrate"))
+        .volume(json!({"name": "data", "emptyDir": {}}));
+    let patch = serde_json::to_value(patch(&pod.0, &pod.injected())).unwrap();
+    let paths: Vec<_> = patch
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|operation| format!("{} {}", operation["op"], operation["path"]).replace('"', ""))
+        .collect();
+    assert_yaml_snapshot!(paths);
+}
+
+#[test]
+fn a_statefulset_with_init_containers_and_annotations_gets_a_sidecar() {
+    let pod = bare()
+        .owner("StatefulSet", "db")
+        .annotation(key::CPU_LIMIT, "500m")
+        .annotation(key::LOG_LEVEL, "warn,smilax_proxy=debug")
+        .annotation(key::SKIP_OUTBOUND_PORTS, "9000-9010, 25")
+        .annotation(key::OPAQUE_PORTS, "7000")
+        .annotation(key::DRAIN_SECONDS, "5")
+        .annotation("prometheus.io/port", "9090")
+        .init_container(container("migrate"))
+        .container(container("db").port("postgres", 5433).port("gossip", 7000));
+    assert_yaml_snapshot!(pod.injected());
+}
+
+#[test]
+fn the_job_of_a_cron_job_is_counted_under_the_cron_job() {
+    let pod = bare()
+        .owner("Job", "backup-29381760")
+        .container(container("backup"))
+        .spec("restartPolicy", json!("OnFailure"))
+        .injected();
+    assert_eq!(variable(proxy(&pod), "SMILAX_WORKLOAD"), Some("backup"));
+    assert_eq!(proxy(&pod)["restartPolicy"], "Always");
+    assert_eq!(pod["spec"]["restartPolicy"], "OnFailure");
+}
+
+#[test]
+fn a_guaranteed_pod_stays_guaranteed() {
+    let guaranteed = |pod: &Value| {
+        pod::all_containers(pod)
+            .all(|container| container["resources"]["requests"] == container["resources"]["limits"])
+    };
+    let pod = bare().container(container("web").resources("1", "1Gi"));
+    let injected = pod.injected();
+    assert!(guaranteed(&injected));
+    assert_eq!(
+        proxy(&injected)["resources"]["limits"],
+        json!({"cpu": "250m", "memory": "128Mi"})
+    );
+
+    let asked = pod.clone().annotation(key::CPU_REQUEST, "400m").injected();
+    assert!(guaranteed(&asked));
+    assert_eq!(proxy(&asked)["resources"]["limits"]["cpu"], "400m");
+
+    let burstable = pod.container(container("helper")).injected();
+    assert!(!guaranteed(&burstable));
+    assert_eq!(proxy(&burstable)["resources"]["requests"]["cpu"], "50m");
+}
+
+#[test]
+fn fields_that_this_version_does_not_know_survive_in_every_container() {
+    let future = |name: &str| container(name).with("fieldOfTheFuture", json!({"of": name}));
+    let pod = bare()
+        .init_container(future("one"))
+        .init_container(future("two"))
+        .container(future("three"))
+        .spec("policyOfTheFuture", json!("x"));
+    let mut patched = pod.0.clone();
+    json_patch::patch(&mut patched, &patch(&pod.0, &pod.injected())).unwrap();
+    for (list, index, name) in [
+        ("initContainers", 2, "one"),
+        ("initContainers", 3, "two"),
+        ("containers", 0, "three"),
+    ] {
+        assert_eq!(
+            patched["spec"][list][index]["fieldOfTheFuture"],
+            json!({"of": name})
+        );
+    }
+    assert!(
+        patched["spec"]["initContainers"][0]
+            .get("fieldOfTheFuture")
+            .is_none()
+    );
+    assert_eq!(patched["spec"]["policyOfTheFuture"], "x");
+}
+
+#[test]
+fn a_pod_is_injected_once() {
+    let injected = Pod(pod().injected());
+    assert_eq!(
+        left_alone(injected.inject_into(&shop())),
+        (LeftAlone::AlreadyInjected, None)
+    );
+}
+
+#[test]
+fn a_copied_annotation_alone_does_not_count_as_injected() {
+    let pod = pod().annotation(key::INJECT_STATUS, INJECTED);
+    assert_eq!(pod.injected()["spec"]["initContainers"][0]["name"], INIT);
+}
+
+#[test]
+fn what_the_pod_says_comes_before_what_its_namespace_says() {
+    let outsider = namespace("other");
+    let by_label = pod().label(key::INJECT, "enabled");
+    assert!(matches!(
+        by_label.inject_into(&outsider),
+        Outcome::Injected { .. }
+    ));
+    let by_annotation = pod().annotation(key::INJECT, "enabled");
+    assert!(matches!(
+        by_annotation.inject_into(&outsider),
+        Outcome::Injected { .. }
+    ));
+    for pod in [
+        pod().label(key::INJECT, "disabled"),
+        pod().annotation(key::INJECT, "disabled"),
+    ] {
+        let (reason, status) = left_alone(pod.inject_into(&shop()));
+        assert_eq!(reason, LeftAlone::OptedOut);
+        assert_eq!(status.as_deref(), Some("left alone: it opted out"));
+    }
+    assert_eq!(
+        left_alone(pod().inject_into(&outsider)),
+        (LeftAlone::NotEnabled, None)
+    );
+}
+
+#[test]
+fn a_word_that_is_neither_yes_nor_no_is_ignored_with_a_warning() {
+    let warnings = warnings(&pod().label(key::INJECT, "true"));
+    assert_eq!(
+        warnings,
+        [r#"label smilax.dev/inject: "true" is ignored: write enabled or disabled"#]
+    );
+}
+
+#[test]
+fn pods_that_cannot_be_redirected_are_left_alone_and_say_why() {
+    let (reason, status) = left_alone(pod().spec("hostNetwork", json!(true)).inject_into(&shop()));
+    assert_eq!(reason, LeftAlone::HostNetwork);
+    assert_eq!(status.as_deref(), Some("left alone: it uses the host network"));
+    let (reason, _) = left_alone(pod().spec("os", json!({"name": "windows"})).inject_into(&shop()));
+    assert_eq!(reason, LeftAlone::NotLinux);
+    let selector = json!({"kubernetes.io/os": "windows"});
+    let (reason, _) = left_alone(pod().spec("nodeSelector", selector).inject_into(&shop()));
+    assert_eq!(reason, LeftAlone::NotLinux);
+}
+
+#[test]
+fn system_namespaces_and_mirror_pods_are_never_touched() {
+    for name in ["kube-system", "kube-public", "kube-node-lease", "smilax-system"] {
+        let system = namespace(name).label(key::INJECT, "enabled");
+        assert_eq!(
+            left_alone(pod().inject_into(&system)),
+            (LeftAlone::SystemNamespace, None)
+        );
+    }
+    let mirror = pod().annotation("kubernetes.io/config.mirror", "hash");
+    assert_eq!(
+        left_alone(mirror.inject_into(&shop())),
+        (LeftAlone::MirrorPod, None)
+    );
+}
+
+#[test]
+fn a_namespace_that_forbids_the_redirect_is_refused_by_name() {
+    for level in ["baseline", "restricted"] {
+        let namespace = shop().label("pod-security.kubernetes.io/enforce", level);
+        let message = refused(pod().inject_into(&namespace));
+        assert!(
+            message.contains("namespace shop") && message.contains(level),
+            "{message}"
+        );
+        // Who opts out is not held up.
+        let out = pod().label(key::INJECT, "disabled").inject_into(&namespace);
+        assert_eq!(left_alone(out).0, LeftAlone::OptedOut);
+    }
+    let privileged = shop().label("pod-security.kubernetes.io/enforce", "privileged");
+    assert!(matches!(pod().inject_into(&privileged), Outcome::Injected { .. }));
+}
+
+#[test]
+fn what_runs_as_the_proxys_user_is_refused() {
+    let ours = json!({"runAsUser": 2102});
+    let message = refused(pod().spec("securityContext", ours.clone()).inject_into(&shop()));
+    assert!(message.contains("the pod runs as user 2102"), "{message}");
+    let containers = [
+        bare().container(container("app").with("securityContext", ours.clone())),
+        pod().init_container(container("app").with("securityContext", ours)),
+    ];
+    for pod in containers {
+        let message = refused(pod.inject_into(&shop()));
+        assert!(
+            message.contains(r#"container "app" runs as user 2102"#),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn names_and_ports_of_the_sidecar_are_taken() {
+    let cases = [
+        (pod().container(container(PROXY)), r#"container "smilax-proxy""#),
+        (
+            pod().init_container(container(INIT)),
+            r#"container "smilax-init""#,
+        ),
+        (
+            pod().volume(json!({"name": "smilax-state", "emptyDir": {}})),
+            r#"volume "smilax-state""#,
+        ),
+        (
+            pod().container(container("spy").with(
+                "volumeMounts",
+                json!([{"name": "smilax-state", "mountPath": "/x"}]),
+            )),
+            r#"container "spy" mounts "smilax-state""#,
+        ),
+    ];
+    for (pod, expected) in cases {
+        let message = refused(pod.inject_into(&shop()));
+        assert!(message.contains(expected), "{message}");
+    }
+    for port in PROXY_PORTS {
+        let listens = bare().container(container("app").port("x", port));
+        let probe = json!({"httpGet": {"port": port, "path": "/drain"}});
+        let probed = bare().container(container("app").with("livenessProbe", probe));
+        for pod in [listens, probed] {
+            let message = refused(pod.inject_into(&shop()));
+            assert!(
+                message.contains(&format!(r#"container "app" uses port {port}"#)),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_obstacle_is_named_at_once() {
+    let pod = pod()
+        .spec("securityContext", json!({"runAsUser": 2102}))
+        .container(container(PROXY));
+    let message = refused(pod.inject_into(&shop()));
+    assert!(
+        message.contains("user 2102") && message.contains("smilax-proxy"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_bad_value_gives_way_to_the_next_and_is_noted_on_the_pod() {
+    let namespace = shop().annotation(key::CPU_LIMIT, "2");
+    let pod = pod()
+        .annotation(key::CPU_LIMIT, "lots")
+        .annotation(key::DRAIN_SECONDS, "soon");
+    let Outcome::Injected { pod, warnings } = pod.inject_into(&namespace) else {
+        panic!("not injected");
+    };
+    assert_eq!(proxy(&pod)["resources"]["limits"]["cpu"], "2");
+    assert_eq!(variable(proxy(&pod), "SMILAX_DRAIN_SECONDS"), Some("30"));
+    assert_yaml_snapshot!(warnings);
+    let status = pod::annotation(&pod, key::INJECT_STATUS).unwrap();
+    assert!(
+        is_injected(status) && status.contains("lots") && status.contains("soon"),
+        "{status}"
+    );
+    assert_eq!(
+        left_alone(Pod(pod).inject_into(&namespace)).0,
+        LeftAlone::AlreadyInjected
+    );
+}
+
+#[test]
+fn draining_longer_than_the_pod_may_live_is_warned_of() {
+    let warnings = warnings(&pod().spec("terminationGracePeriodSeconds", json!(10)));
+    assert!(
+        warnings[0].contains("30 s") && warnings[0].contains("10"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_users_own_scrape_annotations_stay() {
+    let pod = pod().annotation("prometheus.io/scrape", "false").injected();
+    let annotations = &pod["metadata"]["annotations"];
+    assert_eq!(annotations["prometheus.io/scrape"], "false");
+    assert!(annotations.get("prometheus.io/port").is_none());
+}
+
+#[test]
+fn the_users_own_evictable_volumes_stay_in_the_list() {
+    let pod = pod().annotation(EVICTABLE, "cache").injected();
+    assert_eq!(
+        pod["metadata"]["annotations"][EVICTABLE],
+        "cache,smilax-state,smilax-no-token"
+    );
+}
+
+#[test]
+fn a_version_becomes_a_valid_label() {
+    assert_eq!(label_value("0.1.0"), "0.1.0");
+    assert_eq!(label_value("0.1.0-rc.1+build/7"), "0.1.0-rc.1_build_7");
+    assert_eq!(label_value(&format!("{}+", "1".repeat(70))).len(), 63);
+    assert_eq!(label_value("+x+"), "x");
+}
+
+#[test]
+fn a_pod_of_another_form_is_refused_and_nothing_panics() {
+    for odd in [
+        json!(null),
+        json!([]),
+        json!("pod"),
+        json!({}),
+        json!({"metadata": {"labels": 3}, "spec": {}}),
+        json!({"metadata": {}, "spec": {"initContainers": "x"}}),
+    ] {
+        let message = refused(Pod(odd).inject_into(&shop()));
+        assert!(message.contains("not of the form"), "{message}");
+    }
+}
+
+fn any_pod() -> impl Strategy<Value = Pod> {
+    let probe = prop_oneof![
+        Just(json!(null)),
+        Just(json!({"httpGet": {"port": "http", "path": "/a"}, "future": 1})),
+        Just(json!({"tcpSocket": {"port": 8080}})),
+        Just(json!({"grpc": {"port": 9000}, "timeoutSeconds": 3})),
+        Just(json!({"exec": {"command": ["true"]}})),
+    ];
+    let container =
+        ("[a-z]{1,8}", probe, any::<bool>(), any::<bool>()).prop_map(|(name, probe, sidecar, fixed)| {
+            let mut built = container(&name)
+                .port("http", 8080)
+                .with("unknown", json!({"deep": [1]}));
+            if !probe.is_null() {
+                built = built.with("livenessProbe", probe);
+            }
+            if sidecar {
+                built = built.with("restartPolicy", json!("Always"));
+            }
+            if fixed { built.resources("1", "1Gi") } else { built }
+        });
+    let list = || proptest::collection::vec(container.clone(), 0..3);
+    let annotation = (
+        proptest::sample::select(vec![
+            key::LOG_LEVEL,
+            key::CPU_LIMIT,
+            key::OPAQUE_PORTS,
+            "smilax.dev/odd",
+            "x",
+        ]),
+        "[0-9a-z,-]{0,6}",
+    );
+    (list(), list(), proptest::collection::vec(annotation, 0..3)).prop_map(|(init, ordinary, annotations)| {
+        let pod = init.into_iter().fold(bare(), Pod::init_container);
+        let pod = ordinary.into_iter().fold(pod, Pod::container);
+        annotations
+            .into_iter()
+            .fold(pod, |pod, (key, value)| pod.annotation(key, &value))
+    })
+}
+
+proptest! {
+    #[test]
+    fn injecting_what_was_injected_changes_nothing(pod in any_pod()) {
+        let Outcome::Injected { pod, .. } = pod.inject_into(&shop()) else {
+            return Err(TestCaseError::fail("not injected"));
+        };
+        let again = Pod(pod).inject_into(&shop());
+        let expected = Outcome::LeftAlone { reason: LeftAlone::AlreadyInjected, pod: None, warnings: Vec::new() };
+        prop_assert_eq!(again, expected);
+    }
+
+    #[test]
+    fn the_patch_makes_exactly_the_injected_pod(pod in any_pod()) {
+        let Outcome::Injected { pod: injected, .. } = pod.inject_into(&shop()) else {
+            return Err(TestCaseError::fail("not injected"));
+        };
+        let mut patched = pod.0.clone();
+        json_patch::patch(&mut patched, &patch(&pod.0, &injected)).unwrap();
+        prop_assert_eq!(patched, injected);
+    }
+
+    #[test]
+    fn the_users_containers_stay_in_their_order_with_all_their_fields(pod in any_pod()) {
+        let Outcome::Injected { pod: injected, .. } = pod.inject_into(&shop()) else {
+            return Err(TestCaseError::fail("not injected"));
+        };
+        let without_probes = |containers: Vec<&Value>| -> Vec<Value> {
+            containers
+                .into_iter()
+                .cloned()
+                .map(|mut container| {
+                    container.as_object_mut().unwrap().remove("livenessProbe");
+                    container
+                })
+                .collect()
+        };
+        let theirs = pod::all_containers(&injected)
+            .filter(|container| !sidecar::CONTAINERS.contains(&pod::name(container)))
+            .collect();
+        prop_assert_eq!(without_probes(theirs), without_probes(pod::all_containers(&pod.0).collect()));
+    }
+}
+
+#[test]
+fn settings_reach_the_sidecar() {
+    let settings = settings();
+    let pod = pod().injected();
+    assert_eq!(proxy(&pod)["image"], settings.proxy_image);
+    assert_eq!(variable(proxy(&pod), "SMILAX_LOG_FORMAT"), Some("json"));
+    assert_eq!(pod["metadata"]["labels"][key::PROXY_VERSION], settings.version);
+}

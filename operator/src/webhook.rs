@@ -1,0 +1,73 @@
+//! The webhooks that the API server calls: `/inject`, `/validate` and `/convert`, over TLS.
+//!
+//! ```text
+//! connection ─► TLS ─► request ─► body, within a budget ─► review ─► decision (pure, off the event loop) ─► answer
+//! ```
+//!
+//! A review that can be read is answered with 200 and its `uid`, whatever the decision. A body that cannot is answered
+//! with 400. What this process could not decide (it does not know the Namespace and the API server does not answer) is
+//! answered with 500, so that the `failurePolicy` of the configuration decides.
+
+mod decide;
+mod metrics;
+mod review;
+mod route;
+mod server;
+mod smi;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use metrics::WebhookMetrics;
+pub use server::serve;
+
+use crate::cluster_view::ClusterView;
+use crate::inject::InjectSettings;
+
+/// What the webhooks decide by.
+#[derive(Clone)]
+pub struct WebhookState {
+    /// Access to Namespaces.
+    pub view: Arc<dyn ClusterView>,
+    /// How sidecars are made; may be swapped at any time.
+    pub settings: Arc<ArcSwap<InjectSettings>>,
+    /// What is counted.
+    pub metrics: WebhookMetrics,
+}
+
+impl fmt::Debug for WebhookState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookState").finish_non_exhaustive()
+    }
+}
+
+/// One of the webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Webhook {
+    Inject,
+    Validate,
+    Convert,
+}
+
+impl Webhook {
+    const ALL: [Self; 3] = [Self::Inject, Self::Validate, Self::Convert];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Inject => "inject",
+            Self::Validate => "validate",
+            Self::Convert => "convert",
+        }
+    }
+
+    /// The webhook that answers under a path.
+    fn at(path: &str) -> Option<Self> {
+        let word = path.strip_prefix('/')?;
+        Self::ALL.into_iter().find(|webhook| webhook.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests;
