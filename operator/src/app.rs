@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use kube::{Client, Config};
 use prometheus::Registry;
 use smilax_compiler::index::Settings;
@@ -15,15 +16,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health};
-use crate::args::{Args, Command, RunArgs};
+use crate::args::{Args, Command, LogFormat, RunArgs};
+use crate::certificate::{self, CertificateMetrics, CertificateResolver, CertificateTask};
 use crate::controller::events::Events;
+use crate::controller::view::Watched;
 use crate::controller::writer::Writer;
 use crate::controller::{State, migrate, uninstall, watch as watches};
+use crate::inject::{InjectSettings, ProxyLogFormat, Resources};
 use crate::lease::{Election, Leadership};
 use crate::metrics::Metrics;
+use crate::webhook::{self, WebhookMetrics, WebhookState};
 
 /// How long the parts may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+/// The webhooks serve on for a while, until every API server has heard that this replica goes.
+const GRACE: Duration = Duration::from_secs(8);
 const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Runs what the command line asks for.
@@ -33,7 +39,6 @@ const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Uninstall) => uninstall::run(&client().await?).await,
-        Some(Command::Manifests) => Ok(()),
         None => operate(args.run).await,
     }
 }
@@ -58,14 +63,20 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
+    // Everything is opened before anything is promised.
     let admin = listen(args.admin_port).await?;
+    let webhooks = listen(args.webhook_port).await?;
+    let inject = inject_settings(&args)?;
+    let resolver = CertificateResolver::new();
     let pending = {
-        let state = Arc::clone(&state);
+        let (state, resolver) = (Arc::clone(&state), Arc::clone(&resolver));
         move || {
+            let certificate = (!resolver.is_ready()).then(|| "serving certificate".to_owned());
             state
                 .unlisted()
                 .iter()
                 .map(|kind| kind.word().to_owned())
+                .chain(certificate)
                 .collect::<Vec<_>>()
         }
     };
@@ -81,8 +92,31 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     let (election, leadership) = Election::new(client.clone(), &args.namespace, &args.pod_name, floor);
 
-    watches::start(&client, &state, &settings, &metrics, &mut tasks);
     let mut ending = JoinSet::new();
+    let webhook_state = WebhookState {
+        view: Arc::new(Watched {
+            state: Arc::clone(&state),
+            client: client.clone(),
+        }),
+        settings: Arc::new(ArcSwap::from_pointee(inject)),
+        metrics: WebhookMetrics::new(&metrics.registry)?,
+    };
+    // Conversion must answer before the first list: objects that an earlier mesh stored cannot be listed without it.
+    ending.spawn(webhook::serve(
+        webhooks,
+        Arc::clone(&resolver),
+        webhook_state,
+        shutdown.clone(),
+    ));
+    let certificate = CertificateTask {
+        resolver,
+        metrics: CertificateMetrics::new(&metrics.registry)?,
+        leadership: leadership.clone(),
+        namespace: args.namespace.clone(),
+        cluster_domain: args.cluster_domain.clone(),
+    };
+    ending.spawn(certificate::run(client.clone(), certificate, shutdown.clone()));
+    watches::start(&client, &state, &settings, &metrics, &mut tasks);
     let writer = Writer {
         state: Arc::clone(&state),
         client: client.clone(),
@@ -115,6 +149,36 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         tracing::warn!("not everything ended in time");
     }
     outcome
+}
+
+fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
+    let resources = Resources::parse(
+        &args.proxy_cpu_request,
+        &args.proxy_cpu_limit,
+        &args.proxy_memory_request,
+        &args.proxy_memory_limit,
+    )?;
+    // The tag of the image is the version that pods announce; a digest says nothing about it.
+    let tag = args
+        .proxy_image
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.split('@').next()?.split_once(':'));
+    let version = tag.map_or(env!("CARGO_PKG_VERSION"), |(_, tag)| tag);
+    Ok(InjectSettings {
+        proxy_image: args.proxy_image.clone(),
+        pull_policy: args.proxy_image_pull_policy.parse()?,
+        resources,
+        log_level: args.proxy_log_level.clone(),
+        log_format: match args.log_format {
+            LogFormat::Text => ProxyLogFormat::Text,
+            LogFormat::Json => ProxyLogFormat::Json,
+        },
+        drain_seconds: args.proxy_drain_seconds,
+        cluster_domain: args.cluster_domain.clone(),
+        version: version.to_owned(),
+        installation_namespace: args.namespace.clone(),
+    })
 }
 
 async fn listen(port: u16) -> anyhow::Result<TcpListener> {

@@ -25,8 +25,6 @@ pub enum Command {
     /// Prepares the cluster for life without the operator: objects are brought to the stored version, and old
     /// versions are no longer served. Run by the chart before it is removed.
     Uninstall,
-    /// Prints every CustomResourceDefinition as YAML.
-    Manifests,
 }
 
 /// How to run.

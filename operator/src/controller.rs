@@ -11,6 +11,7 @@ pub mod migrate;
 pub mod report;
 pub mod state;
 pub mod uninstall;
+pub mod view;
 pub mod watch;
 pub mod writer;
 

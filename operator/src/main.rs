@@ -1,5 +1,6 @@
 //! The control plane of the Smilax service mesh.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -12,6 +13,14 @@ fn main() -> ExitCode {
     if let Err(error) = start_logging(&args) {
         tracing::error!(%error, "the log filter is wrong");
         return ExitCode::from(64);
+    }
+    // One provider for everything that speaks TLS; a second one would be a mistake in the build.
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        tracing::error!("a second TLS provider is linked in");
+        return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -37,7 +46,8 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&args.run.log_level)?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match args.run.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),

@@ -112,6 +112,15 @@ struct Batch {
     uninjected: Vec<report::Uninjected>,
 }
 
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The API server took it.
+    Written,
+    /// What is stored says the same.
+    Unchanged,
+}
+
 /// Why a write did not happen.
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
@@ -225,11 +234,12 @@ impl Writer {
         kind: &str,
         namespace: &str,
         name: &str,
-        result: Result<(), WriteError>,
+        result: Result<Outcome, WriteError>,
         failed: &mut BTreeSet<String>,
     ) {
         let outcome = match result {
-            Ok(()) => "written",
+            Ok(Outcome::Unchanged) => return,
+            Ok(Outcome::Written) => "written",
             // Gone, or of a namespace that is going: there is nothing left to write to.
             Err(WriteError::Api(kube::Error::Api(status))) if is_moot(&status) => {
                 tracing::debug!(kind, namespace, name, reason = status.message, "write dropped");
@@ -249,7 +259,7 @@ impl Writer {
         self.metrics.writes.with_label_values(&[kind, outcome]).inc();
     }
 
-    async fn write_map(&self, namespace: &str, change: &MapChange) -> Result<(), WriteError> {
+    async fn write_map(&self, namespace: &str, change: &MapChange) -> Result<Outcome, WriteError> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
         match change {
             MapChange::Apply {
@@ -290,13 +300,13 @@ impl Writer {
                     .read(|inner| inner.maps.get_mut(namespace).map(|maps| maps.remove(name)));
             }
         }
-        Ok(())
+        Ok(Outcome::Written)
     }
 
     /// Writes a status when it differs from what is stored, then tells what is new in it.
-    async fn write_status(&self, desired: &DesiredStatus) -> Result<(), WriteError> {
+    async fn write_status(&self, desired: &DesiredStatus) -> Result<Outcome, WriteError> {
         let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
-            return Ok(());
+            return Ok(Outcome::Unchanged);
         };
         let key = (
             kind,
@@ -304,7 +314,7 @@ impl Writer {
             desired.object.name.clone(),
         );
         let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
-            return Ok(());
+            return Ok(Outcome::Unchanged);
         };
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -315,7 +325,7 @@ impl Writer {
             .iter()
             .all(|(name, text)| stored.columns.get(*name).is_some_and(|one| one == text));
         if merged.is_none() && same_columns {
-            return Ok(());
+            return Ok(Outcome::Unchanged);
         }
         let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
         let ours = conditions
@@ -344,7 +354,7 @@ impl Writer {
         self.events
             .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
             .await;
-        Ok(())
+        Ok(Outcome::Written)
     }
 }
 

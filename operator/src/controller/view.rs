@@ -1,0 +1,61 @@
+//! The cluster as the webhooks see it.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt as _};
+use std::sync::Arc;
+use tokio::time::timeout;
+
+use super::state::State;
+use crate::cluster_view::{ClusterView, NamespaceView};
+
+/// The API server waits 5 seconds for a webhook; two of them may go here.
+const CALL: Duration = Duration::from_secs(2);
+
+/// Answers from the watch, and asks the API server for what the watch has not delivered yet.
+pub struct Watched {
+    /// What was seen.
+    pub state: Arc<State>,
+    /// Access to the API server.
+    pub client: Client,
+}
+
+impl ClusterView for Watched {
+    fn namespace(&self, name: &str) -> Option<NamespaceView> {
+        self.state.read(|inner| {
+            inner.index.namespace(name).map(|one| NamespaceView {
+                name: one.name.to_string(),
+                labels: one.labels.clone(),
+                annotations: one.annotations.clone(),
+            })
+        })
+    }
+
+    fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>> {
+        async move {
+            let api = Api::<Namespace>::all(self.client.clone());
+            match timeout(CALL, api.get_opt(name)).await {
+                Ok(Ok(found)) => found.map(|one| NamespaceView {
+                    name: one.name_any(),
+                    labels: one.labels().clone(),
+                    annotations: one.annotations().clone(),
+                }),
+                Ok(Err(error)) => {
+                    tracing::warn!(namespace = name, %error, "namespace cannot be read");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        namespace = name,
+                        "namespace cannot be read: the API server did not answer"
+                    );
+                    None
+                }
+            }
+        }
+        .boxed()
+    }
+}
