@@ -2,7 +2,7 @@
 # A cluster from nothing to Ready, and back to nothing.
 
 up() {
-  local asked=("$NODES" "$KUBERNETES_VERSION" "$KUBELET_SYNC") found different
+  local wanted=("$NODES" "$KUBERNETES_VERSION" "$KUBELET_SYNC") found different
   check_settings
   build
   local built=$BIN
@@ -10,8 +10,8 @@ up() {
     load_settings
     found=$(problems)
     if [[ -z $found ]]; then
-      different=$(differing_settings "${asked[@]}")
-      [[ -z $different ]] || die "cluster $NAME runs with ${different//$'\n'/, }: run 'cluster down' first"
+      different=$(differing_settings)
+      [[ -z $different ]] || die "cluster $NAME runs with ${different//$'\n'/; }: run 'cluster down' first"
       [[ $BIN == "$built" ]] || warn "cluster $NAME runs with binaries of an earlier build"
       step "cluster $NAME is up already, and well"
       echo "$KUBECONFIG_FILE"
@@ -20,7 +20,7 @@ up() {
     step "cluster $NAME is not whole (${found//$'\n'/, }): clearing it"
   fi
   clear_cluster
-  NODES=${asked[0]} KUBERNETES_VERSION=${asked[1]} KUBELET_SYNC=${asked[2]} BIN=$built
+  NODES=${wanted[0]} KUBERNETES_VERSION=${wanted[1]} KUBELET_SYNC=${wanted[2]} BIN=$built
   start_cluster
   step "cluster $NAME is Ready"
   echo "$KUBECONFIG_FILE"

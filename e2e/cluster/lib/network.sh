@@ -9,8 +9,8 @@
 #   Services    a /18; in IPv6 a /108
 
 MAX_INDEX=3
-# Marks the routes that this tool makes on the host.
-ROUTE_PROTOCOL=186
+# Marks the routes that this tool makes on the host, and loses against every other route.
+HOST_ROUTE_METRIC=4186
 
 derive_addresses() {
   local first=198.$((18 + INDEX / 2)) third=$((INDEX % 2 * 128))
@@ -40,11 +40,17 @@ choose_index() {
   for ((INDEX = 0; INDEX <= MAX_INDEX; INDEX++)); do
     [[ $taken == *" $INDEX "* ]] && continue
     derive_addresses
+    [[ -z $(foreign_routes) ]] || continue
     # Left over from a cluster whose state somebody deleted.
     delete_host_routes
-    [[ -z $(ip -4 route show root "$BLOCK")$(ip -6 route show root "$BLOCK6") ]] && return
+    return 0
   done
   die "no free addresses: $((MAX_INDEX + 1)) clusters are possible, and the host must have no routes of its own into 198.18.0.0/15 and fd53:4d49::/32 (see 'ip route')"
+}
+
+# Routes of the host into the block, other than the unreachable ones of this tool.
+foreign_routes() {
+  { ip -4 route show root "$BLOCK"; ip -6 route show root "$BLOCK6"; } | grep -v "^unreachable .* metric $HOST_ROUTE_METRIC" || true
 }
 
 namespace() { echo "/run/netns/$NAME-$1"; }
@@ -119,13 +125,13 @@ join_host() {
   sysctl -qw "net.ipv6.conf.$HOST_LINK.disable_ipv6=1" "net.ipv4.conf.$HOST_LINK.forwarding=0"
   ip address add "$FABRIC.1/24" dev "$HOST_LINK"
   ip link set "$HOST_LINK" up
-  ip -4 route add unreachable "$BLOCK" metric 4000 proto $ROUTE_PROTOCOL
-  ip -6 route add unreachable "$BLOCK6" metric 4000 proto $ROUTE_PROTOCOL
+  ip -4 route add unreachable "$BLOCK" metric $HOST_ROUTE_METRIC
+  ip -6 route add unreachable "$BLOCK6" metric $HOST_ROUTE_METRIC
 }
 
 delete_host_routes() {
-  ip -4 route delete unreachable "$BLOCK" metric 4000 proto $ROUTE_PROTOCOL 2>/dev/null || true
-  ip -6 route delete unreachable "$BLOCK6" metric 4000 proto $ROUTE_PROTOCOL 2>/dev/null || true
+  ip -4 route delete unreachable "$BLOCK" metric $HOST_ROUTE_METRIC 2>/dev/null || true
+  ip -6 route delete unreachable "$BLOCK6" metric $HOST_ROUTE_METRIC 2>/dev/null || true
 }
 
 delete_network() {

@@ -104,13 +104,14 @@ start_node() {
   local directory=$STATE/$node
   write_containerd_config "$directory/containerd.toml"
   write_cni_config "$directory/cni.conflist" "$1"
-  cp "$HERE/lib/cni-pods" "$directory/"
+  # Copies, because both are read while the node lives.
+  cp "$HERE/lib/cni-pods" "$HERE/lib/node-init" "$directory/"
   write_kubelet_config "$directory/kubelet.yaml" "$1"
   make_cgroups "$node"
   start_process "$node" "$node" \
     env NODE="$node" NODE_IPS="$(node_ip "$1"),$(node_ip6 "$1")" POD_RANGES="$POD_RANGE,$POD_RANGE6" \
     STATE="$STATE" BIN="$BIN" \
-    unshare --mount --uts --ipc --pid --fork --kill-child=SIGKILL --mount-proc bash "$HERE/lib/node-init"
+    unshare --mount --uts --ipc --pid --fork --kill-child=SIGKILL --mount-proc bash "$directory/node-init"
 }
 
 # The kubelets start when the API server answers: one that comes too early waits up to 7 s before it tries again.

@@ -38,25 +38,27 @@ check_go() {
   fi
 }
 
-# Installs what is missing when run as root on a Debian; otherwise prints the command to run.
-need() {
+# install_command: what installs the packages that are missing; nothing when none is.
+install_command() {
   local missing
   mapfile -t missing < <(missing_packages)
-  if ((${#missing[@]})); then
-    local install="apt-get install --yes --no-install-recommends ${missing[*]}"
-    command -v apt-get >/dev/null || die "these Debian packages are missing, and this machine has no apt-get: ${missing[*]}"
-    ((EUID == 0)) || die "Debian packages are missing; run: sudo $install"
-    step "installing ${missing[*]}"
-    local log
-    log=$(mktemp)
-    export DEBIAN_FRONTEND=noninteractive
-    if ! $install >"$log" 2>&1; then
-      # Package lists may be absent or old.
-      { apt-get update && $install; } >"$log" 2>&1 || die_with_log "could not install packages; run: $install" "$log"
-    fi
-    rm -f "$log"
-    mapfile -t missing < <(missing_packages)
-    ((${#missing[@]} == 0)) || die "still missing after installation: ${missing[*]}"
-  fi
+  ((${#missing[@]} == 0)) || echo "apt-get install --yes --no-install-recommends ${missing[*]}"
+}
+
+# Installs what is missing.
+need() {
+  local install log
   check_go
+  install=$(install_command)
+  [[ -n $install ]] || return 0
+  command -v apt-get >/dev/null || die "this machine has no apt-get; these Debian packages, or what they hold, are missing: $(missing_packages | tr '\n' ' ')"
+  step "$install"
+  log=$(mktemp)
+  export DEBIAN_FRONTEND=noninteractive
+  if ! $install >"$log" 2>&1; then
+    # The lists of packages may be absent or old.
+    { apt-get update && $install; } >"$log" 2>&1 || die_with_log "could not install packages; run: $install" "$log"
+  fi
+  rm -f "$log"
+  [[ -z $(missing_packages) ]] || die "still missing after installation: $(missing_packages | tr '\n' ' ')"
 }

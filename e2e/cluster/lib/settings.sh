@@ -16,6 +16,12 @@ LOGS=$STATE/log
 KUBECONFIG_FILE=$STATE/kubeconfig
 SETTINGS_FILE=$STATE/settings
 
+# What the caller asks for by name; the rest is only a default.
+ASKED=()
+for setting in NODES KUBERNETES_VERSION KUBELET_SYNC; do
+  [[ -z ${!setting:-} ]] || ASKED+=("$setting=${!setting}")
+done
+
 # The settings that are fixed while a cluster lives. `load_settings` replaces them by those of the existing cluster.
 NODES=${NODES:-2}
 KUBERNETES_VERSION=${KUBERNETES_VERSION:-1.34.4}
@@ -45,15 +51,22 @@ load_settings() {
   derive_addresses
 }
 
-# differing_settings ASKED_NODES ASKED_VERSION ASKED_SYNC: one line for each setting that the cluster has otherwise.
+# differing_settings: one line for each setting that the caller asks for and the cluster has otherwise.
 differing_settings() {
-  [[ $1 == "$NODES" ]] || echo "NODES=$NODES (asked: $1)"
-  [[ $2 == "$KUBERNETES_VERSION" ]] || echo "KUBERNETES_VERSION=$KUBERNETES_VERSION (asked: $2)"
-  [[ $3 == "$KUBELET_SYNC" ]] || echo "KUBELET_SYNC=$KUBELET_SYNC (asked: $3)"
+  local asked key
+  for asked in "${ASKED[@]}"; do
+    key=${asked%%=*}
+    [[ $asked == "$key=${!key}" ]] || echo "$key=${!key}, not $asked"
+  done
 }
 
+# require_root ARGUMENTS...: otherwise says what to run, and which packages it would miss.
 require_root() {
-  ((EUID == 0)) || die "network and mount namespaces need root: run 'sudo -E $0 $*'"
+  ((EUID == 0)) && return
+  local install
+  install=$(install_command)
+  [[ -z $install ]] || say "cluster: Debian packages are missing: run 'sudo $install'"
+  die "network and mount namespaces need root: run 'sudo -E $0 $*'"
 }
 
 # with_lock FILE COMMAND...: runs the command while no other one holds the lock. The descriptor is closed for the
