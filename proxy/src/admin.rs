@@ -1,0 +1,180 @@
+//! What people and kubelet ask the proxy: administration, metrics, readiness, probes.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::config_source::Source;
+use crate::drain::Stage;
+use crate::listener::accept_forever;
+use crate::log::Level;
+use crate::probe::Prober;
+use crate::worker::Shared;
+
+/// Connections to one of these ports at a time; more are closed.
+const MOST_CONNECTIONS: usize = 64;
+/// How long a client may take for its headers, and stay unused.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's body at most.
+const MOST_BODY: usize = 4096;
+
+/// What the control thread works with.
+#[derive(Debug)]
+pub struct Control {
+    /// What the threads share.
+    pub shared: Arc<Shared>,
+    /// Which configuration is in force.
+    pub source: Mutex<Source>,
+    /// The log filter.
+    pub level: Level,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves administration. It changes things, so it is only ever served on loopback.
+pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
+    serve(listener, move |request| administer(Arc::clone(&control), request)).await;
+}
+
+/// Serves metrics and readiness.
+pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
+    serve(listener, move |request| {
+        std::future::ready(observe(&control, &request))
+    })
+    .await;
+}
+
+/// Serves the application's probes.
+pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
+    serve(listener, move |request| {
+        let prober = Arc::clone(&prober);
+        async move {
+            if request.method() != Method::GET {
+                return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+            }
+            match prober.ask(request.uri().path(), request.headers()).await {
+                Ok(()) => text(StatusCode::OK, "ok"),
+                Err(failure) => text(failure.status(), &failure.to_string()),
+            }
+        }
+    })
+    .await;
+}
+
+async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/config") => match control.source.lock().applied() {
+            Some(applied) => json(Bytes::copy_from_slice(&applied.content)),
+            None => text(StatusCode::NOT_FOUND, "no configuration is in force"),
+        },
+        (&Method::GET, "/config/status") => match serde_json::to_vec(&control.source.lock().status()) {
+            Ok(status) => json(status.into()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        (&Method::POST, "/drain") => {
+            control.shared.lifecycle.drain();
+            text(StatusCode::OK, "draining")
+        }
+        (&Method::GET, "/log-level") => match control.level.get() {
+            Ok(level) => text(StatusCode::OK, &level),
+            Err(error) => text(StatusCode::CONFLICT, &error.to_string()),
+        },
+        (&Method::PUT, "/log-level") => set_level(&control, request).await,
+        (_, "/config" | "/config/status" | "/drain" | "/log-level") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "this is not done that way")
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "GET /config, GET /config/status, POST /drain, GET or PUT /log-level",
+        ),
+    }
+}
+
+async fn set_level(control: &Control, request: Request<Incoming>) -> Answer {
+    let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
+        return text(StatusCode::BAD_REQUEST, "the body is no log filter");
+    };
+    let body = body.to_bytes();
+    match control.level.set(String::from_utf8_lossy(&body).trim()) {
+        Ok(()) => text(StatusCode::OK, "set"),
+        Err(error) => text(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+fn observe(control: &Control, request: &Request<Incoming>) -> Answer {
+    if request.method() != Method::GET {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+    }
+    let configured = control.source.lock().applied().is_some();
+    match (request.uri().path(), configured, control.shared.lifecycle.stage()) {
+        ("/metrics", ..) => match control.shared.metrics.text() {
+            Ok(metrics) => Response::new(Full::new(metrics.into())),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        ("/ready", true, Stage::Serving) | ("/startup", true, _) => text(StatusCode::OK, "ready"),
+        ("/ready" | "/startup", false, _) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force")
+        }
+        ("/ready", true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        _ => text(StatusCode::NOT_FOUND, "GET /metrics, /ready or /startup"),
+    }
+}
+
+async fn serve<H, F>(listener: TcpListener, handle: H)
+where
+    H: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Answer> + 'static,
+{
+    let handle = Rc::new(handle);
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    accept_forever(listener, move |stream, _| {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            return;
+        };
+        let handle = Rc::clone(&handle);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| {
+                let answer = handle(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that goes away is no concern of ours.
+            let _ = served.await;
+            drop(place);
+        });
+    })
+    .await;
+}
+
+fn text(status: StatusCode, line: &str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    answer
+}
+
+fn json(document: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(document));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,311 @@
+//! Arguments of the binary, and the settings that they make.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use smilax_core::config::Protocol;
+use smilax_core::convention::{self, variable};
+use smilax_core::probe::ProbeTable;
+
+use crate::log::Format;
+use crate::original_destination::Resolver;
+use crate::redirect::{InvalidPorts, PortRanges, Rules};
+use crate::settings::{ConfigLocation, Limits, Pod, Ports, Settings, SettingsError};
+use crate::worker;
+
+/// Arguments of `smilax-proxy`.
+#[derive(Debug, Parser)]
+#[command(name = "smilax-proxy", version, about = "The data plane of Smilax")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `smilax-proxy` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Carry the pod's connections.
+    Run(Box<RunArguments>),
+    /// Redirect the pod's connections to the proxy, check that it works, and end. Needs NET_ADMIN.
+    Init(InitArguments),
+    /// Ask the proxy of this pod to start draining, and return at once.
+    Drain(DrainArguments),
+    /// Print the version.
+    Version,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Configuration in a file of any name
+    #[arg(long, env = "SMILAX_CONFIG", conflicts_with = "config_dir")]
+    config: Option<PathBuf>,
+    /// Directory that holds the configuration as policy.json
+    #[arg(long, env = "SMILAX_CONFIG_DIR", default_value = convention::CONFIG_DIRECTORY)]
+    config_dir: PathBuf,
+    /// Directory where the last good configuration is kept
+    #[arg(long, env = "SMILAX_STATE_DIR", default_value = convention::STATE_DIRECTORY)]
+    state_dir: PathBuf,
+    /// Port of outbound connections; 0 lets the system choose
+    #[arg(long, env = "SMILAX_OUTBOUND_PORT", default_value_t = convention::OUTBOUND_PORT)]
+    outbound_port: u16,
+    /// Port of inbound connections
+    #[arg(long, env = "SMILAX_INBOUND_PORT", default_value_t = convention::INBOUND_PORT)]
+    inbound_port: u16,
+    /// Port of metrics and readiness
+    #[arg(long, env = "SMILAX_METRICS_PORT", default_value_t = convention::METRICS_PORT)]
+    metrics_port: u16,
+    /// Port of the application's probes
+    #[arg(long, env = "SMILAX_PROBE_PORT", default_value_t = convention::PROBE_PORT)]
+    probe_port: u16,
+    /// Port of administration, on loopback
+    #[arg(long, env = "SMILAX_ADMIN_PORT", default_value_t = convention::ADMIN_PORT)]
+    admin_port: u16,
+    /// Addresses to listen on, separated by commas
+    #[arg(
+        long,
+        env = "SMILAX_LISTEN",
+        value_delimiter = ',',
+        default_value = "0.0.0.0,::"
+    )]
+    listen: Vec<IpAddr>,
+    /// Where outbound connections were going: `redirected`, or an address for use without a redirect
+    #[arg(
+        long,
+        env = "SMILAX_OUTBOUND_ORIGINAL_DESTINATION",
+        default_value = "redirected"
+    )]
+    outbound_original_destination: Resolver,
+    /// Where inbound connections were going: `redirected`, or an address for use without a redirect
+    #[arg(
+        long,
+        env = "SMILAX_INBOUND_ORIGINAL_DESTINATION",
+        default_value = "redirected"
+    )]
+    inbound_original_destination: Resolver,
+    /// Number of worker threads; 0 means by the CPU limit, two at most
+    #[arg(long, env = variable::WORKERS, default_value_t = 0)]
+    workers: usize,
+    /// Name of the pod
+    #[arg(long, env = variable::POD_NAME, default_value = "")]
+    pod_name: String,
+    /// Namespace of the pod
+    #[arg(long, env = variable::POD_NAMESPACE, default_value = "")]
+    pod_namespace: String,
+    /// Every address of the pod, separated by commas
+    #[arg(long, env = variable::POD_IPS, default_value = "")]
+    pod_ips: String,
+    /// Account of the pod
+    #[arg(long, env = variable::ACCOUNT, default_value = "")]
+    account: String,
+    /// Workload that the pod belongs to
+    #[arg(long, env = variable::WORKLOAD, default_value = "")]
+    workload: String,
+    /// Label `app` of the pod
+    #[arg(long, env = variable::APP, default_value = "")]
+    app: String,
+    /// Label `version` of the pod
+    #[arg(long, env = variable::APP_VERSION, default_value = "")]
+    app_version: String,
+    /// Suffix of the cluster's DNS names
+    #[arg(long, env = variable::CLUSTER_DOMAIN, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Probes and hooks of the application, as JSON
+    #[arg(long, env = variable::PROBES, default_value = "[]")]
+    probes: String,
+    /// What the application's ports speak: a JSON object from port to http, tcp or detect
+    #[arg(long, env = variable::INBOUND_PORTS, default_value = "{}")]
+    inbound_ports: String,
+    /// How long stopping may take, in seconds
+    #[arg(long, env = variable::DRAIN_SECONDS, default_value_t = 30)]
+    drain_seconds: u64,
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// Inbound ports to leave alone: ports and ranges, separated by commas
+    #[arg(long, env = variable::SKIP_INBOUND_PORTS, default_value = "")]
+    skip_inbound_ports: String,
+    /// Outbound ports to leave alone: ports and ranges, separated by commas
+    #[arg(long, env = variable::SKIP_OUTBOUND_PORTS, default_value = "")]
+    skip_outbound_ports: String,
+    /// Print the ruleset instead of programming it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    /// Port of administration
+    #[arg(long, env = "SMILAX_ADMIN_PORT", default_value_t = convention::ADMIN_PORT)]
+    pub admin_port: u16,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub struct LogArguments {
+    /// Log filter: error, warn, info, debug, trace, or by module
+    #[arg(long, env = variable::LOG_LEVEL, default_value = "info")]
+    pub log_level: String,
+    /// Form of a log line
+    #[arg(long, env = variable::LOG_FORMAT, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+}
+
+impl RunArguments {
+    /// The settings that these arguments make.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the argument that is not of its form.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Ok(Settings {
+            config: match &self.config {
+                Some(file) => ConfigLocation::File(file.clone()),
+                None => ConfigLocation::Directory(self.config_dir.clone()),
+            },
+            state_directory: Some(self.state_dir.clone()),
+            listen: self.listen.clone(),
+            ports: Ports {
+                outbound: self.outbound_port,
+                inbound: self.inbound_port,
+                metrics: self.metrics_port,
+                probe: self.probe_port,
+                admin: self.admin_port,
+            },
+            workers: match self.workers {
+                0 => worker::count_by_cpu_limit(),
+                some => some,
+            },
+            pod: Pod {
+                name: self.pod_name.clone(),
+                namespace: self.pod_namespace.clone(),
+                ips: parse_addresses(&self.pod_ips)?,
+                account: self.account.clone(),
+                workload: self.workload.clone(),
+                app: self.app.clone(),
+                version: self.app_version.clone(),
+            },
+            cluster_domain: self.cluster_domain.clone(),
+            inbound_protocols: parse_json::<BTreeMap<u16, Protocol>>(
+                variable::INBOUND_PORTS,
+                &self.inbound_ports,
+            )?,
+            probes: parse_json::<ProbeTable>(variable::PROBES, &self.probes)?,
+            drain: Duration::from_secs(self.drain_seconds),
+            outbound_destination: self.outbound_original_destination,
+            inbound_destination: self.inbound_original_destination,
+            limits: Limits::default(),
+            ..Settings::default()
+        })
+    }
+}
+
+impl InitArguments {
+    /// The rules that these arguments make.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the argument that is not of its form.
+    pub fn rules(&self) -> Result<Rules, SettingsError> {
+        Ok(Rules {
+            skip_inbound: parse_ports(variable::SKIP_INBOUND_PORTS, &self.skip_inbound_ports)?,
+            skip_outbound: parse_ports(variable::SKIP_OUTBOUND_PORTS, &self.skip_outbound_ports)?,
+        })
+    }
+}
+
+fn parse_ports(name: &'static str, value: &str) -> Result<PortRanges, SettingsError> {
+    value
+        .parse()
+        .map_err(|error: InvalidPorts| SettingsError::Invalid {
+            name,
+            value: value.to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+/// An empty variable is one that was not set: injection writes all of them.
+fn parse_json<T: serde::de::DeserializeOwned + Default>(
+    name: &'static str,
+    value: &str,
+) -> Result<T, SettingsError> {
+    if value.trim().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(value).map_err(|error| SettingsError::Invalid {
+        name,
+        value: value.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn parse_addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            part.parse().map_err(|_| SettingsError::Invalid {
+                name: variable::POD_IPS,
+                value: value.to_owned(),
+                reason: format!("{part:?} is no address; addresses are separated by commas"),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Settings, SettingsError> {
+        let all = ["smilax-proxy", "run"].iter().chain(arguments);
+        let Command::Run(run) = Arguments::try_parse_from(all).unwrap().command else {
+            panic!("not run")
+        };
+        run.settings()
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_the_convention_holds() {
+        let settings = run(&["--workers", "1"]).unwrap();
+        assert_eq!(settings.ports, Ports::default());
+        assert_eq!(settings.config, Settings::default().config);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_variable() {
+        for (arguments, name) in [
+            (["--pod-ips", "10.0.0.1,x"], "SMILAX_POD_IPS"),
+            (["--probes", "{"], "SMILAX_PROBES"),
+            (["--inbound-ports", "{\"a\":\"http\"}"], "SMILAX_INBOUND_PORTS"),
+        ] {
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn ports_of_the_application_are_read_from_json() {
+        let settings = run(&["--inbound-ports", "{\"8080\":\"http\",\"9\":\"tcp\"}"]).unwrap();
+        assert_eq!(settings.inbound_protocols[&8080], Protocol::Http);
+        assert_eq!(settings.inbound_protocols[&9], Protocol::Tcp);
+    }
+}

@@ -1,0 +1,269 @@
+//! Where the configuration comes from, and which one is in force.
+//!
+//! ```text
+//! mounted file ─► Source::consider ─► Apply   ─► table swapped, saved as last good
+//!                                 └─► Reject  ─► the one in force stays; told once
+//! ```
+
+pub mod watch;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use smilax_core::config::DecodeError;
+use smilax_core::table::LowerError;
+use smilax_core::{Revision, RouteTable};
+
+/// File of the last good configuration in the state directory.
+const LAST_GOOD: &str = "last-good.json";
+/// Bytes of a configuration at most: several times what a ConfigMap holds.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Which configuration is in force, and why another is not.
+#[derive(Debug, Default)]
+pub struct Source {
+    applied: Option<Applied>,
+    rejected: Option<Rejected>,
+}
+
+/// A configuration in force.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Its place in the order.
+    pub revision: Revision,
+    /// As it was read.
+    pub content: Arc<[u8]>,
+    /// When it came into force, in seconds since the epoch.
+    pub at: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Rejected {
+    content: Vec<u8>,
+    rejection: Rejection,
+    at: u64,
+}
+
+/// What to do about a configuration that was read.
+#[derive(Debug)]
+pub enum Step {
+    /// It is in force already.
+    Unchanged,
+    /// It is in force from now on.
+    Apply(RouteTable),
+    /// It is not acceptable; the one in force stays.
+    Reject(Rejection),
+    /// The same, and this was said already.
+    RejectAgain,
+}
+
+/// Why a configuration is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// Not a configuration.
+    #[error("{path}: {reason}")]
+    Malformed {
+        /// Path of the field.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It asks for what this version lacks.
+    #[error("{0}")]
+    MissingFeature(String),
+    /// A field cannot be honoured.
+    #[error("{path}: {reason}")]
+    Unusable {
+        /// Path of the field.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It is older than the one in force.
+    #[error(
+        "revision {found} is older than {applied}, which is in force; old content comes back under a new revision"
+    )]
+    Stale {
+        /// Of what was read.
+        found: Revision,
+        /// Of what is in force.
+        applied: Revision,
+    },
+}
+
+/// What is in force, for people.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Of the configuration in force; absent when there is none.
+    pub revision: Option<Revision>,
+    /// When it came into force, in seconds since the epoch.
+    pub applied_at: Option<u64>,
+    /// Why the newest one that was read is not in force; absent when it is.
+    pub rejection: Option<RejectionStatus>,
+}
+
+/// Why a configuration is not in force, for people.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectionStatus {
+    /// One word of few.
+    pub reason: &'static str,
+    /// What is wrong, and where.
+    pub message: String,
+    /// When it was refused, in seconds since the epoch.
+    pub at: u64,
+}
+
+impl Rejection {
+    /// One word of few, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Malformed { .. } => "malformed",
+            Self::MissingFeature(_) => "missing_feature",
+            Self::Unusable { .. } => "unusable",
+            Self::Stale { .. } => "stale",
+        }
+    }
+}
+
+impl Source {
+    /// Decides about a configuration that was read at `at`, in seconds since the epoch.
+    pub fn consider(&mut self, read: Result<Vec<u8>, String>, at: u64) -> Step {
+        let content = match read {
+            Ok(content) => content,
+            Err(reason) => return self.reject(Vec::new(), Rejection::Unreadable(reason), at),
+        };
+        if self
+            .applied
+            .as_ref()
+            .is_some_and(|applied| *applied.content == *content)
+        {
+            self.rejected = None;
+            return Step::Unchanged;
+        }
+        match self.lower(&content) {
+            Ok(table) => {
+                self.rejected = None;
+                self.applied = Some(Applied {
+                    revision: table.revision,
+                    content: content.into(),
+                    at,
+                });
+                Step::Apply(table)
+            }
+            Err(rejection) => self.reject(content, rejection, at),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn applied(&self) -> Option<&Applied> {
+        self.applied.as_ref()
+    }
+
+    /// What is in force, for people.
+    pub fn status(&self) -> Status {
+        Status {
+            revision: self.applied.as_ref().map(|applied| applied.revision),
+            applied_at: self.applied.as_ref().map(|applied| applied.at),
+            rejection: self.rejected.as_ref().map(|rejected| RejectionStatus {
+                reason: rejected.rejection.reason(),
+                message: rejected.rejection.to_string(),
+                at: rejected.at,
+            }),
+        }
+    }
+
+    fn lower(&self, content: &[u8]) -> Result<RouteTable, Rejection> {
+        let config = smilax_core::decode(content).map_err(|error| match error {
+            DecodeError::Malformed { path, reason } => Rejection::Malformed { path, reason },
+            missing @ DecodeError::MissingFeature { .. } => Rejection::MissingFeature(missing.to_string()),
+        })?;
+        match &self.applied {
+            Some(applied) if config.revision < applied.revision => Err(Rejection::Stale {
+                found: config.revision,
+                applied: applied.revision,
+            }),
+            _ => RouteTable::lower(&config)
+                .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason }),
+        }
+    }
+
+    fn reject(&mut self, content: Vec<u8>, rejection: Rejection, at: u64) -> Step {
+        let known = self
+            .rejected
+            .as_ref()
+            .is_some_and(|known| known.content == content && known.rejection == rejection);
+        if known {
+            return Step::RejectAgain;
+        }
+        self.rejected = Some(Rejected {
+            content,
+            rejection: rejection.clone(),
+            at,
+        });
+        Step::Reject(rejection)
+    }
+}
+
+/// Reads a file; a reason for people when that is not possible.
+///
+/// # Errors
+/// The reason.
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| format!("{}: {error}", path.display());
+    let file = fs::File::open(path).map_err(told)?;
+    let length = file.metadata().map_err(told)?.len();
+    if length > MOST_BYTES {
+        return Err(format!(
+            "{} has {length} bytes; at most {MOST_BYTES} are read",
+            path.display()
+        ));
+    }
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut content).map_err(told)?;
+    Ok(content)
+}
+
+/// Where the last good configuration is kept.
+pub fn last_good(state_directory: &Path) -> PathBuf {
+    state_directory.join(LAST_GOOD)
+}
+
+/// Keeps the last good configuration, readable for the proxy alone. A crash leaves the old one or the new one.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn save(state_directory: &Path, content: &[u8]) -> io::Result<()> {
+    let path = last_good(state_directory);
+    let beside = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(content)?;
+    drop(file);
+    fs::rename(beside, path)
+}
+
+/// Seconds since the epoch.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+#[cfg(test)]
+mod tests;

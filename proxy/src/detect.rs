@@ -1,0 +1,167 @@
+//! What a client speaks, told from its first bytes without consuming them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// The start of every HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest method that is believed to be one.
+const LONGEST_METHOD: usize = 20;
+/// Bytes looked at; a request line that is longer is judged by its beginning.
+const LOOK_BYTES: usize = 512;
+/// How often a client that began but said too little is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Servers remembered at most.
+const MEMORY_ENTRIES: usize = 1024;
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// TLS, from its first record.
+    Tls,
+    /// Anything else.
+    Bytes,
+}
+
+/// What can be said after the first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// It is this.
+    Spoken(Spoken),
+    /// More bytes are needed.
+    Unclear,
+}
+
+/// What the first bytes of a connection say.
+pub fn guess(first: &[u8]) -> Guess {
+    if first.starts_with(PREFACE) {
+        return Guess::Spoken(Spoken::Http2);
+    }
+    if first.is_empty() || PREFACE.starts_with(first) {
+        return Guess::Unclear;
+    }
+    // Handshake record of any TLS version (RFC 8446 section 5.1).
+    match first {
+        [0x16] => return Guess::Unclear,
+        [0x16, 3, ..] => return Guess::Spoken(Spoken::Tls),
+        _ => {}
+    }
+    let line = first.iter().position(|&byte| byte == b'\n');
+    match (is_request_line_so_far(first), line) {
+        (Some(true), Some(end)) => {
+            let line = first.get(..end).unwrap_or_default();
+            let version = line.windows(8).any(|window| window == b" HTTP/1.");
+            Guess::Spoken(if version { Spoken::Http1 } else { Spoken::Bytes })
+        }
+        (Some(true), None) if first.len() >= LOOK_BYTES => Guess::Spoken(Spoken::Http1),
+        (Some(true) | None, None) => Guess::Unclear,
+        _ => Guess::Spoken(Spoken::Bytes),
+    }
+}
+
+/// Whether this begins as an HTTP/1 request line does: a method, a space, and a target. `None` while it may become one.
+fn is_request_line_so_far(first: &[u8]) -> Option<bool> {
+    let method = first.iter().take_while(|&&byte| is_token(byte)).count();
+    if method > LONGEST_METHOD {
+        return Some(false);
+    }
+    match first.get(method..) {
+        None | Some([]) => None,
+        Some([b' ', rest @ ..]) if method > 0 => match rest.first() {
+            None => None,
+            Some(b'/' | b'*') => Some(true),
+            // Absolute and authority form (RFC 9112 section 3.2).
+            Some(b'h' | b'H') => Some(true),
+            Some(byte) => {
+                Some(first.starts_with(b"CONNECT ") && (byte.is_ascii_alphanumeric() || *byte == b'['))
+            }
+        },
+        Some(_) => Some(false),
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Waits until it is clear what the client speaks. `None`: it said nothing for `limit`. A client that begins and does
+/// not go on is taken to speak something else after `limit`.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn wait(client: &TcpStream, limit: Duration) -> io::Result<Option<Spoken>> {
+    let deadline = Instant::now() + limit;
+    let mut first = [0; LOOK_BYTES];
+    let mut seen = 0;
+    loop {
+        let length = match tokio::time::timeout_at(deadline, client.peek(&mut first)).await {
+            Ok(length) => length?,
+            Err(_) => return Ok(None),
+        };
+        let ended = length == 0;
+        if ended {
+            return Ok(Some(Spoken::Bytes));
+        }
+        if length > seen
+            && let Guess::Spoken(spoken) = guess(first.get(..length).unwrap_or_default())
+        {
+            return Ok(Some(spoken));
+        }
+        seen = length;
+        if Instant::now() >= deadline {
+            return Ok(Some(Spoken::Bytes));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Destinations whose server was seen to speak first, so that their clients need not be waited for. Bounded, and
+/// forgotten after a while, as what listens on an address changes.
+#[derive(Debug)]
+pub struct ServerFirst {
+    until: HashMap<SocketAddr, Instant>,
+    memory: Duration,
+}
+
+impl ServerFirst {
+    /// Remembers each server for `memory`.
+    pub fn new(memory: Duration) -> Self {
+        Self {
+            until: HashMap::new(),
+            memory,
+        }
+    }
+
+    /// Whether the server there is known to speak first.
+    pub fn knows(&self, destination: SocketAddr) -> bool {
+        !self.until.is_empty()
+            && self
+                .until
+                .get(&destination)
+                .is_some_and(|&until| until > Instant::now())
+    }
+
+    /// Remembers that the server there speaks first.
+    pub fn remember(&mut self, destination: SocketAddr) {
+        let now = Instant::now();
+        if self.until.len() >= MEMORY_ENTRIES {
+            self.until.retain(|_, until| *until > now);
+        }
+        if self.until.len() < MEMORY_ENTRIES {
+            self.until.insert(destination, now + self.memory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn requests_are_recognised() {
+    for request in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"POST /a?b HTTP/1.0\r\n",
+        b"OPTIONS * HTTP/1.1\r\n",
+        b"PROPFIND /dav HTTP/1.1\r\n",
+        b"GET http://web/ HTTP/1.1\r\n",
+        b"CONNECT web:80 HTTP/1.1\r\n",
+    ] {
+        let text = String::from_utf8_lossy(request);
+        assert_eq!(guess(request), Guess::Spoken(Spoken::Http1), "{text}");
+    }
+    assert_eq!(guess(PREFACE), Guess::Spoken(Spoken::Http2));
+}
+
+#[test]
+fn what_only_resembles_a_request_is_bytes() {
+    for bytes in [
+        &b"*1\r\n$4\r\nPING\r\n"[..],
+        b"PING\r\n",
+        b"EHLO example.com\r\n",
+        b"get key\r\n",
+        b"set /a 0 0 5\r\nhello\r\n",
+        b"CONNECT {\"verbose\":false}\r\n",
+        b"SELECT 1;\n",
+        b"\0\0\0\x08\x04\xd2\x16\x2f",
+        b"PRI * HTTP/1.9\r\n\r\nSM",
+    ] {
+        let spoken = guess(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        assert!(
+            matches!(spoken, Guess::Spoken(Spoken::Bytes)) || text.starts_with("PRI"),
+            "{text}: {spoken:?}"
+        );
+        assert_ne!(spoken, Guess::Spoken(Spoken::Http2), "{text}");
+    }
+}
+
+#[test]
+fn tls_is_told_from_its_first_record() {
+    assert_eq!(guess(&[0x16, 3, 1, 2, 0]), Guess::Spoken(Spoken::Tls));
+    assert_eq!(guess(&[0x16]), Guess::Unclear);
+}
+
+#[test]
+fn a_request_that_has_just_begun_is_unclear() {
+    for begun in [
+        &b"G"[..],
+        b"GET",
+        b"GET ",
+        b"GET /",
+        b"PRI * HTT",
+        b"GET / HTTP/1.1",
+    ] {
+        assert_eq!(guess(begun), Guess::Unclear, "{}", String::from_utf8_lossy(begun));
+    }
+}
+
+#[test]
+fn a_very_long_request_line_is_a_request() {
+    let mut long = b"GET /".to_vec();
+    long.resize(LOOK_BYTES, b'a');
+    assert_eq!(guess(&long), Guess::Spoken(Spoken::Http1));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_and_it_always_decides_in_the_end(mut bytes: Vec<u8>) {
+        let _ = guess(&bytes);
+        bytes.resize(LOOK_BYTES, b'x');
+        prop_assert_ne!(guess(&bytes), Guess::Unclear);
+    }
+
+    #[test]
+    fn more_bytes_never_change_what_was_clear(bytes in "(GET|PUT|SET|PRI) (/|\\*|a)[ -~]{0,20}(\r\n)?", cut in 0usize..40) {
+        let bytes = bytes.as_bytes();
+        if let Guess::Spoken(early) = guess(&bytes[..cut.min(bytes.len())]) {
+            prop_assert_eq!(guess(bytes), Guess::Spoken(early));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_are_remembered_for_a_while_and_never_too_many() {
+    let mut memory = ServerFirst::new(Duration::from_secs(60));
+    let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
+    memory.remember(address(1));
+    assert!(memory.knows(address(1)) && !memory.knows(address(2)));
+    for port in 2..5000 {
+        memory.remember(address(port));
+    }
+    assert!(memory.until.len() <= MEMORY_ENTRIES);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert!(!memory.knows(address(1)));
+    memory.remember(address(4999));
+    assert!(memory.knows(address(4999)));
+}

@@ -1,0 +1,23 @@
+//! Requests, one by one.
+
+pub mod body;
+pub mod errors;
+pub mod headers;
+pub mod pool;
+pub mod server;
+pub mod upgrade;
+pub mod upstream;
+
+/// Spawns onto the worker's own thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,161 @@
+//! Bodies on their way through.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::Hold;
+use crate::metrics::traffic::{Flags, Recording};
+use crate::transport::HeadClock;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Body of a request on its way upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// What the client sends.
+    Client(Incoming),
+    /// Nothing.
+    Empty,
+}
+
+/// Body of a response on its way to the client. When it has ended, its connection upstream can serve again, and the
+/// request is counted; dropped before that, the request upstream is cancelled.
+#[derive(Debug)]
+pub struct ResponseBody {
+    source: Source,
+    hold: Option<Hold>,
+    recording: Recording,
+    clock: Option<Arc<HeadClock>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Upstream(Incoming),
+    Own(Bytes),
+}
+
+impl ResponseBody {
+    /// What the server sends.
+    pub fn upstream(body: Incoming, hold: Hold, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
+        Self::new(Source::Upstream(body), Some(hold), recording, clock)
+    }
+
+    /// What the proxy says itself.
+    pub fn own(text: Bytes, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
+        Self::new(Source::Own(text), None, recording, clock)
+    }
+
+    fn new(source: Source, hold: Option<Hold>, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
+        let mut body = Self {
+            source,
+            hold,
+            recording,
+            clock,
+        };
+        if body.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    fn finish(&mut self) {
+        self.recording.finish();
+        if let Some(hold) = self.hold.take() {
+            hold.release();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let incoming = match &mut this.source {
+            Source::Own(text) => {
+                let text = std::mem::take(text);
+                this.finish();
+                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
+            }
+            Source::Upstream(incoming) => incoming,
+        };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => this.finish(),
+            Poll::Ready(Some(Err(_))) => this.recording.flag(Flags::UpstreamTermination),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(status) = frame
+                    .trailers_ref()
+                    .and_then(|trailers| trailers.get(GRPC_STATUS))
+                {
+                    this.recording.grpc_status(status.as_bytes());
+                }
+                if this.is_end_stream() {
+                    this.finish();
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Own(text) => text.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Upstream(incoming) => incoming.size_hint(),
+            Source::Own(text) => SizeHint::with_exact(text.len() as u64),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Some(clock) = &self.clock {
+            clock.request_ends();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(incoming) => incoming.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the proxy answers itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use smilax_core::path::Ambiguity;
+
+use super::body::ResponseBody;
+use super::headers::BadRequest;
+use super::upstream::SendError;
+use crate::metrics::traffic::{Flags, Recording};
+use crate::transport::{ConnectError, HeadClock};
+
+/// `UNAVAILABLE`, by gRPC's numbers: the client may try again.
+const GRPC_UNAVAILABLE: &str = "14";
+/// `INTERNAL`: it was the request's fault.
+const GRPC_INTERNAL: &str = "13";
+
+/// Why the proxy answers instead of a server.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request is not acceptable.
+    #[error("{0}")]
+    BadRequest(#[from] BadRequest),
+    /// A rule reads paths, and this one can be read in two ways.
+    #[error("the path is ambiguous: {0}")]
+    AmbiguousPath(#[from] Ambiguity),
+    /// The chosen backend has no address.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// The server did not answer.
+    #[error("{0}")]
+    Upstream(#[from] SendError),
+}
+
+/// In which form a refusal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As a status and a line of text.
+    Plain,
+    /// As a response of gRPC that has only trailers.
+    Grpc,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(bad) => bad.status(),
+            Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
+            Self::NoAddress(_) | Self::Upstream(SendError::Connect(ConnectError::Refused(..))) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(SendError::Broken(_)) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn flags(&self) -> Flags {
+        match self {
+            Self::BadRequest(_) | Self::AmbiguousPath(_) => Flags::DownstreamProtocolError,
+            Self::NoAddress(_) => Flags::NoHealthyUpstream,
+            Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
+            Self::Upstream(SendError::Broken(_)) => Flags::UpstreamTermination,
+        }
+    }
+
+    fn grpc_status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::AmbiguousPath(_) => GRPC_INTERNAL,
+            Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
+        }
+    }
+
+    /// The answer that tells it.
+    pub fn answer(
+        &self,
+        form: Form,
+        mut recording: Recording,
+        clock: Option<Arc<HeadClock>>,
+    ) -> Response<ResponseBody> {
+        let text = format!("smilax: {self}\n");
+        recording.flag(self.flags());
+        match form {
+            Form::Plain => {
+                recording.status(self.status());
+                let length = HeaderValue::from(text.len());
+                let mut response = Response::new(ResponseBody::own(text.into(), recording, clock));
+                *response.status_mut() = self.status();
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+                headers.insert(CONTENT_LENGTH, length);
+                response
+            }
+            Form::Grpc => {
+                recording.status(StatusCode::OK);
+                recording.grpc_status(self.grpc_status().as_bytes());
+                let mut response = Response::new(ResponseBody::own(Bytes::new(), recording, clock));
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                headers.insert("grpc-status", HeaderValue::from_static(self.grpc_status()));
+                if let Ok(message) = HeaderValue::from_str(&percent_encode(text.trim_end())) {
+                    headers.insert("grpc-message", message);
+                }
+                response
+            }
+        }
+    }
+}
+
+/// As gRPC wants its messages: printable ASCII, the rest and `%` encoded.
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b' '..=b'$' | b'&'..=b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_grpc_are_encoded() {
+        assert_eq!(percent_encode("a b%\u{e9}"), "a b%25%C3%A9");
+    }
+}

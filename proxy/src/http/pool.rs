@@ -1,0 +1,143 @@
+//! Connections upstream that are kept for further requests, by address. They belong to one worker.
+
+pub mod http1;
+pub mod http2;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::settings::Limits;
+use crate::transport::{self, ConnectError, Upstream};
+
+/// How often unused connections are closed.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Every connection upstream that a worker keeps.
+#[derive(Debug)]
+pub struct Pool {
+    endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    spread: usize,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+/// Connections to one address.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    spread: usize,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    http1: http1::Connections,
+    http2: http2::Connections,
+}
+
+/// What a response holds of its connection while it lasts.
+#[derive(Debug)]
+pub enum Hold {
+    /// All of it.
+    Http1(http1::Lease),
+    /// One stream.
+    Http2(http2::Stream),
+}
+
+/// Why a connection could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It could be made, but whoever is there does not speak HTTP/2.
+    #[error("no HTTP/2 there: {0}")]
+    Handshake(#[from] hyper::Error),
+}
+
+impl Pool {
+    /// An empty pool that spreads requests to one address over at least `spread` connections.
+    pub fn new(spread: usize, limits: Limits, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            endpoints: RefCell::default(),
+            spread,
+            limits,
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// Connections to this address.
+    pub fn endpoint(&self, address: SocketAddr) -> Rc<Endpoint> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let endpoint = endpoints.entry(address).or_insert_with(|| {
+            Rc::new(Endpoint {
+                address,
+                spread: self.spread,
+                limits: self.limits,
+                metrics: Arc::clone(&self.metrics),
+                http1: http1::Connections::default(),
+                http2: http2::Connections::default(),
+            })
+        });
+        Rc::clone(endpoint)
+    }
+
+    /// Closes what has not been used for too long, for ever.
+    pub async fn reap_forever(&self) {
+        let mut interval = tokio::time::interval(REAP_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.reap();
+        }
+    }
+
+    fn reap(&self) {
+        let now = Instant::now();
+        self.endpoints.borrow_mut().retain(|_, endpoint| {
+            endpoint.http1.reap(now, endpoint.limits.pool_idle);
+            endpoint.http2.prune(now);
+            // Somebody who is about to use it has a handle of their own.
+            Rc::strong_count(endpoint) > 1 || !endpoint.is_empty()
+        });
+    }
+}
+
+impl Endpoint {
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn is_empty(&self) -> bool {
+        self.http1.is_empty() && self.http2.is_empty()
+    }
+
+    async fn connect(&self) -> Result<Upstream, ConnectError> {
+        let result = transport::connect(self.address, self.limits.connect).await;
+        if result.is_err() {
+            self.metrics.connect_failures.inc();
+        }
+        result
+    }
+
+    /// When a connection that is made now takes no more requests. Ages differ, so that connections made together are
+    /// not replaced together.
+    fn expiry(&self) -> Instant {
+        Instant::now() + self.limits.pool_max_age.mul_f64(1.0 - fastrand::f64() / 4.0)
+    }
+}
+
+impl Hold {
+    /// The response has ended: the connection can serve again.
+    pub fn release(self) {
+        match self {
+            Self::Http1(lease) => lease.give_back(),
+            Self::Http2(stream) => drop(stream),
+        }
+    }
+}

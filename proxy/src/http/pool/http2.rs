@@ -1,0 +1,199 @@
+//! Connections of HTTP/2: many requests at a time on each.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::http1::Reused;
+use super::{Endpoint, OpenError};
+use crate::http::LocalExecutor;
+use crate::http::body::RequestBody;
+
+/// Connections at most, when all of them have as many streams as their server allows.
+const MOST_CONNECTIONS: usize = 64;
+/// Streams that are assumed to be allowed until the server says.
+const FIRST_STREAMS: usize = 100;
+/// Bytes that a server may send on one stream before the client has taken them.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same on one connection.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Bytes of a response's headers at most.
+const HEADER_BYTES: u32 = 64 * 1024;
+
+/// Connections of HTTP/2 to one address.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: RefCell<Vec<Rc<Connection>>>,
+    opening: Cell<usize>,
+    opened: Notify,
+    next: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    expires: Instant,
+    streams: Cell<usize>,
+    allowed: Rc<Cell<usize>>,
+}
+
+/// One stream of a connection; freed when dropped.
+#[derive(Debug)]
+pub struct Stream {
+    connection: Rc<Connection>,
+    reused: Reused,
+}
+
+/// What to do for a request that needs a stream.
+enum Step {
+    Use(Rc<Connection>),
+    Open,
+    Wait,
+}
+
+struct Opening<'a>(&'a Connections);
+
+impl Connections {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty() && self.opening.get() == 0
+    }
+
+    /// Lets go of what takes no more requests. Streams that are under way hold their connection.
+    pub(super) fn prune(&self, now: Instant) {
+        self.open
+            .borrow_mut()
+            .retain(|one| !one.sender.is_closed() && one.expires > now);
+    }
+
+    /// Connections take turns. There are `spread` of them, and more when these are full.
+    fn step(&self, spread: usize) -> Step {
+        self.prune(Instant::now());
+        let open = self.open.borrow();
+        let known = open.len() + self.opening.get();
+        let start = self.next.get();
+        self.next.set(start.wrapping_add(1));
+        let free = (0..open.len())
+            .filter_map(|offset| open.get(start.wrapping_add(offset) % open.len()))
+            .find(|one| one.streams.get() < one.allowed.get());
+        match free {
+            _ if known < spread => Step::Open,
+            Some(free) => Step::Use(Rc::clone(free)),
+            None if self.opening.get() > 0 => Step::Wait,
+            None if known < MOST_CONNECTIONS => Step::Open,
+            // The request waits in its connection until a stream is free.
+            None => match open.iter().min_by_key(|one| one.streams.get()) {
+                Some(least) => Step::Use(Rc::clone(least)),
+                None => Step::Open,
+            },
+        }
+    }
+}
+
+impl Endpoint {
+    /// A stream for one request.
+    ///
+    /// # Errors
+    /// [`OpenError`] when a connection was needed and could not be made.
+    pub async fn http2(self: &Rc<Self>) -> Result<Stream, OpenError> {
+        loop {
+            let mut opened = pin!(self.http2.opened.notified());
+            match self.http2.step(self.spread) {
+                Step::Use(connection) => return Ok(Stream::new(connection, Reused::Yes)),
+                Step::Open => return self.open_http2().await,
+                Step::Wait => {
+                    opened.as_mut().enable();
+                    opened.await;
+                }
+            }
+        }
+    }
+
+    async fn open_http2(self: &Rc<Self>) -> Result<Stream, OpenError> {
+        self.http2.opening.set(self.http2.opening.get() + 1);
+        let _opening = Opening(&self.http2);
+        let stream = match self.connect().await {
+            Ok(stream) => stream,
+            Err(error) => return self.any_http2().ok_or(error.into()),
+        };
+        let (sender, connection) = Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_BYTES)
+            .initial_max_send_streams(FIRST_STREAMS)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let allowed = Rc::new(Cell::new(FIRST_STREAMS));
+        tokio::task::spawn_local({
+            let allowed = Rc::clone(&allowed);
+            async move {
+                let mut connection = pin!(connection);
+                let result = poll_fn(|cx| {
+                    let polled = connection.as_mut().poll(cx);
+                    allowed.set(connection.current_max_send_streams());
+                    polled
+                })
+                .await;
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection upstream ended early");
+                }
+            }
+        });
+        let connection = Rc::new(Connection {
+            sender,
+            expires: self.expiry(),
+            streams: Cell::new(0),
+            allowed,
+        });
+        self.http2.open.borrow_mut().push(Rc::clone(&connection));
+        Ok(Stream::new(connection, Reused::No))
+    }
+
+    /// When one more connection cannot be made, those that exist have to do.
+    fn any_http2(&self) -> Option<Stream> {
+        let open = self.http2.open.borrow();
+        let least = open
+            .iter()
+            .filter(|one| !one.sender.is_closed())
+            .min_by_key(|one| one.streams.get())?;
+        Some(Stream::new(Rc::clone(least), Reused::Yes))
+    }
+}
+
+impl Stream {
+    fn new(connection: Rc<Connection>, reused: Reused) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self { connection, reused }
+    }
+
+    /// Where to send.
+    pub fn sender(&self) -> SendRequest<RequestBody> {
+        self.connection.sender.clone()
+    }
+
+    /// Whether its connection has served before.
+    pub fn reused(&self) -> Reused {
+        self.reused
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection
+            .streams
+            .set(self.connection.streams.get().saturating_sub(1));
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(self.0.opening.get().saturating_sub(1));
+        self.0.opened.notify_waiters();
+    }
+}

@@ -1,0 +1,175 @@
+//! Sending a request to a server, again where that cannot do harm.
+
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use prometheus::IntCounter;
+
+use super::body::RequestBody;
+use super::pool::http1::Reused;
+use super::pool::{Endpoint, Hold, OpenError};
+use crate::transport::ConnectError;
+
+/// How often a request that was not even begun to be sent is taken to another connection.
+const MOST_UNSENT: usize = 3;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The connection broke, or what came back is no answer.
+    #[error("the server broke off: {0}")]
+    Broken(hyper::Error),
+}
+
+/// Which protocol goes upstream: the one that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// The parts of a request that can be sent once more: it has no body, and repeating it does no harm.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+}
+
+/// Sends a request. What was not begun to be sent goes to another connection. What was sent on a connection that had
+/// served before, and was closed before it answered, is sent once more when it has no body and its method is idempotent
+/// (RFC 9110 section 9.2.2): its server most likely closed it for being unused. Nothing else is sent again.
+///
+/// # Errors
+/// [`SendError`].
+pub async fn send(
+    endpoint: &Rc<Endpoint>,
+    protocol: Protocol,
+    mut request: Request<RequestBody>,
+    retries: &IntCounter,
+) -> Result<(Response<Incoming>, Hold), SendError> {
+    let mut spare = None;
+    for attempt in 0.. {
+        let mut hold = match (protocol, attempt) {
+            (Protocol::Http1, 0) => endpoint.http1().await.map(Hold::Http1),
+            (Protocol::Http1, _) => endpoint.fresh_http1().await.map(Hold::Http1),
+            (Protocol::Http2, _) => endpoint.http2().await.map(Hold::Http2),
+        }?;
+        if attempt == 0 && hold.reused() == Reused::Yes {
+            spare = Spare::of(&request);
+        }
+        let Some(answer) = hold.try_send(request).await else {
+            return Err(SendError::Connect(gone(endpoint)));
+        };
+        let mut error = match answer {
+            Ok(response) => return Ok((response, hold)),
+            Err(error) => error,
+        };
+        request = match (error.take_message(), spare.take()) {
+            (Some(unsent), kept) if attempt < MOST_UNSENT => {
+                spare = kept;
+                unsent
+            }
+            (None, Some(spare)) if attempt == 0 && closed_before_answering(error.error()) => spare.request(),
+            _ => return Err(SendError::Broken(error.into_error())),
+        };
+        retries.inc();
+    }
+    Err(SendError::Connect(gone(endpoint)))
+}
+
+fn gone(endpoint: &Endpoint) -> ConnectError {
+    ConnectError::Refused(endpoint.address(), std::io::ErrorKind::NotConnected.into())
+}
+
+/// Not when something came back that is no answer: that server is alive, and has acted.
+fn closed_before_answering(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user() && !error.is_timeout()
+}
+
+impl Hold {
+    fn reused(&self) -> Reused {
+        match self {
+            Self::Http1(lease) => lease.reused(),
+            Self::Http2(stream) => stream.reused(),
+        }
+    }
+
+    async fn try_send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+        Some(match self {
+            Self::Http1(lease) => lease.sender()?.try_send_request(request).await,
+            Self::Http2(stream) => stream.sender().try_send_request(request).await,
+        })
+    }
+}
+
+impl Spare {
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let again = request.method().is_idempotent() && request.body().is_end_stream();
+        again.then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+impl From<OpenError> for SendError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Connect(error) => Self::Connect(error),
+            OpenError::Handshake(error) => Self::Broken(error),
+        }
+    }
+}
+
+/// Makes what came over one protocol fit to go on.
+pub fn prepare(parts: &mut Parts, protocol: Protocol, fallback_host: std::net::SocketAddr) {
+    match protocol {
+        Protocol::Http1 => {
+            // HTTP/1.0 needs no Host; HTTP/1.1, as which it goes on, does (RFC 9112 section 3.2).
+            if parts.version < Version::HTTP_11 && !parts.headers.contains_key(http::header::HOST) {
+                if let Ok(host) = http::HeaderValue::from_str(&fallback_host.to_string()) {
+                    parts.headers.insert(http::header::HOST, host);
+                }
+            }
+            parts.version = Version::HTTP_11;
+        }
+        Protocol::Http2 => {
+            // HTTP/2 goes on with an authority, which a Host may stand for (RFC 9113 section 8.3.1).
+            if parts.uri.authority().is_none()
+                && let Some(host) = parts.headers.get(http::header::HOST)
+                && let Ok(authority) = http::uri::Authority::try_from(host.as_bytes())
+            {
+                let mut uri = std::mem::take(&mut parts.uri).into_parts();
+                uri.scheme = Some(uri.scheme.unwrap_or(http::uri::Scheme::HTTP));
+                uri.authority = Some(authority);
+                if let Ok(uri) = Uri::from_parts(uri) {
+                    parts.uri = uri;
+                }
+            }
+        }
+    }
+}

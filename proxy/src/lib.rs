@@ -1,0 +1,33 @@
+//! The data plane: carries a pod's connections, and sends its requests where the configuration says.
+//!
+//! ```text
+//! mounted file ─► config_source ─► RouteTable behind an ArcSwap          (control thread: also admin, metrics, probes)
+//!                                        │ one load per request
+//!                                        ▼
+//! accept ─► original_destination ─► outbound / inbound ─► detect ─► http::server or tcp   (worker threads, nothing shared)
+//!                                                                      │
+//!                                                                      ▼
+//!                                                        http::pool ─► transport
+//! ```
+//!
+//! Nothing here knows Kubernetes: what a pod is, the environment says.
+
+pub mod admin;
+pub mod cli;
+pub mod config_source;
+pub mod detect;
+pub mod drain;
+pub mod http;
+pub mod inbound;
+pub mod listener;
+pub mod log;
+pub mod metrics;
+pub mod original_destination;
+pub mod outbound;
+pub mod probe;
+pub mod redirect;
+pub mod run;
+pub mod settings;
+pub mod tcp;
+pub mod transport;
+pub mod worker;

@@ -1,0 +1,300 @@
+//! Puts a proxy together, and takes it through its life.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use smilax_core::RouteTable;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Control};
+use crate::config_source::watch::Watch;
+use crate::config_source::{self, Source, Step};
+use crate::drain::{Lifecycle, Stage};
+use crate::listener::{BindError, Bound, bind};
+use crate::log::Level;
+use crate::metrics::Metrics;
+use crate::probe::Prober;
+use crate::settings::{Ports, Settings};
+use crate::worker::{self, Shared, Sockets};
+
+/// A proxy that runs in threads of its own.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The ports that it listens on.
+    pub ports: Ports,
+    /// Where it is in its life.
+    pub lifecycle: Lifecycle,
+    shared: Arc<Shared>,
+    end: CancellationToken,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Why a proxy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A port is not available.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system refuses a thread, a runtime or a signal.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+    /// A mistake in this program.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+struct ControlSockets {
+    metrics: Bound,
+    probe: Bound,
+    admin: Bound,
+}
+
+impl Proxy {
+    /// Starts a proxy. It listens when this returns, and the configuration that was there is in force.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn start(mut settings: Settings, level: Level) -> Result<Self, RunError> {
+        let (workers, control) = bind_all(&mut settings)?;
+        let ports = settings.ports;
+        let metrics = Arc::new(Metrics::new(&settings)?);
+        let lifecycle = Lifecycle::default();
+        let shared = Arc::new(Shared {
+            settings,
+            table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
+            metrics,
+            lifecycle: lifecycle.clone(),
+        });
+        let end = CancellationToken::new();
+        let state = Arc::new(Control {
+            shared: Arc::clone(&shared),
+            source: Mutex::new(Source::default()),
+            level,
+        });
+        load_first(&state);
+        let mut threads = Vec::with_capacity(workers.len() + 1);
+        for (index, sockets) in workers.into_iter().enumerate() {
+            let shared = Arc::clone(&shared);
+            let name = format!("worker-{index}");
+            threads.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(|| worker::run(shared, sockets))?,
+            );
+        }
+        threads.push(thread::Builder::new().name("control".to_owned()).spawn({
+            let end = end.clone();
+            move || run_control(&state, control, &end)
+        })?);
+        tracing::info!(
+            outbound = ports.outbound,
+            inbound = ports.inbound,
+            workers = threads.len() - 1,
+            version = env!("CARGO_PKG_VERSION"),
+            "started"
+        );
+        Ok(Self {
+            ports,
+            lifecycle,
+            shared,
+            end,
+            threads,
+        })
+    }
+
+    /// What its threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Ends at once, whatever is under way.
+    pub fn abandon(&self) {
+        self.end.cancel();
+        self.lifecycle.stop();
+    }
+
+    /// Waits until it has finished: all connections have ended after stopping began.
+    ///
+    /// # Errors
+    /// [`RunError::System`] when one of its threads could not do its work.
+    pub fn join(mut self) -> Result<(), RunError> {
+        let control = self.threads.pop();
+        for worker in self.threads.drain(..) {
+            joined(worker)?;
+        }
+        self.end.cancel();
+        control.map_or(Ok(()), joined)
+    }
+}
+
+fn joined(thread: JoinHandle<io::Result<()>>) -> Result<(), RunError> {
+    let result = thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+    Ok(result?)
+}
+
+/// Runs a proxy until it is told to stop and has finished, or has had the time for it.
+///
+/// # Errors
+/// [`RunError`].
+pub fn until_stopped(settings: Settings, level: Level) -> Result<(), RunError> {
+    let drain = settings.drain;
+    let proxy = Proxy::start(settings, level)?;
+    let lifecycle = proxy.lifecycle.clone();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        tracing::info!(seconds = drain.as_secs(), "stopping: finishing what is under way");
+        lifecycle.stop();
+        tokio::select! {
+            () = lifecycle.all_connections_closed() => tracing::info!("stopped"),
+            () = tokio::time::sleep(drain) => tracing::warn!("stopped with connections open: the time for draining is over"),
+            () = signals.next() => tracing::warn!("stopped at once: told to stop a second time"),
+        }
+        Ok::<_, io::Error>(())
+    })?;
+    // Threads end with the process.
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Binds every port, and puts the numbers that the system chose into the settings.
+fn bind_all(settings: &mut Settings) -> Result<(Vec<Sockets>, ControlSockets), BindError> {
+    let listen = &settings.listen;
+    let mut workers = Vec::with_capacity(settings.workers);
+    for _ in 0..settings.workers.max(1) {
+        let sockets = Sockets {
+            outbound: bind(listen, settings.ports.outbound)?,
+            inbound: bind(listen, settings.ports.inbound)?,
+        };
+        settings.ports.outbound = sockets.outbound.port();
+        settings.ports.inbound = sockets.inbound.port();
+        workers.push(sockets);
+    }
+    let control = ControlSockets {
+        metrics: bind(listen, settings.ports.metrics)?,
+        probe: bind(listen, settings.ports.probe)?,
+        admin: bind(&settings.listen_admin, settings.ports.admin)?,
+    };
+    settings.ports.metrics = control.metrics.port();
+    settings.ports.probe = control.probe.port();
+    settings.ports.admin = control.admin.port();
+    Ok((workers, control))
+}
+
+/// Everything but traffic: administration, metrics, probes, and following the configuration.
+fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &CancellationToken) -> io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let prober = Arc::new(Prober::new(&control.shared.settings));
+        for listener in sockets.admin.listeners()? {
+            tokio::task::spawn_local(admin::serve_admin(Arc::clone(control), listener));
+        }
+        for listener in sockets.metrics.listeners()? {
+            tokio::task::spawn_local(admin::serve_metrics(Arc::clone(control), listener));
+        }
+        for listener in sockets.probe.listeners()? {
+            tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));
+        }
+        tokio::task::spawn_local(follow_stage(Arc::clone(control)));
+        let mut watch = Watch::new(&control.shared.settings.config.file());
+        // It may have changed between the first reading and the watch.
+        reload(control);
+        loop {
+            tokio::select! {
+                () = watch.changed() => reload(control),
+                () = end.cancelled() => return Ok(()),
+            }
+        }
+    })
+}
+
+async fn follow_stage(control: Arc<Control>) {
+    let lifecycle = &control.shared.lifecycle;
+    let stage = &control.shared.metrics.stage;
+    lifecycle.draining().cancelled().await;
+    stage.set(1);
+    tracing::info!(stage = ?Stage::Draining, "callers are asked to go elsewhere");
+    lifecycle.stopping().cancelled().await;
+    stage.set(2);
+}
+
+/// Begins with the last good configuration, if the mounted one is not usable or is older.
+fn load_first(control: &Control) {
+    let state_directory = control.shared.settings.state_directory.as_deref();
+    if let Some(saved) =
+        state_directory.and_then(|directory| config_source::read(&config_source::last_good(directory)).ok())
+    {
+        match control.source.lock().consider(Ok(saved), config_source::now()) {
+            Step::Apply(table) => {
+                tracing::info!(revision = %table.revision, "the last good configuration is in force");
+                put_in_force(control, table);
+            }
+            Step::Reject(rejection) => tracing::warn!(%rejection, "the saved configuration is not usable"),
+            Step::Unchanged | Step::RejectAgain => {}
+        }
+    }
+    reload(control);
+}
+
+fn reload(control: &Control) {
+    let settings = &control.shared.settings;
+    let file = settings.config.file();
+    let mut source = control.source.lock();
+    match source.consider(config_source::read(&file), config_source::now()) {
+        Step::Unchanged | Step::RejectAgain => {}
+        Step::Apply(table) => {
+            tracing::info!(revision = %table.revision, "a configuration is in force");
+            put_in_force(control, table);
+            if let (Some(directory), Some(applied)) = (&settings.state_directory, source.applied())
+                && let Err(error) = config_source::save(directory, &applied.content)
+            {
+                tracing::warn!(directory = %directory.display(), %error, "cannot keep the configuration for a restart");
+            }
+        }
+        Step::Reject(rejection) => {
+            control.shared.metrics.config_rejected(rejection.reason());
+            let in_force = source.applied().map(|applied| applied.revision.to_string());
+            tracing::warn!(
+                file = %file.display(),
+                %rejection,
+                in_force = in_force.as_deref().unwrap_or("none"),
+                "a configuration was refused"
+            );
+        }
+    }
+}
+
+fn put_in_force(control: &Control, table: RouteTable) {
+    control.shared.metrics.config_applied(table.revision);
+    control.shared.table.store(Arc::new(table));
+}

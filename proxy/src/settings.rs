@@ -1,0 +1,246 @@
+//! What a proxy is told once, at its start.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use smilax_core::config::Protocol;
+use smilax_core::convention;
+use smilax_core::probe::ProbeTable;
+
+use crate::original_destination::Resolver;
+
+/// Everything that is fixed while a proxy runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where its configuration lies.
+    pub config: ConfigLocation,
+    /// Where the last good configuration is kept; `None` keeps it in memory only.
+    pub state_directory: Option<PathBuf>,
+    /// Addresses that everything but administration listens on.
+    pub listen: Vec<IpAddr>,
+    /// Addresses that administration listens on.
+    pub listen_admin: Vec<IpAddr>,
+    /// Port numbers.
+    pub ports: Ports,
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Which pod this is.
+    pub pod: Pod,
+    /// Suffix of the cluster's DNS names, for metrics.
+    pub cluster_domain: String,
+    /// What the application's ports speak, where it is known.
+    pub inbound_protocols: BTreeMap<u16, Protocol>,
+    /// Probes and hooks of the application.
+    pub probes: ProbeTable,
+    /// How long stopping may take.
+    pub drain: Duration,
+    /// How outbound connections tell where they were going.
+    pub outbound_destination: Resolver,
+    /// How inbound connections tell where they were going.
+    pub inbound_destination: Resolver,
+    /// How long things may take.
+    pub limits: Limits,
+}
+
+/// Where a configuration lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigLocation {
+    /// A directory that holds it under [`convention::POLICY_KEY`], as a mounted ConfigMap does.
+    Directory(PathBuf),
+    /// A file of any name.
+    File(PathBuf),
+}
+
+/// Port numbers; 0 lets the system choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Redirect target of connections that leave the pod.
+    pub outbound: u16,
+    /// Redirect target of connections that enter the pod.
+    pub inbound: u16,
+    /// Metrics and readiness.
+    pub metrics: u16,
+    /// Probes and hooks of the application.
+    pub probe: u16,
+    /// Administration, on loopback.
+    pub admin: u16,
+}
+
+/// The pod, as it is named in metrics and as it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Every address. Empty when unknown: then any address but loopback and link-local ones counts as the pod's.
+    pub ips: Vec<IpAddr>,
+    /// Account it runs under.
+    pub account: String,
+    /// Workload it belongs to.
+    pub workload: String,
+    /// Value of its label `app`.
+    pub app: String,
+    /// Value of its label `version`.
+    pub version: String,
+}
+
+/// How long things may take, and how much there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Establishing a connection upstream.
+    pub connect: Duration,
+    /// From the first byte of an HTTP/1 request to the end of its headers.
+    pub header_read: Duration,
+    /// Waiting for a client to say something before the server is given the word.
+    pub detect: Duration,
+    /// How long it is remembered that a server speaks first.
+    pub server_first_memory: Duration,
+    /// Keeping an unused HTTP/1 connection upstream. Below the 5 s after which common servers close theirs.
+    pub pool_idle: Duration,
+    /// Age at which a connection upstream takes no more requests; up to a quarter less, at random.
+    pub pool_max_age: Duration,
+    /// Silence after which a connection is closed.
+    pub idle: Duration,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A value that is not of the expected form.
+    #[error("{name} is {value:?}: {reason}")]
+    Invalid {
+        /// Variable or argument.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it, and what is expected.
+        reason: String,
+    },
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            outbound: convention::OUTBOUND_PORT,
+            inbound: convention::INBOUND_PORT,
+            metrics: convention::METRICS_PORT,
+            probe: convention::PROBE_PORT,
+            admin: convention::ADMIN_PORT,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            header_read: Duration::from_secs(10),
+            detect: Duration::from_secs(1),
+            server_first_memory: Duration::from_mins(5),
+            pool_idle: Duration::from_secs(4),
+            pool_max_age: Duration::from_secs(30),
+            idle: Duration::from_hours(1),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: ConfigLocation::Directory(PathBuf::from(convention::CONFIG_DIRECTORY)),
+            state_directory: None,
+            listen: vec![
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ],
+            listen_admin: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            ports: Ports::default(),
+            workers: 1,
+            pod: Pod::default(),
+            cluster_domain: "cluster.local".to_owned(),
+            inbound_protocols: BTreeMap::new(),
+            probes: ProbeTable::default(),
+            drain: Duration::from_secs(30),
+            outbound_destination: Resolver::Redirected,
+            inbound_destination: Resolver::Redirected,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Ports {
+    /// Whether this is a port of the proxy, to which nothing may be carried.
+    pub fn contains(&self, port: u16) -> bool {
+        [self.outbound, self.inbound, self.metrics, self.probe, self.admin].contains(&port)
+    }
+}
+
+impl Pod {
+    /// Whether the application may be reached at this address by somebody else: an address of the pod, and never
+    /// loopback or link-local unless the pod was said to have it.
+    pub fn is_reached_at(&self, address: IpAddr) -> bool {
+        if self.ips.is_empty() {
+            !is_private_to_the_machine(address)
+        } else {
+            self.ips.contains(&address)
+        }
+    }
+}
+
+fn is_private_to_the_machine(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => is_private_to_the_machine(IpAddr::V4(v4)),
+            None => {
+                v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(ips: &[&str], address: &str) -> bool {
+        let pod = Pod {
+            ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            ..Pod::default()
+        };
+        pod.is_reached_at(address.parse().unwrap())
+    }
+
+    #[test]
+    fn only_the_pods_own_addresses_are_carried_inwards() {
+        let ips = ["10.1.0.7", "fd00::7"];
+        assert!(reached(&ips, "10.1.0.7") && reached(&ips, "fd00::7"));
+        for foreign in ["10.1.0.8", "127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"] {
+            assert!(!reached(&ips, foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn without_known_addresses_loopback_and_link_local_stay_closed() {
+        assert!(reached(&[], "10.1.0.7"));
+        for local in [
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "169.254.169.254",
+            "::ffff:127.0.0.1",
+            "224.0.0.1",
+        ] {
+            assert!(!reached(&[], local), "{local}");
+        }
+    }
+}

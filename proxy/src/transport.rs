@@ -1,0 +1,202 @@
+//! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that a connection
+//! from a client has. What secures connections belongs here, and nothing above needs to know of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// A connection upstream.
+pub type Upstream = TcpStream;
+
+/// Why no connection upstream came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody there, or no way there.
+    #[error("cannot connect to {0}: {1}")]
+    Refused(SocketAddr, io::Error),
+    /// No answer.
+    #[error("{0} did not answer within {1:?}")]
+    TimedOut(SocketAddr, Duration),
+}
+
+/// Connects to `target`.
+///
+/// # Errors
+/// [`ConnectError`]; after `limit` at the latest.
+pub async fn connect(target: SocketAddr, limit: Duration) -> Result<Upstream, ConnectError> {
+    match tokio::time::timeout(limit, TcpStream::connect(target)).await {
+        Ok(Ok(stream)) => {
+            // Only latency is at stake when this fails.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(ConnectError::TimedOut(target, limit))
+        }
+        Ok(Err(error)) => Err(ConnectError::Refused(target, error)),
+        Err(_) => Err(ConnectError::TimedOut(target, limit)),
+    }
+}
+
+/// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
+/// and how long a connection may be unused; between two requests a client may wait, in the middle of one it may not.
+pub struct ClientStream {
+    io: TokioIo<TcpStream>,
+    clock: Arc<HeadClock>,
+    limits: HeadLimits,
+    timer: Option<Timer>,
+}
+
+/// How long an HTTP/1 client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// From the first byte of a request to the end of its headers.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// What an HTTP/1 connection is doing; shared between the stream, which sees bytes, and the service, which sees
+/// requests.
+#[derive(Debug, Default)]
+pub struct HeadClock {
+    phase: AtomicU8,
+    requests: AtomicU32,
+}
+
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    phase: u8,
+    requests: u32,
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+impl HeadClock {
+    /// A request's headers are complete.
+    pub fn request_begins(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.phase.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Its response is complete.
+    pub fn request_ends(&self) {
+        self.phase.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+impl ClientStream {
+    /// A stream that keeps to `limits`, told by `clock` when requests begin and end.
+    pub fn new(stream: TcpStream, clock: Arc<HeadClock>, limits: HeadLimits) -> Self {
+        Self {
+            io: TokioIo::new(stream),
+            clock,
+            limits,
+            timer: None,
+        }
+    }
+
+    /// The stream itself, once HTTP is over.
+    pub fn into_inner(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
+    /// Whether the client has taken too long. Called when there is nothing to read.
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            let phase = self.clock.phase.load(Ordering::Relaxed);
+            if phase == BUSY {
+                return Poll::Pending;
+            }
+            let requests = self.clock.requests.load(Ordering::Relaxed);
+            let limit = if phase == HEAD {
+                self.limits.head
+            } else {
+                self.limits.idle
+            };
+            let timer = self.timer.get_or_insert_with(|| Timer {
+                sleep: Box::pin(tokio::time::sleep(limit)),
+                phase,
+                requests,
+            });
+            // While unused, a timer that runs already is good enough: it starts anew if there was a request meanwhile.
+            // That spares setting one for each request.
+            if timer.phase != phase {
+                timer.restart(limit, phase, requests);
+            }
+            if timer.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.requests == requests {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            timer.restart(limit, phase, requests);
+        }
+    }
+}
+
+impl Timer {
+    fn restart(&mut self, limit: Duration, phase: u8, requests: u32) {
+        self.sleep.as_mut().reset(Instant::now() + limit);
+        self.phase = phase;
+        self.requests = requests;
+    }
+}
+
+impl Read for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.io).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                // At the end of the stream this is wrong and harmless.
+                let idle = this.clock.phase.load(Ordering::Relaxed) == IDLE;
+                if idle {
+                    this.clock.phase.store(HEAD, Ordering::Relaxed);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.poll_too_late(cx).map(Err),
+        }
+    }
+}
+
+impl Write for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+}

@@ -1,0 +1,279 @@
+//! A worker: one thread that carries connections and shares nothing with the others but what never changes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+use prometheus::IntCounter;
+use smilax_core::{Backend, ChoiceState, DestinationName, PortRoutes, Route, RouteTable, Selection};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::detect::ServerFirst;
+use crate::drain::Lifecycle;
+use crate::http::pool::Pool;
+use crate::http::server::Servers;
+use crate::listener::{Bound, accept_forever};
+use crate::metrics::Metrics;
+use crate::metrics::traffic::Telemetry;
+use crate::settings::Settings;
+use crate::{inbound, outbound};
+
+/// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
+const OUTBOUND_SPREAD: usize = 4;
+/// The application is one process: one connection serves where one suffices.
+const INBOUND_SPREAD: usize = 1;
+/// Most workers that are started without being asked for.
+const MOST_WORKERS: usize = 2;
+
+/// What the threads of a proxy share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What was set at the start.
+    pub settings: Settings,
+    /// The configuration in force.
+    pub table: Arc<ArcSwap<RouteTable>>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
+    /// Where the proxy is in its life.
+    pub lifecycle: Lifecycle,
+}
+
+/// State of one worker.
+pub struct Worker {
+    /// What the threads share.
+    pub shared: Arc<Shared>,
+    /// Connections to Services.
+    pub outbound: Pool,
+    /// Connections to the application.
+    pub inbound: Pool,
+    /// Servers that speak first.
+    pub server_first: RefCell<ServerFirst>,
+    /// How connections from clients are served.
+    pub servers: Servers,
+    /// What is measured about what this pod is sent.
+    pub inbound_telemetry: Rc<Telemetry>,
+    /// What is measured about destinations that nothing is known of.
+    pub unknown_telemetry: Rc<Telemetry>,
+    cache: RefCell<Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>>,
+    state: RefCell<Rc<TableState>>,
+    telemetry: RefCell<HashMap<DestinationName, Rc<Telemetry>>>,
+}
+
+/// What a worker keeps for one configuration.
+pub struct TableState {
+    /// The configuration.
+    pub table: Arc<RouteTable>,
+    routes: RefCell<Vec<Option<RouteState>>>,
+    telemetry: RefCell<Vec<Option<Rc<Telemetry>>>>,
+}
+
+struct RouteState {
+    choice: ChoiceState,
+    chosen: Vec<IntCounter>,
+}
+
+/// Listening sockets of one worker.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For connections that leave the pod.
+    pub outbound: Bound,
+    /// For connections that enter it.
+    pub inbound: Bound,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let limits = shared.settings.limits;
+        let table = shared.table.load_full();
+        Rc::new(Self {
+            outbound: Pool::new(OUTBOUND_SPREAD, limits, &shared.metrics),
+            inbound: Pool::new(INBOUND_SPREAD, limits, &shared.metrics),
+            server_first: RefCell::new(ServerFirst::new(limits.server_first_memory)),
+            servers: Servers::new(),
+            inbound_telemetry: Telemetry::inbound(&shared.metrics),
+            unknown_telemetry: Telemetry::outbound(&shared.metrics, None),
+            cache: RefCell::new(Cache::new(Arc::clone(&shared.table))),
+            state: RefCell::new(Rc::new(TableState::new(table))),
+            telemetry: RefCell::default(),
+            shared,
+        })
+    }
+
+    /// What is kept for the configuration in force.
+    pub fn state(&self) -> Rc<TableState> {
+        let mut cache = self.cache.borrow_mut();
+        let table = cache.load();
+        let mut state = self.state.borrow_mut();
+        if !Arc::ptr_eq(table, &state.table) {
+            *state = Rc::new(TableState::new(Arc::clone(table)));
+        }
+        Rc::clone(&state)
+    }
+
+    fn telemetry_of(&self, destination: &DestinationName) -> Rc<Telemetry> {
+        let mut known = self.telemetry.borrow_mut();
+        let telemetry = known
+            .entry(destination.clone())
+            .or_insert_with(|| Telemetry::outbound(&self.shared.metrics, Some(destination)));
+        Rc::clone(telemetry)
+    }
+}
+
+impl TableState {
+    fn new(table: Arc<RouteTable>) -> Self {
+        let routes = (0..table.route_count()).map(|_| None).collect();
+        let telemetry = vec![None; table.backend_count()];
+        Self {
+            table,
+            routes: RefCell::new(routes),
+            telemetry: RefCell::new(telemetry),
+        }
+    }
+
+    /// The backend that takes what was selected; `Err` when the path is ambiguous.
+    ///
+    /// # Errors
+    /// The ambiguity.
+    pub fn choose<'a>(
+        &self,
+        worker: &Worker,
+        routes: &'a PortRoutes,
+        selection: Selection<'a>,
+    ) -> Result<&'a Backend, smilax_core::path::Ambiguity> {
+        match selection {
+            Selection::Own(own) => Ok(own),
+            Selection::AmbiguousPath(ambiguity) => Err(ambiguity),
+            Selection::Route(route) => Ok(self.choose_from(worker, routes, route)),
+        }
+    }
+
+    fn choose_from<'a>(&self, worker: &Worker, routes: &'a PortRoutes, route: &'a Route) -> &'a Backend {
+        let mut states = self.routes.borrow_mut();
+        let Some(slot) = states.get_mut(route.index) else {
+            return &routes.own;
+        };
+        let state = slot.get_or_insert_with(|| RouteState::new(&worker.shared.metrics, routes, route));
+        let chosen = route.weights.choose(&mut state.choice, fastrand::u64(..));
+        if let Some(counter) = state.chosen.get(chosen) {
+            counter.inc();
+        }
+        route.backends.get(chosen).unwrap_or(&routes.own)
+    }
+
+    /// What is measured about a backend of this configuration.
+    pub fn telemetry(&self, worker: &Worker, backend: &Backend) -> Rc<Telemetry> {
+        let mut all = self.telemetry.borrow_mut();
+        match all.get_mut(backend.index) {
+            Some(Some(known)) => Rc::clone(known),
+            Some(slot) => Rc::clone(slot.insert(worker.telemetry_of(&backend.destination))),
+            None => worker.telemetry_of(&backend.destination),
+        }
+    }
+}
+
+impl RouteState {
+    fn new(metrics: &Metrics, routes: &PortRoutes, route: &Route) -> Self {
+        let split = format!("{}/{}", route.source.namespace, route.source.name);
+        let root = routes.own.destination.to_string();
+        Self {
+            choice: route.weights.start(),
+            chosen: route
+                .backends
+                .iter()
+                .map(|backend| metrics.split(&split, &root, &backend.destination.to_string()))
+                .collect(),
+        }
+    }
+}
+
+/// Runs a worker until everything it carried has ended after stopping began. Blocks the thread.
+///
+/// # Errors
+/// When the runtime or its sockets cannot be set up.
+pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let lifecycle = shared.lifecycle.clone();
+        let worker = Worker::new(shared);
+        for listener in sockets.outbound.listeners()? {
+            tokio::task::spawn_local(accept_outbound(Rc::clone(&worker), listener));
+        }
+        for listener in sockets.inbound.listeners()? {
+            tokio::task::spawn_local(accept_inbound(Rc::clone(&worker), listener));
+        }
+        tokio::task::spawn_local({
+            let worker = Rc::clone(&worker);
+            async move {
+                tokio::join!(worker.outbound.reap_forever(), worker.inbound.reap_forever());
+            }
+        });
+        lifecycle.all_connections_closed().await;
+        Ok(())
+    })
+}
+
+async fn accept_outbound(worker: Rc<Worker>, listener: TcpListener) {
+    accept_forever(listener, move |stream, client| {
+        tokio::task::spawn_local(outbound::accept(Rc::clone(&worker), stream, client));
+    })
+    .await;
+}
+
+async fn accept_inbound(worker: Rc<Worker>, listener: TcpListener) {
+    accept_forever(listener, move |stream, client| {
+        tokio::task::spawn_local(inbound::accept(Rc::clone(&worker), stream, client));
+    })
+    .await;
+}
+
+/// As many workers as the CPU limit of this container allows to run at once, one at least and two at most.
+pub fn count_by_cpu_limit() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let limit = fs::read_to_string("/sys/fs/cgroup/cpu.max")
+        .ok()
+        .and_then(|text| cpus_v2(&text))
+        .or_else(|| {
+            let read = |file| fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok();
+            cpus_v1(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?)
+        });
+    limit.unwrap_or(available).min(available).clamp(1, MOST_WORKERS)
+}
+
+/// Whole CPUs in a `cpu.max` of cgroup v2, rounded up; `None` without a limit.
+fn cpus_v2(text: &str) -> Option<usize> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    whole_cpus(quota.parse().ok()?, period.parse().ok()?)
+}
+
+/// The same of cgroup v1's two files.
+fn cpus_v1(quota: &str, period: &str) -> Option<usize> {
+    whole_cpus(quota.trim().parse().ok()?, period.trim().parse().ok()?)
+}
+
+fn whole_cpus(quota: i64, period: i64) -> Option<usize> {
+    let quota = u64::try_from(quota).ok().filter(|quota| *quota > 0)?;
+    let period = u64::try_from(period).ok().filter(|period| *period > 0)?;
+    usize::try_from(quota.div_ceil(period)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_limit_is_read_from_either_kind_of_cgroup() {
+        assert_eq!(cpus_v2("150000 100000\n"), Some(2));
+        assert_eq!(cpus_v2("10000 100000\n"), Some(1));
+        assert_eq!(cpus_v2("max 100000\n"), None);
+        assert_eq!(cpus_v1("400000\n", "100000\n"), Some(4));
+        assert_eq!(cpus_v1("-1\n", "100000\n"), None);
+    }
+}
