@@ -58,6 +58,10 @@ impl Client {
     }
 
     /// Sends a load and waits for its end.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a load is said and sent in one breath"
+    )]
     #[track_caller]
     pub fn load(&self, load: Load) -> Report {
         let arguments = load.arguments();

@@ -189,41 +189,52 @@ impl Helm {
         self.must(&["uninstall", "smilax", "--wait", "--timeout=3m"]);
     }
 
-    /// The values that the release was installed with.
+    /// The values that the release was installed with, a JSON object.
     #[track_caller]
     pub fn values(&self) -> String {
-        self.must(&["get", "values", "smilax", "--output=json"])
+        let values = self.must(&["get", "values", "smilax", "--output=json"]);
+        if values == "null" { "{}".to_owned() } else { values }
     }
 
-    /// Installs the operator's release with these values, a JSON object.
+    /// Installs the operator's release with these values.
     #[track_caller]
     pub fn install(&self, values: &str) {
+        let folder = environment::repository().join("target/e2e");
+        let file = folder.join(format!("values-{}.json", std::process::id()));
+        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, values));
+        assert!(written.is_ok(), "cannot write {}: {written:?}", file.display());
         let chart = environment::repository()
             .join("charts/smilax")
             .display()
             .to_string();
-        let file = environment::repository().join(format!("target/e2e/values-{}.json", std::process::id()));
-        let folder = file.parent().map(std::fs::create_dir_all);
-        assert!(
-            matches!(folder, Some(Ok(()))),
-            "cannot make the folder of {}",
-            file.display()
-        );
-        let values = if values.trim() == "null" { "{}" } else { values };
-        assert!(
-            std::fs::write(&file, values).is_ok(),
-            "cannot write {}",
-            file.display()
-        );
+        let file = file.display().to_string();
         self.must(&[
             "install",
             "smilax",
             &chart,
             "--values",
-            &file.display().to_string(),
+            &file,
             "--wait",
             "--timeout=3m",
         ]);
+    }
+
+    /// Installs the release of the definitions, or brings it up to date.
+    #[track_caller]
+    pub fn install_definitions(&self, flags: &[&str]) {
+        let chart = environment::repository()
+            .join("charts/smilax-crds")
+            .display()
+            .to_string();
+        let mut arguments = vec!["upgrade", "--install", "smilax-crds", &chart];
+        arguments.extend(flags);
+        self.must(&arguments);
+    }
+
+    /// Forgets the release of the definitions, which stay.
+    #[track_caller]
+    pub fn forget_definitions(&self) {
+        self.must(&["uninstall", "smilax-crds"]);
     }
 
     #[track_caller]

@@ -25,7 +25,7 @@ pub mod port {
 }
 
 /// An object as it is applied, or as it was read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object(pub Value);
 
 impl Object {
@@ -57,8 +57,8 @@ impl From<Value> for Object {
     }
 }
 
-impl From<&Object> for Object {
-    fn from(object: &Object) -> Self {
+impl From<&Self> for Object {
+    fn from(object: &Self) -> Self {
         object.clone()
     }
 }

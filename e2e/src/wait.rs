@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How long most things may take on a busy machine of two cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a look saw.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,1 +1,170 @@
-//! Stub.
+//! The mesh keeps what it wrote in order, and leaves alone what is in order.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use smilax_e2e::namespace::must;
+use smilax_e2e::share::assert_no_failures;
+use smilax_e2e::wait::stays;
+use smilax_e2e::{Load, Object, Progress, Shared, TrafficSplit, Web, assert_share, wait_until};
+
+static WEB: Shared = Shared::new("life");
+
+fn policy_map() -> Object {
+    Object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "smilax-client"}}))
+}
+
+/// What the policy says, its revision apart.
+#[track_caller]
+fn policy(web: &Web) -> Value {
+    let config = web
+        .namespace
+        .policy("client")
+        .expect("the client's account has a configuration");
+    let mut value = serde_json::to_value(config).expect("a configuration is JSON");
+    value["revision"] = Value::Null;
+    value
+}
+
+#[test]
+fn a_configuration_that_was_edited_by_hand_is_put_right() {
+    let web = WEB.hold();
+    web.root("edited");
+    web.enforce(TrafficSplit::of("edited").backend("web-v2", 1));
+    let before = policy(&web);
+    let revision = web.namespace.policy("client").unwrap().revision;
+    let kubectl = web.namespace.kubectl();
+    let patch = json!({"data": {"policy.json": "{\"garbage\":true}", "other": "mine"}}).to_string();
+    must(kubectl.run(&[
+        "patch",
+        "configmap",
+        "smilax-client",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ]));
+    wait_until(
+        "the configuration is as it was, under a later revision",
+        || match web.namespace.policy("client") {
+            Ok(config) => Progress::when(config.revision > revision && policy(&web) == before, (), || {
+                format!("{config:?}")
+            }),
+            Err(error) => Progress::Pending(error),
+        },
+    );
+    wait_until("the foreign key is gone", || {
+        let map = web.namespace.read(&policy_map());
+        Progress::when(map["data"]["other"].is_null(), (), || map["data"].to_string())
+    });
+    let report = web.client.load(Load::http("edited").requests(100));
+    assert_no_failures(&report);
+    assert_share(&report, "web-v2", 1.0);
+}
+
+#[test]
+fn a_configuration_that_was_deleted_is_written_again() {
+    let web = WEB.hold();
+    let kubectl = web.namespace.kubectl();
+    must(kubectl.run(&["delete", "configmap", "smilax-web-account", "--ignore-not-found"]));
+    web.namespace.account("web-account");
+    let map =
+        Object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "smilax-web-account"}}));
+    let uid = |known: Option<&str>| {
+        wait_until("the account has a configuration of its own", || {
+            match kubectl.get(&[&map.reference()]) {
+                Ok(stored) => {
+                    let uid = stored["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+                    Progress::when(Some(uid.as_str()) != known, uid.clone(), || uid.clone())
+                }
+                Err(error) => Progress::Pending(error.to_string()),
+            }
+        })
+    };
+    let first = uid(None);
+    web.namespace.delete(&map);
+    assert_ne!(uid(Some(&first)), first);
+}
+
+#[test]
+fn objects_that_say_the_same_again_cause_no_write() {
+    let web = WEB.hold();
+    web.root("calm");
+    let split = web.enforce(TrafficSplit::of("calm").named("calm-split").backend("web-v1", 1));
+    web.namespace
+        .await_condition(&split, "Programmed", "Unknown", "Pending");
+    let version = web.namespace.read(&split)["metadata"]["resourceVersion"].clone();
+    let generations = || {
+        web.namespace.policy("client").map(|config| {
+            config
+                .destinations
+                .iter()
+                .filter(|one| &*one.name.name == "calm")
+                .cloned()
+                .collect::<Vec<_>>()
+        })
+    };
+    let before = generations();
+    web.namespace
+        .apply(TrafficSplit::of("calm").named("calm-split").backend("web-v1", 1));
+    stays(Duration::from_secs(3), "the split is not written", || {
+        let now = web.namespace.read(&split)["metadata"]["resourceVersion"].clone();
+        Progress::when(now == version && generations() == before, (), || {
+            format!("resourceVersion {now}")
+        })
+    });
+}
+
+#[test]
+fn pods_that_come_and_go_do_not_change_the_configuration() {
+    let web = WEB.hold();
+    web.root("churn");
+    web.enforce(TrafficSplit::of("churn").backend("web-v1", 1));
+    let of_churn = || {
+        let config = web.namespace.policy("client").unwrap();
+        config
+            .destinations
+            .into_iter()
+            .find(|one| &*one.name.name == "churn")
+    };
+    let before = of_churn();
+    let kubectl = web.namespace.kubectl();
+    let pod = web.namespace.pod("web-v1");
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    must(kubectl.run(&["delete", "pod", name, "--timeout=60s"]));
+    web.namespace.ready(&["deployment/web-v1"]);
+    assert_eq!(of_churn(), before);
+    web.client.reaches("http://web-v1/");
+}
+
+#[test]
+fn a_namespace_in_the_mesh_is_deleted_without_remains() {
+    let web = WEB.hold();
+    let namespace = smilax_e2e::Namespace::fresh(&web.mesh, "leaving", smilax_e2e::Inject::Enabled);
+    namespace.apply(smilax_e2e::Service::named("web"));
+    namespace.apply(TrafficSplit::of("web").backend("web-v1", 1));
+    namespace.client("client");
+    let kubectl = web.mesh.kubectl();
+    must(kubectl.run(&["delete", "namespace", namespace.name(), "--timeout=90s"]));
+    let gone = kubectl.get(&["namespace", namespace.name()]);
+    assert!(gone.is_err_and(|error| error.is_not_found()));
+}
+
+#[test]
+fn a_namespace_that_joins_later_gets_its_configuration_at_once() {
+    let web = WEB.hold();
+    let namespace = smilax_e2e::Namespace::fresh(&web.mesh, "joining", smilax_e2e::Inject::NotAsked);
+    assert!(namespace.policy("default").is_err());
+    let label = [
+        "label",
+        "namespace",
+        namespace.name(),
+        "smilax.dev/inject=enabled",
+    ];
+    must(web.mesh.kubectl().run(&label));
+    wait_until("the default account has a configuration", || {
+        match namespace.policy("default") {
+            Ok(_) => Progress::Done(()),
+            Err(error) => Progress::Pending(error),
+        }
+    });
+}
