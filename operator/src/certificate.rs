@@ -31,7 +31,7 @@ pub const SECRET: &str = "smilax-webhook-tls";
 /// Service of injection and validation.
 pub const WEBHOOK_SERVICE: &str = "smilax-webhook";
 /// Service of conversion.
-pub const CONVERSION_SERVICE: &str = smilax_crds::CONVERSION_SERVICE.1;
+pub const CONVERSION_SERVICE: &str = smilax_crds::CONVERSION_SERVICE.0;
 
 /// Every name under which the API server may call the webhooks.
 pub fn service_names(namespace: &str, cluster_domain: &str) -> Vec<String> {

@@ -58,7 +58,7 @@ pub struct InjectRequest<'a> {
 }
 
 /// What became of a pod.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It has a sidecar now.
     Injected {
@@ -107,7 +107,7 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
     }
     warnings.extend(annotation::unknown_keys(raw));
     let (options, bad) = annotation::resolve(raw, namespace, settings);
-    warnings.extend(bad.iter().map(|bad| format!("{bad}; the default is used")));
+    warnings.extend(bad.iter().map(|bad| format!("ignored: {bad}")));
     warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
 
     let mut pod = raw.clone();

@@ -13,7 +13,6 @@ mod metrics;
 mod review;
 mod route;
 mod server;
-mod smi;
 
 use std::fmt;
 use std::sync::Arc;

@@ -90,9 +90,8 @@ fn handover(
         // What was announced cannot be used: announce another.
         (Handover::Announced(_), _) => Plan::Announce,
         (Handover::Done { .. }, _) if now >= serving.not_before + BACK_DATED + OVERLAP => Plan::Forget,
-        (Handover::Done { .. }, _) => Plan::Keep,
         (Handover::None, _) if now >= at_two_thirds(authority) => Plan::Announce,
-        (Handover::None, _) => Plan::Keep,
+        (Handover::Done { .. } | Handover::None, _) => Plan::Keep,
     }
 }
 

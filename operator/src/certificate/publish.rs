@@ -68,7 +68,7 @@ pub fn targets() -> [Target; 8] {
 }
 
 /// What is to be done to an object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It says what it should, or calls somebody else.
     Keep,

@@ -219,7 +219,7 @@ impl Keeper {
                     tracing::info!(secret = SECRET, "certificate of the webhooks loaded");
                 }
                 Err(error) => {
-                    tracing::warn!(secret = SECRET, %error, "the webhooks' certificate cannot be used")
+                    tracing::warn!(secret = SECRET, %error, "the webhooks' certificate cannot be used");
                 }
             }
         }

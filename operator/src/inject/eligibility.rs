@@ -60,7 +60,7 @@ impl LeftAlone {
     }
 }
 
-/// What a pod and its Namespace ask for, and warnings about how they ask.
+/// What a pod and its Namespace ask for.
 #[derive(Debug)]
 enum Wish {
     Join,

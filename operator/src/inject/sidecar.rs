@@ -1,5 +1,7 @@
 //! The two containers and their volumes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use smilax_core::config::Protocol;
 use smilax_core::convention::{
@@ -11,7 +13,6 @@ use super::annotation::Options;
 use super::pod::{all_containers, label, text};
 use super::quantity::Quantity;
 use super::settings::{InjectSettings, Resources};
-use std::collections::BTreeMap;
 
 /// Container that programs the redirect.
 pub const INIT: &str = "smilax-init";
@@ -168,6 +169,10 @@ impl Sidecar<'_> {
             memory_request,
             memory_limit,
         } = &self.options.resources;
+        // With resources for the pod as a whole, the sidecar lives within them: more of its own would make the pod invalid.
+        if pod.pointer("/spec/resources").is_some_and(Value::is_object) {
+            return json!({});
+        }
         if !is_guaranteed(pod) {
             return json!({
                 "requests": {"cpu": cpu_request.as_str(), "memory": memory_request.as_str()},
@@ -249,7 +254,8 @@ fn is_guaranteed(pod: &Value) -> bool {
 }
 
 fn plain(name: &str, value: &str) -> Value {
-    json!({"name": name, "value": value})
+    // kubelet would put the values of other variables in the place of `$(NAME)`; `$$` is how it reads a dollar.
+    json!({"name": name, "value": value.replace('$', "$$")})
 }
 
 fn field(name: &str, path: &str) -> Value {

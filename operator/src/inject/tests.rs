@@ -117,6 +117,24 @@ fn a_guaranteed_pod_stays_guaranteed() {
 }
 
 #[test]
+fn a_pod_with_resources_of_its_own_keeps_its_sidecar_within_them() {
+    let pod = pod()
+        .spec("resources", json!({"limits": {"cpu": "100m"}}))
+        .injected();
+    assert_eq!(proxy(&pod)["resources"], json!({}));
+}
+
+#[test]
+fn kubelet_puts_nothing_in_the_place_of_a_dollar() {
+    let probe = json!({"httpGet": {"port": 80, "path": "/$(HOSTNAME)?$x"}});
+    let pod = bare()
+        .container(container("app").with("livenessProbe", probe))
+        .injected();
+    let probes = variable(proxy(&pod), "SMILAX_PROBES").unwrap();
+    assert!(probes.contains("/$$(HOSTNAME)?$$x"), "{probes}");
+}
+
+#[test]
 fn fields_that_this_version_does_not_know_survive_in_every_container() {
     let future = |name: &str| container(name).with("fieldOfTheFuture", json!({"of": name}));
     let pod = bare()

@@ -31,27 +31,24 @@ pub fn validate_workload(
         return WorkloadFindings::default();
     };
     let at = |message: String| format!("{path}: {message}");
-    let (left_alone, warnings) = eligibility::left_alone(&pod, namespace, settings);
     let mut findings = WorkloadFindings {
         errors: Vec::new(),
-        warnings: warnings.into_iter().map(at).collect(),
+        warnings: annotation::unknown_keys(&pod).into_iter().map(at).collect(),
     };
-    findings
-        .warnings
-        .extend(annotation::unknown_keys(&pod).into_iter().map(at));
     let earlier = before
         .and_then(template)
-        .map(|(_, pod)| annotation::resolve(&pod, namespace, settings).1)
+        .map(|(_, pod)| mistakes(&pod, namespace, settings))
         .unwrap_or_default();
-    for bad in annotation::resolve(&pod, namespace, settings).1 {
-        let is_new = bad.origin == Origin::Pod && !earlier.contains(&bad);
+    for mistake in mistakes(&pod, namespace, settings) {
+        let is_new = mistake.0 == Origin::Pod && !earlier.contains(&mistake);
         let list = if is_new {
             &mut findings.errors
         } else {
             &mut findings.warnings
         };
-        list.push(at(bad.to_string()));
+        list.push(at(mistake.1));
     }
+    let (left_alone, _) = eligibility::left_alone(&pod, namespace, settings);
     if left_alone.is_none() {
         let obstacles = eligibility::obstacles(&pod, namespace);
         let told = obstacles
@@ -60,6 +57,21 @@ pub fn validate_workload(
         findings.warnings.extend(told);
     }
     findings
+}
+
+/// Values that cannot be read, and whose they are.
+fn mistakes(pod: &Value, namespace: &NamespaceView, settings: &InjectSettings) -> Vec<(Origin, String)> {
+    let wishes = eligibility::left_alone(pod, namespace, settings).1;
+    let values = annotation::resolve(pod, namespace, settings).1;
+    wishes
+        .into_iter()
+        .map(|wish| (Origin::Pod, wish))
+        .chain(
+            values
+                .into_iter()
+                .map(|bad| (bad.origin.clone(), bad.to_string())),
+        )
+        .collect()
 }
 
 /// The pod that a workload would make, and where it stands in the workload.

@@ -54,7 +54,7 @@ pub(super) fn workload(request: &Request, namespace: &NamespaceView, settings: &
     }
     let before = (request.operation == Operation::Update).then_some(&request.old_object);
     let findings = inject::validate_workload(&request.object, before, namespace, settings);
-    verdict(findings.errors, findings.warnings)
+    verdict(&findings.errors, findings.warnings)
 }
 
 /// Decides about an SMI object or one of the mesh's own.
@@ -62,13 +62,14 @@ pub(super) fn policy(request: &Request) -> Decision {
     if !is_written(request) {
         return (Answer::default(), "ignored");
     }
-    let found = super::smi::validate(&request.object);
-    let (mut errors, mut warnings) = (found.errors, found.warnings);
+    let found = smilax_crds::validate(&request.object);
+    let mut errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let mut warnings = found.warnings;
     // What an earlier mesh let in must stay open to every other change: labels, finalizers, status.
     if request.operation == Operation::Update && same_content(&request.object, &request.old_object) {
         warnings.append(&mut errors);
     }
-    verdict(errors, warnings)
+    verdict(&errors, warnings)
 }
 
 /// Whether something is stored that will stay.
@@ -94,7 +95,7 @@ fn same_content(one: &Value, other: &Value) -> bool {
     content(one) == content(other)
 }
 
-fn verdict(errors: Vec<String>, warnings: Vec<String>) -> Decision {
+fn verdict(errors: &[String], warnings: Vec<String>) -> Decision {
     if errors.is_empty() {
         let answer = Answer {
             verdict: Verdict::Allowed,

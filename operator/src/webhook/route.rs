@@ -203,7 +203,7 @@ fn route<B>(request: &Request<B>) -> Result<Webhook, StatusCode> {
 
 fn convert(body: &[u8]) -> Result<(Vec<u8>, &'static str), Failure> {
     let review = serde_json::from_slice(body).map_err(Failure::Conversion)?;
-    let answer = super::smi::conversion_review(review);
+    let answer = smilax_crds::conversion_review(review);
     let outcome = match answer
         .pointer("/response/result/status")
         .and_then(serde_json::Value::as_str)

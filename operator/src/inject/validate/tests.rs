@@ -32,6 +32,15 @@ fn a_bad_value_is_refused_with_the_place_of_the_template() {
 }
 
 #[test]
+fn a_word_that_is_neither_yes_nor_no_is_refused() {
+    let found = findings(&deployment(&pod().label(key::INJECT, "yes")));
+    assert_eq!(
+        found.errors,
+        [r#"spec.template: label smilax.dev/inject: "yes" is ignored: write enabled or disabled"#]
+    );
+}
+
+#[test]
 fn the_template_of_every_kind_is_found() {
     let bad = pod().annotation(key::DRAIN_SECONDS, "x");
     for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"] {

@@ -1,0 +1,123 @@
+//! An API server that keeps objects in memory and remembers what was asked of it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+#[derive(Clone, Default)]
+pub(super) struct Api(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    writes: Vec<String>,
+    version: u64,
+    /// Created by somebody else just before our next POST.
+    overtaking: Option<(String, Value)>,
+}
+
+impl Api {
+    pub(super) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    pub(super) fn put(&self, path: &str, object: Value) {
+        self.0.lock().objects.insert(path.to_owned(), object);
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<Value> {
+        self.0.lock().objects.get(path).cloned()
+    }
+
+    pub(super) fn overtake(&self, path: &str, object: Value) {
+        self.0.lock().overtaking = Some((path.to_owned(), object));
+    }
+
+    /// What was written since this was asked last.
+    pub(super) fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().writes)
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let mut state = self.0.lock();
+        let path = head.uri.path().to_owned();
+        if head.method != Method::GET {
+            state.writes.push(format!("{} {path}", head.method));
+        }
+        let (status, answer) = state.handle(&head.method, &path, body);
+        Response::builder()
+            .status(status)
+            .body(Body::from(serde_json::to_vec(&answer).unwrap()))
+            .unwrap()
+    }
+}
+
+impl State {
+    fn handle(&mut self, method: &Method, path: &str, body: Value) -> (StatusCode, Value) {
+        self.version += 1;
+        let version = json!(self.version.to_string());
+        match *method {
+            Method::GET => match self.objects.get(path) {
+                Some(object) => (StatusCode::OK, object.clone()),
+                None => failure(StatusCode::NOT_FOUND),
+            },
+            Method::POST => {
+                let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+                if let Some((path, object)) = self.overtaking.take() {
+                    self.objects.insert(path, object);
+                }
+                if self.objects.contains_key(&path) {
+                    return failure(StatusCode::CONFLICT);
+                }
+                self.store(path, body, version)
+            }
+            Method::PUT => match self.objects.get(path) {
+                None => failure(StatusCode::NOT_FOUND),
+                Some(old) if old["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] => {
+                    failure(StatusCode::CONFLICT)
+                }
+                Some(_) => self.store(path.to_owned(), body, version),
+            },
+            Method::PATCH => {
+                let Some(mut object) = self.objects.get(path).cloned() else {
+                    return failure(StatusCode::NOT_FOUND);
+                };
+                let change: json_patch::Patch = serde_json::from_value(body).unwrap();
+                match json_patch::patch(&mut object, &change) {
+                    Ok(()) => self.store(path.to_owned(), object, version),
+                    Err(_) => failure(StatusCode::UNPROCESSABLE_ENTITY),
+                }
+            }
+            _ => failure(StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn store(&mut self, path: String, mut object: Value, version: Value) -> (StatusCode, Value) {
+        object["metadata"]["resourceVersion"] = version;
+        self.objects.insert(path, object.clone());
+        (StatusCode::OK, object)
+    }
+}
+
+fn failure(status: StatusCode) -> (StatusCode, Value) {
+    let answer = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "code": status.as_u16(), "reason": status.canonical_reason(), "message": "",
+    });
+    (status, answer)
+}
