@@ -2,8 +2,8 @@
 # What a cluster needs inside itself: rights of the administrator, and CoreDNS.
 
 apply_base() {
-  sed "s/@CLUSTER_DNS@/$CLUSTER_DNS/" "$HERE/manifests/base.yaml" |
-    kubectl apply --server-side -f - >"$LOGS/base.log" 2>&1 ||
+  sed "s/@CLUSTER_DNS@/$CLUSTER_DNS/" "$HERE/manifests/base.yaml" >"$STATE/base.yaml"
+  kubectl apply --server-side -f "$STATE/base.yaml" >"$LOGS/base.log" 2>&1 ||
     die_with_log "could not apply manifests/base.yaml" "$LOGS/base.log"
 }
 
