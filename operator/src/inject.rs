@@ -141,6 +141,11 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
     }
 }
 
+/// Why a pod is left alone, if it is: the first part of [`inject`].
+pub fn left_alone(pod: &Value, namespace: &NamespaceView, settings: &InjectSettings) -> Option<LeftAlone> {
+    eligibility::left_alone(pod, namespace, settings).0
+}
+
 /// Whether a value of the annotation [`key::INJECT_STATUS`] says that the pod has its sidecar.
 pub fn is_injected(status: &str) -> bool {
     status == INJECTED || status.starts_with("injected;")

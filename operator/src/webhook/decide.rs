@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::review::{Answer, Operation, Request, Verdict};
 use crate::cluster_view::NamespaceView;
-use crate::inject::{self, InjectRequest, InjectSettings, Outcome};
+use crate::inject::{self, InjectRequest, InjectSettings, LeftAlone, Outcome};
 
 /// An answer and the word under which it is counted.
 pub(super) type Decision = (Answer, &'static str);
@@ -15,6 +15,11 @@ pub(super) fn is_pod_creation(request: &Request) -> bool {
         && request.kind.group.is_empty()
         && request.kind.kind == "Pod"
         && request.sub_resource.is_empty()
+}
+
+/// Whether the pod or its Namespace asks for a sidecar, or at least says something about it.
+pub(super) fn joins(request: &Request, namespace: &NamespaceView, settings: &InjectSettings) -> bool {
+    inject::left_alone(&request.object, namespace, settings) != Some(LeftAlone::NotEnabled)
 }
 
 /// Decides about a pod under creation.

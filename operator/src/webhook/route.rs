@@ -15,6 +15,7 @@ use super::decide::{self, Decision};
 use super::review;
 use super::{Webhook, WebhookState};
 use crate::cluster_view::NamespaceView;
+use crate::inject::InjectSettings;
 
 /// The API server gives up after this time by default, and at 10 s in any case that we install.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -150,10 +151,12 @@ impl Routes {
             Webhook::Inject => decide::is_pod_creation(&request),
             Webhook::Validate | Webhook::Convert => decide::is_workload(&request),
         };
-        let namespace = if needs_namespace {
-            self.namespace(&request.namespace).await?
-        } else {
+        let namespace = if !needs_namespace {
             NamespaceView::default()
+        } else if webhook == Webhook::Inject {
+            self.namespace_to_inject(&request, &settings).await?
+        } else {
+            self.namespace(&request.namespace).await?
         };
         away(move || {
             let (answer, outcome): Decision = match webhook {
@@ -169,6 +172,25 @@ impl Routes {
             Ok((body, outcome))
         })
         .await
+    }
+
+    /// The Namespace of a pod under creation. The API server asks only about pods that it knows to have joined, so when the watch
+    /// says otherwise, it is the watch that has not heard yet.
+    async fn namespace_to_inject(
+        &self,
+        request: &review::Request,
+        settings: &InjectSettings,
+    ) -> Result<NamespaceView, Failure> {
+        let namespace = self.namespace(&request.namespace).await?;
+        if decide::joins(request, &namespace, settings) {
+            return Ok(namespace);
+        }
+        let newer = timeout(
+            NAMESPACE_TIME,
+            self.state.view.fetch_namespace(&request.namespace),
+        )
+        .await;
+        Ok(newer.ok().flatten().unwrap_or(namespace))
     }
 
     async fn namespace(&self, name: &str) -> Result<NamespaceView, Failure> {

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -24,22 +23,22 @@ use super::route::Routes;
 use super::{WebhookMetrics, WebhookState, serve};
 use crate::certificate::{CertificateResolver, Material, service_names};
 use crate::cluster_view::{ClusterView, NamespaceView};
-use crate::inject::fixture::{Pod, pod, settings, shop};
+use crate::inject::fixture::{Pod, namespace, pod, settings, shop};
 
-/// Knows `shop` from its watch, and `new` only when asked for.
-#[derive(Default)]
-struct View {
-    fetched: AtomicUsize,
-}
+/// Knows `shop` from its watch, `new` only when asked for, and of `late` only when asked for that it joined the mesh.
+struct View;
 
 impl ClusterView for View {
     fn namespace(&self, name: &str) -> Option<NamespaceView> {
-        (name == "shop").then(shop)
+        match name {
+            "shop" => Some(shop()),
+            "late" => Some(namespace("late")),
+            _ => None,
+        }
     }
 
     fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>> {
-        self.fetched.fetch_add(1, Ordering::Relaxed);
-        let known = (name == "new").then(|| NamespaceView {
+        let known = matches!(name, "new" | "late").then(|| NamespaceView {
             name: name.to_owned(),
             ..shop()
         });
@@ -53,7 +52,7 @@ impl ClusterView for View {
 fn state() -> (WebhookState, Registry) {
     let registry = Registry::new();
     let state = WebhookState {
-        view: Arc::new(View::default()),
+        view: Arc::new(View),
         settings: Arc::new(ArcSwap::from_pointee(settings())),
         metrics: WebhookMetrics::new(&registry).unwrap(),
     };
@@ -153,6 +152,14 @@ async fn what_is_no_pod_creation_is_allowed_as_it_is() {
 async fn a_namespace_that_is_not_watched_yet_is_asked_for() {
     let mut request = creation(&pod());
     request["request"]["namespace"] = json!("new");
+    let response = answer("/inject", &request).await;
+    assert!(response.get("patch").is_some());
+}
+
+#[tokio::test]
+async fn a_namespace_that_joined_a_moment_ago_is_asked_for_again() {
+    let mut request = creation(&pod());
+    request["request"]["namespace"] = json!("late");
     let response = answer("/inject", &request).await;
     assert!(response.get("patch").is_some());
 }
