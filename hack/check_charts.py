@@ -12,6 +12,7 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
+import broken
 import render_config
 import rules
 from charts import CHARTS, GOLDEN, KUBERNETES, MANIFESTS, NAMESPACE, ROOT, documents, name_of, render
@@ -163,6 +164,8 @@ def check_combinations(tools, definitions):
         if definitions:
             for violation in rules.every_kind_is_validated_and_permitted(objects, definitions):
                 problem(f"{name}: {violation}")
+    for violation in broken.unnoticed(documents(rendered["default"]), definitions):
+        problem(violation)
     for path in GOLDEN.glob("*.yaml"):
         if path.stem not in COMBINATIONS:
             problem(f"{path.relative_to(ROOT)} belongs to no combination of values")
