@@ -9,6 +9,7 @@ smilax_tools() {
     cache=${SMILAX_CACHE:-$HOME/.cache/smilax}
     wanted=$(sha256sum "$hack/requirements.txt" | cut -c1-16)
     home=$cache/tools-$wanted
+    # shellcheck disable=SC2034 # for whoever sources this
     TOOLS=$home/bin
     [ -e "$home/complete" ] && return 0
     mkdir -p "$cache"
