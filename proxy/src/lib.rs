@@ -4,10 +4,10 @@
 //! mounted file ─► config_source ─► RouteTable behind an ArcSwap          (control thread: also admin, metrics, probes)
 //!                                        │ one load per request
 //!                                        ▼
-//! accept ─► original_destination ─► outbound / inbound ─► detect ─► http::server or tcp   (worker threads, nothing shared)
-//!                                                                      │
-//!                                                                      ▼
-//!                                                        http::pool ─► transport
+//! accept ─► original_destination ─► connection ─► detect ─► http::server or tcp   (worker threads, nothing shared)
+//!                                     │ where to: outbound, inbound     │
+//!                                     ▼                                 ▼
+//!                                   worker's choice state        http::pool ─► transport
 //! ```
 //!
 //! Nothing here knows Kubernetes: what a pod is, the environment says.
@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config_source;
+pub mod connection;
 pub mod detect;
 pub mod drain;
 pub mod http;

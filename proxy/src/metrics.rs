@@ -79,7 +79,22 @@ impl Metrics {
     /// When a name or label is not valid, which is a mistake in this module.
     pub fn new(settings: &Settings) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let metrics = Self {
+        let open = registered(
+            &registry,
+            IntGaugeVec::new(
+                Opts::new(
+                    "smilax_proxy_open_connections",
+                    "Connections from clients that are open",
+                ),
+                &["direction"],
+            )?,
+        )?;
+        let build = registered(
+            &registry,
+            IntGaugeVec::new(Opts::new("smilax_proxy_build_info", "Always 1"), &["version"])?,
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
             requests: registered(
                 &registry,
                 IntCounterVec::new(
@@ -110,8 +125,8 @@ impl Metrics {
                 )?,
             )?,
             seen: Mutex::default(),
-            open_outbound: IntGauge::new("unused", "unused")?,
-            open_inbound: IntGauge::new("unused", "unused")?,
+            open_outbound: open.with_label_values(&["outbound"]),
+            open_inbound: open.with_label_values(&["inbound"]),
             passthrough: counter(
                 &registry,
                 "passthrough_connections_total",
@@ -137,27 +152,7 @@ impl Metrics {
             process: process::ProcessMetrics::new(&registry)?,
             pod: settings.pod.clone(),
             cluster_domain: settings.cluster_domain.clone(),
-            registry: registry.clone(),
-        };
-        let open = registered(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new(
-                    "smilax_proxy_open_connections",
-                    "Connections from clients that are open",
-                ),
-                &["direction"],
-            )?,
-        )?;
-        let build = registered(
-            &registry,
-            IntGaugeVec::new(Opts::new("smilax_proxy_build_info", "Always 1"), &["version"])?,
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Ok(Self {
-            open_outbound: open.with_label_values(&["outbound"]),
-            open_inbound: open.with_label_values(&["inbound"]),
-            ..metrics
+            registry,
         })
     }
 

@@ -33,6 +33,9 @@ pub enum CarryError {
     /// One side broke off.
     #[error(transparent)]
     Broken(#[from] io::Error),
+    /// The client, or what it was told, is not HTTP after all.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
     /// There was nobody to carry to.
     #[error(transparent)]
     Unconnected(#[from] ConnectError),

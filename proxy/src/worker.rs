@@ -14,6 +14,7 @@ use smilax_core::{Backend, ChoiceState, DestinationName, PortRoutes, Route, Rout
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
 use crate::http::pool::Pool;
@@ -22,7 +23,6 @@ use crate::listener::{Bound, accept_forever};
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
-use crate::{inbound, outbound};
 
 /// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
 const OUTBOUND_SPREAD: usize = 4;
@@ -203,11 +203,13 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<()> {
     runtime.block_on(async move {
         let lifecycle = shared.lifecycle.clone();
         let worker = Worker::new(shared);
-        for listener in sockets.outbound.listeners()? {
-            tokio::task::spawn_local(accept_outbound(Rc::clone(&worker), listener));
-        }
-        for listener in sockets.inbound.listeners()? {
-            tokio::task::spawn_local(accept_inbound(Rc::clone(&worker), listener));
+        for (direction, bound) in [
+            (Direction::Outbound, sockets.outbound),
+            (Direction::Inbound, sockets.inbound),
+        ] {
+            for listener in bound.listeners()? {
+                tokio::task::spawn_local(accept_all(Rc::clone(&worker), direction, listener));
+            }
         }
         tokio::task::spawn_local({
             let worker = Rc::clone(&worker);
@@ -220,16 +222,9 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<()> {
     })
 }
 
-async fn accept_outbound(worker: Rc<Worker>, listener: TcpListener) {
+async fn accept_all(worker: Rc<Worker>, direction: Direction, listener: TcpListener) {
     accept_forever(listener, move |stream, client| {
-        tokio::task::spawn_local(outbound::accept(Rc::clone(&worker), stream, client));
-    })
-    .await;
-}
-
-async fn accept_inbound(worker: Rc<Worker>, listener: TcpListener) {
-    accept_forever(listener, move |stream, client| {
-        tokio::task::spawn_local(inbound::accept(Rc::clone(&worker), stream, client));
+        tokio::task::spawn_local(connection::accept(Rc::clone(&worker), direction, stream, client));
     })
     .await;
 }

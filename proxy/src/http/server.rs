@@ -1,7 +1,6 @@
 //! Serving a client's connection, and deciding for each of its requests.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,14 +17,14 @@ use tokio::net::TcpStream;
 use super::LocalExecutor;
 use super::body::{RequestBody, ResponseBody};
 use super::errors::{Form, Refusal};
-use super::headers::{self, Upgrade, View};
-use super::pool::Endpoint;
+use super::headers::{self, Upgrade};
+use super::pool::{Hold, Pool};
 use super::upstream::{self, Protocol};
+use crate::connection::{Connection, Direction, Target};
 use crate::drain::Stage;
-use crate::metrics::traffic::{Recording, RequestProtocol, Telemetry};
-use crate::outbound;
+use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::transport::{ClientStream, HeadClock, HeadLimits};
-use crate::worker::Worker;
+use crate::{inbound, outbound};
 
 /// Bytes of a request's headers at most.
 const HEADER_BYTES: usize = 64 * 1024;
@@ -49,37 +48,11 @@ pub enum Version {
     Http2,
 }
 
-/// Which way a connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the application.
-    Outbound,
-    /// To the application.
-    Inbound,
-}
-
-/// A client's connection.
-#[derive(Clone)]
-pub struct Connection {
-    /// The worker that it belongs to.
-    pub worker: Rc<Worker>,
-    /// Which way it goes.
-    pub direction: Direction,
-    /// Where it was going.
-    pub original: SocketAddr,
-}
-
 /// How connections from clients are served.
 #[derive(Clone, Debug)]
 pub struct Servers {
     http1: http1::Builder,
     http2: http2::Builder<LocalExecutor>,
-}
-
-/// Where a request goes.
-struct Target {
-    endpoint: Rc<Endpoint>,
-    telemetry: Rc<Telemetry>,
 }
 
 impl Servers {
@@ -113,13 +86,13 @@ impl Default for Servers {
 }
 
 /// Serves a client's connection until it ends. Draining ends it gently, between two requests.
-pub async fn serve(connection: Connection, stream: TcpStream, version: Version) {
-    let result = match version {
+///
+/// # Errors
+/// When the client breaks off, or sends what is no HTTP.
+pub async fn serve(connection: Connection, stream: TcpStream, version: Version) -> hyper::Result<()> {
+    match version {
         Version::Http1 => serve_http1(connection, stream).await,
         Version::Http2 => serve_http2(connection, stream).await,
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a client's connection ended early");
     }
 }
 
@@ -241,7 +214,7 @@ impl Exchange {
         &self,
         mut request: Request<Incoming>,
         recording: &mut Recording,
-    ) -> Result<(Response<Incoming>, super::pool::Hold), Refusal> {
+    ) -> Result<(Response<Incoming>, Hold), Refusal> {
         let on_upgrade = (self.protocol == Protocol::Http1).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         headers::check(&parts)?;
@@ -249,8 +222,9 @@ impl Exchange {
         let upgrade = headers::strip_request(&mut parts);
         upstream::prepare(&mut parts, self.protocol, self.connection.original);
         let request = Request::from_parts(parts, RequestBody::Client(body));
+        let endpoint = self.pool().endpoint(target.address);
         let retries = &self.connection.worker.shared.metrics.retries;
-        let (mut response, hold) = upstream::send(&target.endpoint, self.protocol, request, retries).await?;
+        let (mut response, hold) = upstream::send(&endpoint, self.protocol, request, retries).await?;
         headers::strip_response(response.status(), response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
             && let (Upgrade::To(_), Some(client)) = (upgrade, on_upgrade)
@@ -262,37 +236,23 @@ impl Exchange {
     }
 
     fn target(&self, parts: &Parts, recording: &mut Recording) -> Result<Target, Refusal> {
-        let worker = &self.connection.worker;
-        let original = self.connection.original;
-        match self.connection.direction {
-            Direction::Inbound => Ok(Target {
-                endpoint: worker.inbound.endpoint(original),
-                telemetry: Rc::clone(&worker.inbound_telemetry),
+        let Connection {
+            worker,
+            direction,
+            original,
+        } = &self.connection;
+        match direction {
+            Direction::Inbound => Ok(inbound::target(worker, *original)),
+            Direction::Outbound => outbound::request_target(worker, *original, parts, |target| {
+                recording.concerns(&target.telemetry);
             }),
-            Direction::Outbound => self.outbound_target(parts, recording),
         }
     }
 
-    fn outbound_target(&self, parts: &Parts, recording: &mut Recording) -> Result<Target, Refusal> {
-        let worker = &self.connection.worker;
-        let original = self.connection.original;
-        let state = worker.state();
-        let headless = || state.table.headless(headers::host(parts)?, original.port());
-        let Some(routes) = state.table.port(original).or_else(headless) else {
-            return Ok(Target {
-                endpoint: worker.outbound.endpoint(original),
-                telemetry: Rc::clone(&worker.unknown_telemetry),
-            });
-        };
-        let chosen = state.choose(worker, routes, routes.select(&View(parts)))?;
-        let telemetry = state.telemetry(worker, chosen);
-        recording.concerns(&telemetry);
-        match outbound::address_of(routes, chosen, original) {
-            Some(address) => Ok(Target {
-                endpoint: worker.outbound.endpoint(address),
-                telemetry,
-            }),
-            None => Err(Refusal::NoAddress(chosen.destination.to_string())),
+    fn pool(&self) -> &Pool {
+        match self.connection.direction {
+            Direction::Inbound => &self.connection.worker.inbound,
+            Direction::Outbound => &self.connection.worker.outbound,
         }
     }
 }

@@ -1,0 +1,297 @@
+//! A proxy between servers and clients of our own, on loopback addresses that no other test uses.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use smilax_core::config::{Destination, DestinationPort, HttpMatch, Protocol, RouteConfig, WeightedBackend};
+use smilax_core::{ObjectRef, ProxyConfig, Revision, Workload};
+use smilax_proxy::log::Level;
+use smilax_proxy::original_destination::Resolver;
+use smilax_proxy::run::Proxy;
+use smilax_proxy::settings::{ConfigLocation, Pod, Ports, Settings};
+use tempfile::TempDir;
+
+/// Port of every server.
+pub(crate) const PORT: u16 = 8080;
+
+/// Loopback addresses of one test.
+#[derive(Clone, Copy)]
+pub(crate) struct Net([u8; 2]);
+
+impl Net {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let process = 16 + (std::process::id() % 200) as u8;
+        Self([process, NEXT.fetch_add(1, Ordering::Relaxed)])
+    }
+
+    /// The address with this last number.
+    pub(crate) fn at(self, last: u8) -> SocketAddr {
+        SocketAddr::from(([127, self.0[0], self.0[1], last], PORT))
+    }
+
+    /// A configuration in which `shop/web` is at 1, and `shop/v1`, `shop/v2`, `shop/v3` are at 2, 3, 4.
+    pub(crate) fn config(self, counter: u64, protocol: Protocol, routes: Vec<RouteConfig>) -> ProxyConfig {
+        let destination = |name: &str, last, protocol, routes| Destination {
+            name: name.parse().unwrap(),
+            addresses: vec![self.at(last).ip()],
+            ports: vec![DestinationPort {
+                port: PORT,
+                protocol,
+                routes,
+            }],
+        };
+        ProxyConfig {
+            revision: Revision { term: 1, counter },
+            requires: vec![],
+            workload: Workload::new("shop", "client"),
+            cluster_domain: "cluster.local".to_owned(),
+            destinations: vec![
+                destination("shop/web", 1, protocol, routes),
+                destination("shop/v1", 2, protocol, vec![]),
+                destination("shop/v2", 3, protocol, vec![]),
+                destination("shop/v3", 4, protocol, vec![]),
+            ],
+        }
+    }
+}
+
+/// A route for every request.
+pub(crate) fn split(backends: &[(&str, u32)]) -> RouteConfig {
+    RouteConfig {
+        source: ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation: 1,
+        },
+        matches: vec![],
+        backends: backends
+            .iter()
+            .map(|&(name, weight)| WeightedBackend {
+                destination: name.parse().unwrap(),
+                weight,
+            })
+            .collect(),
+    }
+}
+
+/// A route for requests that meet `condition`.
+pub(crate) fn matched(condition: HttpMatch, backend: &str) -> RouteConfig {
+    RouteConfig {
+        matches: vec![condition],
+        ..split(&[(backend, 1)])
+    }
+}
+
+/// A proxy, with its files.
+pub(crate) struct TestProxy {
+    pub(crate) ports: Ports,
+    proxy: Option<Proxy>,
+    directory: TempDir,
+}
+
+/// How a proxy is to be.
+pub(crate) struct ProxyBuilder {
+    settings: Settings,
+    directory: TempDir,
+}
+
+impl TestProxy {
+    /// A proxy whose outbound connections were all going to `original`.
+    pub(crate) fn outbound(original: SocketAddr, config: &ProxyConfig) -> Self {
+        Self::builder().outbound(original).config(config).start()
+    }
+
+    /// A proxy whose inbound connections were all going to `original`.
+    pub(crate) fn inbound(original: SocketAddr) -> Self {
+        Self::builder().inbound(original).start()
+    }
+
+    pub(crate) fn builder() -> ProxyBuilder {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("config")).unwrap();
+        std::fs::create_dir(directory.path().join("state")).unwrap();
+        let settings = Settings {
+            config: ConfigLocation::Directory(directory.path().join("config")),
+            state_directory: Some(directory.path().join("state")),
+            listen: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            listen_admin: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            ports: Ports {
+                outbound: 0,
+                inbound: 0,
+                metrics: 0,
+                probe: 0,
+                admin: 0,
+            },
+            pod: Pod {
+                name: "client-1".to_owned(),
+                namespace: "shop".to_owned(),
+                account: "client".to_owned(),
+                workload: "client".to_owned(),
+                app: "client".to_owned(),
+                version: "v7".to_owned(),
+                ips: vec![],
+            },
+            ..Settings::default()
+        };
+        ProxyBuilder { settings, directory }
+    }
+
+    /// Where a client of the application's side connects to.
+    pub(crate) fn outbound_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.outbound))
+    }
+
+    /// Where a client from outside connects to.
+    pub(crate) fn inbound_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.inbound))
+    }
+
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.metrics))
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.admin))
+    }
+
+    pub(crate) fn probe_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.probe))
+    }
+
+    pub(crate) fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().unwrap()
+    }
+
+    /// Replaces the configuration as a file.
+    pub(crate) fn write(&self, content: &[u8]) {
+        write(&self.directory, content);
+    }
+
+    /// Replaces the configuration, and waits until it is in force.
+    pub(crate) async fn apply(&self, config: &ProxyConfig) {
+        self.write(&serde_json::to_vec(config).unwrap());
+        eventually("the configuration is in force", || {
+            self.proxy().shared().table.load().revision == config.revision
+        })
+        .await;
+    }
+
+    /// Value of the first metric whose line begins so.
+    pub(crate) async fn metric(&self, begins: &str) -> f64 {
+        let text = client::get(self.metrics_address(), "/metrics").await.text;
+        let line = text.lines().find(|line| line.starts_with(begins));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Sum of the metric over all lines that contain these.
+    pub(crate) async fn metric_sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = client::get(self.metrics_address(), "/metrics").await.text;
+        text.lines()
+            .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// Waits until it has finished.
+    pub(crate) async fn join(mut self) {
+        let proxy = self.proxy.take().unwrap();
+        tokio::task::spawn_blocking(move || proxy.join().unwrap())
+            .await
+            .unwrap();
+    }
+
+    /// Ends it, and starts another one over the same files.
+    pub(crate) fn restart(mut self) -> Self {
+        let settings = self.proxy().shared().settings.clone();
+        self.proxy().abandon();
+        self.proxy = None;
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let ports = Ports {
+            outbound: 0,
+            inbound: 0,
+            metrics: 0,
+            probe: 0,
+            admin: 0,
+        };
+        ProxyBuilder {
+            settings: Settings { ports, ..settings },
+            directory,
+        }
+        .start()
+    }
+}
+
+impl Drop for TestProxy {
+    fn drop(&mut self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.abandon();
+        }
+    }
+}
+
+impl ProxyBuilder {
+    pub(crate) fn outbound(mut self, original: SocketAddr) -> Self {
+        self.settings.outbound_destination = Resolver::Fixed(original);
+        self
+    }
+
+    /// The original's address counts as one of the pod.
+    pub(crate) fn inbound(mut self, original: SocketAddr) -> Self {
+        self.settings.inbound_destination = Resolver::Fixed(original);
+        self.settings.pod.ips = vec![original.ip()];
+        self
+    }
+
+    pub(crate) fn config(self, config: &ProxyConfig) -> Self {
+        write(&self.directory, &serde_json::to_vec(config).unwrap());
+        self
+    }
+
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    pub(crate) fn start(self) -> TestProxy {
+        let proxy = Proxy::start(self.settings, Level::fixed()).unwrap();
+        TestProxy {
+            ports: proxy.ports,
+            proxy: Some(proxy),
+            directory: self.directory,
+        }
+    }
+}
+
+/// As kubelet does it: the new content is complete when it becomes visible.
+fn write(directory: &TempDir, content: &[u8]) {
+    let file: PathBuf = directory.path().join("config/policy.json");
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, content).unwrap();
+    std::fs::rename(beside, file).unwrap();
+}
+
+/// Waits until something holds that another thread brings about. Fails after a time that no slow machine needs.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "not within a minute: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Fails instead of waiting for ever.
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .unwrap_or_else(|_| panic!("not within a minute: {what}"))
+}

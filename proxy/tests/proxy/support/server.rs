@@ -1,0 +1,152 @@
+//! Servers.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
+
+/// A server that answers until it is dropped.
+pub(crate) struct Server {
+    requests: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Answers with its name, in the body and in `x-server`.
+    pub(crate) async fn named(address: SocketAddr, name: &'static str) -> Self {
+        Self::http(address, move |request| async move {
+            let _ = request.into_body().collect().await;
+            let mut response = text(name);
+            response.headers_mut().insert("x-server", name.parse().unwrap());
+            response
+        })
+        .await
+    }
+
+    /// Answers with the request as it arrived: its line and headers in the body, its trailers counted.
+    pub(crate) async fn mirror(address: SocketAddr) -> Self {
+        Self::http(address, |request| async move {
+            let (parts, body) = request.into_parts();
+            let mut seen = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
+            describe(&mut seen, &parts.headers);
+            let body = body.collect().await.unwrap();
+            if let Some(trailers) = body.trailers() {
+                seen.push_str("trailers\n");
+                describe(&mut seen, trailers);
+            }
+            let bytes = body.to_bytes();
+            seen.push_str(&format!("\n{}", String::from_utf8_lossy(&bytes)));
+            Response::new(full(seen))
+        })
+        .await
+    }
+
+    /// Answers HTTP of any version.
+    pub(crate) async fn http<H, F>(address: SocketAddr, handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let mut server = Self::tcp(address, move |stream| {
+            let handler = Arc::clone(&handler);
+            let counted = Arc::clone(&counted);
+            async move {
+                let service = service_fn(move |request| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let answer = handler(request);
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                    .await;
+            }
+        })
+        .await;
+        server.requests = requests;
+        server
+    }
+
+    /// Does anything with each connection.
+    pub(crate) async fn tcp<H, F>(address: SocketAddr, handler: H) -> Self
+    where
+        H: Fn(TcpStream) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                open.spawn(handler(stream));
+            }
+        });
+        Self {
+            requests: Arc::default(),
+            connections,
+            task,
+        }
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn describe(seen: &mut String, headers: &HeaderMap) {
+    for (name, value) in headers {
+        seen.push_str(&format!(
+            "{name}: {}\n",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+}
+
+pub(crate) fn text(text: &'static str) -> Response<Body> {
+    Response::new(full(text))
+}
+
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body of these frames, whose length nobody knows beforehand.
+pub(crate) fn frames(frames: Vec<Frame<Bytes>>) -> Body {
+    let frames = futures::stream::iter(frames.into_iter().map(Ok));
+    BodyExt::boxed(StreamBody::new(frames))
+}
