@@ -15,6 +15,7 @@
 //! of its kind from a watch.
 
 pub mod access;
+pub mod convert;
 pub mod host;
 mod manifests;
 pub mod mesh;
@@ -24,6 +25,9 @@ pub mod quantity;
 pub mod specs;
 pub mod split;
 pub mod status;
+mod validate;
 
+pub use convert::{ConvertError, Converted, Reason, conversion_review, convert};
 pub use manifests::{CONVERSION_PATH, CONVERSION_SERVICE, file_name, manifests, to_yaml};
 pub use object::Malformed;
+pub use validate::{FieldError, Validation, validate};

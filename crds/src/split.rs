@@ -29,14 +29,15 @@ kind! {
 /// How the traffic of one Service is divided. Shape of v1alpha3 and v1alpha4.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["service", "backends"]))]
 pub struct TrafficSplitSpec {
     /// The root: the Service that clients call. Its name, or its DNS name in this namespace.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512))]
     pub service: String,
     /// Services that receive the traffic, in this namespace. One that does not exist yet receives none.
     #[serde(default)]
-    #[schemars(required, length(max = 256))]
+    #[schemars(length(max = 256))]
     pub backends: Vec<Backend>,
     /// Route groups that select the requests to divide; a request that none of them matches goes to the root
     /// Service. Without any, all traffic is divided.
@@ -48,20 +49,21 @@ pub struct TrafficSplitSpec {
 /// One receiver of divided traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["service", "weight"]))]
 pub struct Backend {
     /// Name of a Service of this namespace.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub service: String,
     /// Share of the traffic relative to the other weights, which need not sum to 100. Zero receives none.
     #[serde(default, skip_serializing_if = "Weight::is_missing")]
-    #[schemars(required)]
     pub weight: Weight,
 }
 
 /// A route group of the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["kind", "name"]))]
 pub struct MatchRef {
     /// API group of the referenced kind: absent, empty, or `specs.smi-spec.io`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +71,11 @@ pub struct MatchRef {
     pub api_group: Option<String>,
     /// Kind of the referenced object: HTTPRouteGroup.
     #[serde(default)]
-    #[schemars(required, extend("enum" = ["HTTPRouteGroup"]))]
+    #[schemars(extend("enum" = ["HTTPRouteGroup"]))]
     pub kind: String,
     /// Name of the referenced object.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 

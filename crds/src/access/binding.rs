@@ -20,10 +20,11 @@ kind! {
 /// Which workloads are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["schemes"]))]
 pub struct IdentityBindingSpec {
     /// Ways of recognising them; a workload that any of them recognises is meant.
     #[serde(default)]
-    #[schemars(required, extend("minProperties" = 1))]
+    #[schemars(extend("minProperties" = 1))]
     pub schemes: Schemes,
 }
 
@@ -49,10 +50,11 @@ pub struct Schemes {
 /// Selects pods by labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["matchLabels"]))]
 pub struct PodLabelSelector {
     /// Labels that a pod must all have.
     #[serde(default)]
-    #[schemars(required, extend("minProperties" = 1, "x-smilax-null" = true))]
+    #[schemars(extend("minProperties" = 1, "x-smilax-null" = true))]
     pub match_labels: Option<BTreeMap<String, String>>,
 }
 

@@ -18,10 +18,10 @@ kind! {
 /// Who may call whom, on which routes. Shape of v1alpha2 to v1alpha4.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["destination"]))]
 pub struct TrafficTargetSpec {
     /// Whose pods are called. They run in this namespace.
     #[serde(default)]
-    #[schemars(required)]
     pub destination: Destination,
     /// Who may call. At least one since v1alpha3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +36,7 @@ pub struct TrafficTargetSpec {
 /// The workloads that are called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["kind", "name"]))]
 pub struct Destination {
     /// API group of the kind, which the samples of v1alpha4 write: absent, empty, or `access.smi-spec.io`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,11 +44,11 @@ pub struct Destination {
     pub group: Option<String>,
     /// Kind of identity: ServiceAccount or IdentityBinding.
     #[serde(default)]
-    #[schemars(required, extend("enum" = ["ServiceAccount", "IdentityBinding"]))]
+    #[schemars(extend("enum" = ["ServiceAccount", "IdentityBinding"]))]
     pub kind: String,
     /// Name of the account or binding.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Namespace of the account or binding. Must be the object's own, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +62,7 @@ pub struct Destination {
 /// Workloads that may call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["kind", "name"]))]
 pub struct Source {
     /// API group of the kind, which the samples of v1alpha4 write: absent, empty, or `access.smi-spec.io`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,11 +70,11 @@ pub struct Source {
     pub group: Option<String>,
     /// Kind of identity: ServiceAccount or IdentityBinding.
     #[serde(default)]
-    #[schemars(required, extend("enum" = ["ServiceAccount", "IdentityBinding"]))]
+    #[schemars(extend("enum" = ["ServiceAccount", "IdentityBinding"]))]
     pub kind: String,
     /// Name of the account or binding.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Namespace of the account or binding; the object's own when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,14 +88,15 @@ pub struct Source {
 /// A route that may be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["kind", "name"]))]
 pub struct Rule {
     /// Kind of route: HTTPRouteGroup, TCPRoute or UDPRoute.
     #[serde(default)]
-    #[schemars(required, extend("enum" = ["HTTPRouteGroup", "TCPRoute", "UDPRoute"]))]
+    #[schemars(extend("enum" = ["HTTPRouteGroup", "TCPRoute", "UDPRoute"]))]
     pub kind: String,
     /// Name of the route, in this namespace.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Names of matches of an HTTPRouteGroup. All of them when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,8 +16,8 @@ fn the_files_are_what_the_types_say() {
             std::fs::write(&path, &text).expect("the folder can be written");
         }
         let file = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            file, text,
+        assert!(
+            file == text,
             "{name} differs; UPDATE_MANIFESTS=1 cargo test -p smilax-crds rewrites it"
         );
         expected.push(name);
@@ -153,4 +153,87 @@ fn every_schema_is_structural_described_and_without_defaults() {
             assert_structural(&path, &serde_json::to_value(schema).expect("writes"));
         }
     }
+}
+
+/// Paths of the required fields of a version.
+fn required(kind: &str, version: &str) -> Vec<String> {
+    fn collect(path: &str, schema: &Value, found: &mut Vec<String>) {
+        for name in schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            found.push(format!("{path}{}", name.as_str().unwrap_or_default()));
+        }
+        for (name, property) in schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            collect(
+                &format!("{path}{name}."),
+                property.get("items").unwrap_or(property),
+                found,
+            );
+        }
+    }
+    let definitions = manifests();
+    let definition = definitions
+        .iter()
+        .find(|it| it.spec.names.kind == kind)
+        .expect("a known kind");
+    let version = definition
+        .spec
+        .versions
+        .iter()
+        .find(|it| it.name == version)
+        .expect("a known version");
+    let mut found = Vec::new();
+    collect(
+        "",
+        &serde_json::to_value(&version.schema).expect("writes")["openAPIV3Schema"],
+        &mut found,
+    );
+    found.retain(|path| !path.starts_with("status."));
+    found.sort();
+    found
+}
+
+#[test]
+fn the_fields_that_smi_requires_are_required() {
+    assert_eq!(
+        required("TrafficSplit", "v1alpha1"),
+        ["spec.backends", "spec.backends.service", "spec.service"],
+        "the weight may be left out"
+    );
+    for version in ["v1alpha2", "v1alpha3", "v1alpha4"] {
+        let all = required("TrafficSplit", version);
+        assert!(all.starts_with(
+            &["spec.backends", "spec.backends.service", "spec.backends.weight"].map(str::to_owned)
+        ));
+    }
+    assert_eq!(
+        required("TrafficTarget", "v1alpha4"),
+        [
+            "spec.destination",
+            "spec.destination.kind",
+            "spec.destination.name",
+            "spec.rules.kind",
+            "spec.rules.name",
+            "spec.sources.kind",
+            "spec.sources.name"
+        ]
+    );
+    assert_eq!(
+        required("HTTPRouteGroup", "v1alpha3"),
+        ["matches.name", "spec.matches", "spec.matches.name"]
+    );
+    assert_eq!(required("HTTPRouteGroup", "v1alpha1"), ["matches.name"]);
+    assert_eq!(
+        required("IdentityBinding", "v1alpha4"),
+        ["spec.schemes", "spec.schemes.podLabelSelector.matchLabels"]
+    );
+    assert!(required("TCPRoute", "v1alpha4").is_empty());
 }

@@ -30,20 +30,22 @@ pub struct HTTPRouteGroup {
 /// The matches of a group. Shape of v1alpha3 and v1alpha4.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["matches"]))]
 pub struct HTTPRouteGroupSpec {
     /// Kinds of requests, each with a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(required, length(max = 128))]
+    #[schemars(length(max = 128))]
     pub matches: Option<Vec<HttpMatch>>,
 }
 
 /// Requests that have a path, a method and headers as written. What is left out does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["name"]))]
 pub struct HttpMatch {
     /// Name by which TrafficTargets refer to this match, unique in its group.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Regular expression for the path, without the query. Anchored at the start, not at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
