@@ -2,11 +2,13 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use kube::{Client, Config};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::{Api, Client, Config};
 use prometheus::Registry;
 use smilax_compiler::index::Settings;
 use tokio::net::TcpListener;
@@ -30,6 +32,8 @@ use crate::webhook::{self, WebhookMetrics, WebhookState};
 /// How long the parts may take to end after a signal.
 /// The webhooks serve on for a while, until every API server has heard that this replica goes.
 const GRACE: Duration = Duration::from_secs(8);
+/// How often a replica that is not trusted yet looks again.
+const TRUST_PERIOD: Duration = Duration::from_millis(500);
 const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Runs what the command line asks for.
@@ -68,16 +72,17 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let webhooks = listen(args.webhook_port).await?;
     let inject = inject_settings(&args)?;
     let resolver = CertificateResolver::new();
+    // A replica that is ready must be one whose webhooks the API server calls: what waits for the installation would
+    // otherwise make pods that slip past.
+    let trusted = Arc::new(AtomicBool::new(false));
+    tasks.spawn(until_trusted(client.clone(), Arc::clone(&trusted)));
     let pending = {
-        let (state, resolver) = (Arc::clone(&state), Arc::clone(&resolver));
+        let (state, resolver, trusted) = (Arc::clone(&state), Arc::clone(&resolver), Arc::clone(&trusted));
         move || {
             let certificate = (!resolver.is_ready()).then(|| "serving certificate".to_owned());
-            state
-                .unlisted()
-                .iter()
-                .map(|kind| kind.word().to_owned())
-                .chain(certificate)
-                .collect::<Vec<_>>()
+            let trust = (!trusted.load(Ordering::Relaxed)).then(|| "caBundle of the webhooks".to_owned());
+            let kinds = state.unlisted().into_iter().map(|kind| kind.word().to_owned());
+            kinds.chain(certificate).chain(trust).collect::<Vec<_>>()
         }
     };
     let health = Arc::new(Health {
@@ -189,6 +194,28 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
         Err(_) => TcpListener::bind(("0.0.0.0", port))
             .await
             .with_context(|| format!("port {port} cannot be opened")),
+    }
+}
+
+/// Waits until the injector's configuration carries a bundle. One that is missing is not waited for: the certificate's
+/// task reports it, and conversion must be served all the same.
+async fn until_trusted(client: Client, trusted: Arc<AtomicBool>) {
+    let api = Api::<MutatingWebhookConfiguration>::all(client);
+    loop {
+        let has_bundle = match tokio::time::timeout(GRACE, api.get_opt("smilax-inject")).await {
+            Ok(Ok(Some(found))) => found
+                .webhooks
+                .iter()
+                .flatten()
+                .all(|webhook| webhook.client_config.ca_bundle.is_some()),
+            Ok(Ok(None)) => true,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if has_bundle {
+            trusted.store(true, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(TRUST_PERIOD).await;
     }
 }
 

@@ -169,10 +169,12 @@ impl Start<'_> {
                                 take(inner, Seen::All(Vec::new()));
                                 inner.listed(kind);
                             });
+                        } else if is_passing(&error) {
+                            tracing::debug!(kind = kind.word(), %error, "watch opened again");
                         } else if !failing {
                             tracing::warn!(kind = kind.word(), %error, "watch failed; what was seen stays, and it is tried again");
                         }
-                        failing = true;
+                        failing = !is_passing(&error);
                         // The stream backs off by itself; this only keeps a stream that does not from spinning.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -192,6 +194,17 @@ fn is_missing(error: &watcher::Error) -> bool {
         watcher::Error::NoResourceVersion => return false,
     };
     matches!(source, kube::Error::Api(status) if status.code == 404)
+}
+
+/// What is part of a watch's life: its place was forgotten (410), or the storage of a definition that changed is being
+/// made anew (429).
+fn is_passing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchError(status) => matches!(status.code, 410 | 429),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 410 | 429),
+        _ => false,
+    }
 }
 
 fn names<K: Resource<DynamicType = ()>>(object: &K) -> (String, Arc<str>) {
