@@ -269,6 +269,7 @@ fn parse_addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unwrap_in_result, reason = "a test")]
     fn run(arguments: &[&str]) -> Result<Settings, SettingsError> {
         let all = ["smilax-proxy", "run"].iter().chain(arguments);
         let Command::Run(run) = Arguments::try_parse_from(all).unwrap().command else {

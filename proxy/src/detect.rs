@@ -78,9 +78,8 @@ fn is_request_line_so_far(first: &[u8]) -> Option<bool> {
         None | Some([]) => None,
         Some([b' ', rest @ ..]) if method > 0 => match rest.first() {
             None => None,
-            Some(b'/' | b'*') => Some(true),
-            // Absolute and authority form (RFC 9112 section 3.2).
-            Some(b'h' | b'H') => Some(true),
+            // Origin, asterisk and absolute form (RFC 9112 section 3.2); authority form below.
+            Some(b'/' | b'*' | b'h' | b'H') => Some(true),
             Some(byte) => {
                 Some(first.starts_with(b"CONNECT ") && (byte.is_ascii_alphanumeric() || *byte == b'['))
             }

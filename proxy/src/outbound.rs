@@ -18,7 +18,8 @@ use crate::worker::Worker;
 pub fn accepts(settings: &Settings, stream: &TcpStream, original: SocketAddr) -> bool {
     let here = stream.local_addr().is_ok_and(|local| local == original);
     let ours = settings.pod.ips.contains(&original.ip()) || original.ip().is_loopback();
-    !here && !(ours && settings.ports.contains(original.port()))
+    let loops = here || ours && settings.ports.contains(original.port());
+    !loops
 }
 
 /// What is spoken at a destination. One of which nothing is known passes through as bytes, unless it may be a pod of a
@@ -42,7 +43,7 @@ pub fn target(worker: &Worker, original: SocketAddr) -> Target {
         return unknown(worker, original);
     };
     let chosen = state
-        .choose(worker, routes, routes.select_connection())
+        .choose(worker, routes, &routes.select_connection())
         .unwrap_or(&routes.own);
     Target {
         address: address_of(routes, chosen, original).unwrap_or(original),
@@ -65,7 +66,7 @@ pub fn request_target(
     let Some(routes) = state.table.port(original).or_else(headless) else {
         return Ok(unknown(worker, original));
     };
-    let chosen = state.choose(worker, routes, routes.select(&View(request)))?;
+    let chosen = state.choose(worker, routes, &routes.select(&View(request)))?;
     let address = address_of(routes, chosen, original);
     let target = Target {
         address: address.unwrap_or(original),

@@ -70,13 +70,20 @@ pub struct HeadLimits {
 #[derive(Debug, Default)]
 pub struct HeadClock {
     phase: AtomicU8,
-    requests: AtomicU32,
+    turns: AtomicU32,
 }
 
 struct Timer {
     sleep: Pin<Box<Sleep>>,
-    phase: u8,
-    requests: u32,
+    kind: Kind,
+    turns: u32,
+}
+
+/// What a timer measures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Head,
+    Idle,
 }
 
 const IDLE: u8 = 0;
@@ -86,13 +93,17 @@ const BUSY: u8 = 2;
 impl HeadClock {
     /// A request's headers are complete.
     pub fn request_begins(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.phase.store(BUSY, Ordering::Relaxed);
+        self.turn_to(BUSY);
     }
 
     /// Its response is complete.
     pub fn request_ends(&self) {
-        self.phase.store(IDLE, Ordering::Relaxed);
+        self.turn_to(IDLE);
+    }
+
+    fn turn_to(&self, phase: u8) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.phase.store(phase, Ordering::Relaxed);
     }
 }
 
@@ -116,41 +127,37 @@ impl ClientStream {
     fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let phase = self.clock.phase.load(Ordering::Relaxed);
-            if phase == BUSY {
-                return Poll::Pending;
-            }
-            let requests = self.clock.requests.load(Ordering::Relaxed);
-            let limit = if phase == HEAD {
-                self.limits.head
-            } else {
-                self.limits.idle
+            let turns = self.clock.turns.load(Ordering::Relaxed);
+            let (kind, limit) = match phase {
+                HEAD => (Kind::Head, self.limits.head),
+                // A request may take as long as it likes. Its time is measured all the same, as nobody calls here when
+                // it ends; that spares setting a timer for each request.
+                _ => (Kind::Idle, self.limits.idle),
             };
             let timer = self.timer.get_or_insert_with(|| Timer {
                 sleep: Box::pin(tokio::time::sleep(limit)),
-                phase,
-                requests,
+                kind,
+                turns,
             });
-            // While unused, a timer that runs already is good enough: it starts anew if there was a request meanwhile.
-            // That spares setting one for each request.
-            if timer.phase != phase {
-                timer.restart(limit, phase, requests);
+            if timer.kind != kind {
+                timer.restart(limit, kind, turns);
             }
             if timer.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if timer.requests == requests {
+            if phase != BUSY && timer.turns == turns {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            timer.restart(limit, phase, requests);
+            timer.restart(limit, kind, turns);
         }
     }
 }
 
 impl Timer {
-    fn restart(&mut self, limit: Duration, phase: u8, requests: u32) {
+    fn restart(&mut self, limit: Duration, kind: Kind, turns: u32) {
         self.sleep.as_mut().reset(Instant::now() + limit);
-        self.phase = phase;
-        self.requests = requests;
+        self.kind = kind;
+        self.turns = turns;
     }
 }
 

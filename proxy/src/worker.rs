@@ -144,11 +144,11 @@ impl TableState {
         &self,
         worker: &Worker,
         routes: &'a PortRoutes,
-        selection: Selection<'a>,
+        selection: &Selection<'a>,
     ) -> Result<&'a Backend, smilax_core::path::Ambiguity> {
         match selection {
             Selection::Own(own) => Ok(own),
-            Selection::AmbiguousPath(ambiguity) => Err(ambiguity),
+            Selection::AmbiguousPath(ambiguity) => Err(*ambiguity),
             Selection::Route(route) => Ok(self.choose_from(worker, routes, route)),
         }
     }

@@ -87,7 +87,7 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn servers_are_remembered_for_a_while_and_never_too_many() {
-    let mut memory = ServerFirst::new(Duration::from_secs(60));
+    let mut memory = ServerFirst::new(Duration::from_mins(1));
     let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
     memory.remember(address(1));
     assert!(memory.knows(address(1)) && !memory.knows(address(2)));

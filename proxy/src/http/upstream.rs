@@ -150,10 +150,11 @@ pub fn prepare(parts: &mut Parts, protocol: Protocol, fallback_host: std::net::S
     match protocol {
         Protocol::Http1 => {
             // HTTP/1.0 needs no Host; HTTP/1.1, as which it goes on, does (RFC 9112 section 3.2).
-            if parts.version < Version::HTTP_11 && !parts.headers.contains_key(http::header::HOST) {
-                if let Ok(host) = http::HeaderValue::from_str(&fallback_host.to_string()) {
-                    parts.headers.insert(http::header::HOST, host);
-                }
+            if parts.version < Version::HTTP_11
+                && !parts.headers.contains_key(http::header::HOST)
+                && let Ok(host) = http::HeaderValue::from_str(&fallback_host.to_string())
+            {
+                parts.headers.insert(http::header::HOST, host);
             }
             parts.version = Version::HTTP_11;
         }

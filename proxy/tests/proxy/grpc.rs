@@ -159,7 +159,8 @@ async fn a_stream_goes_both_ways_at_once() {
         assert_eq!(frame.into_data().unwrap(), word);
     }
     drop(send);
-    assert!(soon("the end", echo.frame()).await.is_none());
+    let rest = soon("the end", echo.collect()).await.unwrap();
+    assert!(rest.to_bytes().is_empty());
 }
 
 #[tokio::test]
