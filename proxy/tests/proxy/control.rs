@@ -83,8 +83,8 @@ async fn metrics_name_the_version_and_the_process() {
             metrics.text
         );
     }
-    assert!(proxy.metric("process_resident_memory_bytes").await > 1e6);
-    assert!(proxy.metric("process_open_fds").await > 5.0);
+    assert!(proxy.metric("process_resident_memory_bytes").await > 1_000_000);
+    assert!(proxy.metric("process_open_fds").await > 5);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use smilax_core::config::Protocol;
 use tokio::sync::Semaphore;
 
 use crate::support::client::{Http2, read};
-use crate::support::server::{Body, Server, frames, full};
+use crate::support::server::{Body, Cancelled, Server, frames, full};
 use crate::support::{Net, TestProxy, soon, split};
 
 fn call() -> Request<Body> {
@@ -60,7 +60,7 @@ async fn calls_over_one_connection_are_split_one_by_one_and_keep_their_trailers(
     assert_eq!(seen["v2"], v2.requests());
     assert!(v1.connections() <= 4 && v2.connections() <= 4);
     let ok = ["request_protocol=\"grpc\"", "grpc_response_status=\"0\""];
-    assert_eq!(proxy.metric_sum("istio_requests_total", &ok).await, 200.0);
+    assert_eq!(proxy.metric_sum("istio_requests_total", &ok).await, 200);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_server_that_is_not_there_is_unavailable_to_grpc() {
             .contains("cannot connect")
     );
     let labels = ["response_flags=\"UF\"", "grpc_response_status=\"14\""];
-    assert_eq!(proxy.metric_sum("istio_requests_total", &labels).await, 1.0);
+    assert_eq!(proxy.metric_sum("istio_requests_total", &labels).await, 1);
 }
 
 #[tokio::test]
@@ -166,29 +166,13 @@ async fn a_stream_goes_both_ways_at_once() {
 #[tokio::test]
 async fn a_cancelled_call_is_cancelled_at_the_server() {
     let net = Net::new();
-    let (gone, mut is_gone) = tokio::sync::mpsc::unbounded_channel();
-    let _web = Server::http(net.at(1), move |_| {
-        let told = Tell(gone.clone());
-        async move {
-            let _told = told;
-            std::future::pending::<Response<Body>>().await
-        }
-    })
-    .await;
+    let (told, mut is_told) = tokio::sync::mpsc::unbounded_channel();
+    let web = Server::http(net.at(1), move |_| Cancelled::told(told.clone())).await;
     let proxy = TestProxy::outbound(net.at(1), &net.config(1, Protocol::Http, vec![]));
     let mut client = Http2::connect(proxy.outbound_address()).await;
-    let web = &_web;
     tokio::select! {
         _ = client.0.send_request(call()) => panic!("answered"),
         () = crate::support::eventually("the call is under way", || web.requests() == 1) => {}
     }
-    soon("the server hears of it", is_gone.recv()).await.unwrap();
-}
-
-struct Tell(tokio::sync::mpsc::UnboundedSender<()>);
-
-impl Drop for Tell {
-    fn drop(&mut self) {
-        let _ = self.0.send(());
-    }
+    soon("the server hears of it", is_told.recv()).await.unwrap();
 }

@@ -1,6 +1,14 @@
 //! What a proxy does to real connections.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails, and helpers are tests too"
+)]
 
 mod configuration;
 mod control;

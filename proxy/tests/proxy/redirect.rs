@@ -235,7 +235,7 @@ impl Cable {
         let user = SpawnUser::new(2102, 2102);
         let running = Running(namespace::spawn_as(&self.pod, command, &user).unwrap());
         let ready = SocketAddr::new(Family::V4.pod(), 15020);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !self.in_pod(|| TcpStream::connect(ready).is_ok()) {
             assert!(Instant::now() < deadline, "the proxy does not listen");
             std::thread::yield_now();

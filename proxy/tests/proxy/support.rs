@@ -184,18 +184,18 @@ impl TestProxy {
     }
 
     /// Value of the first metric whose line begins so.
-    pub(crate) async fn metric(&self, begins: &str) -> f64 {
+    pub(crate) async fn metric(&self, begins: &str) -> u64 {
         let text = client::get(self.metrics_address(), "/metrics").await.text;
         let line = text.lines().find(|line| line.starts_with(begins));
-        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     /// Sum of the metric over all lines that contain these.
-    pub(crate) async fn metric_sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) async fn metric_sum(&self, name: &str, labels: &[&str]) -> u64 {
         let text = client::get(self.metrics_address(), "/metrics").await.text;
         text.lines()
             .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
             .sum()
     }
 
@@ -279,7 +279,7 @@ fn write(directory: &TempDir, content: &[u8]) {
 
 /// Waits until something holds that another thread brings about. Fails after a time that no slow machine needs.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(
             std::time::Instant::now() < deadline,
@@ -291,7 +291,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Fails instead of waiting for ever.
 pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future)
+    tokio::time::timeout(Duration::from_mins(1), future)
         .await
         .unwrap_or_else(|_| panic!("not within a minute: {what}"))
 }

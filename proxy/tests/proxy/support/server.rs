@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
@@ -49,7 +50,8 @@ impl Server {
                 describe(&mut seen, trailers);
             }
             let bytes = body.to_bytes();
-            seen.push_str(&format!("\n{}", String::from_utf8_lossy(&bytes)));
+            seen.push('\n');
+            seen.push_str(&String::from_utf8_lossy(&bytes));
             Response::new(full(seen))
         })
         .await
@@ -126,10 +128,8 @@ impl Drop for Server {
 
 fn describe(seen: &mut String, headers: &HeaderMap) {
     for (name, value) in headers {
-        seen.push_str(&format!(
-            "{name}: {}\n",
-            String::from_utf8_lossy(value.as_bytes())
-        ));
+        let value = String::from_utf8_lossy(value.as_bytes());
+        seen.extend([name.as_str(), ": ", &value, "\n"]);
     }
 }
 
@@ -149,4 +149,21 @@ pub(crate) fn empty() -> Body {
 pub(crate) fn frames(frames: Vec<Frame<Bytes>>) -> Body {
     let frames = futures::stream::iter(frames.into_iter().map(Ok));
     BodyExt::boxed(StreamBody::new(frames))
+}
+
+/// Tells when an answer that never comes is no longer waited for.
+pub(crate) struct Cancelled(UnboundedSender<()>);
+
+impl Cancelled {
+    pub(crate) async fn told(tell: UnboundedSender<()>) -> Response<Body> {
+        let _told = Self(tell);
+        std::future::pending().await
+    }
+}
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        // Nobody listens any more when the test is over.
+        let _ = self.0.send(());
+    }
 }
