@@ -12,6 +12,9 @@ use crate::model::{
     GroupMatch, Meta, Reference, RouteGroup, Split, SplitBackend, Unsupported, UnsupportedKind,
 };
 
+/// A pattern that does not compile.
+const UNREADABLE: &str = "(";
+
 /// A TrafficSplit.
 pub fn split(object: &Value) -> Split {
     let spec = &object["spec"];
@@ -104,7 +107,7 @@ fn group_match(value: &Value) -> GroupMatch {
     GroupMatch {
         name: text(&value["name"]),
         path_regex: (!value["pathRegex"].is_null()).then(|| pattern(&value["pathRegex"])),
-        methods: list(&value["methods"]).map(text).collect(),
+        methods: methods(&value["methods"]),
         headers: headers(&value["headers"]),
     }
 }
@@ -119,14 +122,25 @@ fn headers(value: &Value) -> Vec<(String, String)> {
     };
     match value {
         Value::Array(maps) => maps.iter().flat_map(pairs).collect(),
-        map => pairs(map),
+        Value::Object(_) => pairs(value),
+        Value::Null => Vec::new(),
+        _ => vec![(String::new(), UNREADABLE.to_owned())],
+    }
+}
+
+/// What is no list of methods reads as one that no request has, rather than as any method.
+fn methods(value: &Value) -> Vec<String> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(methods) => methods.iter().map(text).collect(),
+        _ => vec![String::new()],
     }
 }
 
 /// A pattern that is no text reads as one that does not compile: it is reported and selects nothing, where leaving it
 /// out would select more than was written.
 fn pattern(value: &Value) -> String {
-    value.as_str().unwrap_or("(").to_owned()
+    value.as_str().unwrap_or(UNREADABLE).to_owned()
 }
 
 fn text(value: &Value) -> String {

@@ -109,6 +109,13 @@ fn a_pattern_that_is_no_text_never_selects_more_than_was_written() {
     assert_eq!(found.matches[0].headers[0].1, "(");
 }
 
+#[test]
+fn headers_and_methods_of_the_wrong_shape_never_select_more_than_was_written() {
+    let found = route_group(&json!({"spec": {"matches": [{"methods": "GET", "headers": "x"}]}}));
+    assert_eq!(found.matches[0].methods, [""]);
+    assert_eq!(found.matches[0].headers[0].1, "(");
+}
+
 proptest::proptest! {
     #[test]
     fn weights_of_any_shape_are_read(weight in "\\PC{0,8}") {
