@@ -23,6 +23,9 @@ pub enum ConnectError {
     /// Nobody there, or no way there.
     #[error("cannot connect to {0}: {1}")]
     Refused(SocketAddr, io::Error),
+    /// Nobody there a moment ago; it is tried again aside.
+    #[error("cannot connect to {0}: nobody is there")]
+    Absent(SocketAddr),
     /// No answer.
     #[error("{0} did not answer within {1:?}")]
     TimedOut(SocketAddr, Duration),

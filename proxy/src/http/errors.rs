@@ -49,7 +49,8 @@ impl Refusal {
         match self {
             Self::BadRequest(bad) => bad.status(),
             Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
-            Self::NoAddress(_) | Self::Upstream(SendError::Connect(ConnectError::Refused(..))) => {
+            Self::NoAddress(_)
+            | Self::Upstream(SendError::Connect(ConnectError::Refused(..) | ConnectError::Absent(_))) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,

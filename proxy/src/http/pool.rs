@@ -2,6 +2,7 @@
 
 pub mod http1;
 pub mod http2;
+mod presence;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::presence::Presence;
 use crate::metrics::Metrics;
 use crate::settings::Limits;
 use crate::transport::{self, ConnectError, Upstream};
@@ -37,6 +39,7 @@ pub struct Endpoint {
     metrics: Arc<Metrics>,
     http1: http1::Connections,
     http2: http2::Connections,
+    presence: Presence,
 }
 
 /// What a response holds of its connection while it lasts.
@@ -81,6 +84,7 @@ impl Pool {
                 metrics: Arc::clone(&self.metrics),
                 http1: http1::Connections::default(),
                 http2: http2::Connections::default(),
+                presence: Presence::unknown(),
             })
         });
         Rc::clone(endpoint)
@@ -114,13 +118,26 @@ impl Endpoint {
     }
 
     fn is_empty(&self) -> bool {
-        self.http1.is_empty() && self.http2.is_empty()
+        self.http1.is_empty() && self.http2.is_empty() && !self.presence.is_absent()
     }
 
     async fn connect(&self) -> Result<Upstream, ConnectError> {
-        let result = transport::connect(self.address, self.limits.connect).await;
-        if result.is_err() {
-            self.metrics.connect_failures.inc();
+        self.presence.asked();
+        let result = if self.presence.is_absent() {
+            Err(ConnectError::Absent(self.address))
+        } else {
+            transport::connect(self.address, self.limits.connect).await
+        };
+        match &result {
+            Ok(_) => self.presence.answered(),
+            Err(error) => {
+                self.metrics.connect_failures.inc();
+                if matches!(error, ConnectError::Refused(..)) && self.presence.refused() {
+                    let (address, limit) = (self.address, self.limits.connect);
+                    let attempt = move || async move { transport::connect(address, limit).await.is_ok() };
+                    tokio::task::spawn_local(self.presence.clone().watch(attempt));
+                }
+            }
         }
         result
     }

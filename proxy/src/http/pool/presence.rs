@@ -1,0 +1,125 @@
+//! Whether anybody is at an address.
+//!
+//! A Service without endpoints refuses connections, but the kernel says so only about once a second to each caller
+//! (`icmp_ratelimit`); whoever tries in between waits for a retransmission. So when nobody has answered at an address
+//! for a while and a connection is refused, requests are refused at once, and the address is tried aside from them
+//! until somebody is there. An address at which somebody has answered lately is never judged by one refusal: behind it
+//! may be others.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A connection that was made this recently speaks for the address in spite of a refusal.
+const RECENTLY: Duration = Duration::from_secs(10);
+/// How often an address where nobody is gets tried.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How long it is tried without anybody asking for it.
+const FORGET: Duration = Duration::from_secs(30);
+
+/// What is known of an address. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Presence(Rc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    answered: Cell<Option<Instant>>,
+    asked: Cell<Instant>,
+    absent: Cell<bool>,
+}
+
+impl Presence {
+    /// Nothing is known yet.
+    pub(super) fn unknown() -> Self {
+        Self(Rc::new(Known {
+            answered: Cell::new(None),
+            asked: Cell::new(Instant::now()),
+            absent: Cell::new(false),
+        }))
+    }
+
+    /// Whether nobody is there, as far as is known.
+    pub(super) fn is_absent(&self) -> bool {
+        self.0.absent.get()
+    }
+
+    /// Somebody wants to go there.
+    pub(super) fn asked(&self) {
+        self.0.asked.set(Instant::now());
+    }
+
+    /// Somebody answered.
+    pub(super) fn answered(&self) {
+        self.0.answered.set(Some(Instant::now()));
+        self.0.absent.set(false);
+    }
+
+    /// A connection was refused. Whether that starts an absence, which then must be watched with [`Self::watch`].
+    pub(super) fn refused(&self) -> bool {
+        let lately = self.0.answered.get().is_some_and(|at| at.elapsed() < RECENTLY);
+        let begins = !lately && !self.0.absent.get();
+        if begins {
+            self.0.absent.set(true);
+        }
+        begins
+    }
+
+    /// Tries again and again until somebody answers or nobody asks any more.
+    pub(super) async fn watch<F: Future<Output = bool>>(self, attempt: impl Fn() -> F) {
+        while self.is_absent() {
+            tokio::time::sleep(TRY_AGAIN).await;
+            if attempt().await {
+                self.answered();
+            } else if self.0.asked.get().elapsed() > FORGET {
+                self.0.absent.set(false);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_begins_an_absence_once() {
+        let presence = Presence::unknown();
+        assert!(presence.refused() && presence.is_absent());
+        assert!(!presence.refused(), "it is watched already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_somebody_answered_lately_one_refusal_proves_nothing() {
+        let presence = Presence::unknown();
+        presence.answered();
+        assert!(!presence.refused() && !presence.is_absent());
+        tokio::time::advance(RECENTLY).await;
+        assert!(presence.refused());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absence_ends_when_somebody_answers() {
+        let presence = Presence::unknown();
+        presence.refused();
+        let tries = Cell::new(0);
+        let watch = presence.clone().watch(|| {
+            tries.set(tries.get() + 1);
+            let here = tries.get() == 3;
+            async move { here }
+        });
+        watch.await;
+        assert_eq!((tries.get(), presence.is_absent()), (3, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_asks_for_is_forgotten() {
+        let presence = Presence::unknown();
+        presence.refused();
+        let from = Instant::now();
+        presence.clone().watch(|| async { false }).await;
+        assert!(!presence.is_absent() && from.elapsed() >= FORGET);
+    }
+}
