@@ -308,13 +308,16 @@ impl<'a> Translation<'a, '_> {
 
     fn carries(&mut self, root: &Service, port: u16, protocol: Protocol, matches: &[HttpMatch]) -> bool {
         if !matches.is_empty() && !is_http(protocol) {
-            self.report(
-                Reason::PortMismatch,
-                format!(
-                    "port {port} of Service {} does not carry HTTP, so spec.matches selects nothing there",
-                    self.root
-                ),
-            );
+            // Beside a port that carries HTTP this is no mistake; alone it is.
+            if !root.ports.values().any(|&other| is_http(other)) {
+                self.report(
+                    Reason::PortMismatch,
+                    format!(
+                        "port {port} of Service {} does not carry HTTP, so spec.matches selects nothing there",
+                        self.root
+                    ),
+                );
+            }
             return false;
         }
         if root.addressing == Addressing::Headless && !is_http(protocol) {

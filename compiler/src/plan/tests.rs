@@ -263,6 +263,21 @@ fn a_split_without_matches_splits_connections_of_a_tcp_port_and_one_with_matches
 }
 
 #[test]
+fn matches_beside_a_port_that_does_not_carry_http_are_no_mistake() {
+    let both = |name| service(name).protocol(5432, Protocol::Tcp);
+    let cluster = Cluster::new()
+        .service(both("web"))
+        .service(both("web-v2"))
+        .group(group("ab").path("one", "/"));
+    let plan = cluster
+        .split(split("web").matching("ab").backend("web-v2", 1))
+        .plan();
+    assert_eq!(routes(&plan, "web", 80), ["web-v2=1"]);
+    assert_eq!(routes(&plan, "web", 5432), [""; 0]);
+    assert_eq!(reasons(&plan), [""; 0]);
+}
+
+#[test]
 fn a_headless_root_is_split_and_a_headless_backend_is_reported() {
     let cluster = shop().service(service("db").headless());
     let plan = cluster
