@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use prometheus::IntGauge;
 use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
 
-use crate::detect::{self, Spoken};
+use crate::detect::{self, Patience, Spoken};
 use crate::http::server::{self, Version};
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError};
@@ -95,7 +96,7 @@ impl Connection {
         let limits = self.worker.shared.settings.limits;
         match protocol {
             Protocol::Tcp => self.carry_bytes(stream).await,
-            Protocol::Http => match detect::wait(&stream, limits.idle).await? {
+            Protocol::Http => match detect::wait(&stream, patience(limits.idle, limits.header_read)).await? {
                 Some(Spoken::Tls) => self.carry_bytes(stream).await,
                 Some(Spoken::Http2) => self.serve(stream, Version::Http2).await,
                 // What is no HTTP is told so by the server.
@@ -111,7 +112,8 @@ impl Connection {
     async fn carry_unknown(self, mut stream: TcpStream) -> Result<(), CarryError> {
         let limits = self.worker.shared.settings.limits;
         let known = self.worker.server_first.borrow().knows(self.original);
-        if !known && let Some(spoken) = detect::wait(&stream, limits.detect).await? {
+        let brief = patience(limits.detect, limits.detect);
+        if !known && let Some(spoken) = detect::wait(&stream, brief).await? {
             return match version(spoken) {
                 Some(version) => self.serve(stream, version).await,
                 None => self.carry_bytes(stream).await,
@@ -121,7 +123,7 @@ impl Connection {
         let mut upstream = self.connect(&stream, &target).await?;
         let spoken = tokio::select! {
             biased;
-            spoken = detect::wait(&stream, limits.idle) => {
+            spoken = detect::wait(&stream, patience(limits.idle, limits.detect)) => {
                 Some(spoken?.ok_or(CarryError::Idle(limits.idle))?)
             }
             ready = upstream.readable() => {
@@ -180,6 +182,10 @@ impl Connection {
         let idle = self.worker.shared.settings.limits.idle;
         tcp::carry(stream, upstream, idle, &recording).await
     }
+}
+
+fn patience(first: Duration, clear: Duration) -> Patience {
+    Patience { first, clear }
 }
 
 fn version(spoken: Spoken) -> Option<Version> {

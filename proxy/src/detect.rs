@@ -14,8 +14,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LONGEST_METHOD: usize = 20;
 /// Bytes looked at; a request line that is longer is judged by its beginning.
 const LOOK_BYTES: usize = 512;
-/// How often a client that began but said too little is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How soon a client that began but said too little is looked at again, at first.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// The same after many times.
+const LOOK_AGAIN_MOST: Duration = Duration::from_millis(100);
 /// Servers remembered at most.
 const MEMORY_ENTRIES: usize = 1024;
 
@@ -93,34 +95,37 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Waits until it is clear what the client speaks. `None`: it said nothing for `limit`. A client that begins and does
-/// not go on is taken to speak something else after `limit`.
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until its first byte.
+    pub first: Duration,
+    /// From its first byte until it is clear what it speaks.
+    pub clear: Duration,
+}
+
+/// Waits until it is clear what the client speaks. `None`: it said nothing. A client that begins and does not go on is
+/// taken to speak something else.
 ///
 /// # Errors
 /// When the connection breaks.
-pub async fn wait(client: &TcpStream, limit: Duration) -> io::Result<Option<Spoken>> {
-    let deadline = Instant::now() + limit;
+pub async fn wait(client: &TcpStream, patience: Patience) -> io::Result<Option<Spoken>> {
     let mut first = [0; LOOK_BYTES];
-    let mut seen = 0;
+    let Ok(length) = tokio::time::timeout(patience.first, client.peek(&mut first)).await else {
+        return Ok(None);
+    };
+    let mut length = length?;
+    let deadline = Instant::now() + patience.clear;
+    let mut pause = LOOK_AGAIN;
     loop {
-        let length = match tokio::time::timeout_at(deadline, client.peek(&mut first)).await {
-            Ok(length) => length?,
-            Err(_) => return Ok(None),
-        };
-        let ended = length == 0;
-        if ended {
-            return Ok(Some(Spoken::Bytes));
+        match guess(first.get(..length).unwrap_or_default()) {
+            Guess::Spoken(spoken) => return Ok(Some(spoken)),
+            Guess::Unclear if length == 0 || Instant::now() >= deadline => return Ok(Some(Spoken::Bytes)),
+            // What lies there already keeps the socket readable, so more of it can only be looked for.
+            Guess::Unclear => tokio::time::sleep(pause).await,
         }
-        if length > seen
-            && let Guess::Spoken(spoken) = guess(first.get(..length).unwrap_or_default())
-        {
-            return Ok(Some(spoken));
-        }
-        seen = length;
-        if Instant::now() >= deadline {
-            return Ok(Some(Spoken::Bytes));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        pause = (pause * 2).min(LOOK_AGAIN_MOST);
+        length = client.peek(&mut first).await?;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod errors;
+pub mod expect;
 pub mod headers;
 pub mod pool;
 pub mod server;

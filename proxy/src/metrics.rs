@@ -3,6 +3,7 @@
 //! Labels are formatted when a series is first used; afterwards a worker holds the series itself
 //! ([`traffic::Telemetry`]).
 
+pub mod peers;
 pub mod process;
 pub mod traffic;
 
@@ -99,7 +100,7 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(
                     Opts::new("istio_requests_total", "HTTP requests that have ended"),
-                    &traffic::HTTP_LABELS,
+                    &peers::HTTP_LABELS,
                 )?,
             )?,
             durations: registered(
@@ -110,7 +111,7 @@ impl Metrics {
                         "Time from the end of a request's headers to the end of its response",
                     )
                     .buckets(traffic::DURATION_BUCKETS.to_vec()),
-                    &traffic::HTTP_LABELS,
+                    &peers::HTTP_LABELS,
                 )?,
             )?,
             tcp: traffic::TcpVectors::new(&registry)?,
@@ -176,7 +177,7 @@ impl Metrics {
             seen.splits.insert(key);
             self.splits.with_label_values(&[split, root, backend])
         } else {
-            self.splits.with_label_values(&[traffic::OVERFLOW; 3])
+            self.splits.with_label_values(&[peers::OVERFLOW; 3])
         }
     }
 

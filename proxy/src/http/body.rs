@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::expect::Gate;
 use super::pool::Hold;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::HeadClock;
@@ -19,6 +20,8 @@ const GRPC_STATUS: &str = "grpc-status";
 pub enum RequestBody {
     /// What the client sends.
     Client(Incoming),
+    /// The same, once the server wants it.
+    Gated(Incoming, Gate),
     /// Nothing.
     Empty,
 }
@@ -141,20 +144,24 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Client(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Gated(incoming, gate) => match gate.poll_open(cx) {
+                Poll::Ready(()) => Pin::new(incoming).poll_frame(cx),
+                Poll::Pending => Poll::Pending,
+            },
             Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Client(incoming) | Self::Gated(incoming, _) => incoming.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(incoming) => incoming.size_hint(),
+            Self::Client(incoming) | Self::Gated(incoming, _) => incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::LocalExecutor;
 use super::body::{RequestBody, ResponseBody};
 use super::errors::{Form, Refusal};
+use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::pool::{Hold, Pool};
 use super::upstream::{self, Protocol};
@@ -221,7 +222,13 @@ impl Exchange {
         let target = self.target(&parts, recording)?;
         let upgrade = headers::strip_request(&mut parts);
         upstream::prepare(&mut parts, self.protocol, self.connection.original);
-        let request = Request::from_parts(parts, RequestBody::Client(body));
+        let waits = self.protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
+        let mut request = Request::from_parts(parts, body);
+        let gate = waits.then(|| Gate::new(&mut request));
+        let request = request.map(|body| match gate {
+            Some(gate) => RequestBody::Gated(body, gate),
+            None => RequestBody::Client(body),
+        });
         let endpoint = self.pool().endpoint(target.address);
         let retries = &self.connection.worker.shared.metrics.retries;
         let (mut response, hold) = upstream::send(&endpoint, self.protocol, request, retries).await?;

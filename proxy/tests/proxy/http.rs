@@ -318,6 +318,40 @@ async fn a_client_that_waits_for_100_continue_gets_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_the_server_does_not_want_is_not_asked_for() {
+    let net = Net::new();
+    let _web = Server::tcp(net.at(1), |mut stream| async move {
+        let head = until(&mut stream, "\r\n\r\n").await;
+        assert!(head.contains("expect: 100-continue"), "{head}");
+        let refusal = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(refusal).await.unwrap();
+        until(&mut stream, "never").await;
+    })
+    .await;
+    let proxy = proxy_of(net, vec![]);
+    let head = b"POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    let mut stream = TcpStream::connect(proxy.outbound_address()).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    let answer = until(&mut stream, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_goes_in_the_end_to_a_server_that_never_asks_for_it() {
+    let net = Net::new();
+    let _web = Server::tcp(net.at(1), |mut stream| async move {
+        until(&mut stream, "hi").await;
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer).await.unwrap();
+    })
+    .await;
+    let proxy = proxy_of(net, vec![]);
+    let whole = b"POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let answer = exchange(proxy.outbound_address(), whole).await;
+    assert!(answer.ends_with("ok"), "{answer}");
+}
+
+#[tokio::test]
 async fn http_1_0_is_served_as_such() {
     let net = Net::new();
     let _web = Server::mirror(net.at(1)).await;
