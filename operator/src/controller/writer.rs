@@ -13,7 +13,7 @@ use serde_json::json;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_compiler::{Diagnostic, compile, workloads};
 use smilax_core::convention::{POLICY_KEY, config_map_name};
-use smilax_core::{ProxyConfig, Workload};
+use smilax_core::{ObjectRef, ProxyConfig, Workload};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -208,6 +208,9 @@ impl Writer {
         let mut failed = BTreeSet::new();
         let maps = batch.maps.into_iter().map(|(namespace, change)| async move {
             let result = self.write_map(&namespace, &change).await;
+            if is_conflict(&result) {
+                self.look_at_map(&namespace, change.name()).await;
+            }
             (namespace, change.name().to_owned(), result)
         });
         let mut maps = futures::stream::iter(maps).buffer_unordered(CONCURRENCY);
@@ -216,6 +219,9 @@ impl Writer {
         }
         let statuses = batch.statuses.into_iter().map(|desired| async move {
             let result = self.write_status(&desired).await;
+            if is_conflict(&result) {
+                self.look_at_object(&desired.object).await;
+            }
             (desired.object, result)
         });
         let mut statuses = futures::stream::iter(statuses).buffer_unordered(CONCURRENCY);
@@ -270,13 +276,13 @@ impl Writer {
             } => {
                 let object = map_object(name, workload, policy, resource_version.as_deref());
                 let params = PatchParams::apply(FIELD_MANAGER).force();
-                let written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
-                let stored = stored_map(&written);
+                let mut written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
                 // A key that somebody else added is not ours to apply away; take it out by name.
-                if stored.foreign {
+                if stored_map(&written).foreign {
                     let keys = foreign_keys(&written);
-                    call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
+                    written = call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
                 }
+                let stored = stored_map(&written);
                 tracing::info!(namespace, name, workload = %workload, "configuration written");
                 self.state.read(|inner| {
                     inner
@@ -301,6 +307,37 @@ impl Writer {
             }
         }
         Ok(Outcome::Written)
+    }
+
+    /// Takes a ConfigMap as it is now. The answer to a write may be remembered after the watch has told of a later
+    /// change; the watch does not tell again, so what is remembered would be out of date for ever.
+    async fn look_at_map(&self, namespace: &str, name: &str) {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        if let Ok(found) = call(api.get_opt(name)).await {
+            self.state.read(|inner| {
+                let maps = inner.maps.entry(namespace.to_owned()).or_default();
+                match found {
+                    Some(found) => maps.insert(name.to_owned(), stored_map(&found)),
+                    None => maps.remove(name),
+                }
+            });
+        }
+    }
+
+    /// Takes the status of an object as it is now, for the same reason.
+    async fn look_at_object(&self, object: &ObjectRef) {
+        let Some(kind) = SmiKind::from_kind(&object.kind) else {
+            return;
+        };
+        let resource = kind.resource();
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &object.namespace, &resource);
+        if let Ok(found) = call(api.get_opt(&object.name)).await {
+            let key = (kind, object.namespace.clone(), object.name.clone());
+            self.state.read(|inner| match found {
+                Some(found) => inner.objects.insert(key, stored_object(&found)),
+                None => inner.objects.remove(&key),
+            });
+        }
     }
 
     /// Writes a status when it differs from what is stored, then tells what is new in it.
@@ -399,6 +436,10 @@ async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Resul
         Ok(result) => Ok(result?),
         Err(_) => Err(WriteError::TimedOut),
     }
+}
+
+fn is_conflict<T>(result: &Result<T, WriteError>) -> bool {
+    matches!(result, Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict())
 }
 
 fn is_moot(status: &kube::core::Status) -> bool {
