@@ -263,6 +263,18 @@ impl Namespace {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
             let logs = ["logs", name, "--all-containers", "--prefix", "--tail=1000"];
             write(&format!("{name}.log"), self.kubectl.run(&logs))?;
+            let metrics = "http://127.0.0.1:15020/metrics";
+            let exec = [
+                "exec",
+                name,
+                "--container=app",
+                "--",
+                "/smilax-testapp",
+                "get",
+                metrics,
+            ];
+            let page = self.kubectl.run(&exec).map(|page| page.replace("\\n", "\n"));
+            write(&format!("{name}.metrics"), page)?;
         }
         Ok(())
     }
