@@ -666,3 +666,31 @@ async fn request_metrics_have_istios_names_and_labels() {
         assert!(text.contains(bucket), "{bucket}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_are_exact_with_several_workers_too() {
+    let net = Net::new();
+    let v1 = Server::named(net.at(2), "v1").await;
+    let v2 = Server::named(net.at(3), "v2").await;
+    let proxy = TestProxy::builder()
+        .outbound(net.at(1))
+        .config(&net.config(1, Protocol::Http, vec![split(&[("shop/v1", 9), ("shop/v2", 1)])]))
+        .set(|settings| settings.workers = 2)
+        .start();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let address = proxy.outbound_address();
+        clients.spawn(async move {
+            let mut client = Http1::connect(address).await;
+            for _ in 0..50 {
+                assert_eq!(client.get("/").await.status, StatusCode::OK);
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    // Each worker is at most four requests off.
+    assert!(v1.requests().abs_diff(450) <= 8, "{}", v1.requests());
+    assert_eq!(v1.requests() + v2.requests(), 500);
+}

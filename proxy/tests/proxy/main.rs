@@ -17,6 +17,7 @@ mod http;
 mod inbound;
 mod lifecycle;
 mod probes;
+mod process;
 mod redirect;
 mod support;
 mod tcp;

@@ -1,0 +1,162 @@
+//! The program itself: its arguments, its signals, how it ends.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_smilax-proxy");
+
+/// A proxy that passes everything on to `original`.
+struct Program {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    outbound: SocketAddr,
+    _files: TempDir,
+}
+
+impl Program {
+    fn start(original: SocketAddr) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let mut child = Command::new(BINARY)
+            .arg("run")
+            .args([
+                "--listen",
+                "127.0.0.1",
+                "--workers",
+                "1",
+                "--drain-seconds",
+                "3600",
+            ])
+            .args([
+                "--outbound-port",
+                "0",
+                "--inbound-port",
+                "0",
+                "--metrics-port",
+                "0",
+            ])
+            .args(["--probe-port", "0", "--admin-port", "0"])
+            .arg(format!("--outbound-original-destination={original}"))
+            .arg("--config-dir")
+            .arg(files.path())
+            .arg("--state-dir")
+            .arg(files.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let started = wait_for(&mut log, "started");
+        let port = started
+            .split("outbound=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        Self {
+            child,
+            outbound: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
+            log,
+            _files: files,
+        }
+    }
+
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for(log: &mut BufReader<ChildStderr>, text: &str) -> String {
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended without {text:?}");
+    }
+    line
+}
+
+#[test]
+fn told_to_stop_it_finishes_its_connections_and_ends_well() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut program = Program::start(server.local_addr().unwrap());
+    let mut client = TcpStream::connect(program.outbound).unwrap();
+    let (mut other_end, _) = server.accept().unwrap();
+    program.terminate();
+    wait_for(&mut program.log, "stopping");
+    client.write_all(b"still carried").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut carried = String::new();
+    other_end.read_to_string(&mut carried).unwrap();
+    assert_eq!(carried, "still carried");
+    drop(other_end);
+    assert!(program.child.wait().unwrap().success());
+}
+
+#[test]
+fn told_to_stop_twice_it_ends_at_once() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut program = Program::start(server.local_addr().unwrap());
+    let _client = TcpStream::connect(program.outbound).unwrap();
+    let _other_end = server.accept().unwrap();
+    program.terminate();
+    wait_for(&mut program.log, "stopping");
+    program.terminate();
+    assert!(program.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    // Bound without sharing the port.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = Command::new(BINARY)
+        .args([
+            "run",
+            "--listen",
+            "127.0.0.1",
+            "--outbound-port",
+            &port,
+            "--workers",
+            "1",
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        told.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_bad_argument_is_named_with_its_variable() {
+    let output = Command::new(BINARY)
+        .arg("run")
+        .env("SMILAX_POD_IPS", "10.0.0.1,nonsense")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        told.contains("SMILAX_POD_IPS") && told.contains("nonsense"),
+        "{told}"
+    );
+}
+
+#[test]
+fn it_says_its_version() {
+    let output = Command::new(BINARY).arg("version").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(told, concat!("smilax-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
+}
