@@ -5,7 +5,7 @@ SHELL := bash
 
 CLUSTER_TOOL := e2e/cluster/cluster
 # The cluster of `make test` and `make e2e`; `make demo` has one of its own, so that neither disturbs the other.
-TEST_CLUSTER := smilax-test
+TEST_CLUSTER := e2etest
 
 .PHONY: help
 help: ## this list
