@@ -694,3 +694,27 @@ async fn shares_are_exact_with_several_workers_too() {
     assert!(v1.requests().abs_diff(450) <= 8, "{}", v1.requests());
     assert_eq!(v1.requests() + v2.requests(), 500);
 }
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_or_was_unused_too_long_takes_no_more_requests() {
+    let short = Duration::from_millis(50);
+    for limit in [
+        |settings: &mut smilax_proxy::settings::Settings, short| settings.limits.pool_max_age = short,
+        |settings: &mut smilax_proxy::settings::Settings, short| settings.limits.pool_idle = short,
+    ] {
+        let net = Net::new();
+        let web = Server::named(net.at(1), "web").await;
+        let proxy = TestProxy::builder()
+            .outbound(net.at(1))
+            .config(&net.config(1, Protocol::Http, vec![]))
+            .set(|settings| limit(settings, short))
+            .start();
+        let mut client = Http1::connect(proxy.outbound_address()).await;
+        for _ in 0..6 {
+            assert_eq!(client.get("/").await.text, "web");
+            tokio::time::sleep(short * 2).await;
+        }
+        assert_eq!(web.connections(), 6);
+        assert!(proxy.metric("smilax_proxy_retries_total").await == 0);
+    }
+}

@@ -13,7 +13,7 @@ use smilax_core::{ObjectRef, ProxyConfig, Revision, Workload};
 use smilax_proxy::log::Level;
 use smilax_proxy::original_destination::Resolver;
 use smilax_proxy::run::Proxy;
-use smilax_proxy::settings::{ConfigLocation, Pod, Ports, Settings};
+use smilax_proxy::settings::{ConfigLocation, Limits, Pod, Ports, Settings};
 use tempfile::TempDir;
 
 /// Port of every server.
@@ -137,6 +137,12 @@ impl TestProxy {
                 app: "client".to_owned(),
                 version: "v7".to_owned(),
                 ips: vec![],
+            },
+            // A slow machine must not let connections grow old.
+            limits: Limits {
+                pool_idle: Duration::from_hours(1),
+                pool_max_age: Duration::from_hours(1),
+                ..Limits::default()
             },
             ..Settings::default()
         };
