@@ -1,8 +1,7 @@
-//! What the tests of one file share: three servers and a client, made once, deleted after the last test.
+//! What the tests of one file share: three servers and a client, made once, deleted when the file's tests have ended.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
@@ -26,13 +25,20 @@ pub struct Web {
 #[derive(Debug)]
 pub struct Shared {
     purpose: &'static str,
-    web: Mutex<Weak<Web>>,
-    broken: AtomicBool,
+    web: OnceLock<Web>,
+    making: Mutex<Making>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Making {
+    NotBegun,
+    Failed,
 }
 
 /// One test's hold on what it shares with others.
 #[derive(Debug)]
-pub struct Hold(Arc<Web>);
+pub struct Hold(&'static Web);
 
 impl Web {
     /// Makes it all and waits until it runs.
@@ -84,8 +90,8 @@ impl Shared {
     pub const fn new(purpose: &'static str) -> Self {
         Self {
             purpose,
-            web: Mutex::new(Weak::new()),
-            broken: AtomicBool::new(false),
+            web: OnceLock::new(),
+            making: Mutex::new(Making::NotBegun),
         }
     }
 
@@ -93,19 +99,16 @@ impl Shared {
     ///
     /// # Panics
     /// When it could not be made, now or for an earlier test.
-    pub fn hold(&self) -> Hold {
-        let mut shared = self.web.lock();
-        if let Some(web) = shared.upgrade() {
-            return Hold(web);
-        }
+    pub fn hold(&'static self) -> Hold {
+        let mut making = self.making.lock();
         assert!(
-            !self.broken.load(Ordering::Relaxed),
+            *making != Making::Failed,
             "what this test shares with others could not be made: see the first test that failed"
         );
-        self.broken.store(true, Ordering::Relaxed);
-        let web = Arc::new(Web::start(self.purpose));
-        self.broken.store(false, Ordering::Relaxed);
-        *shared = Arc::downgrade(&web);
+        // Stands until it is made.
+        *making = Making::Failed;
+        let web = self.web.get_or_init(|| Web::start(self.purpose));
+        *making = Making::NotBegun;
         Hold(web)
     }
 }
@@ -114,7 +117,7 @@ impl Deref for Hold {
     type Target = Web;
 
     fn deref(&self) -> &Web {
-        &self.0
+        self.0
     }
 }
 

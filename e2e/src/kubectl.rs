@@ -68,6 +68,11 @@ impl Kubectl {
         }
     }
 
+    /// The program itself.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     /// The kubeconfig, for other programs.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig

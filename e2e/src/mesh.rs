@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::kubectl::Kubectl;
-use crate::wait::{Progress, wait_until};
+use crate::wait::{PATIENCE, Progress, wait_until, wait_within};
 
 /// Name of the operator's Deployment and of its Lease.
 pub const OPERATOR: &str = "smilax-operator";
@@ -51,17 +51,20 @@ impl Mesh {
 
     /// Waits until every wanted replica of the operator runs its newest version and is available.
     pub fn available(&self) {
-        wait_until("the operator is available", || match self.deployment() {
-            Ok(operator) => {
-                let wanted = operator["spec"]["replicas"].as_u64();
-                let count = |field: &str| Some(operator["status"][field].as_u64().unwrap_or_default());
-                let observed = operator["status"]["observedGeneration"] == operator["metadata"]["generation"];
-                let all = ["availableReplicas", "updatedReplicas", "replicas"]
-                    .iter()
-                    .all(|field| count(field) == wanted);
-                Progress::when(observed && all, (), || operator["status"].to_string())
+        wait_within(PATIENCE * 3, "the operator is available", || {
+            match self.deployment() {
+                Ok(operator) => {
+                    let wanted = operator["spec"]["replicas"].as_u64();
+                    let count = |field: &str| Some(operator["status"][field].as_u64().unwrap_or_default());
+                    let observed =
+                        operator["status"]["observedGeneration"] == operator["metadata"]["generation"];
+                    let all = ["availableReplicas", "updatedReplicas", "replicas"]
+                        .iter()
+                        .all(|field| count(field) == wanted);
+                    Progress::when(observed && all, (), || operator["status"].to_string())
+                }
+                Err(error) => Progress::Pending(error),
             }
-            Err(error) => Progress::Pending(error),
         });
     }
 

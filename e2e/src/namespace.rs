@@ -1,5 +1,7 @@
 //! A namespace of a test's own: made fresh, described when the test fails, deleted afterwards.
 
+mod guard;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use smilax_core::ProxyConfig;
 use smilax_core::convention::{POLICY_KEY, config_map_name};
 
+use self::guard::Guard;
 use crate::client::Client;
 use crate::environment;
 use crate::kubectl::{Kubectl, KubectlError};
@@ -37,6 +40,7 @@ pub struct Namespace {
     kubectl: Kubectl,
     operator: Kubectl,
     described: AtomicBool,
+    guard: Option<Guard>,
 }
 
 impl Namespace {
@@ -53,6 +57,7 @@ impl Namespace {
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
         ));
         let namespace = Self {
+            guard: (!environment::keep()).then(|| Guard::of(mesh.kubectl(), &name)),
             name,
             kubectl,
             operator: mesh.operator(),
@@ -285,18 +290,11 @@ impl Drop for Namespace {
         if std::thread::panicking() {
             self.describe();
         }
-        if environment::keep() {
+        if self.guard.is_none() {
             complain(&format!(
                 "namespace {} is kept, as SMILAX_E2E_KEEP asks",
                 self.name
             ));
-            return;
-        }
-        if let Err(error) = self
-            .kubectl
-            .run(&["delete", "namespace", &self.name, "--wait=false"])
-        {
-            complain(&error.to_string());
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(250);
+/// Between the first two looks; each further wait is half as long again, since every look costs a process.
+const FIRST_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two looks at most.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// How long most things may take on a busy machine of two cores.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -43,6 +45,7 @@ pub fn wait_until<T>(what: &str, look: impl FnMut() -> Progress<T>) -> T {
 #[track_caller]
 pub fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Progress<T>) -> T {
     let start = Instant::now();
+    let mut interval = FIRST_INTERVAL;
     loop {
         match look() {
             Progress::Done(value) => return value,
@@ -52,8 +55,9 @@ pub fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Pro
                     limit.as_secs()
                 )
             }
-            Progress::Pending(_) => pause(INTERVAL),
+            Progress::Pending(_) => pause(interval),
         }
+        interval = (interval * 3 / 2).min(INTERVAL);
     }
 }
 

@@ -6,41 +6,64 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use smilax_e2e::client::Background;
 use smilax_e2e::disrupt::{Cluster, Helm, OperatorAway, container_status, slow};
+use smilax_e2e::fixture::Hold;
 use smilax_e2e::mesh::OPERATOR;
 use smilax_e2e::namespace::must;
 use smilax_e2e::share::assert_no_failures;
 use smilax_e2e::wait::stays;
 use smilax_e2e::{
-    Load, Mesh, Object, Progress, SplitVersion, TrafficSplit, Web, Workload, assert_share, wait_until,
+    Client, Load, Mesh, Object, Progress, Shared, SplitVersion, TrafficSplit, Workload, assert_share,
+    wait_until,
 };
 
-/// A mesh under load: a root `web` that is split half and half, and a client that calls it all the time.
+static WEB: Shared = Shared::new("disruptive");
+
+/// A mesh under load: a root of its own that is split half and half, and a client that calls it all the time.
 struct UnderLoad {
-    web: Web,
+    web: Hold,
+    root: &'static str,
     background: Background,
 }
 
 impl UnderLoad {
-    fn begin(purpose: &str) -> Self {
-        let web = Web::start(purpose);
-        web.root("web");
-        web.enforce(TrafficSplit::of("web").backend("web-v1", 1).backend("web-v2", 1));
-        let background = web.client.start(Load::http("web").rate(100).connections(4));
+    fn begin(root: &'static str) -> Self {
+        let web = WEB.hold();
+        web.root(root);
+        web.enforce(TrafficSplit::of(root).backend("web-v1", 1).backend("web-v2", 1));
+        let background = web.client.start(Load::http(root).rate(100).connections(4));
         background.goes_on(100);
-        Self { web, background }
+        Self {
+            web,
+            root,
+            background,
+        }
+    }
+
+    /// The split, for a look at its status.
+    fn split(&self) -> Object {
+        Object::from(TrafficSplit::of(self.root))
+    }
+
+    /// Holds that a client's requests are split as asked, without a failure.
+    #[track_caller]
+    fn is_split(&self, client: &Client) {
+        let report = client.load(Load::http(self.root).requests(2000).connections(4));
+        assert_no_failures(&report);
+        assert_share(&report, "web-v1", 0.5);
     }
 
     /// Holds that nothing failed, and that policy can be changed again.
     #[track_caller]
-    fn end(self) -> Web {
+    fn end(self) {
         self.background.goes_on(100);
         assert_no_failures(&self.background.look());
-        self.web.enforce(TrafficSplit::of("web").backend("web-v2", 1));
-        let report = self.web.client.load(Load::http("web").requests(200));
+        self.web.enforce(TrafficSplit::of(self.root).backend("web-v2", 1));
+        let report = self.web.client.load(Load::http(self.root).requests(200));
         assert_share(&report, "web-v2", 1.0);
-        let report = self.background.stop();
-        assert_no_failures(&report);
+        assert_no_failures(&self.background.stop());
         self.web
+            .namespace
+            .delete(&Object::from(TrafficSplit::of(self.root)));
     }
 }
 
@@ -89,12 +112,7 @@ fn while_the_operator_is_away_traffic_goes_on_and_a_killed_proxy_comes_back_with
     let load = UnderLoad::begin("away");
     let web = &load.web;
     let second = web.namespace.client("second");
-    second.enforces("knows the split", |config| {
-        config
-            .destinations
-            .iter()
-            .any(|one| !one.ports.iter().all(|port| port.routes.is_empty()))
-    });
+    second.enforces_split(&load.split());
     let away = OperatorAway::begin(&web.mesh);
     load.background.goes_on(200);
 
@@ -109,9 +127,7 @@ fn while_the_operator_is_away_traffic_goes_on_and_a_killed_proxy_comes_back_with
             let again = restarts(&pod) > before && status["ready"] == true;
             Progress::when(again, (), || status.to_string())
         });
-        let report = second.load(Load::http("web").requests(2000).connections(4));
-        assert_no_failures(&report);
-        assert_share(&report, "web-v1", 0.5);
+        load.is_split(&second);
     }
 
     web.namespace.apply(Workload::deployment("meanwhile"));
@@ -128,7 +144,7 @@ fn while_the_operator_is_away_traffic_goes_on_and_a_killed_proxy_comes_back_with
 
 #[test]
 fn with_failure_policy_fail_a_pod_is_refused_rather_than_left_uninjected() {
-    let web = Web::start("fail");
+    let web = WEB.hold();
     let helm = Helm::of(&web.mesh);
     helm.upgrade(&["injector.failurePolicy=Fail"]);
     web.mesh.available();
@@ -154,7 +170,7 @@ fn with_failure_policy_fail_a_pod_is_refused_rather_than_left_uninjected() {
 fn an_operator_that_is_restarted_writes_nothing_when_nothing_changed() {
     let load = UnderLoad::begin("restart");
     let mesh = &load.web.mesh;
-    let split = Object::from(TrafficSplit::of("web"));
+    let split = load.split();
     load.web
         .namespace
         .await_condition(&split, "Programmed", "Unknown", "Pending");
@@ -246,12 +262,17 @@ fn an_upgrade_leaves_running_proxies_of_an_older_version_in_service() {
     let load = UnderLoad::begin("upgrade");
     let web = &load.web;
     // The proxies announce a version before ours, so the new operator must keep to what these understand.
-    let older = "smilax.dev/proxy-version=0.0.9";
-    must(
-        web.namespace
-            .kubectl()
-            .run(&["label", "pods", "--all", "--overwrite", older]),
-    );
+    let announce = |version: &str| {
+        let label = format!("smilax.dev/proxy-version={version}");
+        let injected = "--selector=smilax.dev/proxy-version";
+        must(
+            web.namespace
+                .kubectl()
+                .run(&["label", "pods", injected, "--overwrite", &label]),
+        );
+    };
+    let current = web.namespace.pod("client")["metadata"]["labels"]["smilax.dev/proxy-version"].clone();
+    announce("0.0.9");
     let helm = Helm::of(&web.mesh);
     helm.upgrade(&["log.level=debug"]);
     web.mesh.available();
@@ -263,9 +284,10 @@ fn an_upgrade_leaves_running_proxies_of_an_older_version_in_service() {
         web.client.pod(),
         "the client was replaced"
     );
-    let web = load.end();
     helm.upgrade(&["log.level=info"]);
     web.mesh.available();
+    announce(current.as_str().unwrap());
+    load.end();
 }
 
 #[test]
@@ -276,12 +298,9 @@ fn after_an_uninstall_proxies_go_on_with_what_they_have_until_the_mesh_is_back()
     let values = helm.values();
     helm.uninstall();
     load.background.goes_on(300);
-    let report = web.client.load(Load::http("web").requests(2000).connections(4));
-    assert_no_failures(&report);
-    assert_share(&report, "web-v1", 0.5);
+    load.is_split(&web.client);
     // Objects stay readable, and nothing is in the way of new pods.
-    let split = Object::from(TrafficSplit::of("web"));
-    assert_eq!(web.namespace.read(&split)["spec"]["service"], "web");
+    assert_eq!(web.namespace.read(&load.split())["spec"]["service"], load.root);
     web.namespace.apply(Workload::deployment("afterwards"));
     web.namespace.ready(&["deployment/afterwards"]);
     assert!(web.namespace.pod("afterwards")["spec"]["initContainers"].is_null());
@@ -292,7 +311,7 @@ fn after_an_uninstall_proxies_go_on_with_what_they_have_until_the_mesh_is_back()
     helm.install(&values);
     web.mesh.available();
     web.mesh.leader();
-    let old = Object::from(TrafficSplit::of("web").version(SplitVersion::V1alpha1));
+    let old = Object::from(TrafficSplit::of(load.root).version(SplitVersion::V1alpha1));
     wait_until("older versions are served again", || {
         match web.namespace.kubectl().get(&[&old.reference()]) {
             Ok(_) => Progress::Done(()),
@@ -304,7 +323,7 @@ fn after_an_uninstall_proxies_go_on_with_what_they_have_until_the_mesh_is_back()
 
 #[test]
 fn definitions_and_objects_of_an_earlier_mesh_are_adopted() {
-    let web = Web::start("adopted");
+    let web = WEB.hold();
     let helm = Helm::of(&web.mesh);
     let kubectl = web.mesh.kubectl();
     let definition = "customresourcedefinition/trafficsplits.split.smi-spec.io";
@@ -387,16 +406,16 @@ fn without_a_stream_a_change_takes_hold_within_the_kubelets_period() {
         eprintln!("SKIPPED: measuring the kubelet's default period takes minutes; SMILAX_E2E_SLOW=1 runs it");
         return;
     }
-    let web = Web::start("delay");
+    let web = WEB.hold();
     let Some(cluster) = Cluster::of(&web.mesh, "setting the kubelets' syncFrequency") else {
         return;
     };
-    web.root("web");
+    web.root("delayed");
     cluster.kubelet_sync("1m");
     let mut delays = Vec::new();
     for weight in 1..=4 {
         let start = Instant::now();
-        web.enforce(TrafficSplit::of("web").backend("web-v1", weight));
+        web.enforce(TrafficSplit::of("delayed").backend("web-v1", weight));
         delays.push(start.elapsed().as_secs());
     }
     cluster.kubelet_sync("2s");
