@@ -260,7 +260,7 @@ fn while_the_api_server_restarts_traffic_goes_on_and_afterwards_policy_changes_a
 #[test]
 fn an_upgrade_leaves_running_proxies_of_an_older_version_in_service() {
     let load = UnderLoad::begin("upgrade");
-    let web = &load.web;
+    let web = WEB.hold();
     // The proxies announce a version before ours, so the new operator must keep to what these understand.
     let announce = |version: &str| {
         let label = format!("smilax.dev/proxy-version={version}");
@@ -286,8 +286,8 @@ fn an_upgrade_leaves_running_proxies_of_an_older_version_in_service() {
     );
     helm.upgrade(&["log.level=info"]);
     web.mesh.available();
-    announce(current.as_str().unwrap());
     load.end();
+    announce(current.as_str().unwrap());
 }
 
 #[test]
