@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on fails, and helpers are tests too"
+    reason = "a test that cannot go on fails, and what tests share is test code too"
 )]
 
 mod configuration;
