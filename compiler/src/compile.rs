@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smilax_core::config::Destination;
 use smilax_core::convention::key;
-use smilax_core::{DestinationName, ProxyConfig, Revision, Workload};
+use smilax_core::{DestinationName, ProxyConfig, Workload};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::Index;
@@ -53,11 +53,9 @@ pub fn compile(index: &mut Index, workload: &Workload) -> (ProxyConfig, Vec<Diag
         }
     }
     let config = ProxyConfig {
-        revision: Revision::default(),
-        requires: Vec::new(),
-        workload: workload.clone(),
         cluster_domain: index.settings().cluster_domain.clone(),
         destinations: destinations.into_values().collect(),
+        ..ProxyConfig::empty(workload.clone())
     };
     (config, diagnostics)
 }

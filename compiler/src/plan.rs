@@ -63,9 +63,8 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
             .ports
             .iter()
             .map(|(&port, &protocol)| DestinationPort {
-                port,
-                protocol,
                 routes: own.remove(&port).unwrap_or_default(),
+                ..DestinationPort::plaintext(port, protocol)
             })
             .collect();
         if !ports.is_empty() {
@@ -74,6 +73,7 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
                 Destination {
                     name,
                     addresses,
+                    accounts: Vec::new(),
                     ports,
                 },
             );

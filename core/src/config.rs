@@ -4,15 +4,26 @@
 //! older proxy must not ignore is named in [`ProxyConfig::requires`], and a proxy that lacks one of these features
 //! refuses the configuration whole.
 
+mod inbound;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use inbound::{
+    AccessMode, AccessTarget, ContainerPort, InboundPolicy, OwnSettings, PortMatch, SourceMatch, TlsMode,
+    UnauthenticatedSource,
+};
+
+use crate::identity::TrustDomain;
 use crate::name::{DestinationName, ObjectRef, Workload};
 use crate::revision::Revision;
+use crate::workload_connection::OperatorEndpoint;
 
+/// Required by a configuration that restricts callers: a proxy that would ignore it must not use it.
+pub const INBOUND_POLICY: &str = "inbound-policy";
 /// Features that this version understands when a configuration requires them.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[INBOUND_POLICY];
 
 /// Configuration of every proxy that runs under one workload identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +40,18 @@ pub struct ProxyConfig {
     /// Suffix of the cluster's DNS names.
     #[serde(default = "default_cluster_domain")]
     pub cluster_domain: String,
+    /// First part of every identity of the mesh.
+    #[serde(default)]
+    pub trust_domain: TrustDomain,
+    /// Where the operator is reached; `None` for a proxy that runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorEndpoint>,
     /// What the workload may call with policy; anything else passes through untouched.
     #[serde(default)]
     pub destinations: Vec<Destination>,
+    /// Who may call the workload. Empty: everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inbound: Vec<InboundPolicy>,
 }
 
 /// Something that workloads call by a stable name and address.
@@ -44,6 +64,9 @@ pub struct Destination {
     /// the request's Host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+    /// Accounts of the pods that stand behind it: whom a server must prove to be, where a port is secured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<Workload>,
     /// Ports that it listens on.
     pub ports: Vec<DestinationPort>,
 }
@@ -57,6 +80,9 @@ pub struct DestinationPort {
     /// What is spoken there.
     #[serde(default)]
     pub protocol: Protocol,
+    /// How connections to it are secured.
+    #[serde(default, skip_serializing_if = "Security::is_plaintext")]
+    pub security: Security,
     /// Tried in order; the first that matches decides. What no route matches goes to the destination itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteConfig>,
@@ -73,6 +99,52 @@ pub enum Protocol {
     /// Unknown: looked at, and carried as bytes when it is not HTTP.
     #[default]
     Detect,
+}
+
+/// How connections to a port are secured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Security {
+    /// As the application sends it.
+    #[default]
+    Plaintext,
+    /// TLS in which both sides prove who they are. Nothing is sent to who cannot.
+    MutualTls,
+}
+
+impl ProxyConfig {
+    /// The configuration of a workload that knows no destination and lets everybody in.
+    pub fn empty(workload: Workload) -> Self {
+        Self {
+            revision: Revision::default(),
+            requires: Vec::new(),
+            workload,
+            cluster_domain: default_cluster_domain(),
+            trust_domain: TrustDomain::default(),
+            operator: None,
+            destinations: Vec::new(),
+            inbound: Vec::new(),
+        }
+    }
+}
+
+impl DestinationPort {
+    /// A port in plaintext, without routes.
+    pub fn plaintext(port: u16, protocol: Protocol) -> Self {
+        Self {
+            port,
+            protocol,
+            security: Security::Plaintext,
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl Security {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_plaintext(&self) -> bool {
+        *self == Self::Plaintext
+    }
 }
 
 /// A rule that sends requests to weighted backends.

@@ -15,8 +15,21 @@ pub const PROXY_PORTS: [u16; 5] = [ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, METR
 /// User and group of the proxy; what it sends is not redirected.
 pub const PROXY_UID: u32 = 2102;
 
+/// Port of the operator that proxies get certificates from and stay connected to.
+pub const WORKLOAD_PORT: u16 = 8444;
+/// Service of that port, in the namespace of the installation.
+pub const WORKLOAD_SERVICE: &str = "smilax-workload";
+/// Account of the operator, in the namespace of the installation.
+pub const OPERATOR_ACCOUNT: &str = "smilax-operator";
+/// Audience of the tokens that proxies prove themselves to the operator with.
+pub const TOKEN_AUDIENCE: &str = "smilax.dev";
+/// Where that token is mounted.
+pub const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// Key of the policy in its ConfigMap, and so its file name in the mount.
 pub const POLICY_KEY: &str = "policy.json";
+/// Key of the [`crate::workload_connection::TrustBundle`] beside it.
+pub const TRUST_BUNDLE_KEY: &str = "trust-bundle.json";
 /// Where the ConfigMap is mounted.
 pub const CONFIG_DIRECTORY: &str = "/etc/smilax/config";
 /// Memory-backed directory of the proxy: last good configuration, later key and certificate.
@@ -50,6 +63,16 @@ pub mod variable {
     pub const PROBES: &str = "SMILAX_PROBES";
     /// What the application's ports speak: a JSON object from port to [`crate::config::Protocol`].
     pub const INBOUND_PORTS: &str = "SMILAX_INBOUND_PORTS";
+    /// Names of the containers' ports: a JSON object from name to port.
+    pub const PORT_NAMES: &str = "SMILAX_PORT_NAMES";
+    /// What the pod's template asks for: `deny`, `allow` or `audit`.
+    pub const ACCESS_MODE: &str = "SMILAX_ACCESS_MODE";
+    /// What the pod's template asks for: `strict` or `permissive`.
+    pub const TLS_MODE: &str = "SMILAX_TLS_MODE";
+    /// The same for single ports: `8080=strict,9090=permissive`.
+    pub const TLS_PORT_MODES: &str = "SMILAX_TLS_PORT_MODES";
+    /// Whether init lets new inbound UDP in: `open` or `drop`.
+    pub const INBOUND_UDP: &str = "SMILAX_INBOUND_UDP";
     /// Log filter.
     pub const LOG_LEVEL: &str = "SMILAX_LOG_LEVEL";
     /// `text` or `json`.
@@ -80,6 +103,16 @@ pub mod key {
     pub const SKIP_INBOUND_PORTS: &str = "smilax.dev/skip-inbound-ports";
     /// Annotation: outbound ports that are not captured.
     pub const SKIP_OUTBOUND_PORTS: &str = "smilax.dev/skip-outbound-ports";
+    /// Annotation of a Namespace or pod: what becomes of calls that no TrafficTarget allows.
+    pub const ACCESS_MODE: &str = "smilax.dev/access-mode";
+    /// Annotation of a Namespace or pod: what becomes of calls from outside the mesh.
+    pub const TLS_MODE: &str = "smilax.dev/tls-mode";
+    /// The same for single ports of a pod: `8080=strict,9090=permissive`.
+    pub const TLS_PORT_MODES: &str = "smilax.dev/tls-port-modes";
+    /// Annotation of a Namespace: a JSON list of [`crate::config::UnauthenticatedSource`].
+    pub const UNAUTHENTICATED_SOURCES: &str = "smilax.dev/unauthenticated-sources";
+    /// Annotation of a pod, written: whether new inbound UDP is let in, `open` or `drop`.
+    pub const INBOUND_UDP: &str = "smilax.dev/inbound-udp";
     /// Annotation: log filter of the proxy.
     pub const LOG_LEVEL: &str = "smilax.dev/log-level";
     /// Annotation: how long draining may take, in seconds.
@@ -94,6 +127,27 @@ pub mod key {
     pub const MEMORY_LIMIT: &str = "smilax.dev/proxy-memory-limit";
     /// Annotation of a Namespace: pods may set what the Namespace would otherwise decide.
     pub const ALLOW_RELAX: &str = "smilax.dev/allow-relax";
+}
+
+/// What proxies say to each other beside what applications say.
+pub mod wire {
+    /// ALPN of HTTP/2 that carries requests of many connections.
+    pub const ALPN_HTTP2: &[u8] = b"smilax-h2";
+    /// ALPN of HTTP/1.1, for requests that want to become something else.
+    pub const ALPN_HTTP1: &[u8] = b"smilax-h1";
+    /// ALPN of bytes that are not looked into.
+    pub const ALPN_TCP: &[u8] = b"smilax-tcp";
+    /// Header of a request between proxies: the version and form that the application sent it in.
+    pub const FORM_HEADER: &str = "smilax-form";
+    /// Header that tells the application who calls: the SPIFFE ID. Whatever else says it is taken away.
+    pub const CLIENT_IDENTITY_HEADER: &str = "smilax-client-identity";
+    /// The same in the form that Envoy gave it.
+    pub const CLIENT_CERTIFICATE_HEADER: &str = "x-forwarded-client-cert";
+    /// Header of a refusal that says why, where that is asked for.
+    pub const REASON_HEADER: &str = "smilax-reason";
+    /// Object identifier of the certificate extension that holds the pod's UID, a UTF8String. Below 2.25, the arc of
+    /// identifiers that nobody need register (ITU-T X.667).
+    pub const POD_UID_OID: [u64; 3] = [2, 25, 6_172_839_450_172_839_451];
 }
 
 /// Longest name of a Kubernetes object, in bytes (RFC 1123 subdomain).

@@ -4,25 +4,35 @@
 //! ProxyConfig (JSON, additive) ──decode──► ──RouteTable::lower──► RouteTable (immutable)
 //!                                                                   │
 //!   original destination ──► PortRoutes ──select(request)──► Route ──Weights::choose──► Backend
+//!   caller, port ──► Standing ──decide(request)──► Decision                      (on the called side: [`access`])
 //! ```
 //!
 //! The same code answers for the proxy on each request and for the command line offline, so nothing here
 //! does IO, reads a clock, starts a task or knows a Kubernetes kind.
 
+pub mod access;
 pub mod choice;
 pub mod config;
 pub mod convention;
 pub mod host;
+pub mod identity;
 pub mod matching;
+pub mod members;
 pub mod name;
 pub mod path;
+pub mod pod;
 pub mod probe;
 pub mod revision;
 pub mod table;
+pub mod workload_connection;
 
+pub use access::AccessTable;
 pub use choice::{ChoiceState, Weights};
 pub use config::{DecodeError, ProxyConfig, decode};
+pub use identity::{Identity, SpiffeId, TrustDomain};
 pub use matching::{Matcher, RequestView};
+pub use members::Members;
 pub use name::{DestinationName, ObjectRef, Workload};
+pub use pod::PodView;
 pub use revision::Revision;
 pub use table::{Backend, PortRoutes, Route, RouteTable, Selection};

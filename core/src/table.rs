@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::access::{self, AccessTable};
 use crate::choice::Weights;
-use crate::config::{Destination, DestinationPort, Protocol, ProxyConfig, RouteConfig};
+use crate::config::{Destination, DestinationPort, Protocol, ProxyConfig, RouteConfig, Security};
 use crate::host;
 use crate::matching::{Matcher, MatcherError, RequestView};
 use crate::name::{DestinationName, ObjectRef, Workload};
 use crate::path::{self, Ambiguity};
+use crate::pod::PodView;
 use crate::revision::Revision;
 
 /// Everything a proxy needs to decide, immutable. Keys come from our own configuration only, so a fast hash is safe.
@@ -21,6 +23,8 @@ pub struct RouteTable {
     pub revision: Revision,
     /// Whose proxy this is.
     pub workload: Option<Workload>,
+    /// Who may call this pod.
+    pub access: AccessTable,
     by_address: HashMap<SocketAddr, Arc<PortRoutes>, FixedState>,
     headless: HashMap<(DestinationName, u16), Arc<PortRoutes>, FixedState>,
     headless_ports: HashSet<u16, FixedState>,
@@ -66,6 +70,8 @@ pub struct Backend {
     pub port: u16,
     /// Virtual addresses; empty for a headless destination, to which only the original address leads.
     pub addresses: Box<[IpAddr]>,
+    /// Whom the server must prove to be; `None` where connections are not secured.
+    pub peers: Option<Arc<[Workload]>>,
 }
 
 /// What was decided for a request.
@@ -90,12 +96,13 @@ pub struct LowerError {
 }
 
 impl RouteTable {
-    /// Lowers a configuration.
+    /// Lowers a configuration for one of its pods.
     ///
     /// # Errors
     /// [`LowerError`] naming the first field that cannot be honoured; nothing is half applied.
-    pub fn lower(config: &ProxyConfig) -> Result<Self, LowerError> {
+    pub fn lower(config: &ProxyConfig, pod: &PodView) -> Result<Self, LowerError> {
         let mut lowering = Lowering::new(config);
+        lowering.table.access = access::lower(&config.inbound, pod)?;
         for (index, destination) in config.destinations.iter().enumerate() {
             for (port_index, port) in destination.ports.iter().enumerate() {
                 let path = format!("destinations[{index}].ports[{port_index}]");
@@ -209,7 +216,7 @@ impl<'a> Lowering<'a> {
                 reason: "0 is no port".to_owned(),
             });
         }
-        let own = self.backend(destination, port.port);
+        let own = self.backend(destination, port);
         let routes = port
             .routes
             .iter()
@@ -263,7 +270,9 @@ impl<'a> Lowering<'a> {
                 path: format!("{path}.backends[{index}].destination"),
                 reason: format!("{} is not among the destinations", backend.destination),
             })?;
-            backends.push(self.backend(destination, port));
+            let known = destination.ports.iter().find(|known| known.port == port);
+            let plain = DestinationPort::plaintext(port, Protocol::default());
+            backends.push(self.backend(destination, known.unwrap_or(&plain)));
         }
         let index = self.table.routes;
         self.table.routes += 1;
@@ -276,14 +285,18 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    fn backend(&mut self, destination: &Destination, port: u16) -> Backend {
+    fn backend(&mut self, destination: &Destination, port: &DestinationPort) -> Backend {
         let index = self.table.backends;
         self.table.backends += 1;
         Backend {
             index,
             destination: destination.name.clone(),
-            port,
+            port: port.port,
             addresses: destination.addresses.clone().into(),
+            peers: match port.security {
+                Security::Plaintext => None,
+                Security::MutualTls => Some(destination.accounts.clone().into()),
+            },
         }
     }
 }

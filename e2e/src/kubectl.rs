@@ -52,6 +52,12 @@ impl Kubectl {
                  or, step by step: make cluster-up cluster-load install, then export KUBECONFIG=$(e2e/cluster/cluster kubeconfig)"
             );
         };
+        // kubectl would take a missing file for a cluster on localhost.
+        assert!(
+            std::env::split_paths(&kubeconfig).any(|path| path.is_file()),
+            "{} is no kubeconfig; a cluster of our own is made by: make cluster-up",
+            kubeconfig.display()
+        );
         Self {
             program: environment::variable("SMILAX_KUBECTL").unwrap_or_else(|| "kubectl".to_owned()),
             kubeconfig,

@@ -32,7 +32,7 @@ use smilax_core::convention::{METRICS_PORT, key};
 pub use eligibility::LeftAlone;
 pub use quantity::{Quantity, QuantityError};
 pub use settings::{InjectSettings, ProxyLogFormat, PullPolicy, PullPolicyError, Resources};
-pub use sidecar::{INIT, PROXY, TOKEN_AUDIENCE};
+pub use sidecar::{INIT, PROXY};
 pub use validate::{WorkloadFindings, validate_workload};
 
 use crate::cluster_view::NamespaceView;

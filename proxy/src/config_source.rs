@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use smilax_core::config::DecodeError;
 use smilax_core::table::LowerError;
-use smilax_core::{Revision, RouteTable};
+use smilax_core::{PodView, Revision, RouteTable};
 
 /// File of the last good configuration in the state directory.
 const LAST_GOOD: &str = "last-good.json";
@@ -193,7 +193,7 @@ impl Source {
                 found: config.revision,
                 applied: applied.revision,
             }),
-            _ => RouteTable::lower(&config)
+            _ => RouteTable::lower(&config, &PodView::default())
                 .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason }),
         }
     }

@@ -1,4 +1,4 @@
-use smilax_core::{RouteTable, convention::key};
+use smilax_core::{PodView, RouteTable, convention::key};
 
 use super::*;
 use crate::testing::{Cluster, service, split};
@@ -53,7 +53,7 @@ fn a_workload_gets_the_destinations_of_its_namespace_and_those_that_it_asks_for(
     let (config, diagnostics) = compile(&mut index, &Workload::new("client", "default"));
     assert_eq!(names(&config), ["client/own", "shop/web", "shop/web-v1"]);
     assert!(diagnostics.is_empty());
-    RouteTable::lower(&config).expect("a backend's own routes must not dangle");
+    RouteTable::lower(&config, &PodView::default()).expect("a backend's own routes must not dangle");
 }
 
 #[test]

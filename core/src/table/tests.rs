@@ -22,10 +22,10 @@ fn destination(name: &str, address: Option<&str>, routes: Vec<RouteConfig>) -> D
             .map(|address| address.parse().unwrap())
             .into_iter()
             .collect(),
+        accounts: vec![],
         ports: vec![DestinationPort {
-            port: 80,
-            protocol: Protocol::Http,
             routes,
+            ..DestinationPort::plaintext(80, Protocol::Http)
         }],
     }
 }
@@ -55,11 +55,13 @@ fn route(path: Option<&str>, backend: &str, weight: u32) -> RouteConfig {
 fn config(destinations: Vec<Destination>) -> ProxyConfig {
     ProxyConfig {
         revision: Revision { term: 1, counter: 1 },
-        requires: vec![],
-        workload: Workload::new("shop", "client"),
-        cluster_domain: "cluster.local".to_owned(),
         destinations,
+        ..ProxyConfig::empty(Workload::new("shop", "client"))
     }
+}
+
+fn lower(config: &ProxyConfig) -> Result<RouteTable, LowerError> {
+    RouteTable::lower(config, &PodView::default())
 }
 
 fn target<'a>(table: &'a RouteTable, path: &'a str) -> &'a str {
@@ -77,7 +79,7 @@ fn the_first_route_that_matches_decides_and_the_rest_goes_to_the_destination_its
         route(Some("^/a"), "shop/v1", 1),
         route(Some("^/a/b|^/c"), "shop/v2", 1),
     ];
-    let table = RouteTable::lower(&config(vec![
+    let table = lower(&config(vec![
         destination("shop/web", Some("10.0.0.1"), routes),
         destination("shop/v1", Some("10.0.0.2"), vec![]),
         destination("shop/v2", Some("10.0.0.3"), vec![]),
@@ -90,20 +92,20 @@ fn the_first_route_that_matches_decides_and_the_rest_goes_to_the_destination_its
 
 #[test]
 fn an_ambiguous_path_is_refused_only_where_a_rule_reads_paths() {
-    let lower = |path| {
-        RouteTable::lower(&config(vec![
+    let lowered = |path| {
+        lower(&config(vec![
             destination("shop/web", Some("10.0.0.1"), vec![route(path, "shop/v1", 1)]),
             destination("shop/v1", Some("10.0.0.2"), vec![]),
         ]))
         .unwrap()
     };
-    assert_eq!(target(&lower(Some("^/a")), "/a/../b"), "refused");
-    assert_eq!(target(&lower(None), "/a/../b"), "v1");
+    assert_eq!(target(&lowered(Some("^/a")), "/a/../b"), "refused");
+    assert_eq!(target(&lowered(None), "/a/../b"), "v1");
 }
 
 #[test]
 fn a_route_with_matches_never_selects_a_connection() {
-    let table = RouteTable::lower(&config(vec![
+    let table = lower(&config(vec![
         destination(
             "shop/web",
             Some("10.0.0.1"),
@@ -118,7 +120,7 @@ fn a_route_with_matches_never_selects_a_connection() {
 
 #[test]
 fn a_headless_destination_is_found_by_host_and_port() {
-    let table = RouteTable::lower(&config(vec![destination("shop/db", None, vec![])])).unwrap();
+    let table = lower(&config(vec![destination("shop/db", None, vec![])])).unwrap();
     assert!(table.has_headless_port(80) && !table.has_headless_port(81));
     assert!(table.headless("db.shop.svc", 80).is_some());
     assert!(table.headless("db-0.db.shop.svc", 80).is_none());
@@ -128,7 +130,7 @@ fn a_headless_destination_is_found_by_host_and_port() {
 #[test]
 fn what_cannot_be_honoured_is_refused_with_the_path_of_the_field() {
     let broken = |routes| {
-        RouteTable::lower(&config(vec![destination("shop/web", Some("10.0.0.1"), routes)]))
+        lower(&config(vec![destination("shop/web", Some("10.0.0.1"), routes)]))
             .unwrap_err()
             .path
     };
@@ -150,7 +152,7 @@ fn what_cannot_be_honoured_is_refused_with_the_path_of_the_field() {
 fn a_backend_is_reached_over_the_family_that_the_caller_used() {
     let mut dual = destination("shop/web", Some("10.0.0.1"), vec![]);
     dual.addresses.push("fd00::1".parse().unwrap());
-    let table = RouteTable::lower(&config(vec![dual])).unwrap();
+    let table = lower(&config(vec![dual])).unwrap();
     let own = &table.port("[fd00::1]:80".parse().unwrap()).unwrap().own;
     assert_eq!(
         own.address("fd00::9".parse().unwrap()),

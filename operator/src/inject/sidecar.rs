@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use smilax_core::config::Protocol;
 use smilax_core::convention::{
-    CONFIG_DIRECTORY, METRICS_PORT, POD_DIRECTORY, PROXY_UID, STATE_DIRECTORY, config_map_name, variable,
+    CONFIG_DIRECTORY, METRICS_PORT, POD_DIRECTORY, PROXY_UID, STATE_DIRECTORY, TOKEN_AUDIENCE,
+    config_map_name, variable,
 };
 use smilax_core::probe::ProbeTable;
 
@@ -18,8 +19,6 @@ use super::settings::{InjectSettings, Resources};
 pub const INIT: &str = "smilax-init";
 /// Container of the proxy.
 pub const PROXY: &str = "smilax-proxy";
-/// Audience of the token with which a proxy asks for its certificate.
-pub const TOKEN_AUDIENCE: &str = "smilax.dev";
 
 /// Both containers, in their order.
 pub(super) const CONTAINERS: [&str; 2] = [INIT, PROXY];

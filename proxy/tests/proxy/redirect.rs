@@ -199,17 +199,14 @@ impl Cable {
         let destination = |name: &str, addresses: [std::net::IpAddr; 2], routes| Destination {
             name: name.parse().unwrap(),
             addresses: addresses.into(),
+            accounts: vec![],
             ports: vec![DestinationPort {
-                port: 8080,
-                protocol: Protocol::Http,
                 routes,
+                ..DestinationPort::plaintext(8080, Protocol::Http)
             }],
         };
         let config = ProxyConfig {
             revision: Revision { term: 1, counter: 1 },
-            requires: vec![],
-            workload: Workload::new("shop", "client"),
-            cluster_domain: "cluster.local".to_owned(),
             destinations: vec![
                 destination(
                     "shop/web",
@@ -218,6 +215,7 @@ impl Cable {
                 ),
                 destination("shop/v1", Family::BOTH.map(Family::peer), vec![]),
             ],
+            ..ProxyConfig::empty(Workload::new("shop", "client"))
         };
         let file = self.files.path().join("policy.json");
         std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();

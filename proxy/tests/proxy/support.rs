@@ -40,23 +40,21 @@ impl Net {
         let destination = |name: &str, last, protocol, routes| Destination {
             name: name.parse().unwrap(),
             addresses: vec![self.at(last).ip()],
+            accounts: vec![],
             ports: vec![DestinationPort {
-                port: PORT,
-                protocol,
                 routes,
+                ..DestinationPort::plaintext(PORT, protocol)
             }],
         };
         ProxyConfig {
             revision: Revision { term: 1, counter },
-            requires: vec![],
-            workload: Workload::new("shop", "client"),
-            cluster_domain: "cluster.local".to_owned(),
             destinations: vec![
                 destination("shop/web", 1, protocol, routes),
                 destination("shop/v1", 2, protocol, vec![]),
                 destination("shop/v2", 3, protocol, vec![]),
                 destination("shop/v3", 4, protocol, vec![]),
             ],
+            ..ProxyConfig::empty(Workload::new("shop", "client"))
         }
     }
 }
