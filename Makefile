@@ -33,6 +33,7 @@ lint: tools ## format, clippy, purity of the core, licences and banned crates
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	hack/check-purity
+	hack/check-attacks
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: unit

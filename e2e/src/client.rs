@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use smilax_core::ProxyConfig;
 use smilax_core::Revision;
+use smilax_core::config::Security;
 use smilax_core::convention::METRICS_PORT;
 use smilax_testapp::fetch::{Fetched, Started, Talked};
 use smilax_testapp::load::Report;
@@ -168,6 +169,41 @@ impl Client {
         });
     }
 
+    /// Waits until this pod's proxy judges its callers by the newest generation of a TrafficTarget.
+    #[track_caller]
+    pub fn enforces_target(&self, target: &Object) {
+        let stored = must(self.kubectl.get(&[&target.reference()]));
+        let generation = stored["metadata"]["generation"].as_i64().unwrap_or_default();
+        self.enforces(
+            &format!("holds generation {generation} of target {}", target.name()),
+            |config| targets(config, target.name()).any(|one| one == generation),
+        );
+    }
+
+    /// Waits until this pod's proxy has forgotten a TrafficTarget.
+    #[track_caller]
+    pub fn forgot_target(&self, target: &str) {
+        self.enforces(&format!("no longer holds target {target}"), |config| {
+            targets(config, target).next().is_none()
+        });
+    }
+
+    /// Waits until this pod's proxy calls a Service of its namespace, or `namespace/service`, only where that proves to
+    /// be one of the mesh.
+    #[track_caller]
+    pub fn secures(&self, service: &str) {
+        self.enforces(&format!("secures {service}"), |config| {
+            config
+                .destinations
+                .iter()
+                .filter(|destination| {
+                    *destination.name.name == *service || destination.name.to_string() == service
+                })
+                .flat_map(|destination| &destination.ports)
+                .any(|port| port.security == Security::MutualTls)
+        });
+    }
+
     /// Revision that this pod's proxy enforces, when it says one.
     #[track_caller]
     pub fn revision(&self) -> Option<Revision> {
@@ -240,6 +276,15 @@ fn generations<'a>(config: &'a ProxyConfig, split: &'a str) -> impl Iterator<Ite
         .flat_map(|port| &port.routes)
         .filter(move |route| &*route.source.kind == "TrafficSplit" && &*route.source.name == split)
         .map(|route| route.source.generation)
+}
+
+fn targets<'a>(config: &'a ProxyConfig, target: &'a str) -> impl Iterator<Item = i64> + 'a {
+    config
+        .inbound
+        .iter()
+        .flat_map(|policy| &policy.targets)
+        .filter(move |one| &*one.source.name == target)
+        .map(|one| one.source.generation)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod client;
 pub mod disrupt;
 mod environment;
 pub mod fixture;
+pub mod guarded;
 pub mod kubectl;
 pub mod load;
 pub mod mesh;
@@ -26,11 +27,15 @@ pub mod wait;
 
 pub use client::Client;
 pub use fixture::{Shared, Web};
+pub use guarded::{Guarded, Server};
 pub use kubectl::Kubectl;
 pub use load::Load;
 pub use mesh::Mesh;
 pub use namespace::{Inject, Namespace};
-pub use objects::{Match, Object, Probe, RouteGroup, Service, SplitVersion, TrafficSplit, Workload};
+pub use objects::{
+    IdentityBinding, Match, Object, Probe, RouteGroup, Service, SplitVersion, TcpRoute, TrafficSplit, TrafficTarget,
+    Workload,
+};
 pub use share::assert_share;
 pub use smilax_testapp::answer::Answer;
 pub use smilax_testapp::fetch::{Fetched, Talked};

@@ -22,7 +22,7 @@ use crate::wait::{Progress, wait_until};
 
 /// What is written down when a test fails.
 const DESCRIBED: &str = "pods,services,endpointslices,configmaps,serviceaccounts,deployments,statefulsets,daemonsets,jobs,\
-                         cronjobs,trafficsplits,httproutegroups";
+                         cronjobs,trafficsplits,httproutegroups,traffictargets,tcproutes.specs.smi-spec.io,identitybindings";
 
 /// Whether a namespace is in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,19 @@ impl Namespace {
         must(
             self.kubectl
                 .run(&["delete", &object.reference(), "--timeout=60s"]),
+        );
+    }
+
+    /// Writes an annotation of the namespace itself, or takes it away with `None`.
+    #[track_caller]
+    pub fn annotate(&self, key: &str, value: Option<&str>) {
+        let change = match value {
+            Some(value) => format!("{key}={value}"),
+            None => format!("{key}-"),
+        };
+        must(
+            self.kubectl
+                .run(&["annotate", "namespace", &self.name, "--overwrite", &change]),
         );
     }
 

@@ -1,11 +1,13 @@
 //! Builders of the objects that tests apply.
 
+mod access;
 mod service;
 mod smi;
 mod workload;
 
 use serde_json::Value;
 
+pub use access::{IdentityBinding, TcpRoute, TrafficTarget};
 pub use service::Service;
 pub use smi::{Match, RouteGroup, SplitVersion, TrafficSplit};
 pub use workload::{Probe, Workload};

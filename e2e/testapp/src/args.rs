@@ -128,6 +128,12 @@ pub struct TcpOptions {
     /// Line to send.
     #[arg(long)]
     pub send: Option<String>,
+    /// How often to send it and read what comes back, over the one connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub repeat: u32,
+    /// Milliseconds between two lines.
+    #[arg(long, default_value_t = 0)]
+    pub every_ms: u64,
     /// Read a greeting before sending.
     #[arg(long)]
     pub server_first: bool,

@@ -99,8 +99,13 @@ pub async fn tcp(options: &TcpOptions) -> Talked {
             read_line(&mut stream, &mut talked).await?;
         }
         if let Some(line) = &options.send {
-            stream.write_all(format!("{line}\n").as_bytes()).await?;
-            read_line(&mut stream, &mut talked).await?;
+            for turn in 0..options.repeat {
+                if turn > 0 {
+                    tokio::time::sleep(Duration::from_millis(options.every_ms)).await;
+                }
+                stream.write_all(format!("{line}\n").as_bytes()).await?;
+                read_line(&mut stream, &mut talked).await?;
+            }
         }
         anyhow::Ok(())
     };

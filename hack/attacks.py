@@ -1,0 +1,145 @@
+"""Makes docs/attacks.md: what was tried against the mesh, what must become of it, and which test tries it.
+
+A test proves an item when its name begins with the item's id, as in `c4_a_certificate_of_another_trust_domain_is_refused`.
+UPDATE=1 writes the page; without it, the page must be as it would be written.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "attacks.md"
+
+GROUPS = {
+    "C": "Identity and TLS",
+    "D": "Access and routing",
+    "E": "Interception and node",
+    "F": "Control plane and tenants",
+}
+
+# Id, attack, what must become of it. A fourth column says why an item has no test yet.
+ITEMS = [
+    ("C1", "plaintext to a port that is strict", "reset; the application sees no byte"),
+    ("C2", "TLS without a certificate, with a self-signed one, with one of another authority", "the handshake fails"),
+    ("C3", "certificates that ran out, or are not valid yet; clocks apart by 20 s and by 10 min", "20 s are forgiven, 10 min are not"),
+    ("C4", "a certificate of our authority with another trust domain", "the handshake fails"),
+    ("C5", "a SPIFFE ID in a DNS name, two ids, odd spellings of an id", "exactly one id, byte for byte, or the handshake fails"),
+    ("C6", "a certificate without the right usages, a leaf that signs, a chain too long", "the handshake fails"),
+    ("C7", "TLS 1.2 and older, early data", "only TLS 1.3, never early data"),
+    ("C8", "a session resumed after trust or policy changed", "a new handshake, judged by what holds now"),
+    ("C9", "a root is taken out of the bundle while connections are open", "connections that chain to it end"),
+    ("C10", "handshakes that are cut up, huge, slow, or never finished", "closed within 10 s; half-open ones are bounded"),
+    ("C11", "a valid certificate of the wrong account on a stolen address", "the caller's proxy refuses; nothing is sent"),
+    ("C12", "headers that claim an identity, also spelt with underscores", "taken away; ours is added for callers that prove one"),
+    ("C13", "keys and tokens in logs, environment, ConfigMaps, pages of administration", "nowhere"),
+    ("C14", "a signing request for another identity, for an authority, for years", "the identity of the token, no authority, the usual life"),
+    ("D1", "paths with dot segments, doubled or encoded slashes, backslashes", "400 where rules read paths; elsewhere untouched"),
+    ("D2", "fragments, NUL, parameters, trailing dots in paths", "what could be read in two ways is refused"),
+    ("D3", "a Host in another case, with a port, with a trailing dot", "the same Service"),
+    ("D4", "a header several times, joined by commas, empty", "every value must match"),
+    ("D5", "expressions that reach further than they look, dots in account names", "anchored, and accounts compared literally"),
+    ("D6", "a rule meant for TCP that a name with a wildcard widens", "no wildcards: names are literal"),
+    ("D7", "rules about requests on a port that carries bytes or TLS", "denied"),
+    ("D8", "methods in another case, unknown ones, headers that override the method", "the method as it is written"),
+    ("D9", "a caller without a sidecar, or around it", "judged by the called side all the same"),
+    ("D10", "policy that is broken, unknown or not there yet", "the last good one stays, and it is said"),
+    ("D11", "a target deleted while connections are open", "the next request is refused, TCP is reset"),
+    ("D12", "an operator of a later version, a proxy of an earlier one", "no rule is weakened; what is not understood is refused"),
+    ("D13", "an object that reaches for another namespace", "refused when applied, and ignored otherwise"),
+    ("D14", "expressions that are huge, nested, or slow elsewhere", "refused when applied and by the proxy; the engine is linear"),
+    ("D15", "backends that do not exist, weigh nothing, or lead back", "a defined answer, no loop"),
+    ("E1", "calls to every port of the proxy from everywhere", "a table of who may"),
+    ("E2", "connections whose destination is loopback, a port of the proxy, or somebody else", "reset"),
+    ("E3", "the other address family", "redirected too, or init fails"),
+    ("E4", "an application under the proxy's user", "refused when the pod is made"),
+    ("E5", "an application with NET_ADMIN or NET_RAW", "a warning; other pods are not concerned"),
+    ("E6", "UDP", "dropped where the mode is deny; elsewhere documented as not carried"),
+    ("E7", "annotations that take a pod or a port out of a closed namespace", "refused unless the Namespace permits it"),
+    ("E8", "packets before the redirect, and after the proxy was killed", "refused, never straight to the application", "the redirect stands while the proxy is away; a test with `kill -9` comes with the data plane's next issue"),
+    ("E9", "rules that are flushed or half there", "init verifies them by a connection and fails the pod"),
+    ("E10", "a pod on the host's network", "left alone, and told so"),
+    ("E11", "an application that calls itself through its Service", "works, no loop"),
+    ("E12", "ten thousand connections of one source, no file descriptors left", "accepting goes on", "a cap for each source comes with the data plane's next issue"),
+    ("F1", "garbage and huge bodies on the operator's ports", "bounded, answered, the process stays up"),
+    ("F2", "a caller of the webhooks that is not the API server", "no answer holds a secret; NetworkPolicy is shipped"),
+    ("F3", "the webhook is down", "what failurePolicy says; system namespaces are never blocked"),
+    ("F4", "a pod injected twice, a container with our name", "nothing twice; the name is refused"),
+    ("F5", "a proxy that asks for what is another's", "it gets what belongs to its certificate's identity"),
+    ("F6", "a tenant who reads its ConfigMaps", "no secret, nothing of others but names and addresses that it may call"),
+    ("F7", "a token of another audience, of a deleted pod, or run out", "no certificate"),
+    ("F8", "a pod that asks for certificates without end", "its share and no more; others are served"),
+    ("F9", "a proxy that reads nothing of its stream", "it gets the newest state later; nobody waits for it"),
+    ("F10", "hosts, paths and names without end", "series are bounded"),
+    ("F11", "control characters in what is logged", "escaped"),
+    ("F12", "a URL field that leads inside", "there is no such field", "nothing to test: no API of ours has a URL"),
+    ("F13", "debug pages from another pod", "loopback only"),
+    ("F14", "the operator's rights, stolen", "no Secret but its own, no wildcard, no escalation"),
+    ("F15", "a configuration above what a ConfigMap holds", "compressed, or refused with a condition; never cut"),
+    ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
+    ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
+    ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+]
+
+TEST = re.compile(r"^\s*(?:async )?fn (([cdef])(\d+)_\w+)\(", re.MULTILINE)
+
+
+def tests():
+    """Names of tests by id."""
+    found = {}
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.rs"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )
+    for file in sorted(listed.stdout.split()):
+        path = ROOT / file
+        if not path.is_file():
+            continue
+        for name, group, number in TEST.findall(path.read_text()):
+            found.setdefault(f"{group.upper()}{number}", []).append((name, file))
+    return found
+
+
+def page():
+    """The text of the page."""
+    proven = tests()
+    lines = [
+        "# Attacks",
+        "",
+        "What was tried against the mesh, what must become of it, and the test that tries it on every run of `make test`.",
+        "The page is made by `hack/check-attacks`. What has no test is open, and says why.",
+    ]
+    count = 0
+    for group, title in GROUPS.items():
+        lines += ["", f"## {group}. {title}", "", "| id | attack | what becomes of it | test |", "|---|---|---|---|"]
+        for identity, attack, outcome, *reason in ITEMS:
+            if not identity.startswith(group):
+                continue
+            names = [f"`{name}` ({file})" for name, file in proven.get(identity, [])]
+            count += bool(names)
+            shown = "<br>".join(names) or f"open: {reason[0] if reason else 'no test yet'}"
+            lines.append(f"| {identity} | {attack} | {outcome} | {shown} |")
+    lines += ["", f"{count} of {len(ITEMS)} have a test.", ""]
+    return "\n".join(lines)
+
+
+def main():
+    """Writes or compares."""
+    known = {identity for identity, *_ in ITEMS}
+    strangers = sorted(set(tests()) - known)
+    if strangers:
+        sys.exit(f"FAILED tests bear ids that hack/attacks.py does not list: {', '.join(strangers)}")
+    text = page()
+    if os.environ.get("UPDATE") == "1":
+        PAGE.write_text(text)
+        print(f"wrote  {PAGE.relative_to(ROOT)}")
+    elif not PAGE.is_file() or PAGE.read_text() != text:
+        sys.exit("FAILED docs/attacks.md is not what the tests say; run UPDATE=1 hack/check-attacks")
+    else:
+        print("ok     docs/attacks.md is what the tests say")
+
+
+if __name__ == "__main__":
+    main()
