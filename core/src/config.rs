@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use inbound::{
-    AccessMode, AccessTarget, ContainerPort, InboundPolicy, OwnSettings, PortMatch, SourceMatch, TlsMode,
-    UnauthenticatedSource,
+    AccessMode, AccessTarget, ContainerPort, InboundPolicy, InvalidMode, OwnSettings, PortMatch, SourceMatch,
+    TlsMode, UnauthenticatedSource,
 };
 
 use crate::identity::TrustDomain;

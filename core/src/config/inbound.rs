@@ -1,6 +1,8 @@
 //! Who may call a workload: the part of a configuration that the called side enforces.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -131,4 +133,91 @@ pub enum ContainerPort {
     Number(u16),
     /// The name that a container gives it.
     Name(String),
+}
+
+/// A word that is no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is no mode: write {expected}")]
+pub struct InvalidMode {
+    word: String,
+    expected: &'static str,
+}
+
+impl AccessMode {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl TlsMode {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permissive => "permissive",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+impl fmt::Display for AccessMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AccessMode {
+    type Err = InvalidMode;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Audit, Self::Allow, Self::Deny]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+            .ok_or_else(|| InvalidMode {
+                word: word.to_owned(),
+                expected: "deny, allow or audit",
+            })
+    }
+}
+
+impl FromStr for TlsMode {
+    type Err = InvalidMode;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Permissive, Self::Strict]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+            .ok_or_else(|| InvalidMode {
+                word: word.to_owned(),
+                expected: "strict or permissive",
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_reads_as_it_is_written() {
+        for mode in [AccessMode::Audit, AccessMode::Allow, AccessMode::Deny] {
+            assert_eq!(mode.as_str().parse(), Ok(mode));
+            assert_eq!(serde_json::to_value(mode).unwrap(), mode.as_str());
+        }
+        for mode in [TlsMode::Permissive, TlsMode::Strict] {
+            assert_eq!(mode.as_str().parse(), Ok(mode));
+            assert_eq!(serde_json::to_value(mode).unwrap(), mode.as_str());
+        }
+        assert!("Deny".parse::<AccessMode>().is_err());
+    }
 }
