@@ -13,6 +13,7 @@
 //! Nothing here knows Kubernetes: what a pod is, the environment says.
 
 pub mod admin;
+pub mod changes;
 pub mod cli;
 pub mod config_source;
 pub mod connection;

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Control};
+use crate::changes::Changes;
 use crate::config_source::watch::Watch;
 use crate::config_source::{self, Source, Step};
 use crate::drain::{Lifecycle, Stage};
@@ -67,6 +68,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             settings,
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
+            members: Arc::default(),
+            changes: Changes::default(),
             metrics,
             lifecycle: lifecycle.clone(),
         });
@@ -297,4 +300,5 @@ fn reload(control: &Control) {
 fn put_in_force(control: &Control, table: RouteTable) {
     control.shared.metrics.config_applied(table.revision);
     control.shared.table.store(Arc::new(table));
+    control.shared.changes.tell();
 }

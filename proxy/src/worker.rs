@@ -10,10 +10,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use prometheus::IntCounter;
-use smilax_core::{Backend, ChoiceState, DestinationName, PortRoutes, Route, RouteTable, Selection};
+use smilax_core::{Backend, ChoiceState, DestinationName, Members, PortRoutes, Route, RouteTable, Selection};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::changes::Changes;
 use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
@@ -38,6 +39,10 @@ pub struct Shared {
     pub settings: Settings,
     /// The configuration in force.
     pub table: Arc<ArcSwap<RouteTable>>,
+    /// The pods that bindings select, as far as the operator has told.
+    pub members: Arc<ArcSwap<Members>>,
+    /// Says when `table`, `members` or whom to trust has changed.
+    pub changes: Changes,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// Where the proxy is in its life.
