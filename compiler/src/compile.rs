@@ -54,6 +54,8 @@ pub fn compile(index: &mut Index, workload: &Workload) -> (ProxyConfig, Vec<Diag
     }
     let config = ProxyConfig {
         cluster_domain: index.settings().cluster_domain.clone(),
+        trust_domain: index.settings().trust_domain.clone(),
+        operator: index.operator().cloned(),
         destinations: destinations.into_values().collect(),
         ..ProxyConfig::empty(workload.clone())
     };

@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use smilax_core::convention::key;
+use smilax_core::TrustDomain;
+use smilax_core::convention::{OPERATOR_ACCOUNT, WORKLOAD_PORT, WORKLOAD_SERVICE, key};
+use smilax_core::name::Workload;
+use smilax_core::workload_connection::OperatorEndpoint;
 
-use crate::model::{Account, Namespace, Pod, RouteGroup, Service, Split, Unsupported, UnsupportedKind};
+use crate::model::{
+    Account, Addressing, Namespace, Pod, RouteGroup, Service, Split, Unsupported, UnsupportedKind,
+};
 use crate::plan::{self, NamespacePlan};
 
 type Name = Arc<str>;
@@ -21,6 +26,8 @@ pub struct Index {
     contents: BTreeMap<Name, Contents>,
     plans: HashMap<Name, Arc<NamespacePlan>>,
     dirty: BTreeSet<Name>,
+    /// Where proxies reach the operator, by its Service.
+    operator: Option<OperatorEndpoint>,
 }
 
 /// What holds for the whole mesh.
@@ -28,6 +35,10 @@ pub struct Index {
 pub struct Settings {
     /// Suffix of the cluster's DNS names.
     pub cluster_domain: String,
+    /// First part of every identity.
+    pub trust_domain: TrustDomain,
+    /// Namespace of the operator; `None` for a mesh that runs without one, or is compiled from files.
+    pub installation: Option<Name>,
     /// How `pathRegex` is anchored.
     pub path_regex_mode: PathRegexMode,
     /// How header expressions are anchored.
@@ -77,6 +88,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cluster_domain: "cluster.local".to_owned(),
+            trust_domain: TrustDomain::default(),
+            installation: None,
             path_regex_mode: PathRegexMode::default(),
             header_regex_mode: HeaderRegexMode::default(),
         }
@@ -127,6 +140,26 @@ impl Index {
         Self {
             settings,
             ..Self::default()
+        }
+    }
+
+    /// Where proxies reach the operator; `None` until its Service has an address.
+    pub fn operator(&self) -> Option<&OperatorEndpoint> {
+        self.operator.as_ref()
+    }
+
+    fn find_operator(&self) -> Option<OperatorEndpoint> {
+        let namespace = self.settings.installation.as_ref()?;
+        let service = self.contents.get(namespace)?.services.get(WORKLOAD_SERVICE)?;
+        match &service.addressing {
+            Addressing::Virtual(addresses) if !addresses.is_empty() => Some(OperatorEndpoint {
+                addresses: addresses
+                    .iter()
+                    .map(|&address| (address, WORKLOAD_PORT).into())
+                    .collect(),
+                workload: Workload::new(namespace.clone(), OPERATOR_ACCOUNT),
+            }),
+            _ => None,
         }
     }
 
@@ -235,6 +268,7 @@ impl Index {
     pub fn set_settings(&mut self, settings: Settings) {
         if self.settings != settings {
             self.settings = settings;
+            self.operator = self.find_operator();
             let all: Vec<Name> = self.contents.keys().cloned().collect();
             for namespace in all {
                 self.touch(&namespace);
@@ -295,6 +329,14 @@ impl Index {
     }
 
     fn touch(&mut self, namespace: &str) {
+        if self.settings.installation.as_deref() == Some(namespace) {
+            let operator = self.find_operator();
+            if self.operator != operator {
+                // It stands in every configuration.
+                self.operator = operator;
+                self.dirty.extend(self.contents.keys().cloned());
+            }
+        }
         self.plans.remove(namespace);
         self.dirty.insert(namespace.into());
         // Workloads elsewhere that import from it.

@@ -61,6 +61,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new(Registry::new())?;
     let settings = Settings {
         cluster_domain: args.cluster_domain.clone(),
+        trust_domain: args.trust_domain.clone(),
+        installation: Some(args.namespace.as_str().into()),
         ..Settings::default()
     };
     let state = State::new(settings.clone());

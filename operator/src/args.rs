@@ -1,6 +1,8 @@
 //! Flags and environment.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use smilax_core::TrustDomain;
+use smilax_core::convention::WORKLOAD_PORT;
 
 /// The control plane of the Smilax service mesh.
 #[derive(Debug, Parser)]
@@ -63,6 +65,16 @@ pub struct RunArgs {
     /// Suffix of the cluster's DNS names. A MeshConfig comes before it.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// First part of every identity. A MeshConfig comes before it.
+    #[arg(long, default_value = "cluster.local")]
+    pub trust_domain: TrustDomain,
+    /// How long the certificate of a workload is valid, in seconds, a day at most. A proxy renews at two thirds of it.
+    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    pub certificate_lifetime: u32,
+    /// Secret in the installation's namespace that holds the authority to sign with, in cert-manager's layout (tls.crt,
+    /// tls.key, ca.crt). Without it the operator makes its own.
+    #[arg(long)]
+    pub authority_secret: Option<String>,
     /// Log filter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "SMILAX_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -72,6 +84,9 @@ pub struct RunArgs {
     /// Port of the webhooks.
     #[arg(long, default_value_t = 8443)]
     pub webhook_port: u16,
+    /// Port that proxies get certificates from and stay connected to.
+    #[arg(long, default_value_t = WORKLOAD_PORT)]
+    pub workload_port: u16,
     /// Port of health and metrics.
     #[arg(long, default_value_t = 8080)]
     pub admin_port: u16,

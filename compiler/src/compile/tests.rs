@@ -1,7 +1,8 @@
 use smilax_core::{PodView, RouteTable, convention::key};
 
 use super::*;
-use crate::testing::{Cluster, service, split};
+use crate::index::Settings;
+use crate::testing::{Cluster, apply, service, split};
 
 const ENABLED: &[(&str, &str)] = &[(key::INJECT, "enabled")];
 
@@ -82,4 +83,29 @@ fn a_change_in_a_namespace_marks_those_that_import_from_it() {
     }
     let dirty: Vec<_> = index.take_dirty().iter().map(ToString::to_string).collect();
     assert_eq!(dirty, ["client", "shop"]);
+}
+
+#[test]
+fn every_configuration_says_where_the_operator_is_and_follows_its_address() {
+    let settings = Settings {
+        installation: Some("mesh".into()),
+        ..Settings::default()
+    };
+    let workload = Workload::new("shop", "web");
+    let mut index = Cluster::new()
+        .settings(settings)
+        .account("shop", "web", &[])
+        .index();
+    assert_eq!(compile(&mut index, &workload).0.operator, None);
+    index.take_dirty();
+    for change in Cluster::new()
+        .service(service("smilax-workload").of("mesh"))
+        .changes
+    {
+        apply(&mut index, change);
+    }
+    assert!(index.take_dirty().contains("shop"));
+    let operator = compile(&mut index, &workload).0.operator.unwrap();
+    assert_eq!(operator.workload, Workload::new("mesh", "smilax-operator"));
+    assert_eq!(operator.addresses[0].port(), 8444);
 }

@@ -467,6 +467,11 @@ fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
             .as_str()
             .unwrap_or(&defaults.cluster_domain)
             .to_owned(),
+        trust_domain: spec["trustDomain"]
+            .as_str()
+            .and_then(|domain| domain.parse().ok())
+            .unwrap_or_else(|| defaults.trust_domain.clone()),
+        installation: defaults.installation.clone(),
         path_regex_mode: match spec["pathRegexMode"].as_str() {
             Some("full") => PathRegexMode::Full,
             Some("prefix") => PathRegexMode::Prefix,
