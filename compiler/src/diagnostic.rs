@@ -42,6 +42,8 @@ pub enum Reason {
     NestedSplit,
     /// One pod belongs to several backends.
     OverlappingBackends,
+    /// A configuration with this object in it is too large to be kept.
+    TooLarge,
 }
 
 /// What a finding does to the object's conditions.
@@ -51,6 +53,8 @@ pub enum Severity {
     Rejected,
     /// A reference does not lead anywhere: `ResolvedRefs` is False; the rest is in force.
     Unresolved,
+    /// Some proxies are not given it: `Programmed` is False.
+    Withheld,
     /// Worth telling; an Event only.
     Notice,
 }
@@ -72,6 +76,7 @@ impl Reason {
             Self::NoReadyEndpoints => "NoReadyEndpoints",
             Self::NestedSplit => "NestedSplit",
             Self::OverlappingBackends => "OverlappingBackends",
+            Self::TooLarge => "TooLarge",
         }
     }
 
@@ -86,6 +91,7 @@ impl Reason {
             | Self::PortMismatch
             | Self::RouteGroupNotFound
             | Self::InvalidKind => Severity::Unresolved,
+            Self::TooLarge => Severity::Withheld,
             Self::NoUsableBackend
             | Self::NoReadyEndpoints
             | Self::NestedSplit

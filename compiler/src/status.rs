@@ -90,6 +90,19 @@ pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
     all
 }
 
+impl DesiredStatus {
+    /// Adds findings that are made only when the configurations of the proxies are written. What they say of other
+    /// objects is left out.
+    pub fn add_withheld<'a>(&mut self, findings: impl IntoIterator<Item = &'a Diagnostic>) {
+        let about = findings.into_iter().filter(|one| {
+            (&one.object.kind, &one.object.namespace, &one.object.name)
+                == (&self.object.kind, &self.object.namespace, &self.object.name)
+        });
+        self.diagnostics.extend(about.cloned());
+        conditions::withhold(&mut self.conditions, &self.diagnostics);
+    }
+}
+
 fn has_proxies(index: &Index, namespace: &str) -> bool {
     concerned_workloads(index, namespace).iter().any(|workload| {
         index.contents(&workload.namespace).is_some_and(|contents| {

@@ -17,6 +17,7 @@ pub use inbound::{
 
 use crate::identity::TrustDomain;
 use crate::name::{DestinationName, ObjectRef, Workload};
+use crate::packed;
 use crate::revision::Revision;
 use crate::workload_connection::OperatorEndpoint;
 
@@ -224,11 +225,22 @@ fn default_cluster_domain() -> String {
     "cluster.local".to_owned()
 }
 
-/// Reads a configuration and checks that this version can honour it.
+/// Reads a configuration, packed or not, and checks that this version can honour it.
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] with the path of the field, or [`DecodeError::MissingFeature`].
 pub fn decode(bytes: &[u8]) -> Result<ProxyConfig, DecodeError> {
+    if packed::is_packed(bytes) {
+        let text = packed::unpack(bytes).map_err(|error| DecodeError::Malformed {
+            path: ".".to_owned(),
+            reason: error.to_string(),
+        })?;
+        return decode_text(&text);
+    }
+    decode_text(bytes)
+}
+
+fn decode_text(bytes: &[u8]) -> Result<ProxyConfig, DecodeError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let config: ProxyConfig =
         serde_path_to_error::deserialize(&mut json).map_err(|error| DecodeError::Malformed {

@@ -30,6 +30,8 @@ pub const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/toke
 pub const POLICY_KEY: &str = "policy.json";
 /// Key of the [`crate::workload_connection::TrustBundle`] beside it.
 pub const TRUST_BUNDLE_KEY: &str = "trust-bundle.json";
+/// Key of a policy that is too long to be kept as text ([`crate::packed`]); it stands instead of the other.
+pub const PACKED_POLICY_KEY: &str = "policy.json.gz";
 /// Where the ConfigMap is mounted.
 pub const CONFIG_DIRECTORY: &str = "/etc/smilax/config";
 /// Memory-backed directory of the proxy: last good configuration, later key and certificate.

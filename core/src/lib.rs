@@ -19,6 +19,7 @@ pub mod identity;
 pub mod matching;
 pub mod members;
 pub mod name;
+pub mod packed;
 pub mod path;
 pub mod pod;
 pub mod probe;

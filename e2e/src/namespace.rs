@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use smilax_core::ProxyConfig;
-use smilax_core::convention::{POLICY_KEY, config_map_name};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, config_map_name};
 
 use self::guard::Guard;
 use crate::client::Client;
@@ -318,8 +320,13 @@ pub(crate) fn policy(kubectl: &Kubectl, account: &str) -> Result<ProxyConfig, St
     let map = kubectl
         .get(&["configmap", &name])
         .map_err(|error| error.to_string())?;
-    let policy = map["data"][POLICY_KEY].as_str().unwrap_or_default();
-    smilax_core::config::decode(policy.as_bytes()).map_err(|error| format!("ConfigMap {name}: {error}"))
+    let policy = match map["binaryData"][PACKED_POLICY_KEY].as_str() {
+        Some(packed) => BASE64_STANDARD
+            .decode(packed)
+            .map_err(|error| error.to_string())?,
+        None => map["data"][POLICY_KEY].as_str().unwrap_or_default().into(),
+    };
+    smilax_core::config::decode(&policy).map_err(|error| format!("ConfigMap {name}: {error}"))
 }
 
 /// What the cluster answers when it must.

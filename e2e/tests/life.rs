@@ -7,7 +7,10 @@ use smilax_core::config::Destination;
 use smilax_e2e::namespace::must;
 use smilax_e2e::share::assert_no_failures;
 use smilax_e2e::wait::stays;
-use smilax_e2e::{Load, Object, Progress, Shared, TrafficSplit, Web, assert_share, wait_until};
+use smilax_e2e::{
+    Inject, Load, Match, Namespace, Object, Progress, RouteGroup, Service, Shared, TrafficSplit, Web,
+    Workload, assert_share, wait_until,
+};
 
 static WEB: Shared = Shared::new("life");
 
@@ -60,6 +63,50 @@ fn a_configuration_that_was_edited_by_hand_is_put_right() {
     let report = web.client.load(Load::http("edited").requests(100));
     assert_no_failures(&report);
     assert_share(&report, "web-v2", 1.0);
+}
+
+#[test]
+fn a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforced() {
+    let web = WEB.hold();
+    let namespace = Namespace::fresh(&web.mesh, "large", Inject::Enabled);
+    namespace.apply(Service::named("web-v1"));
+    namespace.apply(Workload::deployment("web-v1"));
+    // Nobody is behind the root, so an answer comes from the backend.
+    namespace.apply(Service::named("large").selecting("nobody"));
+    let client = namespace.client("client");
+    namespace.ready(&["deployment/web-v1"]);
+    client.reaches("http://web-v1/");
+    let groups: Vec<String> = (0..32).map(|index| format!("group-{index}")).collect();
+    for group in &groups {
+        let matches = (0..128).map(|index| {
+            let name = format!("{group}-{index}-{}", "n".repeat(200));
+            Match::named(&name).methods(&["POST"])
+        });
+        namespace.apply(matches.fold(RouteGroup::named(group), RouteGroup::or));
+    }
+    let keys = || {
+        let map = namespace.read(&Object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "smilax-client"}}),
+        ));
+        let keys = |field: &str| -> Vec<String> {
+            map[field]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, _)| key.clone())
+                .collect()
+        };
+        (keys("data"), keys("binaryData"))
+    };
+    let split = TrafficSplit::of("large").backend("web-v1", 1);
+    let split = namespace.apply(groups.iter().fold(split, |split, group| split.matching(group)));
+    client.enforces_split(&split);
+    assert_eq!(keys(), (vec![], vec!["policy.json.gz".to_owned()]));
+    let report = client.load(Load::http("large").method("POST").requests(100));
+    assert_no_failures(&report);
+    namespace.delete(&split);
+    client.forgot_split("large");
+    assert_eq!(keys(), (vec!["policy.json".to_owned()], vec![]));
 }
 
 #[test]
@@ -124,8 +171,8 @@ fn pods_that_come_and_go_do_not_change_the_configuration() {
 #[test]
 fn a_namespace_in_the_mesh_is_deleted_without_remains() {
     let web = WEB.hold();
-    let namespace = smilax_e2e::Namespace::fresh(&web.mesh, "leaving", smilax_e2e::Inject::Enabled);
-    namespace.apply(smilax_e2e::Service::named("web"));
+    let namespace = Namespace::fresh(&web.mesh, "leaving", Inject::Enabled);
+    namespace.apply(Service::named("web"));
     namespace.apply(TrafficSplit::of("web").backend("web-v1", 1));
     namespace.client("client");
     let kubectl = web.mesh.kubectl();
@@ -137,7 +184,7 @@ fn a_namespace_in_the_mesh_is_deleted_without_remains() {
 #[test]
 fn a_namespace_that_joins_later_gets_its_configuration_at_once() {
     let web = WEB.hold();
-    let namespace = smilax_e2e::Namespace::fresh(&web.mesh, "joining", smilax_e2e::Inject::NotAsked);
+    let namespace = Namespace::fresh(&web.mesh, "joining", Inject::NotAsked);
     assert!(namespace.policy("default").is_err());
     let label = [
         "label",

@@ -8,6 +8,7 @@ pub mod change;
 pub mod events;
 pub mod kinds;
 pub mod migrate;
+pub mod oversize;
 pub mod report;
 pub mod state;
 pub mod uninstall;

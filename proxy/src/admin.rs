@@ -77,7 +77,7 @@ pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
 async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/config") => match control.source.lock().applied() {
-            Some(applied) => json(Bytes::copy_from_slice(&applied.content)),
+            Some(applied) => json(applied.text().into()),
             None => text(StatusCode::NOT_FOUND, "no configuration is in force"),
         },
         (&Method::GET, "/config/status") => match serde_json::to_vec(&control.source.lock().status()) {

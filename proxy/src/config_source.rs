@@ -16,8 +16,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smilax_core::config::DecodeError;
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
 use smilax_core::table::LowerError;
-use smilax_core::{PodView, Revision, RouteTable};
+use smilax_core::{PodView, Revision, RouteTable, packed};
+
+use crate::settings::ConfigLocation;
 
 /// File of the last good configuration in the state directory.
 const LAST_GOOD: &str = "last-good.json";
@@ -36,7 +39,7 @@ pub struct Source {
 pub struct Applied {
     /// Its place in the order.
     pub revision: Revision,
-    /// As it was read.
+    /// As it was read: packed, if it was.
     pub content: Arc<[u8]>,
     /// When it came into force, in seconds since the epoch.
     pub at: u64,
@@ -136,6 +139,16 @@ impl Rejection {
     }
 }
 
+impl Applied {
+    /// The configuration as text.
+    pub fn text(&self) -> Vec<u8> {
+        let unpacked = packed::is_packed(&self.content)
+            .then(|| packed::unpack(&self.content).ok())
+            .flatten();
+        unpacked.unwrap_or_else(|| self.content.to_vec())
+    }
+}
+
 impl Source {
     /// Decides about a configuration that was read at `at`, in seconds since the epoch.
     pub fn consider(&mut self, read: Result<Vec<u8>, String>, at: u64) -> Step {
@@ -213,6 +226,29 @@ impl Source {
         });
         Step::Reject(rejection)
     }
+}
+
+/// Reads the configuration from where it lies.
+///
+/// # Errors
+/// A reason for people.
+pub fn read_from(location: &ConfigLocation) -> Result<Vec<u8>, String> {
+    match location {
+        ConfigLocation::File(file) => read(file),
+        // kubelet removes what it has replaced, so a version may go while it is looked at; the next one is there then.
+        ConfigLocation::Directory(directory) => read_version(directory).or_else(|_| read_version(directory)),
+    }
+}
+
+/// Reads from one version of a mounted ConfigMap: kubelet swaps the `..data` link, and only then the links beside it.
+fn read_version(directory: &Path) -> Result<Vec<u8>, String> {
+    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
+    let packed = version.join(PACKED_POLICY_KEY);
+    let plain = version.join(POLICY_KEY);
+    if !plain.exists() && packed.exists() {
+        return read(&packed);
+    }
+    read(&plain)
 }
 
 /// Reads a file; a reason for people when that is not possible.

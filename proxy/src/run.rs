@@ -273,7 +273,7 @@ fn reload(control: &Control) {
     let settings = &control.shared.settings;
     let file = settings.config.file();
     let mut source = control.source.lock();
-    match source.consider(config_source::read(&file), config_source::now()) {
+    match source.consider(config_source::read_from(&settings.config), config_source::now()) {
         Step::Unchanged | Step::RejectAgain => {}
         Step::Apply(table) => {
             tracing::info!(revision = %table.revision, "a configuration is in force");

@@ -134,6 +134,25 @@ pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], progress: Progress
     vec![accepted, resolved, programmed, ready]
 }
 
+/// Says that some proxies are not given what these conditions are about.
+pub(super) fn withhold(conditions: &mut [Condition], diagnostics: &[Diagnostic]) {
+    let Some(reason) = first(diagnostics, Severity::Withheld) else {
+        return;
+    };
+    for condition in conditions {
+        let message = match condition.kind {
+            "Programmed" => messages(diagnostics, Severity::Withheld),
+            "Ready" if condition.status == ConditionStatus::True => {
+                "some proxies are not given it".to_owned()
+            }
+            _ => continue,
+        };
+        condition.status = ConditionStatus::False;
+        condition.reason = reason.as_str();
+        condition.message = message;
+    }
+}
+
 /// The conditions to store, or `None` when those stored say the same. The time of the last transition is kept unless
 /// the status changed; conditions of others are kept as they are.
 pub fn merge(stored: &[Stored], desired: &[Condition], now: &str) -> Option<Vec<Stored>> {
@@ -168,6 +187,7 @@ pub fn untold<'a>(stored: &[Stored], diagnostics: &'a [Diagnostic]) -> Vec<&'a D
         .filter(|diagnostic| {
             let relevant = match diagnostic.reason.severity() {
                 Severity::Unresolved => "ResolvedRefs",
+                Severity::Withheld => "Programmed",
                 Severity::Rejected | Severity::Notice => "Accepted",
             };
             !stored

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Reason;
 use crate::testing::{Cluster, group, service, split};
 use smilax_core::convention::key;
 
@@ -148,5 +149,32 @@ fn every_finding_is_told_once() {
         2,
         "the missing backend, and that none is left"
     );
+    assert!(untold(&stored, &status.diagnostics).is_empty());
+}
+
+#[test]
+fn what_some_proxies_are_not_given_is_not_programmed_and_not_ready() {
+    let cluster = shop()
+        .injected_pod("shop", "a", "default")
+        .split(split("web").backend("web-v1", 1));
+    let mut status = statuses(&mut cluster.index(), "shop").remove(0);
+    let finding = |name: &str| Diagnostic {
+        object: ObjectRef {
+            name: name.into(),
+            ..status.object.clone()
+        },
+        reason: Reason::TooLarge,
+        message: format!("{name} is too large"),
+    };
+    let findings = [finding("web"), finding("other")];
+    status.add_withheld(&findings);
+    let condition = |kind: &str| status.conditions.iter().find(|one| one.kind == kind).unwrap();
+    assert_eq!(condition("Programmed").status, ConditionStatus::False);
+    assert_eq!(condition("Programmed").message, "web is too large");
+    assert_eq!(condition("Ready").reason, "TooLarge");
+    assert_eq!(condition("Accepted").status, ConditionStatus::True);
+    // It is told once: the condition remembers it.
+    assert_eq!(untold(&[], &status.diagnostics), [&findings[0]]);
+    let stored = merge(&[], &status.conditions, "now").unwrap();
     assert!(untold(&stored, &status.diagnostics).is_empty());
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use smilax_core::packed::{self, Form, TooLarge};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
 /// A ConfigMap of ours as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMap {
-    /// The policy as it stands there; empty when the key is missing.
+    /// The policy as it stands there, unpacked; empty when there is none that can be read.
     pub policy: String,
-    /// Anything in it that is not ours: another key, or binary data.
+    /// Anything in it that is not ours: another key, or the policy in the wrong form.
     pub foreign: bool,
     /// Version of the object, so that a write meets only what was compared.
     pub resource_version: String,
@@ -26,6 +27,8 @@ pub enum MapChange {
         workload: Workload,
         /// Text of the policy, with its revision.
         policy: String,
+        /// How it is kept.
+        form: Form,
         /// Version that was compared; `None` when it does not exist.
         resource_version: Option<String>,
     },
@@ -74,13 +77,15 @@ pub fn render(config: &ProxyConfig) -> String {
     serde_json::to_string(config).unwrap_or_default()
 }
 
-/// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written.
+/// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written, and
+/// a configuration that is too large to be kept leaves what is stored as it is; these are told by the second answer.
 pub fn map_changes(
     stored: &BTreeMap<String, StoredMap>,
     desired: &BTreeMap<String, ProxyConfig>,
     sequence: &mut Sequence,
-) -> Vec<MapChange> {
+) -> (Vec<MapChange>, Vec<(Workload, TooLarge)>) {
     let mut changes = Vec::new();
+    let mut too_large = Vec::new();
     for (name, config) in desired {
         let before = stored.get(name);
         let unchanged = before.is_some_and(|before| {
@@ -92,17 +97,22 @@ pub fn map_changes(
                     }) == before.policy
                 })
         });
-        if !unchanged {
-            let config = ProxyConfig {
-                revision: sequence.next(),
-                ..config.clone()
-            };
-            changes.push(MapChange::Apply {
+        if unchanged {
+            continue;
+        }
+        let policy = render(&ProxyConfig {
+            revision: sequence.next(),
+            ..config.clone()
+        });
+        match packed::form(&policy) {
+            Ok(form) => changes.push(MapChange::Apply {
                 name: name.clone(),
                 workload: config.workload.clone(),
-                policy: render(&config),
+                policy,
+                form,
                 resource_version: before.map(|before| before.resource_version.clone()),
-            });
+            }),
+            Err(error) => too_large.push((config.workload.clone(), error)),
         }
     }
     for (name, before) in stored.iter().filter(|(name, _)| !desired.contains_key(*name)) {
@@ -111,7 +121,7 @@ pub fn map_changes(
             resource_version: before.resource_version.clone(),
         });
     }
-    changes
+    (changes, too_large)
 }
 
 #[cfg(test)]
@@ -137,6 +147,37 @@ mod tests {
             resource_version: "7".to_owned(),
         };
         BTreeMap::from([("smilax-web".to_owned(), map)])
+    }
+
+    fn map_changes(
+        stored: &BTreeMap<String, StoredMap>,
+        desired: &BTreeMap<String, ProxyConfig>,
+        sequence: &mut Sequence,
+    ) -> Vec<MapChange> {
+        let (changes, too_large) = super::map_changes(stored, desired, sequence);
+        assert_eq!(too_large, []);
+        changes
+    }
+
+    /// A configuration with so many destinations, whose names do not compress well.
+    fn large(destinations: u64) -> BTreeMap<String, ProxyConfig> {
+        let mut config = config();
+        config.destinations = (0..destinations)
+            .map(|index| {
+                let name: String = (0..12_u64)
+                    .map(|part| {
+                        let mixed = (index * 12 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        format!("{:016x}", mixed ^ mixed >> 29)
+                    })
+                    .collect();
+                smilax_core::config::Destination {
+                    name: smilax_core::DestinationName::new("shop", name),
+                    addresses: Vec::new(),
+                    ports: Vec::new(),
+                }
+            })
+            .collect();
+        BTreeMap::from([("smilax-web".to_owned(), config)])
     }
 
     fn applied(changes: &[MapChange]) -> ProxyConfig {
@@ -173,6 +214,30 @@ mod tests {
             let changes = map_changes(&stored(&broken), &desired(), &mut sequence());
             assert_eq!(applied(&changes).workload, config().workload, "{broken}");
         }
+    }
+
+    #[test]
+    fn a_long_policy_is_packed_and_not_written_again() {
+        let desired = large(5_000);
+        let changes = map_changes(&BTreeMap::new(), &desired, &mut sequence());
+        let [MapChange::Apply { policy, form, .. }] = &changes[..] else {
+            panic!("{} changes", changes.len())
+        };
+        assert!(packed::is_long(policy));
+        let Form::Packed(bytes) = form else {
+            panic!("it is kept as text")
+        };
+        assert_eq!(packed::unpack(bytes).unwrap(), policy.as_bytes());
+        assert_eq!(map_changes(&stored(policy), &desired, &mut sequence()), []);
+    }
+
+    #[test]
+    fn what_fits_in_no_way_is_told_and_what_is_stored_stays() {
+        let desired = large(20_000);
+        let before = stored(&render(&config()));
+        let (changes, too_large) = super::map_changes(&before, &desired, &mut sequence());
+        assert_eq!(changes, []);
+        assert_eq!(too_large[0].0, config().workload);
     }
 
     #[test]

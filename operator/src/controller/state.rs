@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::change::StoredMap;
 use super::kinds::{SmiKind, Watched};
+use super::oversize::Oversize;
 
 /// The index and what is stored, behind one lock that is never held across an await.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Inner {
     pub maps: BTreeMap<String, BTreeMap<String, StoredMap>>,
     /// Status of SMI objects as stored.
     pub objects: BTreeMap<ObjectKey, StoredObject>,
+    /// Configurations that are too large to be kept.
+    pub oversize: Oversize,
     unlisted: BTreeSet<Watched>,
 }
 
@@ -56,6 +59,7 @@ impl State {
                 index: Index::new(settings),
                 maps: BTreeMap::new(),
                 objects: BTreeMap::new(),
+                oversize: Oversize::default(),
                 unlisted: Watched::all().collect(),
             }),
             changed: Notify::new(),

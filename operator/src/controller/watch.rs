@@ -17,7 +17,8 @@ use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 use smilax_compiler::ingest;
 use smilax_compiler::model::UnsupportedKind;
 use smilax_compiler::status::Stored;
-use smilax_core::convention::POLICY_KEY;
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
+use smilax_core::packed;
 use tokio::task::JoinSet;
 
 use super::change::StoredMap;
@@ -319,14 +320,29 @@ fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
 
 /// What we compare of a ConfigMap.
 pub fn stored_map(object: &ConfigMap) -> StoredMap {
-    let data = object.data.as_ref();
-    let keys = data.map_or(0, BTreeMap::len) + object.binary_data.as_ref().map_or(0, BTreeMap::len);
-    let policy = data.and_then(|data| data.get(POLICY_KEY)).cloned();
+    let (data, binary) = (object.data.as_ref(), object.binary_data.as_ref());
+    let keys = data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len);
+    let plain = data.and_then(|data| data.get(POLICY_KEY));
+    let packed = binary.and_then(|binary| binary.get(PACKED_POLICY_KEY));
+    let policy = match (plain, packed) {
+        (Some(plain), _) => plain.clone(),
+        (None, Some(packed)) => unpacked(&packed.0),
+        (None, None) => String::new(),
+    };
+    let wrong_form = packed.is_some() != packed::is_long(&policy);
     StoredMap {
-        foreign: keys > usize::from(policy.is_some()),
-        policy: policy.unwrap_or_default(),
+        foreign: keys > 1 || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
+        policy,
         resource_version: object.resource_version().unwrap_or_default(),
     }
+}
+
+/// What cannot be read is no policy, and so it is written again.
+fn unpacked(packed: &[u8]) -> String {
+    packed::unpack(packed)
+        .ok()
+        .and_then(|text| String::from_utf8(text).ok())
+        .unwrap_or_default()
 }
 
 fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
@@ -482,5 +498,59 @@ fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
             Some("full") => HeaderRegexMode::Full,
             _ => defaults.header_regex_mode,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use smilax_core::packed::Form;
+
+    use super::*;
+
+    fn map(data: &[(&str, &str)], binary: &[(&str, &[u8])]) -> StoredMap {
+        stored_map(&ConfigMap {
+            data: (!data.is_empty()).then(|| {
+                data.iter()
+                    .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect()
+            }),
+            binary_data: (!binary.is_empty()).then(|| {
+                binary
+                    .iter()
+                    .map(|&(key, value)| (key.to_owned(), ByteString(value.to_vec())))
+                    .collect()
+            }),
+            ..ConfigMap::default()
+        })
+    }
+
+    #[test]
+    fn a_packed_policy_is_read_and_is_not_foreign() {
+        let policy = "x".repeat(packed::MOST_STORED + 1);
+        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
+            panic!("it is kept as text")
+        };
+        let stored = map(&[], &[(PACKED_POLICY_KEY, &bytes)]);
+        assert!(stored.policy == policy && !stored.foreign);
+        assert!(map(&[(POLICY_KEY, "{}")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
+        assert!(map(&[("other", "mine")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
+    }
+
+    #[test]
+    fn what_was_packed_by_hand_or_damaged_is_put_right() {
+        for bytes in [&b"garbage"[..], &[0x1f, 0x8b], &[]] {
+            let stored = map(&[], &[(PACKED_POLICY_KEY, bytes)]);
+            assert!(stored.policy.is_empty() && stored.foreign);
+        }
+    }
+
+    #[test]
+    fn text_alone_is_not_foreign_and_any_other_key_is() {
+        assert!(!map(&[(POLICY_KEY, "{}")], &[]).foreign);
+        assert!(!map(&[], &[]).foreign);
+        assert!(map(&[("other", "mine")], &[]).foreign);
+        assert!(map(&[(POLICY_KEY, "{}"), ("other", "mine")], &[]).foreign);
+        assert!(map(&[(POLICY_KEY, "{}")], &[("other", b"mine")]).foreign);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
@@ -12,7 +13,8 @@ use kube::{Api, Client};
 use serde_json::json;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_compiler::{Diagnostic, compile, workloads};
-use smilax_core::convention::{POLICY_KEY, config_map_name};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, config_map_name};
+use smilax_core::packed::Form;
 use smilax_core::{ObjectRef, ProxyConfig, Workload};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -272,14 +274,15 @@ impl Writer {
                 name,
                 workload,
                 policy,
+                form,
                 resource_version,
             } => {
-                let object = map_object(name, workload, policy, resource_version.as_deref());
+                let object = map_object(name, workload, (policy, form), resource_version.as_deref());
                 let params = PatchParams::apply(FIELD_MANAGER).force();
                 let mut written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
                 // A key that somebody else added is not ours to apply away; take it out by name.
                 if stored_map(&written).foreign {
-                    let keys = foreign_keys(&written);
+                    let keys = foreign_keys(&written, form);
                     written = call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
                 }
                 let stored = stored_map(&written);
@@ -406,26 +409,42 @@ impl MapChange {
 /// Compiles every dirty namespace and compares with what is stored.
 fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
     let mut batch = Batch::default();
-    for namespace in inner.index.take_dirty() {
+    let mut dirty = inner.index.take_dirty();
+    let mut concerned = BTreeSet::new();
+    for namespace in &dirty {
+        let before = inner.oversize.take(namespace);
         let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
-        for workload in workloads(&inner.index, &namespace) {
+        for workload in workloads(&inner.index, namespace) {
             let (config, mut diagnostics) = compile(&mut inner.index, &workload);
             desired.insert(config_map_name(&workload.account), config);
             batch.about_accounts.append(&mut diagnostics);
         }
         // In a namespace that is gone there is nothing to put right.
-        if inner.index.namespace(&namespace).is_some() {
-            let stored = inner.maps.get(&*namespace).cloned().unwrap_or_default();
-            let changes = map_changes(&stored, &desired, sequence);
+        if inner.index.namespace(namespace).is_some() {
+            let stored = inner.maps.get(&**namespace).cloned().unwrap_or_default();
+            let (changes, too_large) = map_changes(&stored, &desired, sequence);
             batch
                 .maps
                 .extend(changes.into_iter().map(|change| (namespace.to_string(), change)));
-            batch
-                .statuses
-                .append(&mut status::statuses(&mut inner.index, &namespace));
+            for (workload, error) in too_large {
+                if let Some(config) = desired.get(&config_map_name(&workload.account)) {
+                    batch.about_accounts.push(inner.oversize.insert(config, &error));
+                }
+            }
             batch
                 .uninjected
-                .append(&mut report::uninjected(&inner.index, &namespace));
+                .append(&mut report::uninjected(&inner.index, namespace));
+        }
+        concerned.extend(inner.oversize.changed(namespace, &before));
+    }
+    // The objects of a configuration that cannot be kept may be of other namespaces.
+    dirty.append(&mut concerned);
+    dirty.retain(|namespace| inner.index.namespace(namespace).is_some());
+    for namespace in &dirty {
+        let findings = inner.oversize.findings(namespace);
+        for mut status in status::statuses(&mut inner.index, namespace) {
+            status.add_withheld(&findings);
+            batch.statuses.push(status);
         }
     }
     batch
@@ -458,7 +477,7 @@ fn backoff(failures: u32) -> Duration {
 fn map_object(
     name: &str,
     workload: &Workload,
-    policy: &str,
+    (policy, form): (&str, &Form),
     resource_version: Option<&str>,
 ) -> serde_json::Value {
     let mut object = json!({
@@ -468,25 +487,35 @@ fn map_object(
             "labels": { MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" },
             "annotations": { "smilax.dev/account": &*workload.account },
         },
-        "data": { POLICY_KEY: policy },
     });
+    match form {
+        Form::Plain => object["data"] = json!({ POLICY_KEY: policy }),
+        Form::Packed(bytes) => {
+            object["binaryData"] = json!({ PACKED_POLICY_KEY: ByteString(bytes.clone()) });
+        }
+    }
     if let Some(version) = resource_version {
         object["metadata"]["resourceVersion"] = json!(version);
     }
     object
 }
 
-fn foreign_keys(map: &ConfigMap) -> serde_json::Value {
-    let foreign = map
-        .data
-        .iter()
-        .flatten()
-        .map(|(key, _)| key)
-        .filter(|key| *key != POLICY_KEY);
-    let data: serde_json::Map<_, _> = foreign
-        .map(|key| (key.clone(), serde_json::Value::Null))
-        .collect();
-    json!({ "data": data, "binaryData": null })
+/// Every key but the one that holds the policy, each set to nothing.
+fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
+    let (plain, packed) = match form {
+        Form::Plain => (POLICY_KEY, ""),
+        Form::Packed(_) => ("", PACKED_POLICY_KEY),
+    };
+    let data = map.data.iter().flatten().map(|(key, _)| key);
+    let binary = map.binary_data.iter().flatten().map(|(key, _)| key);
+    json!({
+        "data": nothing_for(data.filter(|key| *key != plain)),
+        "binaryData": nothing_for(binary.filter(|key| *key != packed)),
+    })
+}
+
+fn nothing_for<'a>(keys: impl Iterator<Item = &'a String>) -> serde_json::Map<String, serde_json::Value> {
+    keys.map(|key| (key.clone(), serde_json::Value::Null)).collect()
 }
 
 fn condition_json(condition: &Stored) -> serde_json::Value {

@@ -24,7 +24,7 @@ pub struct Watch {
 }
 
 impl ConfigLocation {
-    /// The file.
+    /// The file; in a directory, where it is when it is not packed.
     pub fn file(&self) -> PathBuf {
         match self {
             Self::Directory(directory) => directory.join(convention::POLICY_KEY),

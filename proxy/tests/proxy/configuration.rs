@@ -215,6 +215,89 @@ async fn a_configuration_that_kubelet_swaps_in_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_long_configuration_is_read_packed_shown_as_text_and_kept_for_a_restart() {
+    let net = Net::new();
+    let directory = tempfile::tempdir().unwrap();
+    let put = |counter: u64, (gone, key): (&str, &str), content: &[u8]| {
+        let made = directory.path().join(format!("..{counter}"));
+        std::fs::create_dir(&made).unwrap();
+        std::fs::write(made.join(key), content).unwrap();
+        let link = directory.path().join("..data_tmp");
+        std::os::unix::fs::symlink(format!("..{counter}"), &link).unwrap();
+        std::fs::rename(link, directory.path().join("..data")).unwrap();
+        // As kubelet does it: the links beside follow the swap.
+        let beside = directory.path().join(key);
+        if std::fs::symlink_metadata(&beside).is_err() {
+            std::os::unix::fs::symlink(format!("..data/{key}"), beside).unwrap();
+        }
+        let _ = std::fs::remove_file(directory.path().join(gone));
+        if counter > 1 {
+            std::fs::remove_dir_all(directory.path().join(format!("..{}", counter - 1))).unwrap();
+        }
+    };
+    let long = |counter: u64| {
+        let mut config = net.config(counter, Protocol::Http, vec![]);
+        let template = config.destinations[0].clone();
+        config.destinations.extend((0..20_000).map(|index| {
+            let mut one = template.clone();
+            one.name = smilax_core::DestinationName::new("shop", format!("filler-{index}"));
+            one.addresses.clear();
+            one
+        }));
+        String::from_utf8(json(&config)).unwrap()
+    };
+    let plain = ("policy.json.gz", "policy.json");
+    let packed = ("policy.json", "policy.json.gz");
+    let pack = |text: &str| match smilax_core::packed::form(text) {
+        Ok(smilax_core::packed::Form::Packed(bytes)) => bytes,
+        other => panic!("{other:?}"),
+    };
+    put(1, plain, &json(&net.config(1, Protocol::Http, vec![])));
+    let mounted = directory.path().to_owned();
+    let proxy = TestProxy::builder()
+        .outbound(net.at(1))
+        .set(|settings| settings.config = smilax_proxy::settings::ConfigLocation::Directory(mounted))
+        .start();
+    let shared = proxy.proxy().shared();
+    let reaches = |counter: u64| {
+        eventually("the swap is noticed", move || {
+            shared.table.load().revision == Revision { term: 1, counter }
+        })
+    };
+    reaches(1).await;
+    put(2, packed, &pack(&long(2)));
+    reaches(2).await;
+    let shown = get(proxy.admin_address(), "/config").await;
+    assert!(shown.text == long(2), "{} bytes are shown", shown.text.len());
+    let kept = shared
+        .settings
+        .state_directory
+        .clone()
+        .unwrap()
+        .join("last-good.json");
+    assert!(std::fs::metadata(&kept).unwrap().len() < 900 * 1024);
+    assert_eq!(
+        smilax_core::decode(&std::fs::read(&kept).unwrap())
+            .unwrap()
+            .revision
+            .counter,
+        2
+    );
+    // Damaged on the way: the one in force stays.
+    put(3, packed, &pack(&long(3))[..1000]);
+    let refused = "smilax_proxy_config_rejected_total{reason=\"malformed\"} 1";
+    eventually("the damaged one is refused", || {
+        String::from_utf8_lossy(&shared.metrics.text().unwrap()).contains(refused)
+    })
+    .await;
+    assert_eq!(shared.table.load().revision.counter, 2);
+    put(4, packed, &pack(&long(4)));
+    reaches(4).await;
+    put(5, plain, &json(&net.config(5, Protocol::Http, vec![])));
+    reaches(5).await;
+}
+
+#[tokio::test]
 async fn the_kept_configuration_is_readable_for_the_proxy_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let net = Net::new();
