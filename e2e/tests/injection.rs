@@ -405,6 +405,17 @@ fn a_bad_value_of_an_annotation_is_refused_on_the_workload() {
 }
 
 #[test]
+fn a_bad_value_on_a_pod_that_is_made_directly_is_ignored_and_told_by_an_event() {
+    let web = WEB.hold();
+    web.namespace
+        .apply(Workload::pod("careless").annotation("smilax.dev/log-level", "lots"));
+    let pod = Object::from(Workload::pod("careless"));
+    let event = web.namespace.await_event(&pod, "InvalidAnnotation");
+    assert_eq!(event.kind, "Warning");
+    assert!(has_proxy(&web.namespace.read(&pod)));
+}
+
+#[test]
 fn ports_that_are_skipped_are_not_captured() {
     let web = WEB.hold();
     web.root("skipped");

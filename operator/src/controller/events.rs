@@ -13,7 +13,7 @@ use smilax_compiler::Diagnostic;
 use smilax_core::ObjectRef;
 use tokio::time::timeout;
 
-use super::report::Uninjected;
+use super::report::PodFinding;
 
 /// Longest note that the API accepts, in bytes (events.k8s.io/v1).
 const LONGEST_NOTE: usize = 1024;
@@ -80,19 +80,15 @@ impl Events {
         }
     }
 
-    /// Tells that a pod runs without a proxy though it should have one, unless it was told before.
-    pub async fn uninjected(&self, pod: &Uninjected) {
-        if !self.told.lock().insert(pod.uid.clone()) {
+    /// Tells a finding about a pod, unless it was told before.
+    pub async fn about_pod(&self, pod: &PodFinding) {
+        if !self.told.lock().insert(format!("{} {}", pod.uid, pod.reason)) {
             return;
         }
         // After a restart the memory above is empty, but the Event is still there.
         let api = Api::<CoreEvent>::namespaced(self.client.clone(), &pod.namespace);
         let known = ListParams::default()
-            .fields(&format!(
-                "involvedObject.uid={},reason={}",
-                pod.uid,
-                Uninjected::REASON
-            ))
+            .fields(&format!("involvedObject.uid={},reason={}", pod.uid, pod.reason))
             .limit(1);
         match timeout(CALL, api.list(&known)).await {
             Ok(Ok(list)) if !list.items.is_empty() => return,
@@ -103,11 +99,12 @@ impl Events {
         tracing::warn!(
             namespace = pod.namespace,
             pod = pod.name,
-            "pod runs without a proxy; delete it so that it is made again"
+            reason = pod.reason,
+            "{}",
+            pod.message
         );
         let reference = reference("v1", "Pod", &pod.namespace, &pod.name, &pod.uid);
-        self.publish(&reference, Uninjected::REASON, Uninjected::MESSAGE)
-            .await;
+        self.publish(&reference, pod.reason, &pod.message).await;
     }
 
     async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) {

@@ -1,4 +1,4 @@
-//! Pods that should have a proxy and have none.
+//! What is told of pods: that they should have a proxy and have none, and that something they ask for is ignored.
 
 use smilax_compiler::Index;
 use smilax_compiler::compile::is_enabled;
@@ -8,27 +8,58 @@ use smilax_core::convention::key;
 use super::state::State;
 use crate::metrics::Metrics;
 
-/// A pod that slipped past injection, for example because no operator was there when it was made.
+/// Something to be told of a pod, once in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uninjected {
+pub struct PodFinding {
     /// Namespace of the pod.
     pub namespace: String,
     /// Name of the pod.
     pub name: String,
     /// Identity of the pod.
     pub uid: String,
+    /// Reason of the Event.
+    pub reason: &'static str,
+    /// What the Event says.
+    pub message: String,
 }
 
-impl Uninjected {
-    /// Reason of its Event.
-    pub const REASON: &str = "NotInjected";
-    /// What its Event says.
-    pub const MESSAGE: &str = "the pod runs without a proxy though its namespace is in the mesh: it was made while no operator \
+/// A pod slipped past injection, for example because no operator was there when it was made.
+const NOT_INJECTED: &str = "NotInjected";
+const NOT_INJECTED_MESSAGE: &str = "the pod runs without a proxy though its namespace is in the mesh: it was made while no operator \
          answered, or before the namespace joined; delete it so that it is made again";
+
+/// A pod got its proxy, but something that its annotations ask for cannot be read.
+const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+
+impl PodFinding {
+    fn new(pod: &Pod, reason: &'static str, message: String) -> Self {
+        Self {
+            namespace: pod.meta.namespace.to_string(),
+            name: pod.meta.name.to_string(),
+            uid: pod.meta.uid.clone(),
+            reason,
+            message,
+        }
+    }
+}
+
+/// Everything that is to be told of the pods of a namespace.
+pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
+    let mut findings = uninjected(index, namespace);
+    let pods = index.contents(namespace).map(|contents| contents.pods.values());
+    findings.extend(pods.into_iter().flatten().filter_map(ignored));
+    findings
+}
+
+/// What injection noted as ignored.
+fn ignored(pod: &Pod) -> Option<PodFinding> {
+    let note = pod.inject_status.as_deref()?.strip_prefix("injected; ")?;
+    pod.injected()
+        .then(|| PodFinding::new(pod, INVALID_ANNOTATION, note.to_owned()))
 }
 
 /// Pods of a namespace that should have a proxy and have none.
-pub fn uninjected(index: &Index, namespace: &str) -> Vec<Uninjected> {
+fn uninjected(index: &Index, namespace: &str) -> Vec<PodFinding> {
     let Some(contents) = index.contents(namespace) else {
         return Vec::new();
     };
@@ -37,11 +68,7 @@ pub fn uninjected(index: &Index, namespace: &str) -> Vec<Uninjected> {
         .pods
         .values()
         .filter(|pod| wants_proxy(pod, enabled) && !pod.injected())
-        .map(|pod| Uninjected {
-            namespace: namespace.to_owned(),
-            name: pod.meta.name.to_string(),
-            uid: pod.meta.uid.clone(),
-        })
+        .map(|pod| PodFinding::new(pod, NOT_INJECTED, NOT_INJECTED_MESSAGE.to_owned()))
         .collect()
 }
 
@@ -84,6 +111,21 @@ mod tests {
 
     fn pod() -> Pod {
         Pod::default()
+    }
+
+    #[test]
+    fn what_injection_ignored_is_told_and_a_plain_note_is_not() {
+        let noted = |status: &str| Pod {
+            proxy_version: Some("1".to_owned()),
+            inject_status: Some(status.to_owned()),
+            ..pod()
+        };
+        let finding = ignored(&noted("injected; ignored: smilax.dev/log-level: no filter")).unwrap();
+        assert_eq!(finding.reason, "InvalidAnnotation");
+        assert_eq!(finding.message, "ignored: smilax.dev/log-level: no filter");
+        assert_eq!(ignored(&noted("injected")), None);
+        assert_eq!(ignored(&noted("left alone: it uses the host network")), None);
+        assert_eq!(ignored(&pod()), None);
     }
 
     #[test]

@@ -111,7 +111,7 @@ struct Batch {
     maps: Vec<(String, MapChange)>,
     statuses: Vec<DesiredStatus>,
     about_accounts: Vec<Diagnostic>,
-    uninjected: Vec<report::Uninjected>,
+    about_pods: Vec<report::PodFinding>,
 }
 
 /// What became of a write.
@@ -231,8 +231,8 @@ impl Writer {
             self.account(&object.kind, &object.namespace, &object.name, result, &mut failed);
         }
         self.events.about_accounts(&batch.about_accounts).await;
-        for uninjected in &batch.uninjected {
-            self.events.uninjected(uninjected).await;
+        for finding in &batch.about_pods {
+            self.events.about_pod(finding).await;
         }
         failed
     }
@@ -432,8 +432,8 @@ fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
                 }
             }
             batch
-                .uninjected
-                .append(&mut report::uninjected(&inner.index, namespace));
+                .about_pods
+                .append(&mut report::findings(&inner.index, namespace));
         }
         concerned.extend(inner.oversize.changed(namespace, &before));
     }
