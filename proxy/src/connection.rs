@@ -161,15 +161,23 @@ impl Connection {
 
     /// A client that cannot be connected is reset, as it would be without a proxy between.
     async fn connect(&self, stream: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
-        let shared = &self.worker.shared;
-        match transport::connect(target.address, shared.settings.limits.connect).await {
-            Ok(upstream) => Ok(upstream),
-            Err(error) => {
-                shared.metrics.connect_failures.inc();
-                tcp::reset(stream);
-                Err(error.into())
-            }
-        }
+        let connected = if self.goes_to_a_service() {
+            self.worker.outbound.endpoint(target.address).connect().await
+        } else {
+            let shared = &self.worker.shared;
+            let connected = transport::connect(target.address, shared.settings.limits.connect).await;
+            connected.inspect_err(|_| shared.metrics.connect_failures.inc())
+        };
+        connected.map_err(|error| {
+            tcp::reset(stream);
+            error.into()
+        })
+    }
+
+    /// Behind the address of a Service there may be nobody, and the kernel seldom says so; any other host answers for
+    /// itself.
+    fn goes_to_a_service(&self) -> bool {
+        self.direction == Direction::Outbound && self.worker.state().table.port(self.original).is_some()
     }
 
     async fn between(

@@ -118,10 +118,14 @@ impl Endpoint {
     }
 
     fn is_empty(&self) -> bool {
-        self.http1.is_empty() && self.http2.is_empty() && !self.presence.is_absent()
+        self.http1.is_empty() && self.http2.is_empty() && !self.presence.is_known()
     }
 
-    async fn connect(&self) -> Result<Upstream, ConnectError> {
+    /// Makes a connection, unless it is known that nobody is there.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which was counted.
+    pub async fn connect(&self) -> Result<Upstream, ConnectError> {
         self.presence.asked();
         let result = if self.presence.is_absent() {
             Err(ConnectError::Absent(self.address))

@@ -201,6 +201,25 @@ async fn a_connection_that_nobody_takes_is_reset() {
 }
 
 #[tokio::test]
+async fn a_service_where_nobody_is_gets_tried_aside_until_somebody_is() {
+    let net = Net::new();
+    let proxy = TestProxy::outbound(net.at(1), &net.config(1, Protocol::Tcp, vec![]));
+    let mut stream = TcpStream::connect(proxy.outbound_address()).await.unwrap();
+    soon("the reset", stream.read(&mut [0; 1])).await.unwrap_err();
+    // No client asks any more, and yet somebody comes to see.
+    let listener = tokio::net::TcpListener::bind(net.at(1)).await.unwrap();
+    let (seen, _) = soon("a connection aside", listener.accept()).await.unwrap();
+    drop((seen, listener));
+    let _web = greeter(net.at(1), "web").await;
+    let mut stream = TcpStream::connect(proxy.outbound_address()).await.unwrap();
+    let mut greeting = [0; 9];
+    soon("the greeting", stream.read_exact(&mut greeting))
+        .await
+        .unwrap();
+    assert_eq!(&greeting, b"220 web\r\n");
+}
+
+#[tokio::test]
 async fn a_reset_is_passed_on() {
     let net = Net::new();
     let _web = Server::tcp(net.at(1), |stream| async move {

@@ -46,6 +46,15 @@ impl Presence {
         self.0.absent.get()
     }
 
+    /// Whether something is known that is worth keeping.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_absent() || self.answered_lately()
+    }
+
+    fn answered_lately(&self) -> bool {
+        self.0.answered.get().is_some_and(|at| at.elapsed() < RECENTLY)
+    }
+
     /// Somebody wants to go there.
     pub(super) fn asked(&self) {
         self.0.asked.set(Instant::now());
@@ -59,8 +68,7 @@ impl Presence {
 
     /// A connection was refused. Whether that starts an absence, which then must be watched with [`Self::watch`].
     pub(super) fn refused(&self) -> bool {
-        let lately = self.0.answered.get().is_some_and(|at| at.elapsed() < RECENTLY);
-        let begins = !lately && !self.0.absent.get();
+        let begins = !self.is_known();
         if begins {
             self.0.absent.set(true);
         }
@@ -95,7 +103,7 @@ mod tests {
     async fn where_somebody_answered_lately_one_refusal_proves_nothing() {
         let presence = Presence::unknown();
         presence.answered();
-        assert!(!presence.refused() && !presence.is_absent());
+        assert!(!presence.refused() && !presence.is_absent() && presence.is_known());
         tokio::time::advance(RECENTLY).await;
         assert!(presence.refused());
     }
