@@ -27,7 +27,7 @@ up() {
 }
 
 start_cluster() {
-  local node names
+  local node
   with_lock "$STATE_ROOT/.lock" claim_addresses
   mkdir -p "$LOGS" "$STATE/run" "$STATE/pki" "$STATE/etcd"
   for ((node = 1; node <= NODES; node++)); do mkdir -p "$STATE/node$node"/{kubelet,containerd,pods}; done
@@ -45,10 +45,11 @@ start_cluster() {
   release_nodes
   step "API server is ready: nodes, CoreDNS"
   apply_base
-  names=$(seq -f 'node/node%g' "$NODES")
-  # shellcheck disable=SC2086 # a list of words
-  { kubectl wait $names --for=create --timeout=60s && kubectl wait $names --for=condition=Ready --timeout=60s; } >>"$LOGS/base.log" 2>&1 ||
-    die_with_log "not all nodes are Ready after 60 s" "$LOGS/kubelet-node1.log"
+  # One by one: of several objects that do not exist yet, kubectl does not wait for the first.
+  for ((node = 1; node <= NODES; node++)); do
+    { kubectl wait "node/node$node" --for=create --timeout=60s && kubectl wait "node/node$node" --for=condition=Ready --timeout=60s; } >>"$LOGS/base.log" 2>&1 ||
+      die_with_log "node$node is not Ready after 60 s: $(tail -n 1 "$LOGS/base.log")" "$LOGS/kubelet-node$node.log"
+  done
   step "nodes are Ready"
   await_dns
   # The first pod of a namespace needs its account.
