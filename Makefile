@@ -48,10 +48,6 @@ charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rul
 e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECONFIG, KEEP=1 leaves it running
 	@e2e/run $(TEST_CLUSTER)
 
-.PHONY: e2e-disruptive
-e2e-disruptive: ## the same, and then the tests that take down operator, API server and installation
-	@DISRUPTIVE=1 e2e/run $(TEST_CLUSTER)
-
 .PHONY: images
 images: ## static release programs in dist/linux-amd64, images in dist/images
 	images/build
