@@ -173,6 +173,7 @@ mod tests {
                 smilax_core::config::Destination {
                     name: smilax_core::DestinationName::new("shop", name),
                     addresses: Vec::new(),
+                    accounts: Vec::new(),
                     ports: Vec::new(),
                 }
             })
