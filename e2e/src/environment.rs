@@ -35,6 +35,11 @@ pub(crate) fn testapp_image() -> String {
     format!("{registry}/smilax-testapp:{version}")
 }
 
+/// The command line of the mesh: `SMILAX_CLI`, or what cargo built in this tree.
+pub(crate) fn smilax() -> PathBuf {
+    variable("SMILAX_CLI").map_or_else(|| repository().join("target/debug/smilax"), PathBuf::from)
+}
+
 /// Root of the repository.
 pub(crate) fn repository() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

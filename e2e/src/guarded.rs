@@ -124,10 +124,9 @@ impl Server {
     /// Waits until it judges its callers in this mode.
     #[track_caller]
     pub fn judges_in(&self, mode: AccessMode) {
-        self.pod
-            .enforces(&format!("judges in mode {mode:?}"), |config| {
-                config.inbound.iter().any(|policy| policy.access == Some(mode))
-            });
+        self.pod.enforces(&format!("judges in mode {mode:?}"), |config| {
+            config.inbound.iter().any(|policy| policy.access == Some(mode))
+        });
     }
 }
 

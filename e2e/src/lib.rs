@@ -33,8 +33,8 @@ pub use load::Load;
 pub use mesh::Mesh;
 pub use namespace::{Inject, Namespace};
 pub use objects::{
-    IdentityBinding, Match, Object, Probe, RouteGroup, Service, SplitVersion, TcpRoute, TrafficSplit, TrafficTarget,
-    Workload,
+    IdentityBinding, Match, Object, Probe, RouteGroup, Service, SplitVersion, TcpRoute, TrafficSplit,
+    TrafficTarget, Workload,
 };
 pub use share::assert_share;
 pub use smilax_testapp::answer::Answer;

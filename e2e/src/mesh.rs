@@ -49,6 +49,31 @@ impl Mesh {
         self.kubectl.within(&self.namespace)
     }
 
+    /// Runs the command line of the mesh and gives what it printed, or what it complained of.
+    ///
+    /// # Errors
+    /// When it ends with another code than 0.
+    pub fn smilax(&self, arguments: &[&str]) -> Result<String, String> {
+        let program = environment::smilax();
+        let output = std::process::Command::new(&program)
+            .env("KUBECONFIG", self.kubectl.kubeconfig())
+            .args(["--namespace", &self.namespace])
+            .args(arguments)
+            .output()
+            .map_err(|error| {
+                format!(
+                    "cannot run {}: {error}; cargo build --package smilax makes it",
+                    program.display()
+                )
+            })?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stdout) + &text(&output.stderr))
+        }
+    }
+
     /// Waits until every wanted replica of the operator runs its newest version and is available.
     pub fn available(&self) {
         wait_within(PATIENCE * 3, "the operator is available", || {

@@ -9,8 +9,8 @@ use smilax_e2e::client::metric;
 use smilax_e2e::guarded::answers;
 use smilax_e2e::objects::port;
 use smilax_e2e::{
-    Client, Fetched, Guarded, IdentityBinding, Inject, Load, Match, Namespace, Object, Progress, RouteGroup, Server,
-    Service, TcpRoute, TrafficTarget, Workload, wait_until,
+    Client, Fetched, Guarded, IdentityBinding, Inject, Load, Match, Namespace, Object, Progress, RouteGroup,
+    Server, Service, TcpRoute, TrafficTarget, Workload, wait_until,
 };
 
 static GUARDED: Guarded = Guarded::new("access");
@@ -38,7 +38,10 @@ fn a_target_lets_its_sources_in_and_nobody_else() {
     let callers = GUARDED.callers();
     let server = callers.server("target");
     callers.namespace.apply(everything("target-all"));
-    callers.protect(&server, TrafficTarget::of("target").from("friend").http("target-all"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("target").from("friend").http("target-all"),
+    );
     assert_eq!(get(&callers.friend, &server, "/"), FINE);
     let refused = callers.stranger.get(&server.url("/"));
     assert_eq!(refused.status, FORBIDDEN);
@@ -61,13 +64,24 @@ fn requests_are_allowed_by_path_method_and_header() {
     callers.protect(&server, TrafficTarget::of("rules").from("friend").http("rules"));
     let asks = |path: &str, flags: &[&str]| callers.friend.get_with(&server.url(path), flags).status;
     assert_eq!(asks("/read/more?x=1", &[]), FINE);
-    assert_eq!(asks("/readings", &[]), FINE, "a path is anchored at its start only");
+    assert_eq!(
+        asks("/readings", &[]),
+        FINE,
+        "a path is anchored at its start only"
+    );
     assert_eq!(asks("/other", &[]), FORBIDDEN);
-    assert_eq!(asks("/other?/read", &[]), FORBIDDEN, "the query is no part of the path");
+    assert_eq!(
+        asks("/other?/read", &[]),
+        FORBIDDEN,
+        "the query is no part of the path"
+    );
     assert_eq!(asks("/read", &["--method=POST"]), FORBIDDEN);
     assert_eq!(asks("/read", &["--method=HEAD"]), FORBIDDEN);
     assert_eq!(asks("/", &["--header=X-User=vip-1"]), FINE);
-    assert_eq!(asks("/", &["--header=X-User=vip-1", "--header=X-User=other"]), FORBIDDEN);
+    assert_eq!(
+        asks("/", &["--header=X-User=vip-1", "--header=X-User=other"]),
+        FORBIDDEN
+    );
     assert_eq!(get(&callers.stranger, &server, "/read"), FORBIDDEN);
 }
 
@@ -79,10 +93,20 @@ fn a_path_that_could_be_read_in_two_ways_is_refused_where_rules_read_paths() {
         .namespace
         .apply(RouteGroup::named("paths").or(Match::named("public").path("/public")));
     callers.protect(&server, TrafficTarget::of("paths").from("friend").http("paths"));
-    for path in ["/public/../admin", "/public/%2e%2e/admin", "/public%2f..%2fadmin", "//public", "/public\\x"] {
+    for path in [
+        "/public/../admin",
+        "/public/%2e%2e/admin",
+        "/public%2f..%2fadmin",
+        "//public",
+        "/public\\x",
+    ] {
         assert_eq!(get(&callers.friend, &server, path), Some(400), "{path}");
     }
-    assert_eq!(get(&callers.friend, &server, "/%70ublic"), FINE, "allowed as what it is");
+    assert_eq!(
+        get(&callers.friend, &server, "/%70ublic"),
+        FINE,
+        "allowed as what it is"
+    );
     assert_eq!(get(&callers.friend, &server, "/admin"), FORBIDDEN);
     assert_eq!(get(&callers.friend, &server, "/Public"), FORBIDDEN);
 }
@@ -98,7 +122,9 @@ fn targets_add_up() {
     );
     callers.protect(
         &server,
-        TrafficTarget::of("sum").from("friend").http_matches("sum", &["a"]),
+        TrafficTarget::of("sum")
+            .from("friend")
+            .http_matches("sum", &["a"]),
     );
     assert_eq!(get(&callers.friend, &server, "/status/201"), Some(201));
     assert_eq!(get(&callers.friend, &server, "/status/202"), FORBIDDEN);
@@ -120,11 +146,17 @@ fn targets_add_up() {
 fn a_tcp_route_allows_whatever_is_spoken_on_its_ports() {
     let callers = GUARDED.callers();
     let server = callers.server("ports");
-    callers.namespace.apply(TcpRoute::named("ports").port(port::TCP).port(80));
+    callers
+        .namespace
+        .apply(TcpRoute::named("ports").port(port::TCP).port(80));
     callers.protect(&server, TrafficTarget::of("ports").from("friend").tcp("ports"));
     assert!(talk(&callers.friend, &server).is_ok());
     assert!(talk(&callers.stranger, &server).is_err());
-    assert_eq!(get(&callers.friend, &server, "/"), FINE, "80 is the Service's port of the pod's 8080");
+    assert_eq!(
+        get(&callers.friend, &server, "/"),
+        FINE,
+        "80 is the Service's port of the pod's 8080"
+    );
     let grpc = format!("http://{}:{}/", server.name, port::GRPC);
     assert_eq!(callers.friend.get(&grpc).status, FORBIDDEN);
 }
@@ -137,7 +169,10 @@ fn a_tcp_route_and_a_group_must_both_allow_a_request() {
         .namespace
         .apply(RouteGroup::named("both").or(Match::named("one").path("/status/201")));
     callers.namespace.apply(TcpRoute::named("both").port(80));
-    callers.protect(&server, TrafficTarget::of("both").from("friend").tcp("both").http("both"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("both").from("friend").tcp("both").http("both"),
+    );
     assert_eq!(get(&callers.friend, &server, "/status/201"), Some(201));
     assert_eq!(get(&callers.friend, &server, "/status/202"), FORBIDDEN);
     let elsewhere = format!("http://{}:{}/status/201", server.name, port::GRPC);
@@ -149,11 +184,17 @@ fn rules_about_requests_allow_no_tcp() {
     let callers = GUARDED.callers();
     let server = callers.server("httponly");
     callers.namespace.apply(everything("httponly"));
-    callers.protect(&server, TrafficTarget::of("httponly").from("friend").http("httponly"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("httponly").from("friend").http("httponly"),
+    );
     assert_eq!(get(&callers.friend, &server, "/"), FINE);
     assert!(talk(&callers.friend, &server).is_err());
     let https = callers.friend.get(&format!("https://{}/", server.name));
-    assert!(https.error.is_some(), "TLS that the mesh does not look into: {https:?}");
+    assert!(
+        https.error.is_some(),
+        "TLS that the mesh does not look into: {https:?}"
+    );
 }
 
 #[test]
@@ -176,7 +217,10 @@ fn the_same_account_name_in_another_namespace_is_somebody_else() {
     let elsewhere = Namespace::fresh(&callers.mesh, "homonym", Inject::Enabled);
     let namesake = elsewhere.client("friend");
     callers.namespace.apply(everything("homonym"));
-    callers.protect(&server, TrafficTarget::of("homonym").from("friend").http("homonym"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("homonym").from("friend").http("homonym"),
+    );
     let url = format!("http://homonym.{}/", callers.namespace.name());
     assert_eq!(answers(&namesake, &url, 403).status, FORBIDDEN);
     assert_eq!(get(&callers.friend, &server, "/"), FINE);
@@ -197,21 +241,25 @@ fn bindings_mean_accounts_ids_and_labels() {
     let callers = GUARDED.callers();
     let server = callers.server("bound");
     callers.namespace.apply(everything("bound"));
-    let target = |binding: &str| {
-        TrafficTarget::of("bound").from_binding(binding).http("bound")
-    };
-    callers.namespace.apply(IdentityBinding::named("by-account").account("friend"));
+    let target = |binding: &str| TrafficTarget::of("bound").from_binding(binding).http("bound");
+    callers
+        .namespace
+        .apply(IdentityBinding::named("by-account").account("friend"));
     callers.protect(&server, target("by-account"));
     assert_eq!(get(&callers.friend, &server, "/"), FINE);
     assert_eq!(get(&callers.stranger, &server, "/"), FORBIDDEN);
 
     let stranger = callers.id("stranger");
-    callers.namespace.apply(IdentityBinding::named("by-id").spiffe(&[&stranger]));
+    callers
+        .namespace
+        .apply(IdentityBinding::named("by-id").spiffe(&[&stranger]));
     callers.protect(&server, target("by-id"));
     assert_eq!(get(&callers.stranger, &server, "/"), FINE);
     assert_eq!(get(&callers.friend, &server, "/"), FORBIDDEN);
 
-    callers.namespace.apply(IdentityBinding::named("by-label").label("app", "friend"));
+    callers
+        .namespace
+        .apply(IdentityBinding::named("by-label").label("app", "friend"));
     callers.protect(&server, target("by-label"));
     // Which pods these are, the proxies are told apart from their configuration.
     answers(&callers.friend, &server.url("/"), 200);
@@ -223,7 +271,10 @@ fn references_that_lead_nowhere_grant_nothing_and_say_so() {
     let callers = GUARDED.callers();
     let server = callers.server("dangling");
     let namespace = &callers.namespace;
-    let target = callers.protect(&server, TrafficTarget::of("dangling").from("friend").http("missing-group"));
+    let target = callers.protect(
+        &server,
+        TrafficTarget::of("dangling").from("friend").http("missing-group"),
+    );
     namespace.await_condition(&target, "Accepted", "True", "Accepted");
     namespace.await_condition(&target, "ResolvedRefs", "False", "RouteGroupNotFound");
     namespace.await_event(&target, "RouteGroupNotFound");
@@ -241,7 +292,10 @@ fn references_that_lead_nowhere_grant_nothing_and_say_so() {
     assert_eq!(get(&callers.friend, &server, "/"), FORBIDDEN);
 
     namespace.apply(everything("missing-group"));
-    let target = callers.protect(&server, TrafficTarget::of("dangling").from("friend").http("missing-group"));
+    let target = callers.protect(
+        &server,
+        TrafficTarget::of("dangling").from("friend").http("missing-group"),
+    );
     namespace.await_condition(&target, "ResolvedRefs", "True", "ResolvedRefs");
     answers(&callers.friend, &server.url("/"), 200);
 }
@@ -249,11 +303,16 @@ fn references_that_lead_nowhere_grant_nothing_and_say_so() {
 #[test]
 fn a_target_for_another_namespace_or_without_rules_is_refused_when_it_is_applied() {
     let callers = GUARDED.callers();
+    let refusal = callers.namespace.refused(
+        TrafficTarget::of("victim")
+            .in_namespace("default")
+            .from("friend")
+            .tcp("any"),
+    );
+    assert!(refusal.contains("spec.destination.namespace"), "{refusal}");
     let refusal = callers
         .namespace
-        .refused(TrafficTarget::of("victim").in_namespace("default").from("friend").tcp("any"));
-    assert!(refusal.contains("spec.destination.namespace"), "{refusal}");
-    let refusal = callers.namespace.refused(TrafficTarget::of("victim").from("friend"));
+        .refused(TrafficTarget::of("victim").from("friend"));
     assert!(refusal.contains("spec.rules"), "{refusal}");
     let refusal = callers.namespace.refused(TrafficTarget::of("victim").tcp("any"));
     assert!(refusal.contains("spec.sources"), "{refusal}");
@@ -320,10 +379,16 @@ fn a_right_that_is_taken_away_is_gone_for_open_connections_too() {
     let server = callers.server("revoked");
     callers.namespace.apply(everything("revoked"));
     callers.namespace.apply(TcpRoute::named("revoked"));
-    callers.protect(&server, TrafficTarget::of("revoked").from("friend").http("revoked"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("revoked").from("friend").http("revoked"),
+    );
     let stream = callers.protect(
         &server,
-        TrafficTarget::of("revoked").named("revoked-tcp").from("friend").tcp("revoked"),
+        TrafficTarget::of("revoked")
+            .named("revoked-tcp")
+            .from("friend")
+            .tcp("revoked"),
     );
     let kept = callers
         .friend
@@ -331,12 +396,20 @@ fn a_right_that_is_taken_away_is_gone_for_open_connections_too() {
     kept.goes_on(20);
     thread::scope(|scope| {
         let address = format!("revoked:{}", port::TCP);
-        let flags = ["--send=hello", "--repeat=600", "--every-ms=100", "--timeout-ms=60000"];
+        let flags = [
+            "--send=hello",
+            "--repeat=600",
+            "--every-ms=100",
+            "--timeout-ms=60000",
+        ];
         let friend = &callers.friend;
         let open = scope.spawn(move || friend.tcp(&address, &flags));
         let web = &server.pod;
         wait_until("the TCP connection is carried", || {
-            let open = metric(&web.proxy_metrics(), "smilax_proxy_open_connections{direction=\"inbound\"}");
+            let open = metric(
+                &web.proxy_metrics(),
+                "smilax_proxy_open_connections{direction=\"inbound\"}",
+            );
             Progress::when(open.unwrap_or_default() >= 2, (), || format!("{open:?}"))
         });
         callers.namespace.delete(&stream);
@@ -350,7 +423,10 @@ fn a_right_that_is_taken_away_is_gone_for_open_connections_too() {
     });
     assert_eq!(get(&callers.friend, &server, "/"), FINE);
     // Closed to everybody by a target that lets nobody of these in.
-    callers.protect(&server, TrafficTarget::of("revoked").from("nobody").http("revoked"));
+    callers.protect(
+        &server,
+        TrafficTarget::of("revoked").from("nobody").http("revoked"),
+    );
     assert_eq!(get(&callers.friend, &server, "/"), FORBIDDEN);
     let report = kept.stop();
     assert_eq!(report.connections, 1, "{report:?}");
@@ -365,16 +441,31 @@ fn what_a_target_says_is_seen_in_a_list() {
     let target = callers
         .namespace
         .apply(TrafficTarget::of("listed").from("friend").http("listed"));
-    callers.namespace.await_condition(&target, "Accepted", "True", "Accepted");
+    callers
+        .namespace
+        .await_condition(&target, "Accepted", "True", "Accepted");
     let table = callers
         .namespace
         .kubectl()
         .run(&["get", "traffictargets", "listed"])
         .expect("a table");
-    let header: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
+    let header: Vec<&str> = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     assert_eq!(
         header,
-        ["NAME", "DESTINATION", "SOURCES", "RULES", "ACCEPTED", "PROGRAMMED", "AGE"],
+        [
+            "NAME",
+            "DESTINATION",
+            "SOURCES",
+            "RULES",
+            "ACCEPTED",
+            "PROGRAMMED",
+            "AGE"
+        ],
         "{table}"
     );
     assert!(table.contains("friend") && table.contains("True"), "{table}");
@@ -402,7 +493,8 @@ fn the_application_is_told_who_calls_and_nobody_else_can_tell_it() {
         "--header=Smilax_Client_Identity=spiffe://cluster.local/ns/x/sa/admin",
     ];
     let fetched: Fetched = callers.friend.get_with(&server.url("/"), &flags);
-    let seen: smilax_e2e::Answer = serde_json::from_str(&fetched.body).expect("an answer of the test application");
+    let seen: smilax_e2e::Answer =
+        serde_json::from_str(&fetched.body).expect("an answer of the test application");
     assert_eq!(seen.headers["smilax-client-identity"], [callers.id("friend")]);
     let certificate = seen.headers["x-forwarded-client-cert"].join(",");
     assert!(certificate.contains(&callers.id("friend")), "{certificate}");

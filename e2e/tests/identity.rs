@@ -5,8 +5,8 @@ use smilax_e2e::guarded::{Callers, answers};
 use smilax_e2e::namespace::must;
 use smilax_e2e::objects::port;
 use smilax_e2e::{
-    Client, Guarded, Inject, Load, Namespace, Object, Probe, Progress, RouteGroup, Service, TrafficTarget, Workload,
-    wait_until,
+    Client, Guarded, Inject, Load, Namespace, Object, Probe, Progress, RouteGroup, Service, TrafficTarget,
+    Workload, wait_until,
 };
 
 static GUARDED: Guarded = Guarded::new("identity");
@@ -41,11 +41,14 @@ fn requests_between_pods_of_the_mesh_travel_in_mutual_tls() {
     let server = callers.server("secured");
     assert_eq!(callers.friend.get(&server.url("/")).status, Some(200));
     let page = server.pod.proxy_metrics();
-    let secured = page
-        .lines()
-        .any(|line| line.starts_with("istio_requests_total") && line.contains("connection_security_policy=\"mutual_tls\""));
+    let secured = page.lines().any(|line| {
+        line.starts_with("istio_requests_total") && line.contains("connection_security_policy=\"mutual_tls\"")
+    });
     assert!(secured, "{page}");
-    assert!(!metrics_hold(&server.pod, "smilax_proxy_plaintext_connections_total{"), "{page}");
+    assert!(
+        !metrics_hold(&server.pod, "smilax_proxy_plaintext_connections_total{"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -74,13 +77,19 @@ fn strict_refuses_plaintext_from_the_service_address_and_from_the_pods() {
     insider.secures("web");
     insider.reaches("http://web/");
     let outside = outsider(callers, "outside-strict");
-    let address = namespace.pod("web")["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+    let address = namespace.pod("web")["status"]["podIP"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     for url in [
         format!("http://web.{}/", namespace.name()),
         format!("http://{address}:{}/", port::HTTP),
     ] {
         let refused = outside.get(&url);
-        assert!(refused.status.is_none() && refused.error.is_some(), "{url}: {refused:?}");
+        assert!(
+            refused.status.is_none() && refused.error.is_some(),
+            "{url}: {refused:?}"
+        );
     }
     let talked = outside.tcp(&format!("{address}:{}", port::TCP), &["--send=hello"]);
     assert!(talked.error.is_some() && talked.lines.is_empty(), "{talked:?}");
@@ -91,7 +100,10 @@ fn probes_of_every_kind_work_in_a_closed_namespace() {
     let callers = GUARDED.callers();
     let namespace = closed(callers, "probes");
     let kinds = [
-        ("by-http", json!({"httpGet": {"path": "/healthz", "port": "http"}})),
+        (
+            "by-http",
+            json!({"httpGet": {"path": "/healthz", "port": "http"}}),
+        ),
         (
             "by-https",
             json!({"httpGet": {"path": "/healthz", "port": port::HTTPS, "scheme": "HTTPS"}}),
@@ -111,11 +123,17 @@ fn probes_of_every_kind_work_in_a_closed_namespace() {
                 .probe(Probe::Liveness, handler.clone()),
         );
     }
-    let all: Vec<String> = kinds.iter().map(|(name, _)| format!("deployment/{name}")).collect();
+    let all: Vec<String> = kinds
+        .iter()
+        .map(|(name, _)| format!("deployment/{name}"))
+        .collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     namespace.ready(&all);
     // The way that probes take leads nowhere else.
-    let address = namespace.pod("by-http")["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+    let address = namespace.pod("by-http")["status"]["podIP"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let outside = outsider(callers, "outside-probes");
     let stray = outside.get(&format!("http://{address}:15021/status/201"));
     assert_eq!(stray.status, Some(404), "{stray:?}");
@@ -144,7 +162,10 @@ fn a_pod_of_another_account_on_a_stolen_address_is_not_answered_to() {
         Progress::when(report.failed() > 0, report.clone(), || format!("{report:?}"))
     });
     assert!(
-        refused.failures.iter().all(|failure| failure.kind == "status-503"),
+        refused
+            .failures
+            .iter()
+            .all(|failure| failure.kind == "status-503"),
         "{refused:?}"
     );
     namespace.delete(&Object(json!({
@@ -158,7 +179,10 @@ fn tls_of_the_application_travels_within_the_meshs_own() {
     let server = callers.server("tunnel");
     let fetched = callers.friend.get(&format!("https://{}/", server.name));
     assert_eq!(fetched.status, Some(200), "{fetched:?}");
-    assert!(!metrics_hold(&server.pod, "smilax_proxy_plaintext_connections_total{"));
+    assert!(!metrics_hold(
+        &server.pod,
+        "smilax_proxy_plaintext_connections_total{"
+    ));
 }
 
 #[test]
@@ -175,7 +199,13 @@ fn every_kind_of_traffic_passes_between_pods_of_a_closed_namespace() {
     Client::of(&namespace, "web", "web").enforces_target(&target);
     friend.secures("web");
     friend.reaches("http://web/");
-    for load in [Load::http("web"), Load::h2("web"), Load::grpc("web"), Load::tcp("web"), Load::server_first("web")] {
+    for load in [
+        Load::http("web"),
+        Load::h2("web"),
+        Load::grpc("web"),
+        Load::tcp("web"),
+        Load::server_first("web"),
+    ] {
         let report = friend.load(load.clone().requests(100));
         assert_eq!(report.failed(), 0, "{load:?}: {report:?}");
     }
@@ -217,7 +247,8 @@ fn callers_that_smi_has_no_word_for_are_let_in_by_address_and_port() {
 fn a_pod_may_be_stricter_than_its_namespace_and_not_laxer() {
     let callers = GUARDED.callers();
     let namespace = closed(callers, "own");
-    let refusal = namespace.refused(Workload::deployment("lax").annotation("smilax.dev/tls-mode", "permissive"));
+    let refusal =
+        namespace.refused(Workload::deployment("lax").annotation("smilax.dev/tls-mode", "permissive"));
     assert!(
         refusal.contains("smilax.dev/tls-mode") && refusal.contains("smilax.dev/allow-relax"),
         "{refusal}"
@@ -238,24 +269,39 @@ fn a_pod_may_be_stricter_than_its_namespace_and_not_laxer() {
 fn no_secret_is_found_where_others_could_read_it() {
     let callers = GUARDED.callers();
     let server = callers.server("discreet");
-    callers.namespace.apply(RouteGroup::named("discreet").or(smilax_e2e::Match::named("all")));
-    callers.protect(&server, TrafficTarget::of("discreet").from("friend").http("discreet"));
+    callers
+        .namespace
+        .apply(RouteGroup::named("discreet").or(smilax_e2e::Match::named("all")));
+    callers.protect(
+        &server,
+        TrafficTarget::of("discreet").from("friend").http("discreet"),
+    );
     assert_eq!(callers.friend.get(&server.url("/")).status, Some(200));
     let kubectl = callers.namespace.kubectl();
     let operator = callers.mesh.operator();
     let of_pods = |pods: &[Value]| pods.iter().map(ToString::to_string).collect::<String>();
     let mut places = vec![
-        ("ConfigMaps", must(kubectl.run(&["get", "configmaps", "--output=yaml"]))),
+        (
+            "ConfigMaps",
+            must(kubectl.run(&["get", "configmaps", "--output=yaml"])),
+        ),
         ("Events", must(kubectl.run(&["get", "events", "--output=yaml"]))),
         ("pods", of_pods(&callers.namespace.pods("discreet"))),
         ("metrics", server.pod.proxy_metrics()),
         (
             "logs of the operator",
-            must(operator.run(&["logs", "--selector=app.kubernetes.io/name=smilax-operator", "--tail=-1"])),
+            must(operator.run(&[
+                "logs",
+                "--selector=app.kubernetes.io/name=smilax-operator",
+                "--tail=-1",
+            ])),
         ),
     ];
     for pod in [server.pod.pod(), callers.friend.pod()] {
-        places.push(("logs of a proxy", must(kubectl.run(&["logs", pod, "--all-containers", "--tail=-1"]))));
+        places.push((
+            "logs of a proxy",
+            must(kubectl.run(&["logs", pod, "--all-containers", "--tail=-1"])),
+        ));
     }
     for page in ["config", "certificates"] {
         let fetched = server.pod.get(&format!("http://127.0.0.1:15000/{page}"));
