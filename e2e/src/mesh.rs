@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::environment;
 use crate::kubectl::Kubectl;
 use crate::wait::{PATIENCE, Progress, wait_until, wait_within};
 
