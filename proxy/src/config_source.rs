@@ -58,7 +58,7 @@ pub enum Step {
     /// It is in force already.
     Unchanged,
     /// It is in force from now on.
-    Apply(RouteTable),
+    Apply(Box<RouteTable>),
     /// It is not acceptable; the one in force stays.
     Reject(Rejection),
     /// The same, and this was said already.
@@ -172,7 +172,7 @@ impl Source {
                     content: content.into(),
                     at,
                 });
-                Step::Apply(table)
+                Step::Apply(Box::new(table))
             }
             Err(rejection) => self.reject(content, rejection, at),
         }

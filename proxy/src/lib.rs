@@ -31,5 +31,6 @@ pub mod redirect;
 pub mod run;
 pub mod settings;
 pub mod tcp;
+pub mod tls;
 pub mod transport;
 pub mod worker;

@@ -21,6 +21,7 @@ use crate::log::Level;
 use crate::metrics::Metrics;
 use crate::probe::Prober;
 use crate::settings::{Ports, Settings};
+use crate::tls::TlsStore;
 use crate::worker::{self, Shared, Sockets};
 
 /// A proxy that runs in threads of its own.
@@ -70,6 +71,7 @@ impl Proxy {
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
             members: Arc::default(),
             changes: Changes::default(),
+            tls: TlsStore::default(),
             metrics,
             lifecycle: lifecycle.clone(),
         });
@@ -260,7 +262,7 @@ fn load_first(control: &Control) {
         match control.source.lock().consider(Ok(saved), config_source::now()) {
             Step::Apply(table) => {
                 tracing::info!(revision = %table.revision, "the last good configuration is in force");
-                put_in_force(control, table);
+                put_in_force(control, *table);
             }
             Step::Reject(rejection) => tracing::warn!(%rejection, "the saved configuration is not usable"),
             Step::Unchanged | Step::RejectAgain => {}
@@ -277,7 +279,7 @@ fn reload(control: &Control) {
         Step::Unchanged | Step::RejectAgain => {}
         Step::Apply(table) => {
             tracing::info!(revision = %table.revision, "a configuration is in force");
-            put_in_force(control, table);
+            put_in_force(control, *table);
             if let (Some(directory), Some(applied)) = (&settings.state_directory, source.applied())
                 && let Err(error) = config_source::save(directory, &applied.content)
             {

@@ -24,6 +24,7 @@ use crate::listener::{Bound, accept_forever};
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
+use crate::tls::TlsStore;
 
 /// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
 const OUTBOUND_SPREAD: usize = 4;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub members: Arc<ArcSwap<Members>>,
     /// Says when `table`, `members` or whom to trust has changed.
     pub changes: Changes,
+    /// What handshakes are made of; nothing until there are a certificate and a bundle.
+    pub tls: TlsStore,
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// Where the proxy is in its life.

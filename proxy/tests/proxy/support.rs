@@ -1,5 +1,6 @@
 //! A proxy between servers and clients of our own, on loopback addresses that no other test uses.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod server;
 
