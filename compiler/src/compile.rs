@@ -1,9 +1,11 @@
 //! The configuration of one workload, and which workloads there are.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod inbound;
+mod offered;
 
-use smilax_core::config::Destination;
+use std::collections::{BTreeMap, BTreeSet};
+
+use smilax_core::config::{Destination, INBOUND_POLICY};
 use smilax_core::convention::key;
 use smilax_core::{DestinationName, ProxyConfig, Workload};
 
@@ -11,6 +13,8 @@ use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::Index;
 use crate::model::Meta;
 use crate::plan;
+
+pub(crate) use inbound::inbound;
 
 /// Workloads of a namespace that need a configuration: every account where pods are injected by the namespace's
 /// label, and every account of a pod that has a proxy.
@@ -52,26 +56,45 @@ pub fn compile(index: &mut Index, workload: &Workload) -> (ProxyConfig, Vec<Diag
             Err(entry) => diagnostics.push(account_diagnostic(index, workload, &entry)),
         }
     }
+    for name in offered::offered(index, workload) {
+        let namespace = name.namespace.to_string();
+        import(index, &namespace, &Wanted::One(name), &mut destinations);
+    }
+    diagnostics.extend(
+        index
+            .plan(&workload.namespace)
+            .diagnostics
+            .iter()
+            .filter(|one| &*one.object.kind == "Namespace")
+            .cloned(),
+    );
+    let inbound = inbound(index, workload);
+    let requires = if inbound.is_empty() {
+        Vec::new()
+    } else {
+        vec![INBOUND_POLICY.to_owned()]
+    };
+    let settings = index.settings();
     let config = ProxyConfig {
-        cluster_domain: index.settings().cluster_domain.clone(),
-        trust_domain: index.settings().trust_domain.clone(),
+        requires,
+        cluster_domain: settings.cluster_domain.clone(),
+        trust_domain: settings.trust_domain.clone(),
         operator: index.operator().cloned(),
         destinations: destinations.into_values().collect(),
+        inbound,
         ..ProxyConfig::empty(workload.clone())
     };
     (config, diagnostics)
 }
 
-/// Workloads whose configuration holds something of a namespace: its own, and those that import from it.
+/// Workloads whose configuration holds something of a namespace: its own, and those elsewhere that import from it.
 pub fn concerned_workloads(index: &Index, namespace: &str) -> BTreeSet<Workload> {
     let mut concerned = workloads(index, namespace);
-    let elsewhere: Vec<Arc<str>> = index
-        .namespaces()
-        .map(|one| one.name.clone())
-        .filter(|name| **name != *namespace)
-        .collect();
-    for other in elsewhere {
-        for workload in workloads(index, &other) {
+    for other in index
+        .that_import(namespace)
+        .filter(|other| ***other != *namespace)
+    {
+        for workload in workloads(index, other) {
             let imported = imports(index, &workload)
                 .into_iter()
                 .flatten()

@@ -16,7 +16,7 @@ pub struct Diagnostic {
 /// Kinds of findings. The words are Gateway API's where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The root is of another namespace than the split.
+    /// The root of a split, or the destination of a target, is of another namespace.
     NamespaceMismatch,
     /// An older split of the same root decides.
     Conflicted,
@@ -32,6 +32,16 @@ pub enum Reason {
     PortMismatch,
     /// A referenced group does not exist.
     RouteGroupNotFound,
+    /// A referenced group has no match of this name.
+    MatchNotFound,
+    /// A referenced TCPRoute or UDPRoute does not exist.
+    RouteNotFound,
+    /// A ServiceAccount does not exist.
+    AccountNotFound,
+    /// An IdentityBinding does not exist, or means nobody.
+    BindingNotFound,
+    /// An IdentityBinding names a workload of another namespace.
+    ForeignIdentity,
     /// A reference is of a kind or group that does not fit.
     InvalidKind,
     /// Nothing is left to send to; traffic goes to the root Service.
@@ -71,6 +81,11 @@ impl Reason {
             Self::BackendNotFound => "BackendNotFound",
             Self::PortMismatch => "PortMismatch",
             Self::RouteGroupNotFound => "RouteGroupNotFound",
+            Self::MatchNotFound => "MatchNotFound",
+            Self::RouteNotFound => "RouteNotFound",
+            Self::AccountNotFound => "AccountNotFound",
+            Self::BindingNotFound => "BindingNotFound",
+            Self::ForeignIdentity => "ForeignIdentity",
             Self::InvalidKind => "InvalidKind",
             Self::NoUsableBackend => "NoUsableBackend",
             Self::NoReadyEndpoints => "NoReadyEndpoints",
@@ -90,6 +105,11 @@ impl Reason {
             | Self::BackendNotFound
             | Self::PortMismatch
             | Self::RouteGroupNotFound
+            | Self::MatchNotFound
+            | Self::RouteNotFound
+            | Self::AccountNotFound
+            | Self::BindingNotFound
+            | Self::ForeignIdentity
             | Self::InvalidKind => Severity::Unresolved,
             Self::TooLarge => Severity::Withheld,
             Self::NoUsableBackend

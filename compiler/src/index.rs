@@ -1,17 +1,18 @@
 //! Everything that was seen, by namespace, and what changed since it was last asked.
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smilax_core::TrustDomain;
-use smilax_core::convention::{OPERATOR_ACCOUNT, WORKLOAD_PORT, WORKLOAD_SERVICE, key};
-use smilax_core::name::Workload;
+use smilax_core::config::{AccessMode, TlsMode, UnauthenticatedSource};
 use smilax_core::workload_connection::OperatorEndpoint;
 
-use crate::model::{
-    Account, Addressing, Namespace, Pod, RouteGroup, Service, Split, Unsupported, UnsupportedKind,
-};
+use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Service, Split, Target};
+use crate::operator;
 use crate::plan::{self, NamespacePlan};
+use links::{Links, Refers};
 
 type Name = Arc<str>;
 
@@ -25,6 +26,8 @@ pub struct Index {
     namespaces: BTreeMap<Name, Namespace>,
     contents: BTreeMap<Name, Contents>,
     plans: HashMap<Name, Arc<NamespacePlan>>,
+    links: Links,
+    operator: Option<OperatorEndpoint>,
     dirty: BTreeSet<Name>,
     /// Where proxies reach the operator, by its Service.
     operator: Option<OperatorEndpoint>,
@@ -43,6 +46,28 @@ pub struct Settings {
     pub path_regex_mode: PathRegexMode,
     /// How header expressions are anchored.
     pub header_regex_mode: HeaderRegexMode,
+    /// First part of every identity of the mesh.
+    pub trust_domain: TrustDomain,
+    /// What becomes of calls that nothing allows, unless a Namespace says otherwise.
+    pub access_mode: AccessMode,
+    /// What becomes of calls from outside the mesh, unless a Namespace says otherwise.
+    pub tls_mode: TlsMode,
+    /// Callers without an identity that every workload lets in.
+    pub unauthenticated_sources: Vec<UnauthenticatedSource>,
+    /// Namespace of the installation, where the Service is that proxies reach the operator by. `None`: they are told
+    /// of no operator.
+    pub installation: Option<Name>,
+}
+
+/// What a change is about, as far as other namespaces care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Touched {
+    /// Something that TrafficTargets of other namespaces may name as a source.
+    Identities,
+    /// A Service.
+    Services,
+    /// Anything else.
+    Others,
 }
 
 /// Anchoring of `pathRegex`.
@@ -78,8 +103,14 @@ pub struct Contents {
     pub splits: BTreeMap<Name, Split>,
     /// HTTPRouteGroups by name.
     pub groups: BTreeMap<Name, RouteGroup>,
-    /// Objects that are stored only.
-    pub unsupported: BTreeMap<(UnsupportedKind, Name), Unsupported>,
+    /// TrafficTargets by name.
+    pub targets: BTreeMap<Name, Target>,
+    /// IdentityBindings by name.
+    pub bindings: BTreeMap<Name, Binding>,
+    /// TCPRoutes by name.
+    pub tcp_routes: BTreeMap<Name, PortRoute>,
+    /// UDPRoutes by name.
+    pub udp_routes: BTreeMap<Name, PortRoute>,
     /// Ready endpoints of each EndpointSlice, by Service and slice.
     pub ready: BTreeMap<(Name, Name), usize>,
 }
@@ -92,15 +123,20 @@ impl Default for Settings {
             installation: None,
             path_regex_mode: PathRegexMode::default(),
             header_regex_mode: HeaderRegexMode::default(),
+            trust_domain: TrustDomain::default(),
+            access_mode: AccessMode::default(),
+            tls_mode: TlsMode::default(),
+            unauthenticated_sources: Vec::new(),
+            installation: None,
         }
     }
 }
 
 /// Accessors of one kind: a single change, and a relist that is compared with what was known.
 macro_rules! kind {
-    ($set:ident, $reset:ident, $field:ident, $key:ty, $value:ty, $word:literal) => {
+    ($set:ident, $reset:ident, $field:ident, $value:ty, $touched:ident, $word:literal) => {
         #[doc = concat!("Takes in a ", $word, ", or that it is gone.")]
-        pub fn $set(&mut self, namespace: &str, key: $key, value: Option<$value>) {
+        pub fn $set(&mut self, namespace: &str, key: Name, value: Option<$value>) {
             let contents = self.contents.entry(namespace.into()).or_default();
             let changed = match value {
                 Some(value) if contents.$field.get(&key) == Some(&value) => false,
@@ -111,13 +147,13 @@ macro_rules! kind {
                 None => contents.$field.remove(&key).is_some(),
             };
             if changed {
-                self.touch(namespace);
+                self.touch(namespace, Touched::$touched);
             }
         }
 
         #[doc = concat!("Takes in every ", $word, " that there is; what is not among them is gone.")]
-        pub fn $reset(&mut self, all: impl IntoIterator<Item = (Name, $key, $value)>) {
-            let mut next: BTreeMap<Name, BTreeMap<$key, $value>> = BTreeMap::new();
+        pub fn $reset(&mut self, all: impl IntoIterator<Item = (Name, Name, $value)>) {
+            let mut next: BTreeMap<Name, BTreeMap<Name, $value>> = BTreeMap::new();
             for (namespace, key, value) in all {
                 next.entry(namespace).or_default().insert(key, value);
             }
@@ -127,7 +163,7 @@ macro_rules! kind {
                 let contents = self.contents.entry(namespace.clone()).or_default();
                 if contents.$field != fresh {
                     contents.$field = fresh;
-                    self.touch(&namespace);
+                    self.touch(&namespace, Touched::$touched);
                 }
             }
         }
@@ -143,52 +179,63 @@ impl Index {
         }
     }
 
-    /// Where proxies reach the operator; `None` until its Service has an address.
-    pub fn operator(&self) -> Option<&OperatorEndpoint> {
-        self.operator.as_ref()
-    }
-
-    fn find_operator(&self) -> Option<OperatorEndpoint> {
-        let namespace = self.settings.installation.as_ref()?;
-        let service = self.contents.get(namespace)?.services.get(WORKLOAD_SERVICE)?;
-        match &service.addressing {
-            Addressing::Virtual(addresses) if !addresses.is_empty() => Some(OperatorEndpoint {
-                addresses: addresses
-                    .iter()
-                    .map(|&address| (address, WORKLOAD_PORT).into())
-                    .collect(),
-                workload: Workload::new(namespace.clone(), OPERATOR_ACCOUNT),
-            }),
-            _ => None,
-        }
-    }
-
-    kind!(set_service, reset_services, services, Name, Service, "Service");
+    kind!(
+        set_service,
+        reset_services,
+        services,
+        Service,
+        Services,
+        "Service"
+    );
     kind!(
         set_account,
         reset_accounts,
         accounts,
-        Name,
         Account,
+        Identities,
         "ServiceAccount"
     );
-    kind!(set_pod, reset_pods, pods, Name, Pod, "pod");
-    kind!(set_split, reset_splits, splits, Name, Split, "TrafficSplit");
+    kind!(set_pod, reset_pods, pods, Pod, Others, "pod");
+    kind!(set_split, reset_splits, splits, Split, Others, "TrafficSplit");
     kind!(
         set_group,
         reset_groups,
         groups,
-        Name,
         RouteGroup,
+        Others,
         "HTTPRouteGroup"
     );
     kind!(
-        set_unsupported,
-        reset_unsupported_of_all_kinds,
-        unsupported,
-        (UnsupportedKind, Name),
-        Unsupported,
-        "object that is stored only"
+        set_target,
+        reset_targets,
+        targets,
+        Target,
+        Others,
+        "TrafficTarget"
+    );
+    kind!(
+        set_binding,
+        reset_bindings,
+        bindings,
+        Binding,
+        Identities,
+        "IdentityBinding"
+    );
+    kind!(
+        set_tcp_route,
+        reset_tcp_routes,
+        tcp_routes,
+        PortRoute,
+        Others,
+        "TCPRoute"
+    );
+    kind!(
+        set_udp_route,
+        reset_udp_routes,
+        udp_routes,
+        PortRoute,
+        Others,
+        "UDPRoute"
     );
 
     /// Takes in a namespace, or that it is gone.
@@ -202,7 +249,7 @@ impl Index {
             None => self.namespaces.remove(name).is_some(),
         };
         if changed {
-            self.touch(name);
+            self.touch(name, Touched::Others);
         }
     }
 
@@ -213,20 +260,6 @@ impl Index {
         for name in known {
             self.set_namespace(&name, next.get(&name).cloned());
         }
-    }
-
-    /// Takes in every object of one stored-only kind; other kinds stay.
-    pub fn reset_unsupported(&mut self, kind: UnsupportedKind, all: impl IntoIterator<Item = Unsupported>) {
-        let others = self
-            .contents
-            .values()
-            .flat_map(|contents| contents.unsupported.values());
-        let mut next: Vec<Unsupported> = others.filter(|one| one.kind != kind).cloned().collect();
-        next.extend(all);
-        self.reset_unsupported_of_all_kinds(
-            next.into_iter()
-                .map(|one| (one.meta.namespace.clone(), (one.kind, one.meta.name.clone()), one)),
-        );
     }
 
     /// Takes in how many endpoints of a slice are ready, or that the slice is gone. Only a Service's way from none to
@@ -240,7 +273,7 @@ impl Index {
             None => contents.ready.remove(&key),
         };
         if before != self.is_ready(namespace, service) {
-            self.touch(namespace);
+            self.touch(namespace, Touched::Others);
         }
     }
 
@@ -268,11 +301,8 @@ impl Index {
     pub fn set_settings(&mut self, settings: Settings) {
         if self.settings != settings {
             self.settings = settings;
-            self.operator = self.find_operator();
-            let all: Vec<Name> = self.contents.keys().cloned().collect();
-            for namespace in all {
-                self.touch(&namespace);
-            }
+            self.operator = operator::endpoint(self);
+            self.touch_all();
         }
     }
 
@@ -289,6 +319,21 @@ impl Index {
     /// What holds for the whole mesh.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where proxies reach the operator, once its Service has addresses.
+    pub fn operator(&self) -> Option<&OperatorEndpoint> {
+        self.operator.as_ref()
+    }
+
+    /// Namespaces whose workloads ask for Services of this one.
+    pub(crate) fn that_import(&self, namespace: &str) -> impl Iterator<Item = &Name> {
+        self.links.that_import(namespace)
+    }
+
+    /// Namespaces with TrafficTargets that name something of this one as a source, itself among them perhaps.
+    pub(crate) fn that_name(&self, namespace: &str) -> impl Iterator<Item = &Name> {
+        self.links.that_name(namespace)
     }
 
     /// A namespace.
@@ -328,44 +373,34 @@ impl Index {
         plan
     }
 
-    fn touch(&mut self, namespace: &str) {
-        if self.settings.installation.as_deref() == Some(namespace) {
-            let operator = self.find_operator();
-            if self.operator != operator {
-                // It stands in every configuration.
-                self.operator = operator;
-                self.dirty.extend(self.contents.keys().cloned());
+    fn touch(&mut self, namespace: &str, touched: Touched) {
+        let name = Name::from(namespace);
+        self.plans.remove(namespace);
+        self.dirty.insert(name.clone());
+        let refers = Refers::of(self.namespaces.get(namespace), self.contents.get(namespace));
+        // Workloads there hold what is offered here, before this change or after it.
+        self.dirty.extend(self.links.set(&name, refers));
+        self.dirty.extend(self.links.that_import(namespace).cloned());
+        if touched == Touched::Identities {
+            let elsewhere: Vec<Name> = self.links.that_name(namespace).cloned().collect();
+            for other in elsewhere {
+                self.plans.remove(&other);
+                self.dirty.insert(other);
             }
         }
-        self.plans.remove(namespace);
-        self.dirty.insert(namespace.into());
-        // Workloads elsewhere that import from it.
-        let importers: Vec<Name> = self
-            .contents
-            .iter()
-            .filter(|(name, contents)| &***name != namespace && self.imports(name, contents, namespace))
-            .map(|(name, _)| name.clone())
-            .collect();
-        self.dirty.extend(importers);
+        if touched == Touched::Services {
+            let operator = operator::endpoint(self);
+            if operator != self.operator {
+                self.operator = operator;
+                self.touch_all();
+            }
+        }
     }
 
-    fn imports(&self, importer: &str, contents: &Contents, namespace: &str) -> bool {
-        let own = self
-            .namespaces
-            .get(importer)
-            .and_then(|one| one.annotations.get(key::DESTINATIONS));
-        let accounts = contents
-            .accounts
-            .values()
-            .filter_map(|account| account.annotations.get(key::DESTINATIONS));
-        own.into_iter().chain(accounts).any(|list| {
-            list.split(',').any(|entry| {
-                entry
-                    .trim()
-                    .split_once('/')
-                    .is_some_and(|(from, _)| from == namespace)
-            })
-        })
+    fn touch_all(&mut self) {
+        self.plans.clear();
+        self.dirty.extend(self.contents.keys().cloned());
+        self.dirty.extend(self.namespaces.keys().cloned());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Kubernetes objects to the few fields that the compiler remembers.
 
+mod access;
+mod pod;
 mod port_protocol;
 mod smi;
 
@@ -8,11 +10,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use smilax_core::config::ContainerPort;
 use smilax_core::convention::key;
 
-use crate::model::{Account, Addressing, Meta, Namespace, Pod, Service};
+use crate::model::{Account, Addressing, Meta, Namespace, Service};
 
-pub use smi::{identity_binding, route_group, split, tcp_route, traffic_target, udp_route};
+pub use access::{identity_binding, port_route, traffic_target};
+pub use pod::pod;
+pub use smi::{route_group, split};
 
 /// Prefix of annotations that are ours; others are not remembered.
 const OUR_PREFIX: &str = "smilax.dev/";
@@ -53,27 +59,6 @@ pub fn account(object: &core::ServiceAccount) -> Account {
     }
 }
 
-/// A Pod.
-pub fn pod(object: &core::Pod) -> Pod {
-    let spec = object.spec.as_ref();
-    let labels = object.metadata.labels.clone().unwrap_or_default();
-    let annotations = our_annotations(&object.metadata);
-    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
-    let account = spec
-        .and_then(|spec| spec.service_account_name.as_deref())
-        .filter(|name| !name.is_empty());
-    Pod {
-        meta: meta(&object.metadata),
-        account: account.unwrap_or("default").into(),
-        proxy_version: labels.get(key::PROXY_VERSION).cloned(),
-        inject_status: annotations.get(key::INJECT_STATUS).cloned(),
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-        finished: object.metadata.deletion_timestamp.is_some()
-            || matches!(phase, Some("Succeeded" | "Failed")),
-        labels,
-    }
-}
-
 /// A Service.
 pub fn service(object: &core::Service) -> Service {
     let spec = object.spec.clone().unwrap_or_default();
@@ -101,6 +86,7 @@ pub fn service(object: &core::Service) -> Service {
         meta: meta(&object.metadata),
         addressing,
         ports: BTreeMap::new(),
+        target_ports: BTreeMap::new(),
         other_ports: std::collections::BTreeSet::new(),
         selector: spec.selector.unwrap_or_default(),
     };
@@ -116,11 +102,26 @@ pub fn service(object: &core::Service) -> Service {
                 opaque.map(String::as_str),
             );
             service.ports.insert(number, protocol);
+            service
+                .target_ports
+                .insert(number, target_port(number, port.target_port.as_ref()));
         } else {
             service.other_ports.insert(number);
         }
     }
     service
+}
+
+/// The same number when none is written (core/v1 ServicePort).
+fn target_port(number: u16, written: Option<&IntOrString>) -> ContainerPort {
+    match written {
+        None => ContainerPort::Number(number),
+        Some(IntOrString::Int(target)) => u16::try_from(*target)
+            .ok()
+            .filter(|&target| target > 0)
+            .map_or(ContainerPort::Number(number), ContainerPort::Number),
+        Some(IntOrString::String(name)) => ContainerPort::Name(name.clone()),
+    }
 }
 
 /// The Service of an EndpointSlice, the slice's name, and how many of its endpoints are ready. `None` for a slice

@@ -16,13 +16,18 @@ pub mod compile;
 pub mod diagnostic;
 pub mod index;
 pub mod ingest;
+pub mod members;
 pub mod model;
+pub mod modes;
+mod operator;
 pub mod plan;
 pub mod status;
 
 pub use compile::{compile, concerned_workloads, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use index::Index;
+pub use members::members;
+pub use modes::Modes;
 pub use plan::NamespacePlan;
 
 #[cfg(test)]

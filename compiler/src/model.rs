@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smilax_core::config::Protocol;
+use smilax_core::config::{ContainerPort, Protocol};
+
+mod access;
+
+pub use access::{Binding, DestinationPort, PortRoute, RoutePorts, Rule, Rules, Subject, Target};
 
 /// What every namespaced object has.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -56,6 +60,12 @@ pub struct Pod {
     pub inject_status: Option<String>,
     /// Whether it shares its node's network.
     pub host_network: bool,
+    /// Named container ports.
+    pub port_names: BTreeMap<String, u16>,
+    /// Inbound ports that its proxy does not carry, as ranges.
+    pub skip_inbound: Vec<(u16, u16)>,
+    /// Annotations that are ours.
+    pub annotations: BTreeMap<String, String>,
     /// Whether it has ended or is about to.
     pub finished: bool,
 }
@@ -82,6 +92,8 @@ pub struct Service {
     pub addressing: Addressing,
     /// TCP ports, by number.
     pub ports: BTreeMap<u16, Protocol>,
+    /// Where the TCP ports lead on its pods, by number.
+    pub target_ports: BTreeMap<u16, ContainerPort>,
     /// Ports of other transports, which a proxy does not carry.
     pub other_ports: BTreeSet<u16>,
     /// Labels of its pods; empty when its endpoints are made by hand.
@@ -143,43 +155,31 @@ pub struct GroupMatch {
     pub headers: Vec<(String, String)>,
 }
 
-/// An SMI object that this version stores but does not carry out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported {
-    /// Which kind.
-    pub kind: UnsupportedKind,
-    /// Namespace, name, generation.
-    pub meta: Meta,
-}
-
-/// Kinds that are stored but not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum UnsupportedKind {
-    /// TrafficTarget.
-    TrafficTarget,
-    /// IdentityBinding.
-    IdentityBinding,
-    /// TCPRoute.
-    TcpRoute,
-    /// UDPRoute.
-    UdpRoute,
-}
-
 impl Pod {
     /// Whether a proxy runs beside it.
     pub fn injected(&self) -> bool {
         self.proxy_version.is_some()
     }
-}
 
-impl UnsupportedKind {
-    /// Kind as its API spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TrafficTarget => "TrafficTarget",
-            Self::IdentityBinding => "IdentityBinding",
-            Self::TcpRoute => "TCPRoute",
-            Self::UdpRoute => "UDPRoute",
+    /// Whether it has all of these labels.
+    pub fn is_selected_by(&self, selector: &BTreeMap<String, String>) -> bool {
+        selector
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+
+    /// Whether its proxy leaves a port alone.
+    pub fn skips_inbound(&self, port: u16) -> bool {
+        self.skip_inbound
+            .iter()
+            .any(|&(from, to)| (from..=to).contains(&port))
+    }
+
+    /// Number of a port; a name that no container gives is none.
+    pub fn port(&self, port: &ContainerPort) -> Option<u16> {
+        match port {
+            ContainerPort::Number(number) => Some(*number),
+            ContainerPort::Name(name) => self.port_names.get(name).copied(),
         }
     }
 }

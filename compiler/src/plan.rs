@@ -1,18 +1,24 @@
 //! What a namespace offers: its destinations with their routes, and what could not be honoured.
 
+mod access;
 mod matches;
+mod security;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smilax_core::config::{Destination, DestinationPort, Protocol, RouteConfig};
+use smilax_core::config::{Destination, DestinationPort, Protocol, RouteConfig, Security};
 use smilax_core::{DestinationName, ObjectRef};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index};
 use crate::model::{Addressing, Meta, Service, Split};
+use crate::modes::Modes;
+use security::Behind;
+
+pub use access::{Access, Closed, Offer};
 
 /// Everything that is compiled from one namespace; shared by all of its workloads and by those that import from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +29,10 @@ pub struct NamespacePlan {
     pub diagnostics: BTreeSet<Diagnostic>,
     /// Splits that have a route in some destination, with the names of the destinations.
     pub splits: BTreeMap<Arc<str>, DestinationName>,
+    /// What its workloads let in, before any target.
+    pub modes: Modes,
+    /// What its targets allow.
+    pub access: Access,
 }
 
 /// Compiles a namespace.
@@ -31,49 +41,65 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
     let Some(contents) = index.contents(namespace) else {
         return plan;
     };
+    let (modes, bad) = index
+        .namespace(namespace)
+        .map_or_else(
+            || Modes::of(index.settings(), &BTreeMap::new()),
+            |one| Modes::of(index.settings(), &one.annotations),
+        );
+    for bad in bad {
+        plan.diagnostics.insert(Diagnostic {
+            object: ObjectRef {
+                kind: "Namespace".into(),
+                namespace: namespace.into(),
+                name: namespace.into(),
+                generation: 0,
+            },
+            reason: Reason::Invalid,
+            message: format!("annotation {}: {}; it is left out", bad.key, bad.reason),
+        });
+    }
+    plan.modes = modes.clone();
     let scope = Scope {
         index,
         namespace,
         contents,
+        modes,
     };
-    for unsupported in contents.unsupported.values() {
-        plan.diagnostics.insert(Diagnostic {
-            object: object(unsupported.kind.as_str(), &unsupported.meta),
-            reason: Reason::Unsupported,
-            message: format!(
-                "this version stores {} objects but does not carry them out: no access is granted or refused by it",
-                unsupported.kind.as_str()
-            ),
-        });
-    }
     for group in contents.groups.values() {
         matches::check(&scope, group, &mut plan.diagnostics);
     }
+    plan.access = access::compile(&scope, &mut plan.diagnostics);
     let mut routes = split::routes(&scope, &mut plan);
     for service in contents.services.values() {
         let name = DestinationName::new(namespace, service.meta.name.clone());
         let mut own = routes.remove(&service.meta.name).unwrap_or_default();
         let addresses: Vec<IpAddr> = match &service.addressing {
             Addressing::Virtual(addresses) => addresses.clone(),
-            // Without a route a headless destination has nothing to say, and passes through untouched.
-            Addressing::Headless if !own.is_empty() => Vec::new(),
-            Addressing::Headless | Addressing::External(_) | Addressing::Pending => continue,
+            Addressing::Headless => Vec::new(),
+            Addressing::External(_) | Addressing::Pending => continue,
         };
+        let behind = Behind::of(&scope, service);
         let ports: Vec<DestinationPort> = service
             .ports
             .iter()
             .map(|(&port, &protocol)| DestinationPort {
                 routes: own.remove(&port).unwrap_or_default(),
+                security: behind.security(port),
                 ..DestinationPort::plaintext(port, protocol)
             })
             .collect();
+        // Without a route or anything to secure, a headless destination has nothing to say and passes through untouched.
+        if service.addressing == Addressing::Headless && !ports.iter().any(says_something) {
+            continue;
+        }
         if !ports.is_empty() {
             plan.destinations.insert(
                 name.clone(),
                 Destination {
                     name,
                     addresses,
-                    accounts: Vec::new(),
+                    accounts: behind.accounts(),
                     ports,
                 },
             );
@@ -90,12 +116,19 @@ struct Scope<'a> {
     index: &'a Index,
     namespace: &'a str,
     contents: &'a Contents,
+    modes: Modes,
 }
 
 impl<'a> Scope<'a> {
     fn service(&self, name: &str) -> Option<&'a Service> {
         self.contents.services.get(name)
     }
+}
+
+/// Whether a port of a headless destination needs looking at: requests are recognised by their Host, other connections
+/// by nothing.
+fn says_something(port: &DestinationPort) -> bool {
+    !port.routes.is_empty() || (port.security == Security::MutualTls && port.protocol == Protocol::Http)
 }
 
 /// The reference that diagnostics and routes carry.

@@ -4,7 +4,9 @@
 //! word. Every finding stands in some condition's message, so what was told before can be read off the object: after
 //! a restart nothing is told twice.
 
+mod columns;
 mod conditions;
+mod used;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +15,10 @@ use smilax_core::ObjectRef;
 use crate::compile::concerned_workloads;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::index::Index;
-use crate::model::{Meta, Split};
+use crate::model::Meta;
 use crate::plan::{NamespacePlan, object};
+
+use used::Used;
 
 pub use conditions::{Condition, ConditionStatus, Stored, merge, untold};
 
@@ -46,46 +50,70 @@ enum Progress {
 pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
     let plan = index.plan(namespace);
     let has_proxies = has_proxies(index, namespace);
+    let used = Used::of(index, namespace);
     let Some(contents) = index.contents(namespace) else {
         return Vec::new();
     };
     let mut all = Vec::new();
-    for split in contents.splits.values() {
-        let held = has_proxies && plan.splits.contains_key(&split.meta.name);
+    let mut add = |kind, meta, held, columns: &[(&'static str, String)]| {
         all.push(desired(
             &plan,
+            kind,
+            meta,
+            held,
+            columns.iter().cloned().collect(),
+        ));
+    };
+    for split in contents.splits.values() {
+        let held = has_proxies && plan.splits.contains_key(&split.meta.name);
+        add(
             "TrafficSplit",
             &split.meta,
             held,
-            BTreeMap::from([("backends", backends(split))]),
-        ));
+            &[("backends", columns::backends(split))],
+        );
     }
     for group in contents.groups.values() {
-        let used = contents.splits.values().any(|split| {
+        let in_split = contents.splits.values().any(|split| {
             plan.splits.contains_key(&split.meta.name)
                 && split
                     .matches
                     .iter()
                     .any(|reference| *reference.name == *group.meta.name)
         });
-        let names: Vec<&str> = group.matches.iter().map(|one| one.name.as_str()).collect();
-        let columns = BTreeMap::from([("matches", names.join(" "))]);
-        all.push(desired(
-            &plan,
-            "HTTPRouteGroup",
-            &group.meta,
-            has_proxies && used,
-            columns,
-        ));
+        let held = (has_proxies && in_split) || used.groups.contains(&*group.meta.name);
+        let names = columns::joined(group.matches.iter().map(|one| one.name.clone()));
+        add("HTTPRouteGroup", &group.meta, held, &[("matches", names)]);
     }
-    for one in contents.unsupported.values() {
-        all.push(desired(
-            &plan,
-            one.kind.as_str(),
-            &one.meta,
+    for target in contents.targets.values() {
+        let held = used.targets.contains(&target.meta.name);
+        let columns = [
+            ("sources", columns::sources(target)),
+            ("rules", columns::rules(target)),
+        ];
+        add("TrafficTarget", &target.meta, held, &columns);
+    }
+    for binding in contents.bindings.values() {
+        let held = used.bindings.contains(&*binding.meta.name);
+        let columns = [("identities", columns::identities(binding))];
+        add("IdentityBinding", &binding.meta, held, &columns);
+    }
+    for route in contents.tcp_routes.values() {
+        let held = used.tcp_routes.contains(&*route.meta.name);
+        add(
+            "TCPRoute",
+            &route.meta,
+            held,
+            &[("ports", columns::ports(&route.ports))],
+        );
+    }
+    for route in contents.udp_routes.values() {
+        add(
+            "UDPRoute",
+            &route.meta,
             false,
-            BTreeMap::new(),
-        ));
+            &[("ports", columns::ports(&route.ports))],
+        );
     }
     all
 }
@@ -112,15 +140,6 @@ fn has_proxies(index: &Index, namespace: &str) -> bool {
                 .any(|pod| pod.injected() && !pod.finished && pod.account == workload.account)
         })
     })
-}
-
-fn backends(split: &Split) -> String {
-    let shares: Vec<String> = split
-        .backends
-        .iter()
-        .map(|backend| format!("{}={}", backend.service, backend.weight))
-        .collect();
-    shares.join(" ")
 }
 
 fn desired(

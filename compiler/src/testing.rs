@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use smilax_core::config::Protocol;
+use smilax_core::config::{ContainerPort, Protocol};
 
 use crate::index::{Index, Settings};
 use crate::model::{
-    Account, Addressing, GroupMatch, Meta, Namespace, Pod, Reference, RouteGroup, Service, Split,
-    SplitBackend, Unsupported, UnsupportedKind,
+    Account, Addressing, Binding, GroupMatch, Meta, Namespace, Pod, PortRoute, Reference, RouteGroup,
+    RoutePorts, Rule, Rules, Service, Split, SplitBackend, Subject, Target,
 };
 use crate::plan::NamespacePlan;
 
@@ -29,7 +29,10 @@ pub(crate) enum Change {
     Pod(Pod),
     Split(Split),
     Group(RouteGroup),
-    Unsupported(Unsupported),
+    Target(Target),
+    Binding(Binding),
+    TcpRoute(PortRoute),
+    UdpRoute(PortRoute),
 }
 
 impl Cluster {
@@ -92,12 +95,25 @@ impl Cluster {
         }))
     }
 
-    pub(crate) fn traffic_target(self, name: &str, mut meta: Meta) -> Self {
-        meta.name = name.into();
-        self.with(Change::Unsupported(Unsupported {
-            kind: UnsupportedKind::TrafficTarget,
-            meta,
-        }))
+    pub(crate) fn add_pod(self, pod: PodBuilder) -> Self {
+        self.with(Change::Pod(pod.0))
+    }
+
+    pub(crate) fn target(self, target: TargetBuilder) -> Self {
+        self.with(Change::Target(target.0))
+    }
+
+    pub(crate) fn binding(self, binding: Binding) -> Self {
+        self.with(Change::Binding(binding))
+    }
+
+    /// A TCPRoute of `shop`; no ports means all.
+    pub(crate) fn tcp_route(self, name: &str, ports: &[i64]) -> Self {
+        self.with(Change::TcpRoute(port_route(name, ports)))
+    }
+
+    pub(crate) fn udp_route(self, name: &str) -> Self {
+        self.with(Change::UdpRoute(port_route(name, &[])))
     }
 
     pub(crate) fn index(&self) -> Index {
@@ -127,13 +143,165 @@ pub(crate) fn apply(index: &mut Index, change: Change) {
         Change::Pod(one) => index.set_pod(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Split(one) => index.set_split(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Group(one) => index.set_group(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
-        Change::Unsupported(one) => {
-            index.set_unsupported(
-                &one.meta.namespace.clone(),
-                (one.kind, one.meta.name.clone()),
-                Some(one),
-            );
+        Change::Target(one) => {
+            index.set_target(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one))
         }
+        Change::Binding(one) => {
+            index.set_binding(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));
+        }
+        Change::TcpRoute(one) => {
+            index.set_tcp_route(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));
+        }
+        Change::UdpRoute(one) => {
+            index.set_udp_route(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));
+        }
+    }
+}
+
+fn port_route(name: &str, ports: &[i64]) -> PortRoute {
+    PortRoute {
+        meta: named(SHOP, name),
+        ports: if ports.is_empty() {
+            RoutePorts::All
+        } else {
+            RoutePorts::Listed(ports.to_vec())
+        },
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct PodBuilder(pub(crate) Pod);
+
+/// A pod of account `web` without a proxy.
+pub(crate) fn pod(name: &str) -> PodBuilder {
+    PodBuilder(Pod {
+        meta: named(SHOP, name),
+        account: "web".into(),
+        ..Pod::default()
+    })
+}
+
+impl PodBuilder {
+    pub(crate) fn of(mut self, namespace: &str) -> Self {
+        self.0.meta = named(namespace, &self.0.meta.name);
+        self
+    }
+
+    pub(crate) fn account(mut self, account: &str) -> Self {
+        self.0.account = account.into();
+        self
+    }
+
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        self.0.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn injected(mut self) -> Self {
+        self.0.proxy_version = Some("0.1.0".to_owned());
+        self
+    }
+
+    pub(crate) fn finished(mut self) -> Self {
+        self.0.finished = true;
+        self
+    }
+
+    pub(crate) fn on_host_network(mut self) -> Self {
+        self.0.host_network = true;
+        self
+    }
+
+    pub(crate) fn named_port(mut self, name: &str, port: u16) -> Self {
+        self.0.port_names.insert(name.to_owned(), port);
+        self
+    }
+
+    pub(crate) fn skipping(mut self, port: u16) -> Self {
+        self.0.skip_inbound.push((port, port));
+        self
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct TargetBuilder(pub(crate) Target);
+
+/// A target about an account of `shop`, without sources and rules.
+pub(crate) fn target(name: &str, account: &str) -> TargetBuilder {
+    TargetBuilder(Target {
+        meta: named(SHOP, name),
+        destination: subject("ServiceAccount", None, account),
+        ..Target::default()
+    })
+}
+
+fn subject(kind: &str, namespace: Option<&str>, name: &str) -> Subject {
+    Subject {
+        kind: kind.to_owned(),
+        namespace: namespace.map(ToOwned::to_owned),
+        name: name.to_owned(),
+    }
+}
+
+impl TargetBuilder {
+    pub(crate) fn of(mut self, namespace: &str) -> Self {
+        self.0.meta = named(namespace, &self.0.meta.name);
+        self
+    }
+
+    pub(crate) fn about(mut self, kind: &str, name: &str) -> Self {
+        self.0.destination = subject(kind, None, name);
+        self
+    }
+
+    pub(crate) fn destination_namespace(mut self, namespace: &str) -> Self {
+        self.0.destination.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    pub(crate) fn port(mut self, port: crate::model::DestinationPort) -> Self {
+        self.0.destination_port = port;
+        self
+    }
+
+    pub(crate) fn from(self, namespace: &str, account: &str) -> Self {
+        self.source("ServiceAccount", Some(namespace), account)
+    }
+
+    pub(crate) fn source(mut self, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        self.0.sources.push(subject(kind, namespace, name));
+        self
+    }
+
+    pub(crate) fn rule(self, kind: &str, name: &str) -> Self {
+        self.matches(kind, name, &[])
+    }
+
+    pub(crate) fn matches(mut self, kind: &str, name: &str, matches: &[&str]) -> Self {
+        let rule = Rule {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            matches: matches.iter().map(|&one| one.to_owned()).collect(),
+        };
+        match &mut self.0.rules {
+            Rules::Listed(rules) => rules.push(rule),
+            other => *other = Rules::Listed(vec![rule]),
+        }
+        self
+    }
+
+    pub(crate) fn rules(mut self, rules: Rules) -> Self {
+        self.0.rules = rules;
+        self
+    }
+}
+
+/// A binding that means the pods with this label.
+pub(crate) fn binding(namespace: &str, name: &str, key: &str, value: &str) -> Binding {
+    Binding {
+        meta: named(namespace, name),
+        labels: Some(map(&[(key, value)])),
+        ..Binding::default()
     }
 }
 
@@ -149,6 +317,7 @@ pub(crate) fn service(name: &str) -> ServiceBuilder {
             meta: named(SHOP, name),
             addressing: Addressing::Virtual(vec![std::net::Ipv4Addr::new(10, 0, 0, last).into()]),
             ports: BTreeMap::from([(80, Protocol::Http)]),
+            target_ports: BTreeMap::from([(80, ContainerPort::Number(80))]),
             other_ports: std::collections::BTreeSet::new(),
             selector: BTreeMap::new(),
         },
@@ -163,6 +332,15 @@ impl ServiceBuilder {
 
     pub(crate) fn protocol(mut self, port: u16, protocol: Protocol) -> Self {
         self.0.ports.insert(port, protocol);
+        self.0.target_ports.insert(port, ContainerPort::Number(port));
+        self
+    }
+
+    /// Leads from a port to a named one of the pods.
+    pub(crate) fn leading_to(mut self, port: u16, name: &str) -> Self {
+        self.0
+            .target_ports
+            .insert(port, ContainerPort::Name(name.to_owned()));
         self
     }
 
@@ -265,15 +443,7 @@ impl GroupBuilder {
     }
 }
 
-/// Metadata of an object of `shop` created at this second.
-pub(crate) fn at(created: i64) -> Meta {
-    Meta {
-        created,
-        ..named(SHOP, "object")
-    }
-}
-
-fn named(namespace: &str, name: &str) -> Meta {
+pub(crate) fn named(namespace: &str, name: &str) -> Meta {
     Meta {
         namespace: Arc::from(namespace),
         name: Arc::from(name),

@@ -8,9 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::meta;
-use crate::model::{
-    GroupMatch, Meta, Reference, RouteGroup, Split, SplitBackend, Unsupported, UnsupportedKind,
-};
+use crate::model::{GroupMatch, Meta, Reference, RouteGroup, Split, SplitBackend};
 
 /// A pattern that does not compile.
 const UNREADABLE: &str = "(";
@@ -43,39 +41,7 @@ pub fn route_group(object: &Value) -> RouteGroup {
     }
 }
 
-/// A TrafficTarget.
-pub fn traffic_target(object: &Value) -> Unsupported {
-    Unsupported {
-        kind: UnsupportedKind::TrafficTarget,
-        meta: metadata(object),
-    }
-}
-
-/// An IdentityBinding.
-pub fn identity_binding(object: &Value) -> Unsupported {
-    Unsupported {
-        kind: UnsupportedKind::IdentityBinding,
-        meta: metadata(object),
-    }
-}
-
-/// A TCPRoute.
-pub fn tcp_route(object: &Value) -> Unsupported {
-    Unsupported {
-        kind: UnsupportedKind::TcpRoute,
-        meta: metadata(object),
-    }
-}
-
-/// A UDPRoute.
-pub fn udp_route(object: &Value) -> Unsupported {
-    Unsupported {
-        kind: UnsupportedKind::UdpRoute,
-        meta: metadata(object),
-    }
-}
-
-fn metadata(object: &Value) -> Meta {
+pub(super) fn metadata(object: &Value) -> Meta {
     serde_json::from_value::<ObjectMeta>(object["metadata"].clone())
         .map(|found| meta(&found))
         .unwrap_or_default()
@@ -143,10 +109,10 @@ fn pattern(value: &Value) -> String {
     value.as_str().unwrap_or(UNREADABLE).to_owned()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use smilax_core::config::{HeaderMatch, HttpMatch};
-use smilax_core::matching::Matcher;
+use smilax_core::matching::{Matcher, compile_pattern};
 
 use super::{Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -58,16 +58,32 @@ pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<Ht
                 ),
             )
         })?;
-    // What does not compile selects nothing; the group's own condition says why.
-    Ok(group
+    Ok(usable(scope, group))
+}
+
+/// The matches of a group that compile. What does not selects nothing; the group's own condition says why.
+pub(super) fn usable(scope: &Scope<'_>, group: &RouteGroup) -> Vec<HttpMatch> {
+    group
         .matches
         .iter()
         .filter_map(|one| compiled(scope.index.settings(), one).ok())
-        .collect())
+        .collect()
 }
 
 /// A match with its anchors, proven to compile within the bounds that the proxy keeps to.
 fn compiled(settings: &Settings, one: &GroupMatch) -> Result<HttpMatch, String> {
+    // A pattern must stand by itself before anchors are put around it: `a)|(b` would break out of them.
+    let patterns = one
+        .path_regex
+        .iter()
+        .map(|pattern| ("pathRegex".to_owned(), pattern));
+    let of_headers = one
+        .headers
+        .iter()
+        .map(|(name, pattern)| (format!("headers.{name}"), pattern));
+    for (field, pattern) in patterns.chain(of_headers) {
+        compile_pattern(pattern).map_err(|error| format!("{field}: {error}"))?;
+    }
     let path = one
         .path_regex
         .as_deref()

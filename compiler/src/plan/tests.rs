@@ -2,7 +2,7 @@ use smilax_core::config::Protocol;
 
 use super::*;
 use crate::index::Settings;
-use crate::testing::{Cluster, at, group, service, split};
+use crate::testing::{Cluster, group, service, split};
 
 /// Shares of a Service's port as `backend=weight` words, one text for each route.
 fn routes(plan: &NamespacePlan, service: &str, port: u16) -> Vec<String> {
@@ -346,10 +346,4 @@ fn anchoring_follows_the_settings_of_the_mesh() {
         ),
         ("x-user", "test")
     );
-}
-
-#[test]
-fn a_stored_only_kind_says_so() {
-    let plan = shop().traffic_target("allow-web", at(3)).plan();
-    assert_eq!(reasons(&plan), ["Unsupported"]);
 }

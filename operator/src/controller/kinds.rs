@@ -1,7 +1,6 @@
 //! What is watched, and how far each watch is.
 
 use kube::core::{ApiResource, GroupVersionKind};
-use smilax_compiler::model::UnsupportedKind;
 
 /// A kind that the index is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +30,14 @@ pub enum SmiKind {
     TrafficSplit,
     /// HTTPRouteGroup.
     HttpRouteGroup,
-    /// Stored only, for now.
-    Unsupported(UnsupportedKind),
+    /// TrafficTarget.
+    TrafficTarget,
+    /// IdentityBinding.
+    IdentityBinding,
+    /// TCPRoute.
+    TcpRoute,
+    /// UDPRoute.
+    UdpRoute,
 }
 
 impl SmiKind {
@@ -40,10 +45,10 @@ impl SmiKind {
     pub const ALL: [Self; 6] = [
         Self::TrafficSplit,
         Self::HttpRouteGroup,
-        Self::Unsupported(UnsupportedKind::TrafficTarget),
-        Self::Unsupported(UnsupportedKind::IdentityBinding),
-        Self::Unsupported(UnsupportedKind::TcpRoute),
-        Self::Unsupported(UnsupportedKind::UdpRoute),
+        Self::TrafficTarget,
+        Self::IdentityBinding,
+        Self::TcpRoute,
+        Self::UdpRoute,
     ];
 
     /// The kind that the API spells so.
@@ -56,7 +61,10 @@ impl SmiKind {
         match self {
             Self::TrafficSplit => "TrafficSplit",
             Self::HttpRouteGroup => "HTTPRouteGroup",
-            Self::Unsupported(kind) => kind.as_str(),
+            Self::TrafficTarget => "TrafficTarget",
+            Self::IdentityBinding => "IdentityBinding",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
         }
     }
 
@@ -64,10 +72,8 @@ impl SmiKind {
     pub fn group(self) -> &'static str {
         match self {
             Self::TrafficSplit => "split.smi-spec.io",
-            Self::Unsupported(UnsupportedKind::TrafficTarget | UnsupportedKind::IdentityBinding) => {
-                "access.smi-spec.io"
-            }
-            Self::HttpRouteGroup | Self::Unsupported(_) => "specs.smi-spec.io",
+            Self::TrafficTarget | Self::IdentityBinding => "access.smi-spec.io",
+            Self::HttpRouteGroup | Self::TcpRoute | Self::UdpRoute => "specs.smi-spec.io",
         }
     }
 
@@ -82,10 +88,10 @@ impl SmiKind {
         match self {
             Self::TrafficSplit => "trafficsplits",
             Self::HttpRouteGroup => "httproutegroups",
-            Self::Unsupported(UnsupportedKind::TrafficTarget) => "traffictargets",
-            Self::Unsupported(UnsupportedKind::IdentityBinding) => "identitybindings",
-            Self::Unsupported(UnsupportedKind::TcpRoute) => "tcproutes",
-            Self::Unsupported(UnsupportedKind::UdpRoute) => "udproutes",
+            Self::TrafficTarget => "traffictargets",
+            Self::IdentityBinding => "identitybindings",
+            Self::TcpRoute => "tcproutes",
+            Self::UdpRoute => "udproutes",
         }
     }
 

@@ -15,7 +15,6 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 use smilax_compiler::ingest;
-use smilax_compiler::model::UnsupportedKind;
 use smilax_compiler::status::Stored;
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
 use smilax_core::packed;
@@ -377,48 +376,42 @@ fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
     }
 }
 
+/// Takes an SMI object into the index, or takes it out.
+macro_rules! set {
+    ($index:expr, $key:expr, $raw:expr, $set:ident, $ingest:path) => {
+        $index.$set(&$key.1, $key.2.clone(), $raw.map($ingest))
+    };
+}
+
 fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde_json::Value>) {
-    let (namespace, name) = (&key.1, key.2.clone());
+    let index = &mut inner.index;
     match kind {
-        SmiKind::TrafficSplit => inner.index.set_split(namespace, name, raw.map(ingest::split)),
-        SmiKind::HttpRouteGroup => inner
-            .index
-            .set_group(namespace, name, raw.map(ingest::route_group)),
-        SmiKind::Unsupported(kind) => {
-            inner
-                .index
-                .set_unsupported(namespace, (kind, name), raw.map(unsupported(kind)));
-        }
+        SmiKind::TrafficSplit => set!(index, key, raw, set_split, ingest::split),
+        SmiKind::HttpRouteGroup => set!(index, key, raw, set_group, ingest::route_group),
+        SmiKind::TrafficTarget => set!(index, key, raw, set_target, ingest::traffic_target),
+        SmiKind::IdentityBinding => set!(index, key, raw, set_binding, ingest::identity_binding),
+        SmiKind::TcpRoute => set!(index, key, raw, set_tcp_route, ingest::port_route),
+        SmiKind::UdpRoute => set!(index, key, raw, set_udp_route, ingest::port_route),
     }
 }
 
 fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::Value)>) {
-    let all = all.into_iter();
-    match kind {
-        SmiKind::TrafficSplit => {
-            inner
-                .index
-                .reset_splits(all.map(|((_, namespace, name), raw)| (namespace, name, ingest::split(&raw))));
-        }
-        SmiKind::HttpRouteGroup => {
-            inner.index.reset_groups(
-                all.map(|((_, namespace, name), raw)| (namespace, name, ingest::route_group(&raw))),
-            );
-        }
-        SmiKind::Unsupported(kind) => {
-            inner
-                .index
-                .reset_unsupported(kind, all.map(|(_, raw)| unsupported(kind)(&raw)));
-        }
+    /// Reads each object and says where it belongs.
+    fn read<T>(
+        all: Vec<(ObjectKey, serde_json::Value)>,
+        ingest: fn(&serde_json::Value) -> T,
+    ) -> impl Iterator<Item = (Arc<str>, Arc<str>, T)> {
+        all.into_iter()
+            .map(move |((_, namespace, name), raw)| (namespace, name, ingest(&raw)))
     }
-}
-
-fn unsupported(kind: UnsupportedKind) -> fn(&serde_json::Value) -> smilax_compiler::model::Unsupported {
+    let index = &mut inner.index;
     match kind {
-        UnsupportedKind::TrafficTarget => ingest::traffic_target,
-        UnsupportedKind::IdentityBinding => ingest::identity_binding,
-        UnsupportedKind::TcpRoute => ingest::tcp_route,
-        UnsupportedKind::UdpRoute => ingest::udp_route,
+        SmiKind::TrafficSplit => index.reset_splits(read(all, ingest::split)),
+        SmiKind::HttpRouteGroup => index.reset_groups(read(all, ingest::route_group)),
+        SmiKind::TrafficTarget => index.reset_targets(read(all, ingest::traffic_target)),
+        SmiKind::IdentityBinding => index.reset_bindings(read(all, ingest::identity_binding)),
+        SmiKind::TcpRoute => index.reset_tcp_routes(read(all, ingest::port_route)),
+        SmiKind::UdpRoute => index.reset_udp_routes(read(all, ingest::port_route)),
     }
 }
 
@@ -476,28 +469,36 @@ fn mesh_config(defaults: &Settings, inner: &mut Inner, seen: Seen<DynamicObject>
     }
 }
 
+/// Settings of the mesh: those of the installation where its MeshConfig says nothing, or nothing that can be read.
 fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
     let spec = &object.data["spec"];
+    let text = |field: &str| spec[field].as_str();
     Settings {
-        cluster_domain: spec["clusterDomain"]
-            .as_str()
+        cluster_domain: text("clusterDomain")
             .unwrap_or(&defaults.cluster_domain)
             .to_owned(),
-        trust_domain: spec["trustDomain"]
-            .as_str()
-            .and_then(|domain| domain.parse().ok())
-            .unwrap_or_else(|| defaults.trust_domain.clone()),
-        installation: defaults.installation.clone(),
-        path_regex_mode: match spec["pathRegexMode"].as_str() {
+        path_regex_mode: match text("pathRegexMode") {
             Some("full") => PathRegexMode::Full,
             Some("prefix") => PathRegexMode::Prefix,
             _ => defaults.path_regex_mode,
         },
-        header_regex_mode: match spec["headerRegexMode"].as_str() {
+        header_regex_mode: match text("headerRegexMode") {
             Some("search") => HeaderRegexMode::Search,
             Some("full") => HeaderRegexMode::Full,
             _ => defaults.header_regex_mode,
         },
+        trust_domain: text("trustDomain")
+            .and_then(|domain| domain.parse().ok())
+            .unwrap_or_else(|| defaults.trust_domain.clone()),
+        access_mode: text("accessMode")
+            .and_then(|mode| mode.parse().ok())
+            .unwrap_or(defaults.access_mode),
+        tls_mode: text("tlsMode")
+            .and_then(|mode| mode.parse().ok())
+            .unwrap_or(defaults.tls_mode),
+        unauthenticated_sources: serde_json::from_value(spec["unauthenticatedSources"].clone())
+            .unwrap_or_else(|_| defaults.unauthenticated_sources.clone()),
+        installation: defaults.installation.clone(),
     }
 }
 

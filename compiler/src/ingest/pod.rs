@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as core;
+use smilax_core::convention::{key, variable};
+
+use super::{meta, our_annotations};
+use crate::model::Pod;
+
+/// A Pod.
+pub fn pod(object: &core::Pod) -> Pod {
+    let spec = object.spec.as_ref();
+    let labels = object.metadata.labels.clone().unwrap_or_default();
+    let annotations = our_annotations(&object.metadata);
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+    let account = spec
+        .and_then(|spec| spec.service_account_name.as_deref())
+        .filter(|name| !name.is_empty());
+    let mut meta = meta(&object.metadata);
+    // Nobody asks which generation of a pod this is.
+    meta.generation = 0;
+    Pod {
+        meta,
+        account: account.unwrap_or("default").into(),
+        proxy_version: labels.get(key::PROXY_VERSION).cloned(),
+        inject_status: annotations.get(key::INJECT_STATUS).cloned(),
+        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+        port_names: spec.map(port_names).unwrap_or_default(),
+        skip_inbound: skipped(spec, &annotations),
+        finished: object.metadata.deletion_timestamp.is_some()
+            || matches!(phase, Some("Succeeded" | "Failed")),
+        annotations,
+        labels,
+    }
+}
+
+fn port_names(spec: &core::PodSpec) -> BTreeMap<String, u16> {
+    spec.init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| {
+            let number = u16::try_from(port.container_port).ok().filter(|&port| port > 0)?;
+            Some((port.name.clone()?, number))
+        })
+        .collect()
+}
+
+/// Ports that are not carried: what init was given, which is what holds; else what the annotation says.
+fn skipped(spec: Option<&core::PodSpec>, annotations: &BTreeMap<String, String>) -> Vec<(u16, u16)> {
+    let given = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .flat_map(|container| container.env.iter().flatten())
+        .find(|one| one.name == variable::SKIP_INBOUND_PORTS)
+        .and_then(|one| one.value.as_ref());
+    given
+        .or_else(|| annotations.get(key::SKIP_INBOUND_PORTS))
+        .map(|list| ranges(list))
+        .unwrap_or_default()
+}
+
+fn ranges(list: &str) -> Vec<(u16, u16)> {
+    list.split(',')
+        .filter_map(|entry| {
+            let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
+            Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(pod: serde_json::Value) -> Pod {
+        super::pod(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn ports_that_init_was_told_to_skip_count_before_the_annotation() {
+        let found = read(json!({
+            "metadata": {"annotations": {key::SKIP_INBOUND_PORTS: "1"}},
+            "spec": {"containers": [], "initContainers": [
+                {"name": "smilax-init", "env": [{"name": variable::SKIP_INBOUND_PORTS, "value": "80,9000-9010"}]},
+            ]},
+        }));
+        assert!(found.skips_inbound(80) && found.skips_inbound(9005));
+        assert!(!found.skips_inbound(1) && !found.skips_inbound(9011));
+    }
+
+    #[test]
+    fn named_ports_of_every_container_are_remembered() {
+        let found = read(json!({
+            "metadata": {},
+            "spec": {
+                "containers": [{"name": "web", "ports": [{"name": "http", "containerPort": 8080}, {"containerPort": 9}]}],
+                "initContainers": [{"name": "side", "ports": [{"name": "metrics", "containerPort": 9090}]}],
+            },
+        }));
+        let ports: Vec<_> = found.port_names.into_iter().collect();
+        assert_eq!(ports, [("http".to_owned(), 8080), ("metrics".to_owned(), 9090)]);
+    }
+}

@@ -1,0 +1,144 @@
+//! What a namespace lets in: settings of the mesh, then its own annotations.
+
+use std::collections::BTreeMap;
+
+use smilax_core::config::{AccessMode, OwnSettings, TlsMode, UnauthenticatedSource};
+use smilax_core::convention::key;
+
+use crate::index::Settings;
+
+/// Modes of one namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// What becomes of calls that nothing allows.
+    pub access: AccessMode,
+    /// What becomes of calls from outside the mesh.
+    pub tls: TlsMode,
+    /// What pods may change about it.
+    pub own_settings: OwnSettings,
+    /// Callers without an identity that are let in all the same.
+    pub unauthenticated_sources: Vec<UnauthenticatedSource>,
+}
+
+/// An annotation of a namespace that cannot be read, and so leaves things as the mesh has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadAnnotation {
+    /// Which.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Modes {
+    /// The modes of a namespace with these annotations.
+    pub fn of(settings: &Settings, annotations: &BTreeMap<String, String>) -> (Self, Vec<BadAnnotation>) {
+        let mut bad = Vec::new();
+        let access = read(annotations, key::ACCESS_MODE, &mut bad, |text| {
+            text.parse()
+                .map_err(|error: smilax_core::config::InvalidMode| error.to_string())
+        });
+        let tls = read(annotations, key::TLS_MODE, &mut bad, |text| {
+            text.parse()
+                .map_err(|error: smilax_core::config::InvalidMode| error.to_string())
+        });
+        let relax = read(annotations, key::ALLOW_RELAX, &mut bad, |text| match text {
+            "true" => Ok(OwnSettings::Decide),
+            "false" => Ok(OwnSettings::Tighten),
+            other => Err(format!("{other:?} is neither true nor false")),
+        });
+        let sources = read(annotations, key::UNAUTHENTICATED_SOURCES, &mut bad, sources);
+        let modes = Self {
+            access: access.unwrap_or(settings.access_mode),
+            tls: tls.unwrap_or(settings.tls_mode),
+            own_settings: relax.unwrap_or_default(),
+            unauthenticated_sources: settings
+                .unauthenticated_sources
+                .iter()
+                .cloned()
+                .chain(sources.unwrap_or_default())
+                .collect(),
+        };
+        (modes, bad)
+    }
+
+    /// Whether calls are refused that could be let in: what pods must not get around by themselves.
+    pub fn is_enforced(&self) -> bool {
+        self.tls == TlsMode::Strict || self.access == AccessMode::Deny
+    }
+}
+
+fn read<T>(
+    annotations: &BTreeMap<String, String>,
+    key: &'static str,
+    bad: &mut Vec<BadAnnotation>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = annotations.get(key)?;
+    read(text.trim())
+        .map_err(|reason| bad.push(BadAnnotation { key, reason }))
+        .ok()
+}
+
+fn sources(text: &str) -> Result<Vec<UnauthenticatedSource>, String> {
+    let sources: Vec<UnauthenticatedSource> = serde_json::from_str(text).map_err(|error| {
+        format!(r#"it is no JSON list such as [{{"cidrs": ["10.0.0.0/8"], "ports": [8080]}}]: {error}"#)
+    })?;
+    match sources
+        .iter()
+        .flat_map(|source| &source.ports)
+        .find(|&&port| port == 0)
+    {
+        Some(_) => Err("0 is no port: write 1 to 65535, or leave ports out for all".to_owned()),
+        None => Ok(sources),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(annotations: &[(&str, &str)]) -> (Modes, Vec<&'static str>) {
+        let annotations = annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let settings = Settings {
+            access_mode: AccessMode::Deny,
+            ..Settings::default()
+        };
+        let (modes, bad) = Modes::of(&settings, &annotations);
+        (modes, bad.into_iter().map(|one| one.key).collect())
+    }
+
+    #[test]
+    fn a_namespace_decides_before_the_mesh() {
+        assert_eq!(of(&[]).0.access, AccessMode::Deny);
+        let (modes, bad) = of(&[(key::ACCESS_MODE, "allow"), (key::TLS_MODE, "strict")]);
+        assert_eq!((modes.access, modes.tls), (AccessMode::Allow, TlsMode::Strict));
+        assert!(bad.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_things_as_the_mesh_has_them() {
+        for (annotation, value) in [
+            (key::ACCESS_MODE, "Allow"),
+            (key::TLS_MODE, "none"),
+            (key::ALLOW_RELAX, "yes"),
+            (key::UNAUTHENTICATED_SOURCES, "10.0.0.0/8"),
+            (
+                key::UNAUTHENTICATED_SOURCES,
+                r#"[{"cidrs": ["10.0.0.0/8"], "ports": [0]}]"#,
+            ),
+        ] {
+            let (modes, bad) = of(&[(annotation, value)]);
+            assert_eq!(modes, of(&[]).0, "{value}");
+            assert_eq!(bad, [annotation]);
+        }
+    }
+
+    #[test]
+    fn callers_without_identity_are_let_in_by_address() {
+        let (modes, _) = of(&[(key::UNAUTHENTICATED_SOURCES, r#"[{"cidrs": ["10.0.0.0/8"]}]"#)]);
+        assert_eq!(modes.unauthenticated_sources.len(), 1);
+    }
+}

@@ -1,0 +1,179 @@
+//! TrafficTargets to what they allow (SMI TrafficTarget v1alpha4).
+//!
+//! A target that is wrong in part never allows more than the part that is right, and still says that the pods which it
+//! names are closed to everybody else.
+
+mod identity;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use smilax_core::DestinationName;
+use smilax_core::config::{AccessTarget, SourceMatch};
+
+use super::{Scope, object};
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::model::{Addressing, Pod, RoutePorts, Target};
+
+/// What the targets of a namespace allow, by whom it is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Targets about every pod of an account.
+    pub by_account: BTreeMap<Arc<str>, Vec<AccessTarget>>,
+    /// Targets about the pods with certain labels.
+    pub by_labels: BTreeMap<BTreeMap<String, String>, Vec<AccessTarget>>,
+    /// What sources are offered by it, so that they are told of it.
+    pub offers: Vec<Offer>,
+    /// Accounts and labels that each target is about, by its name.
+    pub destinations: BTreeMap<Arc<str>, Closed>,
+}
+
+/// Services that some callers are let in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The callers.
+    pub sources: Vec<SourceMatch>,
+    /// The Services in front of the pods.
+    pub services: BTreeSet<DestinationName>,
+}
+
+/// The pods that a target is about: these are closed to who is not named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// All pods of these accounts.
+    pub accounts: BTreeSet<Arc<str>>,
+    /// The pods that have all labels of one of these.
+    pub labels: BTreeSet<BTreeMap<String, String>>,
+}
+
+impl Closed {
+    /// Whether a pod of the namespace is among them.
+    pub fn contains(&self, pod: &Pod) -> bool {
+        self.accounts.contains(&pod.account) || self.labels.iter().any(|labels| pod.is_selected_by(labels))
+    }
+}
+
+/// Compiles every target of a namespace, in the order of their names.
+pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>) -> Access {
+    for binding in scope.contents.bindings.values() {
+        identity::check(scope, binding, diagnostics);
+    }
+    for route in scope.contents.tcp_routes.values() {
+        check_ports("TCPRoute", &route.meta, &route.ports, diagnostics);
+    }
+    for route in scope.contents.udp_routes.values() {
+        diagnostics.insert(Diagnostic {
+            object: object("UDPRoute", &route.meta),
+            reason: Reason::Unsupported,
+            message: "proxies do not carry UDP, so no right is given by it; where the access mode is deny when a pod \
+                      is made, new inbound UDP is dropped"
+                .to_owned(),
+        });
+    }
+    let mut access = Access::default();
+    for target in scope.contents.targets.values() {
+        one(scope, target, &mut access, diagnostics);
+    }
+    access
+}
+
+fn one(scope: &Scope<'_>, target: &Target, access: &mut Access, diagnostics: &mut BTreeSet<Diagnostic>) {
+    let source = object("TrafficTarget", &target.meta);
+    let mut report = |reason, message| {
+        diagnostics.insert(Diagnostic {
+            object: source.clone(),
+            reason,
+            message,
+        });
+    };
+    let own = scope.namespace;
+    if let Some(named) = target
+        .destination
+        .namespace
+        .as_deref()
+        .filter(|named| *named != own)
+    {
+        report(
+            Reason::NamespaceMismatch,
+            format!(
+                "spec.destination.namespace: {named:?} is another namespace; a TrafficTarget protects only its own, create it there"
+            ),
+        );
+        return;
+    }
+    let closed = identity::destination(scope, &target.destination, &mut report);
+    let sources = identity::sources(scope, target, &mut report);
+    let allowed = rules::allowed(scope, target, &mut report);
+    let compiled = AccessTarget {
+        source: source.clone(),
+        sources: if allowed.is_some() { sources } else { Vec::new() },
+        ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
+        http: allowed.and_then(|it| it.http),
+    };
+    for account in &closed.accounts {
+        access
+            .by_account
+            .entry(account.clone())
+            .or_default()
+            .push(compiled.clone());
+    }
+    for labels in &closed.labels {
+        access
+            .by_labels
+            .entry(labels.clone())
+            .or_default()
+            .push(compiled.clone());
+    }
+    access.offers.push(Offer {
+        services: services(scope, &closed),
+        sources: compiled.sources,
+    });
+    access.destinations.insert(target.meta.name.clone(), closed);
+}
+
+/// Services that send to some of these pods.
+fn services(scope: &Scope<'_>, closed: &Closed) -> BTreeSet<DestinationName> {
+    let pods: Vec<&Pod> = scope
+        .contents
+        .pods
+        .values()
+        .filter(|pod| !pod.finished && closed.contains(pod))
+        .collect();
+    scope
+        .contents
+        .services
+        .values()
+        .filter(|service| {
+            !service.selector.is_empty()
+                && !matches!(service.addressing, Addressing::External(_))
+                && pods.iter().any(|pod| pod.is_selected_by(&service.selector))
+        })
+        .map(|service| DestinationName::new(scope.namespace, service.meta.name.clone()))
+        .collect()
+}
+
+fn check_ports(
+    kind: &str,
+    meta: &crate::model::Meta,
+    ports: &RoutePorts,
+    diagnostics: &mut BTreeSet<Diagnostic>,
+) {
+    let RoutePorts::Listed(ports) = ports else {
+        return;
+    };
+    for (index, port) in ports.iter().enumerate() {
+        if rules::number(*port).is_none() {
+            diagnostics.insert(Diagnostic {
+                object: object(kind, meta),
+                reason: Reason::Invalid,
+                message: format!(
+                    "spec.matches.ports[{index}]: it is no port, so it selects nothing; write 1 to 65535"
+                ),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
