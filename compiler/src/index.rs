@@ -27,7 +27,6 @@ pub struct Index {
     contents: BTreeMap<Name, Contents>,
     plans: HashMap<Name, Arc<NamespacePlan>>,
     links: Links,
-    operator: Option<OperatorEndpoint>,
     dirty: BTreeSet<Name>,
     /// Where proxies reach the operator, by its Service.
     operator: Option<OperatorEndpoint>,
@@ -38,10 +37,6 @@ pub struct Index {
 pub struct Settings {
     /// Suffix of the cluster's DNS names.
     pub cluster_domain: String,
-    /// First part of every identity.
-    pub trust_domain: TrustDomain,
-    /// Namespace of the operator; `None` for a mesh that runs without one, or is compiled from files.
-    pub installation: Option<Name>,
     /// How `pathRegex` is anchored.
     pub path_regex_mode: PathRegexMode,
     /// How header expressions are anchored.
@@ -54,8 +49,7 @@ pub struct Settings {
     pub tls_mode: TlsMode,
     /// Callers without an identity that every workload lets in.
     pub unauthenticated_sources: Vec<UnauthenticatedSource>,
-    /// Namespace of the installation, where the Service is that proxies reach the operator by. `None`: they are told
-    /// of no operator.
+    /// Namespace of the operator; `None` for a mesh that runs without one, or is compiled from files.
     pub installation: Option<Name>,
 }
 
@@ -119,8 +113,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cluster_domain: "cluster.local".to_owned(),
-            trust_domain: TrustDomain::default(),
-            installation: None,
             path_regex_mode: PathRegexMode::default(),
             header_regex_mode: HeaderRegexMode::default(),
             trust_domain: TrustDomain::default(),

@@ -41,12 +41,10 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
     let Some(contents) = index.contents(namespace) else {
         return plan;
     };
-    let (modes, bad) = index
-        .namespace(namespace)
-        .map_or_else(
-            || Modes::of(index.settings(), &BTreeMap::new()),
-            |one| Modes::of(index.settings(), &one.annotations),
-        );
+    let (modes, bad) = index.namespace(namespace).map_or_else(
+        || Modes::of(index.settings(), &BTreeMap::new()),
+        |one| Modes::of(index.settings(), &one.annotations),
+    );
     for bad in bad {
         plan.diagnostics.insert(Diagnostic {
             object: ObjectRef {

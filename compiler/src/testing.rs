@@ -144,7 +144,7 @@ pub(crate) fn apply(index: &mut Index, change: Change) {
         Change::Split(one) => index.set_split(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Group(one) => index.set_group(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Target(one) => {
-            index.set_target(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one))
+            index.set_target(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));
         }
         Change::Binding(one) => {
             index.set_binding(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one));

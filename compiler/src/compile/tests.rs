@@ -1,8 +1,10 @@
+use smilax_core::config::{AccessMode, SourceMatch, TlsMode};
 use smilax_core::{PodView, RouteTable, convention::key};
 
 use super::*;
 use crate::index::Settings;
-use crate::testing::{Cluster, apply, service, split};
+use crate::members::members;
+use crate::testing::{Cluster, apply, binding, pod, service, split, target};
 
 const ENABLED: &[(&str, &str)] = &[(key::INJECT, "enabled")];
 
@@ -108,4 +110,171 @@ fn every_configuration_says_where_the_operator_is_and_follows_its_address() {
     let operator = compile(&mut index, &workload).0.operator.unwrap();
     assert_eq!(operator.workload, Workload::new("mesh", "smilax-operator"));
     assert_eq!(operator.addresses[0].port(), 8444);
+}
+
+fn web() -> Workload {
+    Workload::new("shop", "web")
+}
+
+fn shop() -> Cluster {
+    Cluster::new()
+        .namespace("shop", ENABLED, &[])
+        .account("shop", "web", &[])
+        .tcp_route("any", &[])
+}
+
+#[test]
+fn nothing_is_required_of_proxies_where_nothing_is_restricted() {
+    let (config, _) = compile(&mut shop().index(), &web());
+    assert!(config.inbound.is_empty() && config.requires.is_empty());
+}
+
+#[test]
+fn a_target_closes_the_account_that_it_names_and_no_other() {
+    let mut index = shop()
+        .account("shop", "other", &[])
+        .target(
+            target("t", "web")
+                .from("client", "default")
+                .rule("TCPRoute", "any"),
+        )
+        .index();
+    let (config, _) = compile(&mut index, &web());
+    assert_eq!(config.requires, [INBOUND_POLICY]);
+    assert_eq!(config.inbound.len(), 1);
+    assert_eq!(config.inbound[0].targets.len(), 1);
+    assert!(
+        compile(&mut index, &Workload::new("shop", "other"))
+            .0
+            .inbound
+            .is_empty()
+    );
+}
+
+#[test]
+fn modes_of_the_namespace_stand_in_the_first_policy() {
+    let mut index = Cluster::new()
+        .namespace(
+            "shop",
+            ENABLED,
+            &[(key::ACCESS_MODE, "deny"), (key::TLS_MODE, "strict")],
+        )
+        .account("shop", "web", &[])
+        .index();
+    let (config, _) = compile(&mut index, &web());
+    assert_eq!(config.inbound[0].access, Some(AccessMode::Deny));
+    assert_eq!(config.inbound[0].tls, Some(TlsMode::Strict));
+    assert_eq!(config.requires, [INBOUND_POLICY]);
+}
+
+#[test]
+fn a_mode_that_cannot_be_read_is_told_on_the_namespace() {
+    let mut index = Cluster::new()
+        .namespace("shop", ENABLED, &[(key::ACCESS_MODE, "Deny")])
+        .account("shop", "web", &[])
+        .index();
+    let (config, diagnostics) = compile(&mut index, &web());
+    assert!(config.inbound.is_empty());
+    assert_eq!(&*diagnostics[0].object.kind, "Namespace");
+}
+
+#[test]
+fn targets_about_labels_stand_in_a_policy_of_their_own() {
+    let mut index = shop()
+        .binding(binding("shop", "front", "tier", "front"))
+        .target(
+            target("t", "web")
+                .about("IdentityBinding", "front")
+                .from("client", "default")
+                .rule("TCPRoute", "any"),
+        )
+        .index();
+    let (config, _) = compile(&mut index, &web());
+    assert!(config.inbound[0].targets.is_empty());
+    assert_eq!(config.inbound[1].pod_selector["tier"], "front");
+    assert_eq!(config.inbound[1].targets.len(), 1);
+}
+
+/// A Service of `bank` whose pods let `shop/web` in, by its account or by a binding.
+fn bank(source: (&str, &str)) -> Cluster {
+    shop()
+        .namespace("bank", ENABLED, &[])
+        .account("bank", "ledger", &[])
+        .service(service("ledger").of("bank").selecting("app", "ledger"))
+        .service(service("private").of("bank"))
+        .add_pod(
+            pod("l")
+                .of("bank")
+                .account("ledger")
+                .label("app", "ledger")
+                .injected(),
+        )
+        .add_pod(pod("w").label("tier", "front").injected())
+        .binding(binding("shop", "front", "tier", "front"))
+        .target(
+            target("t", "ledger")
+                .of("bank")
+                .source(source.0, Some("shop"), source.1)
+                .rules(crate::model::Rules::Everything),
+        )
+}
+
+#[test]
+fn a_workload_that_is_let_in_elsewhere_is_told_of_the_services_there() {
+    for source in [("ServiceAccount", "web"), ("IdentityBinding", "front")] {
+        let mut index = bank(source).index();
+        let (config, _) = compile(&mut index, &web());
+        assert_eq!(names(&config), ["bank/ledger"], "{source:?}");
+    }
+    let mut index = bank(("ServiceAccount", "other")).index();
+    assert_eq!(names(&compile(&mut index, &web()).0), [""; 0]);
+}
+
+#[test]
+fn a_target_marks_the_namespaces_that_it_names_now_and_that_it_named_before() {
+    let marked = |index: &mut Index, change| {
+        index.take_dirty();
+        apply(index, change);
+        let dirty: Vec<_> = index.take_dirty().iter().map(ToString::to_string).collect();
+        dirty
+    };
+    let mut index = bank(("ServiceAccount", "web")).index();
+    let renamed = Cluster::new()
+        .target(target("t", "ledger").of("bank").from("client", "x"))
+        .changes;
+    assert_eq!(marked(&mut index, renamed[0].clone()), ["bank", "client", "shop"]);
+    let other = Cluster::new()
+        .target(target("u", "ledger").of("bank").from("client", "x"))
+        .changes;
+    assert_eq!(marked(&mut index, other[0].clone()), ["bank", "client"]);
+    let account = Cluster::new().account("client", "x", &[]).changes;
+    assert_eq!(
+        marked(&mut index, account[0].clone()),
+        ["bank", "client"],
+        "who names the account is told that it exists"
+    );
+    let churn = Cluster::new().add_pod(pod("p").of("client")).changes;
+    assert_eq!(marked(&mut index, churn[0].clone()), ["client"]);
+}
+
+#[test]
+fn pods_of_a_binding_are_members_as_long_as_they_live() {
+    let mut index = bank(("IdentityBinding", "front")).index();
+    let ledger = Workload::new("bank", "ledger");
+    let (config, _) = compile(&mut index, &ledger);
+    assert_eq!(
+        config.inbound[0].targets[0].sources,
+        [SourceMatch::Binding("shop/front".to_owned())]
+    );
+    let found = members(&mut index, &ledger);
+    assert!(found.contains("shop/front", "uid-shop-w"));
+    assert!(!found.contains("shop/front", "uid-bank-l"));
+    for change in Cluster::new()
+        .add_pod(pod("w").label("tier", "front").injected().finished())
+        .changes
+    {
+        apply(&mut index, change);
+    }
+    assert!(!members(&mut index, &ledger).contains("shop/front", "uid-shop-w"));
+    assert_eq!(members(&mut index, &web()), smilax_core::Members::default());
 }

@@ -5,7 +5,7 @@ use smilax_core::convention::key;
 
 use super::*;
 use crate::compile::compile;
-use crate::testing::{Change, Cluster, apply, group, service, split};
+use crate::testing::{Change, Cluster, apply, binding, group, pod, service, split, target};
 
 /// A cluster in which most things refer to each other, rightly or wrongly.
 fn tangle(weights: &[i64]) -> Vec<Change> {
@@ -13,7 +13,42 @@ fn tangle(weights: &[i64]) -> Vec<Change> {
         .namespace("shop", &[(key::INJECT, "enabled")], &[])
         .account("shop", "default", &[])
         .injected_pod("shop", "a", "default")
-        .group(group("ab").path("one", "/a").path("bad", "("));
+        .group(group("ab").path("one", "/a").path("bad", "("))
+        .tcp_route("any", &[])
+        .tcp_route("some", &[81, 0])
+        .udp_route("dns")
+        .binding(binding("bank", "tellers", "app", "teller"))
+        .binding(binding("shop", "front", "app", "web"))
+        .account("bank", "teller", &[])
+        .namespace("bank", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, "strict")])
+        .add_pod(
+            pod("t")
+                .of("bank")
+                .account("teller")
+                .label("app", "teller")
+                .injected(),
+        )
+        .service(service("till").of("bank").selecting("app", "teller"))
+        .target(
+            target("open", "default")
+                .source("IdentityBinding", Some("bank"), "tellers")
+                .from("bank", "gone")
+                .matches("HTTPRouteGroup", "ab", &["one", "three"])
+                .rule("TCPRoute", "some"),
+        )
+        .target(
+            target("labels", "x")
+                .about("IdentityBinding", "front")
+                .from("bank", "teller")
+                .rule("UDPRoute", "dns")
+                .rule("TCPRoute", "any"),
+        )
+        .target(
+            target("till", "teller")
+                .of("bank")
+                .from("shop", "default")
+                .rules(crate::model::Rules::Everything),
+        );
     for name in ["web", "web-v1", "db"] {
         cluster = cluster.service(service(name).protocol(81, Protocol::Tcp));
     }
@@ -40,12 +75,27 @@ fn apply_all(index: &mut Index, changes: &[Change]) {
     }
 }
 
-fn outcome(index: &mut Index) -> (String, Vec<crate::status::DesiredStatus>) {
-    let (config, _) = compile(index, &Workload::new("shop", "default"));
-    (
-        serde_json::to_string(&config).unwrap(),
-        crate::status::statuses(index, "shop"),
-    )
+fn outcome(index: &mut Index) -> (Vec<String>, Vec<crate::status::DesiredStatus>) {
+    let configs = [("shop", "default"), ("bank", "teller")].map(|(namespace, account)| {
+        let (config, _) = compile(index, &Workload::new(namespace, account));
+        serde_json::to_string(&config).unwrap()
+    });
+    let mut statuses = crate::status::statuses(index, "shop");
+    statuses.extend(crate::status::statuses(index, "bank"));
+    (configs.into(), statuses)
+}
+
+/// What a writer knows that compiles only what is marked.
+fn incremental(index: &mut Index, known: &mut std::collections::BTreeMap<Name, (Vec<String>, String)>) {
+    for namespace in index.take_dirty() {
+        let workloads = crate::compile::workloads(index, &namespace);
+        let configs = workloads
+            .iter()
+            .map(|workload| serde_json::to_string(&compile(index, workload).0).unwrap())
+            .collect();
+        let statuses = format!("{:?}", crate::status::statuses(index, &namespace));
+        known.insert(namespace, (configs, statuses));
+    }
 }
 
 fn shuffled(changes: &[Change], seed: u64) -> Vec<Change> {
@@ -77,6 +127,27 @@ proptest! {
         let repeated: Vec<Change> = shuffled(&changes, seed.rotate_left(9)).into_iter().take(again).collect();
         apply_all(&mut mixed, &repeated);
         prop_assert_eq!(outcome(&mut straight), outcome(&mut mixed));
+    }
+
+    #[test]
+    fn what_is_marked_is_enough_to_look_at(
+        weights in proptest::collection::vec(-1i64..100, 0..4), seed: u64, looks in 1usize..5,
+    ) {
+        let changes = shuffled(&tangle(&weights), seed);
+        let mut index = Index::new(Settings::default());
+        let mut known = std::collections::BTreeMap::new();
+        for (place, change) in changes.iter().enumerate() {
+            apply(&mut index, change.clone());
+            if place % looks == 0 {
+                incremental(&mut index, &mut known);
+            }
+        }
+        incremental(&mut index, &mut known);
+        let mut straight = Index::new(Settings::default());
+        apply_all(&mut straight, &changes);
+        let mut fresh = std::collections::BTreeMap::new();
+        incremental(&mut straight, &mut fresh);
+        prop_assert_eq!(known, fresh);
     }
 
     #[test]
