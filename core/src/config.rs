@@ -2,7 +2,8 @@
 //!
 //! It is additive. Unknown fields are ignored, so that an older proxy reads what a newer operator writes; what an
 //! older proxy must not ignore is named in [`ProxyConfig::requires`], and a proxy that lacks one of these features
-//! refuses the configuration whole.
+//! refuses the configuration whole. In conditions, and in who may call, an unknown field refuses it too: it may narrow
+//! what stands beside it, and to ignore it would allow more than was written.
 
 mod inbound;
 
@@ -164,7 +165,7 @@ pub struct RouteConfig {
 
 /// Conditions on a request, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpMatch {
     /// Name that the user gave it.
     #[serde(default)]
@@ -182,7 +183,7 @@ pub struct HttpMatch {
 
 /// A condition on one header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeaderMatch {
     /// Lower-case name.
     pub name: String,

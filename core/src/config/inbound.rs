@@ -14,7 +14,7 @@ use crate::name::{ObjectRef, Workload};
 /// Rules for the pods of an account, or for those of them that carry certain labels. A pod is under every policy whose
 /// selector selects it: the strictest modes count, and the targets of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InboundPolicy {
     /// Labels that a pod must all have. Empty selects every pod of the account.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -76,7 +76,7 @@ pub enum OwnSettings {
 
 /// Addresses from which calls without an identity are let in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnauthenticatedSource {
     /// Address ranges.
     pub cidrs: Vec<IpNet>,
@@ -87,7 +87,7 @@ pub struct UnauthenticatedSource {
 
 /// What one of the user's objects allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessTarget {
     /// The user's object.
     pub source: ObjectRef,
@@ -116,7 +116,7 @@ pub enum SourceMatch {
 
 /// A port of the called pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PortMatch {
     /// Labels of the pods that it holds for. Empty: every pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
