@@ -16,6 +16,7 @@ pub mod config;
 pub mod convention;
 pub mod host;
 pub mod identity;
+pub mod log_line;
 pub mod matching;
 pub mod members;
 pub mod name;

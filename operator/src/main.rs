@@ -1,9 +1,10 @@
 //! The control plane of the Smilax service mesh.
 
-use std::io::IsTerminal as _;
+use std::io::stderr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use smilax_core::log_line::LogLines;
 use smilax_operator::app;
 use smilax_operator::args::{Args, LogFormat};
 use tracing_subscriber::EnvFilter;
@@ -46,10 +47,9 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&args.run.log_level)?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(stderr);
     match args.run.log_format {
-        LogFormat::Text => logs.init(),
+        LogFormat::Text => logs.with_ansi(false).with_writer(|| LogLines(stderr())).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
     Ok(())

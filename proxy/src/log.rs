@@ -1,5 +1,8 @@
 //! Logging, and its level, which can be changed while the proxy runs.
 
+use std::io::stderr;
+
+use smilax_core::log_line::LogLines;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -43,11 +46,9 @@ pub fn start(filter: &str, format: Format) -> Result<Level, LevelError> {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         Format::Text => registry
-            .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false))
+            .with(fmt::layer().with_writer(|| LogLines(stderr())).with_ansi(false))
             .try_init(),
-        Format::Json => registry
-            .with(fmt::layer().json().with_writer(std::io::stderr))
-            .try_init(),
+        Format::Json => registry.with(fmt::layer().json().with_writer(stderr)).try_init(),
     };
     started.map_err(|_| LevelError::Fixed)?;
     Ok(Level(Some(handle)))

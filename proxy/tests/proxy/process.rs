@@ -160,3 +160,49 @@ fn it_says_its_version() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert_eq!(told, concat!("smilax-proxy ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+#[test]
+fn f11_what_others_named_is_one_line_of_the_log_in_either_format() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("policy\r\n2026-01-01 INFO fake \u{1b}[2J.json");
+    std::fs::write(&file, "nonsense").unwrap();
+    let ports = ["outbound", "inbound", "metrics", "probe", "admin"];
+    for format in ["text", "json"] {
+        let mut child = Command::new(BINARY)
+            .args([
+                "run",
+                "--listen",
+                "127.0.0.1",
+                "--workers",
+                "1",
+                "--log-format",
+                format,
+            ])
+            .args(ports.map(|port| format!("--{port}-port=0")))
+            .args(["--state-dir", "/nonexistent", "--config"])
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("started")) {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended: {lines:?}");
+            lines.push(line);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(lines.iter().any(|line| line.contains("was refused")), "{lines:?}");
+        for line in &lines {
+            let line = line.trim_end_matches('\n');
+            assert!(!line.contains(char::is_control), "{line:?}");
+            match format {
+                "json" => assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}"),
+                // Every line of ours begins with the time and a level.
+                _ => assert!(line.contains("Z  INFO ") || line.contains("Z  WARN "), "{line}"),
+            }
+            assert!(!line.starts_with("2026-01-01"), "{line}");
+        }
+    }
+}
