@@ -99,14 +99,22 @@ impl Bound {
     }
 }
 
-/// Accepts for ever. Running out of file descriptors or memory pauses it; nothing ends it.
+/// Accepts for ever. Running out of file descriptors or memory pauses it, which is logged once until it goes on; nothing
+/// ends it.
 pub async fn accept_forever(listener: TcpListener, mut handle: impl FnMut(TcpStream, SocketAddr)) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => handle(stream, client),
+            Ok((stream, client)) => {
+                failing = false;
+                handle(stream, client);
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
+                if !failing {
+                    tracing::warn!(%error, "cannot accept connections; trying again until it works");
+                }
+                failing = true;
                 tokio::time::sleep(PAUSE).await;
             }
         }

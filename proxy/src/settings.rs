@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pods_own_addresses_are_carried_inwards() {
+    fn e2_only_the_pods_own_addresses_are_carried_inwards() {
         let ips = ["10.1.0.7", "fd00::7"];
         assert!(reached(&ips, "10.1.0.7") && reached(&ips, "fd00::7"));
         for foreign in ["10.1.0.8", "127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"] {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn without_known_addresses_loopback_and_link_local_stay_closed() {
+    fn e2_without_known_addresses_loopback_and_link_local_stay_closed() {
         assert!(reached(&[], "10.1.0.7"));
         for local in [
             "127.0.0.1",

@@ -75,7 +75,7 @@ fn a_status_that_grpc_does_not_have_counts_as_unknown() {
 }
 
 #[test]
-fn series_are_bounded_and_the_rest_is_counted_together() {
+fn f10_series_are_bounded_and_the_rest_is_counted_together() {
     let metrics = metrics();
     for number in 0..MOST_SERIES + 50 {
         let name = DestinationName::new("shop", format!("web-{number}"));

@@ -215,7 +215,7 @@ async fn a_configuration_that_kubelet_swaps_in_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_long_configuration_is_read_packed_shown_as_text_and_kept_for_a_restart() {
+async fn f15_a_long_configuration_is_read_packed_shown_as_text_and_kept_for_a_restart() {
     let net = Net::new();
     let directory = tempfile::tempdir().unwrap();
     let put = |counter: u64, (gone, key): (&str, &str), content: &[u8]| {

@@ -69,7 +69,7 @@ async fn a_port_that_is_known_to_carry_bytes_is_not_parsed() {
 }
 
 #[tokio::test]
-async fn nobody_elses_address_and_no_port_of_the_proxy_is_dialled_for_a_caller() {
+async fn e2_nobody_elses_address_and_no_port_of_the_proxy_is_dialled_for_a_caller() {
     let net = Net::new();
     let other = Server::named(net.at(2), "other").await;
     let foreign = TestProxy::builder()

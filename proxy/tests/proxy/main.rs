@@ -12,9 +12,11 @@
 
 mod configuration;
 mod control;
+mod exhaustion;
 mod grpc;
 mod http;
 mod inbound;
+mod interception;
 mod lifecycle;
 mod probes;
 mod process;

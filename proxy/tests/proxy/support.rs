@@ -1,6 +1,7 @@
 //! A proxy between servers and clients of our own, on loopback addresses that no other test uses.
 
 pub(crate) mod authority;
+pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod server;
 

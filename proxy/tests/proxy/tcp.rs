@@ -272,7 +272,7 @@ async fn large_amounts_arrive_whole_both_ways_at_once() {
 }
 
 #[tokio::test]
-async fn a_connection_to_the_proxy_itself_is_closed() {
+async fn e2_a_connection_to_the_proxy_itself_is_closed() {
     let proxy = TestProxy::builder()
         .set(|settings| {
             settings.outbound_destination = smilax_proxy::original_destination::Resolver::Redirected;
