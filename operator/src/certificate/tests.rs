@@ -100,7 +100,7 @@ fn keys_and_signatures_of_others_are_faults() {
 }
 
 #[test]
-fn keys_are_not_shown() {
+fn c13_keys_of_the_webhooks_are_not_shown() {
     let material = fresh();
     let key = material.authority.key.lines().nth(1).unwrap();
     assert!(!format!("{material:?}").contains(key));

@@ -163,7 +163,7 @@ fn fields_that_this_version_does_not_know_survive_in_every_container() {
 }
 
 #[test]
-fn a_pod_is_injected_once() {
+fn f4_a_pod_is_injected_once() {
     let injected = Pod(pod().injected());
     assert_eq!(
         left_alone(injected.inject_into(&shop())),
@@ -172,7 +172,7 @@ fn a_pod_is_injected_once() {
 }
 
 #[test]
-fn a_copied_annotation_alone_does_not_count_as_injected() {
+fn f4_a_copied_annotation_alone_does_not_count_as_injected() {
     let pod = pod().annotation(key::INJECT_STATUS, INJECTED);
     assert_eq!(pod.injected()["spec"]["initContainers"][0]["name"], INIT);
 }
@@ -214,7 +214,7 @@ fn a_word_that_is_neither_yes_nor_no_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn pods_that_cannot_be_redirected_are_left_alone_and_say_why() {
+fn e10_pods_that_cannot_be_redirected_are_left_alone_and_say_why() {
     let (reason, status) = left_alone(pod().spec("hostNetwork", json!(true)).inject_into(&shop()));
     assert_eq!(reason, LeftAlone::HostNetwork);
     assert_eq!(status.as_deref(), Some("left alone: it uses the host network"));
@@ -259,7 +259,7 @@ fn a_namespace_that_forbids_the_redirect_is_refused_by_name() {
 }
 
 #[test]
-fn what_runs_as_the_proxys_user_is_refused() {
+fn e4_what_runs_as_the_proxys_user_is_refused() {
     let ours = json!({"runAsUser": 2102});
     let message = refused(pod().spec("securityContext", ours.clone()).inject_into(&shop()));
     assert!(message.contains("the pod runs as user 2102"), "{message}");
@@ -277,7 +277,7 @@ fn what_runs_as_the_proxys_user_is_refused() {
 }
 
 #[test]
-fn names_and_ports_of_the_sidecar_are_taken() {
+fn f4_names_and_ports_of_the_sidecar_are_taken() {
     let cases = [
         (pod().container(container(PROXY)), r#"container "smilax-proxy""#),
         (

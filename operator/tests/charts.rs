@@ -1,0 +1,201 @@
+//! What an installation gives the operator, and whom its webhooks can hold up: the rendered charts, as charts/golden
+//! keeps them.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails, and what tests share is test code too"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Objects of every combination of values, with the name of the combination.
+fn combinations() -> Vec<(String, Vec<Value>)> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/golden");
+    let mut found: Vec<(String, Vec<Value>)> = std::fs::read_dir(golden)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let objects = text
+                .split("---\n")
+                .filter(|document| document.lines().any(|line| line.starts_with("kind:")))
+                .map(|document| serde_saphyr::from_str(document).unwrap())
+                .collect();
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), objects)
+        })
+        .collect();
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert!(found.len() >= 9, "charts/golden is not complete");
+    found
+}
+
+fn all<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> Vec<&'a str> {
+    let entries = value[field].as_array().into_iter().flatten();
+    entries.filter_map(Value::as_str).collect()
+}
+
+fn rules<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    all(objects, kind)
+        .into_iter()
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .collect()
+}
+
+fn webhooks<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    all(objects, kind)
+        .into_iter()
+        .flat_map(|configuration| configuration["webhooks"].as_array().unwrap())
+        .collect()
+}
+
+#[test]
+fn f14_the_operators_token_opens_no_secret_but_its_own_and_no_way_up() {
+    for (name, objects) in combinations() {
+        for rule in rules(&objects, "ClusterRole") {
+            let (resources, verbs) = (list(rule, "resources"), list(rule, "verbs"));
+            for forbidden in [
+                "secrets",
+                "nodes",
+                "nodes/proxy",
+                "pods/exec",
+                "pods/attach",
+                "serviceaccounts/token",
+            ] {
+                assert!(!resources.contains(&forbidden), "{name}: {rule}");
+            }
+            for forbidden in ["*", "escalate", "bind", "impersonate"] {
+                assert!(!verbs.contains(&forbidden), "{name}: {rule}");
+            }
+            assert!(!resources.contains(&"*"), "{name}: {rule}");
+            let writes = verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
+            let of_webhooks = resources
+                .iter()
+                .any(|resource| resource.contains("webhookconfigurations"));
+            if of_webhooks && writes {
+                assert!(!list(rule, "resourceNames").is_empty(), "{name}: {rule}");
+            }
+        }
+        let mut secrets = 0;
+        for rule in rules(&objects, "Role") {
+            if list(rule, "resources").contains(&"secrets") {
+                secrets += 1;
+                // Creating cannot be limited to a name.
+                let named = !list(rule, "resourceNames").is_empty();
+                assert!(named || list(rule, "verbs") == ["create"], "{name}: {rule}");
+            }
+        }
+        assert!(secrets > 0, "{name}: the operator has no Secret of its own");
+    }
+}
+
+#[test]
+fn f14_the_api_server_confirms_it() {
+    let told = include_str!("../../charts/golden/can-i.txt");
+    let (_, elsewhere) = told.split_once("## In every other namespace").unwrap();
+    for line in elsewhere.lines() {
+        assert!(!line.starts_with("secrets"), "{line}");
+    }
+    for line in told.lines().filter(|line| !line.starts_with('#')) {
+        for forbidden in ["*", "escalate", "impersonate", "nodes/proxy", "pods/exec"] {
+            assert!(!line.contains(forbidden), "{line}");
+        }
+        // With names, or nothing but to create.
+        if line.starts_with("secrets") {
+            assert!(line.contains("[smilax-") || line.contains("[create]"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installations_own() {
+    for (name, objects) in combinations() {
+        let injecting = webhooks(&objects, "MutatingWebhookConfiguration");
+        assert!(!injecting.is_empty());
+        for webhook in injecting {
+            let expressions = webhook["namespaceSelector"]["matchExpressions"]
+                .as_array()
+                .unwrap();
+            let excluded: BTreeSet<&str> = expressions
+                .iter()
+                .filter(|one| one["key"] == "kubernetes.io/metadata.name" && one["operator"] == "NotIn")
+                .flat_map(|one| list(one, "values"))
+                .collect();
+            for system in ["kube-system", "kube-public", "kube-node-lease", "smilax-system"] {
+                assert!(
+                    excluded.contains(system),
+                    "{name}: {} holds up {system}",
+                    webhook["name"]
+                );
+            }
+        }
+        for webhook in webhooks(&objects, "ValidatingWebhookConfiguration") {
+            assert_eq!(webhook["failurePolicy"], "Ignore", "{name}: {}", webhook["name"]);
+        }
+    }
+}
+
+#[test]
+fn f3_pods_wait_for_a_webhook_that_is_down_only_in_a_highly_available_installation() {
+    for (name, objects) in combinations() {
+        let expected = if name == "ha" { "Fail" } else { "Ignore" };
+        for webhook in webhooks(&objects, "MutatingWebhookConfiguration") {
+            assert_eq!(webhook["failurePolicy"], expected, "{name}: {}", webhook["name"]);
+            assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 10, "{name}");
+        }
+    }
+}
+
+#[test]
+fn f2_a_network_policy_names_every_port_of_the_operator_and_refuses_the_rest() {
+    for (name, objects) in combinations() {
+        let policies = all(&objects, "NetworkPolicy");
+        if name == "no-network-policy" {
+            assert!(policies.is_empty());
+            continue;
+        }
+        let policy = policies
+            .iter()
+            .find(|policy| policy["metadata"]["name"] == "smilax-operator")
+            .unwrap();
+        assert_eq!(
+            list(&policy["spec"], "policyTypes"),
+            ["Ingress", "Egress"],
+            "{name}"
+        );
+        let mut opened = BTreeSet::new();
+        for rule in policy["spec"]["ingress"].as_array().unwrap() {
+            let ports = rule["ports"].as_array();
+            for port in ports.unwrap_or_else(|| panic!("{name}: a rule for every port")) {
+                let number = port["port"].as_u64().unwrap();
+                opened.insert(number);
+                // Metrics and workloads come from pods, which a policy can select; API servers are not pods.
+                assert!(
+                    number == 8443 || rule["from"].is_array(),
+                    "{name}: {number} is open to all"
+                );
+            }
+        }
+        let served: BTreeSet<u64> = all(&objects, "Deployment")
+            .iter()
+            .flat_map(|deployment| {
+                deployment["spec"]["template"]["spec"]["containers"]
+                    .as_array()
+                    .unwrap()
+            })
+            .flat_map(|container| container["ports"].as_array().unwrap())
+            .map(|port| port["containerPort"].as_u64().unwrap())
+            .collect();
+        assert_eq!(opened, served, "{name}");
+    }
+}
