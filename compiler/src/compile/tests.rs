@@ -1,3 +1,5 @@
+mod tenancy;
+
 use smilax_core::config::{AccessMode, SourceMatch, TlsMode};
 use smilax_core::{PodView, RouteTable, convention::key};
 
