@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_is_packed_and_comes_back_as_it_was() {
+    fn f15_what_is_longer_is_packed_and_comes_back_as_it_was() {
         let policy = noise(MOST_STORED + 1);
         let Ok(Form::Packed(packed)) = form(&policy) else {
             panic!("it fits when compressed")
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_in_no_way_is_told_with_its_sizes() {
+    fn f15_what_fits_in_no_way_is_told_with_its_sizes() {
         let error = form(&noise(4 * 1024 * 1024)).unwrap_err();
         assert!(
             error.packed > MOST_STORED && error.text == 4 * 1024 * 1024,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decompression_bomb_ends_at_the_limit() {
+    fn f15_a_decompression_bomb_ends_at_the_limit() {
         let bomb = gzip(&vec![b' '; MOST_TEXT + 1]);
         assert!(bomb.len() < 64 * 1024);
         assert_eq!(unpack(&bomb), Err(UnpackError::TooLong));

@@ -66,7 +66,7 @@ fn a_configuration_that_was_edited_by_hand_is_put_right() {
 }
 
 #[test]
-fn a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforced() {
+fn f15_a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforced() {
     let web = WEB.hold();
     let namespace = Namespace::fresh(&web.mesh, "large", Inject::Enabled);
     namespace.apply(Service::named("web-v1"));

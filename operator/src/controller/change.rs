@@ -164,12 +164,10 @@ mod tests {
         let mut config = config();
         config.destinations = (0..destinations)
             .map(|index| {
-                let name: String = (0..12_u64)
-                    .map(|part| {
-                        let mixed = (index * 12 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                        format!("{:016x}", mixed ^ mixed >> 29)
-                    })
-                    .collect();
+                let name = (0..12_u64).fold(String::new(), |name, part| {
+                    let mixed = (index * 12 + part + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    format!("{name}{:016x}", mixed ^ mixed >> 29)
+                });
                 smilax_core::config::Destination {
                     name: smilax_core::DestinationName::new("shop", name),
                     addresses: Vec::new(),
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_policy_is_packed_and_not_written_again() {
+    fn f15_a_long_policy_is_packed_and_not_written_again() {
         let desired = large(5_000);
         let changes = map_changes(&BTreeMap::new(), &desired, &mut sequence());
         let [MapChange::Apply { policy, form, .. }] = &changes[..] else {

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_object_of_the_configuration_is_told_and_so_is_the_account() {
+    fn f15_every_object_of_the_configuration_is_told_and_so_is_the_account() {
         let mut oversize = Oversize::default();
         let told = oversize.insert(&config("web", &[("shop", "a"), ("billing", "b")]), &ERROR);
         assert_eq!(told.object.to_string(), "ServiceAccount/shop/web");
