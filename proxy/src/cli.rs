@@ -13,7 +13,7 @@ use smilax_core::probe::ProbeTable;
 use crate::log::Format;
 use crate::original_destination::Resolver;
 use crate::redirect::{InvalidPorts, PortRanges, Rules};
-use crate::settings::{ConfigLocation, Limits, Pod, Ports, Settings, SettingsError};
+use crate::settings::{ConfigLocation, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
 
 /// Arguments of `smilax-proxy`.
@@ -207,6 +207,7 @@ impl RunArguments {
             outbound_destination: self.outbound_original_destination,
             inbound_destination: self.inbound_original_destination,
             limits: Limits::default(),
+            reasons: Reasons::default(),
             ..Settings::default()
         })
     }

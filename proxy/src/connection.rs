@@ -2,17 +2,24 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::request::Parts;
 use prometheus::IntGauge;
+use smilax_core::access::Plaintext;
 use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
 
+use crate::access::{Caller, Judge, Refused};
 use crate::detect::{self, Patience, Spoken};
 use crate::http::server::{self, Version};
+use crate::inbound::Secured;
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError};
-use crate::transport::{self, Upstream};
+use crate::tls::{Peer, Wire};
+use crate::transport::{self, ConnectError, Expected, Stream, TlsFailure, Upstream};
 use crate::worker::Worker;
 use crate::{inbound, outbound};
 
@@ -26,20 +33,34 @@ pub enum Direction {
 }
 
 /// A client's connection.
-#[derive(Clone)]
 pub struct Connection {
     /// The worker that it belongs to.
     pub worker: Rc<Worker>,
-    /// Which way it goes.
-    pub direction: Direction,
     /// Where it was going.
     pub original: SocketAddr,
+    /// Which way it goes.
+    pub side: Side,
+}
+
+/// What is particular to each way.
+pub enum Side {
+    /// From the application.
+    Outbound,
+    /// To the application.
+    Inbound {
+        /// Whether it may.
+        judge: Box<Judge>,
+        /// What is measured about its caller.
+        telemetry: Rc<Telemetry>,
+    },
 }
 
 /// Where a connection is carried to.
 pub struct Target {
     /// The address.
     pub address: SocketAddr,
+    /// Whom the server must prove to be.
+    pub expected: Expected,
     /// What is measured there.
     pub telemetry: Rc<Telemetry>,
 }
@@ -77,27 +98,238 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
         tracing::debug!(%client, ?direction, %original, "closed a connection that may not be carried");
         return tcp::reset(&stream);
     }
-    let connection = Connection {
-        worker: Rc::clone(&worker),
-        direction,
-        original,
+    let carried = match direction {
+        Direction::Outbound => {
+            let connection = Connection {
+                worker: Rc::clone(&worker),
+                original,
+                side: Side::Outbound,
+            };
+            Rc::new(connection).carry_outbound(stream).await
+        }
+        Direction::Inbound => carry_inbound(Rc::clone(&worker), stream, client, original).await,
     };
-    if let Err(error) = connection.carry(stream).await {
+    if let Err(error) = carried {
         tracing::debug!(%client, ?direction, %original, %error, "a connection ended early");
     }
 }
 
+/// Finds out who calls, and refuses who must prove that and does not, before the application sees a byte.
+async fn carry_inbound(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: SocketAddr,
+    original: SocketAddr,
+) -> Result<(), CarryError> {
+    let spoken = match first_patience(&worker, client, original) {
+        Some(patience) => detect::wait(&stream, patience).await?,
+        None => None,
+    };
+    match spoken {
+        Some(Spoken::Tls) => carry_tls(worker, stream, client, original).await,
+        _ => carry_plaintext(worker, stream, client, original, spoken).await,
+    }
+}
+
+/// How long somebody from outside may say nothing at first. Other proxies begin at once; who does not is none of them,
+/// and may be waiting for the application to begin. `None`: nobody need be waited for.
+fn first_patience(worker: &Worker, client: SocketAddr, original: SocketAddr) -> Option<Patience> {
+    let limits = worker.shared.settings.limits;
+    let secured = worker.shared.tls.load().is_some();
+    let known = worker.server_first.borrow().knows(silent(client, original));
+    let plaintext = inbound::plaintext(worker, client.ip(), original.port());
+    match inbound::protocol(worker, original) {
+        _ if plaintext == Plaintext::Refused => Some(patience(limits.handshake, limits.handshake)),
+        Protocol::Http => Some(patience(limits.idle, limits.header_read)),
+        Protocol::Tcp | Protocol::Detect if secured && known => {
+            Some(patience(limits.detect / 10, limits.detect))
+        }
+        Protocol::Tcp if !secured => None,
+        Protocol::Detect if known => None,
+        Protocol::Tcp | Protocol::Detect => Some(patience(limits.detect, limits.detect)),
+    }
+}
+
+/// What is remembered of a client that lets the application speak first: it is no proxy.
+fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
+    SocketAddr::new(client.ip().to_canonical(), original.port())
+}
+
+/// Carries what begins with TLS: that of another proxy, or the application's own.
+async fn carry_tls(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: SocketAddr,
+    original: SocketAddr,
+) -> Result<(), CarryError> {
+    match secure(&worker, stream, client).await? {
+        Secured::Proxy(stream, wire, peer) => {
+            carry_proven(worker, stream, wire, peer, client, original).await
+        }
+        Secured::Application(stream) => {
+            carry_plaintext(worker, stream, client, original, Some(Spoken::Tls)).await
+        }
+    }
+}
+
+/// Carries what proves no identity. `spoken` is what the client speaks, if it has said anything.
+async fn carry_plaintext(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: SocketAddr,
+    original: SocketAddr,
+    spoken: Option<Spoken>,
+) -> Result<(), CarryError> {
+    let limits = worker.shared.settings.limits;
+    let plaintext = inbound::plaintext(&worker, client.ip(), original.port());
+    inbound::count_plaintext(&worker, client.ip(), plaintext);
+    let telemetry = Rc::clone(&worker.inbound_telemetry);
+    let caller = Caller::unknown(client.ip());
+    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
+    if plaintext == Plaintext::Refused {
+        return connection.carry_bytes(stream.into()).await;
+    }
+    match (inbound::protocol(&worker, original), spoken) {
+        (Protocol::Http, None) => Err(CarryError::Idle(limits.idle)),
+        // What is no HTTP is told so by the server.
+        (Protocol::Http, Some(Spoken::Http1 | Spoken::Bytes)) => {
+            connection.serve(stream, Version::Http1).await
+        }
+        (Protocol::Detect, Some(Spoken::Http1)) => connection.serve(stream, Version::Http1).await,
+        (Protocol::Http | Protocol::Detect, Some(Spoken::Http2)) => {
+            connection.serve(stream, Version::Http2).await
+        }
+        (Protocol::Tcp, None) if worker.shared.tls.load().is_none() => {
+            connection.carry_bytes(stream.into()).await
+        }
+        (Protocol::Tcp | Protocol::Detect, None) => connection.carry_silent(stream, client).await,
+        (_, Some(_)) => connection.carry_bytes(stream.into()).await,
+    }
+}
+
+/// Finds out whether TLS is that of another proxy.
+async fn secure(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr) -> Result<Secured, TlsFailure> {
+    let result = inbound::secure(worker, stream, client.ip()).await;
+    if let Err(failure) = &result {
+        worker
+            .shared
+            .metrics
+            .access
+            .tls_failure("inbound", failure.reason());
+        tracing::debug!(%client, %failure, "a client did not prove who it is");
+    }
+    result
+}
+
+/// Carries what a caller sends that has proven who it is.
+async fn carry_proven(
+    worker: Rc<Worker>,
+    stream: Stream,
+    wire: Wire,
+    peer: Arc<Peer>,
+    client: SocketAddr,
+    original: SocketAddr,
+) -> Result<(), CarryError> {
+    let own = worker.shared.tls.load_full().ok_or(TlsFailure::NoIdentity)?;
+    let own = &own.own.identity.id;
+    let telemetry = worker.telemetry_of_caller(&peer.identity.id, own);
+    let caller = Caller::proven(client.ip(), peer, own);
+    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
+    match wire {
+        Wire::Http2 => connection.serve(stream, Version::Multiplexed).await,
+        Wire::Http1 => connection.serve(stream, Version::Http1).await,
+        Wire::Bytes => connection.carry_bytes(stream).await,
+    }
+}
+
 impl Connection {
-    async fn carry(self, stream: TcpStream) -> Result<(), CarryError> {
-        let protocol = match self.direction {
-            Direction::Outbound => outbound::protocol(&self.worker, self.original),
-            Direction::Inbound => inbound::protocol(&self.worker, self.original),
-        };
+    fn inbound(worker: &Rc<Worker>, original: SocketAddr, caller: Caller, telemetry: Rc<Telemetry>) -> Self {
+        let judge = Judge::new(Rc::clone(worker), caller, original.port());
+        Self {
+            worker: Rc::clone(worker),
+            original,
+            side: Side::Inbound {
+                judge: Box::new(judge),
+                telemetry,
+            },
+        }
+    }
+
+    /// Carries what comes of a client from outside that has said nothing so far. Whoever speaks first decides.
+    async fn carry_silent(self: Rc<Self>, stream: TcpStream, client: SocketAddr) -> Result<(), CarryError> {
         let limits = self.worker.shared.settings.limits;
-        match protocol {
-            Protocol::Tcp => self.carry_bytes(stream).await,
+        let protocol = inbound::protocol(&self.worker, self.original);
+        let patience = patience(limits.idle, limits.detect);
+        let refused = self.judge().is_some_and(|judge| judge.would_refuse(None));
+        if refused && protocol == Protocol::Tcp {
+            return self.carry_bytes(stream.into()).await;
+        }
+        // Where bytes would be refused, the application is not asked, and only the client can begin.
+        let (spoken, upstream) = if refused {
+            (detect::wait(&stream, patience).await?, None)
+        } else {
+            let mut upstream = self.connect(&stream, &self.bytes_target()).await?;
+            tokio::select! {
+                biased;
+                spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),
+                greeting = upstream.stream.speaks() => {
+                    self.remember(silent(client, self.original));
+                    self.judged()?;
+                    let target = self.bytes_target();
+                    return self.between(stream.into(), upstream, &target, &greeting?).await;
+                }
+            }
+        };
+        match (spoken.ok_or(CarryError::Idle(limits.idle))?, upstream) {
+            // A proxy that was very slow to begin, perhaps.
+            (Spoken::Tls, _) => {
+                let worker = Rc::clone(&self.worker);
+                Box::pin(carry_tls(worker, stream, client, self.original)).await
+            }
+            (Spoken::Http1, _) if protocol == Protocol::Detect => self.serve(stream, Version::Http1).await,
+            (Spoken::Http2, _) if protocol == Protocol::Detect => self.serve(stream, Version::Http2).await,
+            (_, Some(upstream)) => {
+                self.judged()?;
+                let target = self.bytes_target();
+                self.between(stream.into(), upstream, &target, &Bytes::new())
+                    .await
+            }
+            (_, None) => self.carry_bytes(stream.into()).await,
+        }
+    }
+
+    /// The other side of these lets the server speak first.
+    fn remember(&self, silent: SocketAddr) {
+        self.worker.server_first.borrow_mut().remember(silent);
+    }
+
+    /// Which way it goes.
+    pub fn direction(&self) -> Direction {
+        match self.side {
+            Side::Outbound => Direction::Outbound,
+            Side::Inbound { .. } => Direction::Inbound,
+        }
+    }
+
+    /// Who decides about it; nobody does about what the application sends.
+    pub fn judge(&self) -> Option<&Judge> {
+        match &self.side {
+            Side::Outbound => None,
+            Side::Inbound { judge, .. } => Some(judge),
+        }
+    }
+
+    /// Whoever has proven to be at the other end of it.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.judge()?.caller().peer.as_ref()
+    }
+
+    async fn carry_outbound(self: Rc<Self>, stream: TcpStream) -> Result<(), CarryError> {
+        let limits = self.worker.shared.settings.limits;
+        match outbound::protocol(&self.worker, self.original) {
+            Protocol::Tcp => self.carry_bytes(stream.into()).await,
             Protocol::Http => match detect::wait(&stream, patience(limits.idle, limits.header_read)).await? {
-                Some(Spoken::Tls) => self.carry_bytes(stream).await,
+                Some(Spoken::Tls) => self.carry_bytes(stream.into()).await,
                 Some(Spoken::Http2) => self.serve(stream, Version::Http2).await,
                 // What is no HTTP is told so by the server.
                 Some(Spoken::Http1 | Spoken::Bytes) => self.serve(stream, Version::Http1).await,
@@ -109,86 +341,115 @@ impl Connection {
 
     /// Finds out what is spoken. A client that says nothing may be waiting for the server: then a server is asked, and
     /// whoever speaks first decides. Whatever comes out, the policy holds.
-    async fn carry_unknown(self, mut stream: TcpStream) -> Result<(), CarryError> {
+    async fn carry_unknown(self: Rc<Self>, stream: TcpStream) -> Result<(), CarryError> {
         let limits = self.worker.shared.settings.limits;
         let known = self.worker.server_first.borrow().knows(self.original);
         let brief = patience(limits.detect, limits.detect);
         if !known && let Some(spoken) = detect::wait(&stream, brief).await? {
             return match version(spoken) {
                 Some(version) => self.serve(stream, version).await,
-                None => self.carry_bytes(stream).await,
+                None => self.carry_bytes(stream.into()).await,
             };
         }
-        let target = self.target();
+        let target = self.bytes_target();
         let mut upstream = self.connect(&stream, &target).await?;
-        let spoken = tokio::select! {
+        let heard = tokio::select! {
             biased;
             spoken = detect::wait(&stream, patience(limits.idle, limits.detect)) => {
-                Some(spoken?.ok_or(CarryError::Idle(limits.idle))?)
+                Ok(spoken?.ok_or(CarryError::Idle(limits.idle))?)
             }
-            ready = upstream.readable() => {
-                ready?;
-                None
-            }
+            greeting = upstream.stream.speaks() => Err(greeting?),
         };
-        match spoken.map(version) {
-            Some(Some(version)) => self.serve(stream, version).await,
-            Some(None) => self.between(&mut stream, &mut upstream, &target).await,
-            None => {
-                self.worker.server_first.borrow_mut().remember(self.original);
-                self.between(&mut stream, &mut upstream, &target).await
+        match heard.map(version) {
+            Ok(Some(version)) => self.serve(stream, version).await,
+            Ok(None) => {
+                self.between(stream.into(), upstream, &target, &Bytes::new())
+                    .await
+            }
+            Err(greeting) => {
+                self.remember(self.original);
+                self.between(stream.into(), upstream, &target, &greeting).await
             }
         }
     }
 
-    async fn serve(self, stream: TcpStream, version: Version) -> Result<(), CarryError> {
-        Ok(server::serve(self, stream, version).await?)
+    async fn serve(self: Rc<Self>, stream: impl Into<Stream>, version: Version) -> Result<(), CarryError> {
+        Ok(server::serve(self, stream.into(), version).await?)
     }
 
-    async fn carry_bytes(&self, mut stream: TcpStream) -> Result<(), CarryError> {
-        let target = self.target();
-        let mut upstream = self.connect(&stream, &target).await?;
-        self.between(&mut stream, &mut upstream, &target).await
+    async fn carry_bytes(&self, stream: Stream) -> Result<(), CarryError> {
+        if let Err(refused) = self.judged() {
+            tcp::reset(stream.socket());
+            return Err(refused.into());
+        }
+        let target = self.bytes_target();
+        let upstream = self.connect(stream.socket(), &target).await?;
+        self.between(stream, upstream, &target, &Bytes::new()).await
+    }
+
+    fn judged(&self) -> Result<(), Refused> {
+        self.judge().map_or(Ok(()), Judge::connection)
     }
 
     /// Chosen once for the whole connection.
-    fn target(&self) -> Target {
-        match self.direction {
-            Direction::Outbound => outbound::target(&self.worker, self.original),
-            Direction::Inbound => inbound::target(&self.worker, self.original),
+    fn bytes_target(&self) -> Target {
+        match &self.side {
+            Side::Outbound => outbound::target(&self.worker, self.original),
+            Side::Inbound { telemetry, .. } => inbound::target(self.original, telemetry),
         }
     }
 
     /// A client that cannot be connected is reset, as it would be without a proxy between.
-    async fn connect(&self, stream: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
-        let connected = if self.goes_to_a_service() {
-            self.worker.outbound.endpoint(target.address).connect().await
-        } else {
-            let shared = &self.worker.shared;
-            let connected = transport::connect(target.address, shared.settings.limits.connect).await;
-            connected.inspect_err(|_| shared.metrics.connect_failures.inc())
-        };
-        connected.map_err(|error| {
-            tcp::reset(stream);
-            error.into()
-        })
+    async fn connect(&self, client: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
+        let result = self.connect_upstream(target).await;
+        if result.is_err() {
+            tcp::reset(client);
+        }
+        Ok(result?)
+    }
+
+    async fn connect_upstream(&self, target: &Target) -> Result<Upstream, ConnectError> {
+        if self.goes_to_a_service() {
+            let endpoint = self.worker.outbound.endpoint(target.address);
+            return endpoint.open(Wire::Bytes, target.expected.as_ref()).await;
+        }
+        let shared = &self.worker.shared;
+        let connected = transport::connect(target.address, shared.settings.limits.connect).await;
+        let stream = connected.inspect_err(|_| shared.metrics.connect_failures.inc())?;
+        Ok(Upstream::from(stream))
     }
 
     /// Behind the address of a Service there may be nobody, and the kernel seldom says so; any other host answers for
     /// itself.
     fn goes_to_a_service(&self) -> bool {
-        self.direction == Direction::Outbound && self.worker.state().table.port(self.original).is_some()
+        self.direction() == Direction::Outbound && self.worker.state().table.port(self.original).is_some()
     }
 
+    /// Carries bytes until both are done, or until either may not go on. `greeting` is what the server has said already.
     async fn between(
         &self,
-        stream: &mut TcpStream,
-        upstream: &mut Upstream,
+        mut client: Stream,
+        mut upstream: Upstream,
         target: &Target,
+        greeting: &Bytes,
     ) -> Result<(), CarryError> {
         let recording = target.telemetry.connection();
         let idle = self.worker.shared.settings.limits.idle;
-        tcp::carry(stream, upstream, idle, &recording).await
+        tcp::greet(&mut client, greeting, &recording).await?;
+        let over = self.over(None, upstream.peer.as_deref());
+        tcp::carry(&mut client, &mut upstream.stream, idle, &recording, over).await
+    }
+
+    /// Completes when what is carried as bytes may not go on; `request` began it, if it was not bytes from its beginning.
+    pub async fn over(&self, request: Option<&Parts>, upstream: Option<&Peer>) -> CarryError {
+        match (self.judge(), upstream) {
+            (Some(judge), _) => judge.right_is_gone(request).await.into(),
+            (None, Some(peer)) => {
+                self.worker.shared.distrusts(peer).await;
+                Refused::Distrusted.into()
+            }
+            (None, None) => std::future::pending().await,
+        }
     }
 }
 

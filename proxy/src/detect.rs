@@ -1,5 +1,7 @@
 //! What a client speaks, told from its first bytes without consuming them.
 
+pub mod hello;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

@@ -4,10 +4,12 @@ pub mod body;
 pub mod errors;
 pub mod expect;
 pub mod headers;
+pub mod identity_headers;
 pub mod pool;
 pub mod server;
 pub mod upgrade;
 pub mod upstream;
+pub mod wire;
 
 /// Spawns onto the worker's own thread.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,14 +3,28 @@
 //! The application is asked at the address that the caller used, an address of the pod. One that listens on loopback
 //! alone was not reachable from outside before, and is not through the proxy.
 
-use std::net::SocketAddr;
-use std::rc::Rc;
+mod handshakes;
 
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::server::Accepted;
+use smilax_core::access::Plaintext;
 use smilax_core::config::Protocol;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::server::StartHandshake;
 
 use crate::connection::Target;
+use crate::detect::hello::{self, Hello};
+use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
+use crate::tls::{Peer, Wire};
+use crate::transport::{Stream, TlsFailure};
 use crate::worker::Worker;
+
+pub use handshakes::{Handshakes, UnderWay};
 
 /// Nobody else's address is ever dialled for a caller, nor a port of the proxy.
 pub fn accepts(settings: &Settings, original: SocketAddr) -> bool {
@@ -24,9 +38,82 @@ pub fn protocol(worker: &Worker, original: SocketAddr) -> Protocol {
 }
 
 /// The application.
-pub fn target(worker: &Worker, original: SocketAddr) -> Target {
+pub fn target(original: SocketAddr, telemetry: &Rc<Telemetry>) -> Target {
     Target {
         address: original,
-        telemetry: Rc::clone(&worker.inbound_telemetry),
+        expected: None,
+        telemetry: Rc::clone(telemetry),
     }
+}
+
+/// What becomes of a connection to this port from this address that proves no identity.
+pub fn plaintext(worker: &Worker, client: IpAddr, port: u16) -> Plaintext {
+    worker.state().table.access.plaintext(client.to_canonical(), port)
+}
+
+/// Counts a connection that proves no identity.
+pub fn count_plaintext(worker: &Worker, client: IpAddr, what: Plaintext) {
+    let outcome = match what {
+        Plaintext::Permitted => "permitted",
+        Plaintext::UnauthenticatedSource => "unauthenticated_source",
+        Plaintext::Refused => "refused",
+    };
+    worker
+        .shared
+        .metrics
+        .access
+        .plaintext(client.to_canonical(), outcome);
+}
+
+/// A client that began with TLS.
+pub enum Secured {
+    /// Another proxy, which has proven who it is.
+    Proxy(Stream, Wire, Arc<Peer>),
+    /// The application's own TLS, which is not looked into.
+    Application(TcpStream),
+}
+
+/// Finds out whether TLS is that of another proxy, and if so shakes hands. Nothing of the application's own is
+/// consumed.
+///
+/// # Errors
+/// [`TlsFailure`] when the handshake does not succeed; after the limit of handshakes at the latest.
+pub async fn secure(worker: &Worker, stream: TcpStream, client: IpAddr) -> Result<Secured, TlsFailure> {
+    let limit = worker.shared.settings.limits.handshake;
+    let _under_way = worker.handshakes.begin(client.to_canonical())?;
+    let shake = async {
+        match hello::wait(&stream, limit).await.map_err(TlsFailure::Handshake)? {
+            Hello::Foreign => Ok(Secured::Application(stream)),
+            Hello::Ours { accepted, bytes } => shake_hands(worker, stream, *accepted, bytes).await,
+        }
+    };
+    tokio::time::timeout(limit, shake)
+        .await
+        .map_err(|_| TlsFailure::TimedOut(limit))?
+}
+
+async fn shake_hands(
+    worker: &Worker,
+    mut stream: TcpStream,
+    accepted: Accepted,
+    bytes: usize,
+) -> Result<Secured, TlsFailure> {
+    let context = worker.shared.tls.load_full().ok_or(TlsFailure::NoIdentity)?;
+    // These were looked at, and are known already.
+    let mut known = vec![0; bytes];
+    stream
+        .read_exact(&mut known)
+        .await
+        .map_err(TlsFailure::Handshake)?;
+    let stream = StartHandshake::from_parts(accepted, stream)
+        .into_stream(Arc::clone(context.server()))
+        .await
+        .map_err(TlsFailure::of_handshake)?;
+    let connection = stream.get_ref().1;
+    let peer = context.client_of(connection)?;
+    let wire = connection
+        .alpn_protocol()
+        .and_then(Wire::of)
+        .ok_or(TlsFailure::Protocol)?;
+    Ok(Secured::Proxy(Stream::Tls(Box::new(stream.into())), wire, peer))
 }

@@ -12,6 +12,7 @@
 //!
 //! Nothing here knows Kubernetes: what a pod is, the environment says.
 
+pub mod access;
 pub mod admin;
 pub mod changes;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! Labels are formatted when a series is first used; afterwards a worker holds the series itself
 //! ([`traffic::Telemetry`]).
 
+pub mod access;
 pub mod peers;
 pub mod process;
 pub mod traffic;
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub connect_failures: IntCounter,
     /// Requests sent a second time.
     pub retries: IntCounter,
+    /// Who may call.
+    pub access: access::AccessMetrics,
     config: ConfigMetrics,
     /// 0 serving, 1 draining, 2 stopping.
     pub stage: IntGauge,
@@ -148,6 +151,7 @@ impl Metrics {
                 "retries_total",
                 "Requests sent again on another connection",
             )?,
+            access: access::AccessMetrics::new(&registry)?,
             config: ConfigMetrics::new(&registry)?,
             stage: gauge(&registry, "drain_state", "0 serving, 1 draining, 2 stopping")?,
             process: process::ProcessMetrics::new(&registry)?,

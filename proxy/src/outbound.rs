@@ -47,6 +47,7 @@ pub fn target(worker: &Worker, original: SocketAddr) -> Target {
         .unwrap_or(&routes.own);
     Target {
         address: address_of(routes, chosen, original).unwrap_or(original),
+        expected: chosen.peers.clone(),
         telemetry: state.telemetry(worker, chosen),
     }
 }
@@ -70,6 +71,7 @@ pub fn request_target(
     let address = address_of(routes, chosen, original);
     let target = Target {
         address: address.unwrap_or(original),
+        expected: chosen.peers.clone(),
         telemetry: state.telemetry(worker, chosen),
     };
     concerns(&target);
@@ -82,6 +84,7 @@ pub fn request_target(
 fn unknown(worker: &Worker, original: SocketAddr) -> Target {
     Target {
         address: original,
+        expected: None,
         telemetry: Rc::clone(&worker.unknown_telemetry),
     }
 }

@@ -42,6 +42,18 @@ pub struct Settings {
     pub inbound_destination: Resolver,
     /// How long things may take.
     pub limits: Limits,
+    /// Whether a refusal says why.
+    pub reasons: Reasons,
+}
+
+/// Whether a caller is told why it was refused. Whoever may not call should not learn what rules there are, either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reasons {
+    /// It is not.
+    #[default]
+    Kept,
+    /// It is, by one word in a header.
+    Told,
 }
 
 /// Where a configuration lies.
@@ -104,6 +116,15 @@ pub struct Limits {
     pub pool_max_age: Duration,
     /// Silence after which a connection is closed.
     pub idle: Duration,
+    /// A TLS handshake between proxies, from its first byte on; and waiting for that byte where nothing else is taken.
+    pub handshake: Duration,
+    /// Handshakes of clients under way in one worker at most.
+    pub handshakes: usize,
+    /// Those of one address at most.
+    pub handshakes_of_one: usize,
+    /// What is under way on a connection between proxies may take so much longer when the other side is no longer
+    /// trusted.
+    pub distrusted: Duration,
 }
 
 /// Settings that cannot be used.
@@ -143,6 +164,10 @@ impl Default for Limits {
             pool_idle: Duration::from_secs(4),
             pool_max_age: Duration::from_secs(30),
             idle: Duration::from_hours(1),
+            handshake: Duration::from_secs(10),
+            handshakes: 1024,
+            handshakes_of_one: 256,
+            distrusted: Duration::from_secs(30),
         }
     }
 }
@@ -167,6 +192,7 @@ impl Default for Settings {
             outbound_destination: Resolver::Redirected,
             inbound_destination: Resolver::Redirected,
             limits: Limits::default(),
+            reasons: Reasons::default(),
         }
     }
 }

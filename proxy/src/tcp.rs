@@ -1,16 +1,19 @@
 //! Connections carried as bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
-use crate::transport::ConnectError;
+use crate::access::Refused;
+use crate::transport::{ConnectError, Stream, TlsFailure};
 
 /// Bytes read at once. One buffer of this size serves all connections of a worker.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -39,28 +42,51 @@ pub enum CarryError {
     /// There was nobody to carry to.
     #[error(transparent)]
     Unconnected(#[from] ConnectError),
+    /// The client did not prove who it is.
+    #[error(transparent)]
+    Insecure(#[from] TlsFailure),
+    /// The caller may not, or may not any more.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// Neither side said anything for this long.
     #[error("silent for {0:?}")]
     Idle(Duration),
 }
 
 /// Carries bytes both ways until both sides have finished; each may finish before the other. An idle connection
-/// holds no buffer.
+/// holds no buffer. When `over` completes, the connection ends for what it says.
 ///
 /// # Errors
 /// [`CarryError`]; both sides have been reset then, as whoever is left must not take it for a proper end.
 pub async fn carry(
-    client: &mut TcpStream,
-    server: &mut TcpStream,
+    client: &mut Stream,
+    server: &mut Stream,
     idle: Duration,
     meter: &impl Meter,
+    over: impl Future<Output = CarryError>,
 ) -> Result<(), CarryError> {
-    let result = carry_both(client, server, idle, meter).await;
+    let result = tokio::select! {
+        result = carry_both(client, server, idle, meter) => result,
+        error = over => Err(error),
+    };
     if result.is_err() {
-        reset(client);
-        reset(server);
+        reset(client.socket());
+        reset(server.socket());
     }
     result
+}
+
+/// Passes on what the server has said already.
+///
+/// # Errors
+/// When the client breaks off.
+pub async fn greet(client: &mut Stream, greeting: &[u8], meter: &impl Meter) -> Result<(), CarryError> {
+    if !greeting.is_empty() {
+        client.write_all(greeting).await?;
+        client.flush().await?;
+        meter.sent(greeting.len() as u64);
+    }
+    Ok(())
 }
 
 /// Makes closing this connection reset it.
@@ -69,72 +95,124 @@ pub fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Bytes on their way in one direction.
+#[derive(Default)]
+struct Direction {
+    /// What was read and could not be written yet, from `written` on.
+    rest: Vec<u8>,
+    written: usize,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Carrying,
+    /// The last bytes go out.
+    Ending,
+    Done,
+}
+
 async fn carry_both(
-    client: &mut TcpStream,
-    server: &mut TcpStream,
+    client: &mut Stream,
+    server: &mut Stream,
     idle: Duration,
     meter: &impl Meter,
 ) -> Result<(), CarryError> {
-    let last = Cell::new(Instant::now());
-    let (client_read, client_write) = client.split();
-    let (server_read, server_write) = server.split();
-    let up = carry_one(client_read, server_write, |bytes| {
-        last.set(Instant::now());
-        meter.received(bytes);
-    });
-    let down = carry_one(server_read, client_write, |bytes| {
-        last.set(Instant::now());
-        meter.sent(bytes);
-    });
-    let both = async { tokio::try_join!(up, down) };
-    tokio::select! {
-        result = both => Ok(result.map(|_| ())?),
-        () = silence(&last, idle) => Err(CarryError::Idle(idle)),
-    }
-}
-
-async fn silence(last: &Cell<Instant>, idle: Duration) {
-    loop {
-        let deadline = last.get() + idle;
-        tokio::time::sleep_until(deadline).await;
-        if last.get() + idle <= deadline {
-            return;
+    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let mut last = Instant::now();
+    let mut silence: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep(idle));
+    poll_fn(|cx| {
+        let mut carried = 0;
+        let upwards = up.poll(cx, client, server, |bytes| {
+            carried += bytes;
+            meter.received(bytes);
+        })?;
+        let downwards = down.poll(cx, server, client, |bytes| {
+            carried += bytes;
+            meter.sent(bytes);
+        })?;
+        if upwards.is_ready() && downwards.is_ready() {
+            return Poll::Ready(Ok(()));
         }
-    }
-}
-
-async fn carry_one(from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut count: impl FnMut(u64)) -> io::Result<()> {
-    let mut rest = Vec::new();
-    loop {
-        from.readable().await?;
-        match pass_on(&from, &to, &mut rest) {
-            Ok(0) => {
-                // The other side may be gone already, which its own direction reports.
-                let _ = to.shutdown().await;
-                return Ok(());
+        if carried > 0 {
+            last = Instant::now();
+        }
+        while silence.as_mut().poll(cx).is_ready() {
+            let deadline = last + idle;
+            if deadline <= silence.deadline() {
+                return Poll::Ready(Err(CarryError::Idle(idle)));
             }
-            Ok(bytes) => count(bytes as u64),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
+            silence.as_mut().reset(deadline);
         }
-        if !rest.is_empty() {
-            to.write_all(&rest).await?;
-            rest = Vec::new();
-        }
-    }
+        Poll::Pending
+    })
+    .await
 }
 
-/// Reads once into the worker's buffer and writes what can be written; `rest` receives what could not.
-fn pass_on(from: &ReadHalf<'_>, to: &WriteHalf<'_>, rest: &mut Vec<u8>) -> io::Result<usize> {
-    BUFFER.with_borrow_mut(|buffer| {
-        let read = from.try_read(buffer)?;
-        let bytes = buffer.get(..read).unwrap_or_default();
-        let written = match to.try_write(bytes) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        rest.extend_from_slice(bytes.get(written..).unwrap_or_default());
-        Ok(read)
-    })
+impl Direction {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        mut count: impl FnMut(u64),
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_rest(cx, to))?;
+            match self.stage {
+                Stage::Carrying => match ready!(self.pass_on(cx, from, to))? {
+                    0 => self.stage = Stage::Ending,
+                    bytes => count(bytes as u64),
+                },
+                Stage::Ending => {
+                    // The other side may be gone already, which its own direction reports.
+                    let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    self.stage = Stage::Done;
+                }
+                Stage::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Writes what is left, and sees to it that it leaves.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.rest.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        self.rest = Vec::new();
+        self.written = 0;
+        match to {
+            // Nothing is kept back.
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Reads once into the worker's buffer and writes what can be written.
+    fn pass_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<io::Result<usize>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let written = match Pin::new(to).poll_write(cx, bytes) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            self.rest
+                .extend_from_slice(bytes.get(written..).unwrap_or_default());
+            Poll::Ready(Ok(bytes.len()))
+        })
+    }
 }

@@ -1,21 +1,46 @@
-//! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that a connection
-//! from a client has. What secures connections belongs here, and nothing above needs to know of it.
+//! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that every connection
+//! has, secured or not. Nothing above needs to know which it is.
+
+mod head;
+mod secure;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsStream;
 
-/// A connection upstream.
-pub type Upstream = TcpStream;
+pub use head::{ClientStream, HeadClock, HeadLimits};
+pub use secure::{Expected, fits, secure};
+
+use crate::tls::{Peer, PeerError};
+
+/// Bytes taken at once from a server that speaks first.
+const GREETING_BYTES: usize = 4096;
+
+/// A connection, with a client or upstream.
+#[derive(Debug)]
+pub enum Stream {
+    /// As the other side sends it.
+    Plain(TcpStream),
+    /// In TLS between proxies.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection upstream, and who is there, where that was proven.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The connection.
+    pub stream: Stream,
+    /// Who is at its other end.
+    pub peer: Option<Arc<Peer>>,
+}
 
 /// Why no connection upstream came about.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +54,72 @@ pub enum ConnectError {
     /// No answer.
     #[error("{0} did not answer within {1:?}")]
     TimedOut(SocketAddr, Duration),
+    /// It must be secured, and is not.
+    #[error("no secure connection to {0}: {1}")]
+    Insecure(SocketAddr, TlsFailure),
 }
 
-/// Connects to `target`.
+/// Why a connection between proxies is not secured. It is given up then: nothing goes on in plaintext.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsFailure {
+    /// This proxy cannot prove who it is.
+    #[error("this proxy has no certificate yet")]
+    NoIdentity,
+    /// The other side cannot, or belongs to nobody's mesh.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The other side is somebody, and not who is meant.
+    #[error("{found} is there, which is none of the accounts behind this Service")]
+    Unexpected {
+        /// Who is there.
+        found: Box<str>,
+    },
+    /// The other side breaks off, or does not speak TLS.
+    #[error("the handshake failed: {0}")]
+    Handshake(io::Error),
+    /// The other side does not speak what proxies speak.
+    #[error("nothing that proxies speak was agreed on")]
+    Protocol,
+    /// It took too long.
+    #[error("the handshake was not done within {0:?}")]
+    TimedOut(Duration),
+    /// Too many are under way.
+    #[error("too many handshakes are under way")]
+    TooMany,
+}
+
+impl TlsFailure {
+    /// One word of few, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoIdentity => "no_identity",
+            Self::Peer(error) => error.reason(),
+            Self::Unexpected { .. } => "unexpected_peer",
+            Self::Handshake(_) => "handshake",
+            Self::Protocol => "protocol",
+            Self::TimedOut(_) => "timeout",
+            Self::TooMany => "too_many",
+        }
+    }
+
+    /// What a failed handshake was about.
+    pub fn of_handshake(error: io::Error) -> Self {
+        let peer = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .and_then(PeerError::of);
+        match peer {
+            Some(peer) => Self::Peer(peer.clone()),
+            None => Self::Handshake(error),
+        }
+    }
+}
+
+/// Connects to `target`, in plaintext as yet.
 ///
 /// # Errors
 /// [`ConnectError`]; after `limit` at the latest.
-pub async fn connect(target: SocketAddr, limit: Duration) -> Result<Upstream, ConnectError> {
+pub async fn connect(target: SocketAddr, limit: Duration) -> Result<TcpStream, ConnectError> {
     match tokio::time::timeout(limit, TcpStream::connect(target)).await {
         Ok(Ok(stream)) => {
             // Only latency is at stake when this fails.
@@ -50,163 +134,97 @@ pub async fn connect(target: SocketAddr, limit: Duration) -> Result<Upstream, Co
     }
 }
 
-/// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
-/// and how long a connection may be unused; between two requests a client may wait, in the middle of one it may not.
-pub struct ClientStream {
-    io: TokioIo<TcpStream>,
-    clock: Arc<HeadClock>,
-    limits: HeadLimits,
-    timer: Option<Timer>,
-}
-
-/// How long an HTTP/1 client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
-    /// From the first byte of a request to the end of its headers.
-    pub head: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-}
-
-/// What an HTTP/1 connection is doing; shared between the stream, which sees bytes, and the service, which sees
-/// requests.
-#[derive(Debug, Default)]
-pub struct HeadClock {
-    phase: AtomicU8,
-    turns: AtomicU32,
-}
-
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    kind: Kind,
-    turns: u32,
-}
-
-/// What a timer measures.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Head,
-    Idle,
-}
-
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-const BUSY: u8 = 2;
-
-impl HeadClock {
-    /// A request's headers are complete.
-    pub fn request_begins(&self) {
-        self.turn_to(BUSY);
+impl Stream {
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
     }
 
-    /// Its response is complete.
-    pub fn request_ends(&self) {
-        self.turn_to(IDLE);
-    }
-
-    fn turn_to(&self, phase: u8) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        self.phase.store(phase, Ordering::Relaxed);
+    /// Returns once the other side has said something, or has finished. What had to be taken from the connection to
+    /// know that is returned: of a secured one only what comes out of it says anything.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn speaks(&mut self) -> io::Result<Bytes> {
+        match self {
+            Self::Plain(stream) => stream.readable().await.map(|()| Bytes::new()),
+            Self::Tls(stream) => {
+                let mut greeting = Vec::with_capacity(GREETING_BYTES);
+                stream.read_buf(&mut greeting).await?;
+                Ok(greeting.into())
+            }
+        }
     }
 }
 
-impl ClientStream {
-    /// A stream that keeps to `limits`, told by `clock` when requests begin and end.
-    pub fn new(stream: TcpStream, clock: Arc<HeadClock>, limits: HeadLimits) -> Self {
+impl From<TcpStream> for Upstream {
+    fn from(stream: TcpStream) -> Self {
         Self {
-            io: TokioIo::new(stream),
-            clock,
-            limits,
-            timer: None,
-        }
-    }
-
-    /// The stream itself, once HTTP is over.
-    pub fn into_inner(self) -> TcpStream {
-        self.io.into_inner()
-    }
-
-    /// Whether the client has taken too long. Called when there is nothing to read.
-    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        loop {
-            let phase = self.clock.phase.load(Ordering::Relaxed);
-            let turns = self.clock.turns.load(Ordering::Relaxed);
-            let (kind, limit) = match phase {
-                HEAD => (Kind::Head, self.limits.head),
-                // A request may take as long as it likes. Its time is measured all the same, as nobody calls here when
-                // it ends; that spares setting a timer for each request.
-                _ => (Kind::Idle, self.limits.idle),
-            };
-            let timer = self.timer.get_or_insert_with(|| Timer {
-                sleep: Box::pin(tokio::time::sleep(limit)),
-                kind,
-                turns,
-            });
-            if timer.kind != kind {
-                timer.restart(limit, kind, turns);
-            }
-            if timer.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if phase != BUSY && timer.turns == turns {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            timer.restart(limit, kind, turns);
+            stream: Stream::Plain(stream),
+            peer: None,
         }
     }
 }
 
-impl Timer {
-    fn restart(&mut self, limit: Duration, kind: Kind, turns: u32) {
-        self.sleep.as_mut().reset(Instant::now() + limit);
-        self.kind = kind;
-        self.turns = turns;
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream)
     }
 }
 
-impl Read for ClientStream {
+impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match Pin::new(&mut this.io).poll_read(cx, buffer) {
-            Poll::Ready(result) => {
-                // At the end of the stream this is wrong and harmless.
-                let idle = this.clock.phase.load(Ordering::Relaxed) == IDLE;
-                if idle {
-                    this.clock.phase.store(HEAD, Ordering::Relaxed);
-                }
-                Poll::Ready(result)
-            }
-            Poll::Pending => this.poll_too_late(cx).map(Err),
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
-impl Write for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
     }
 }

@@ -10,26 +10,32 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use prometheus::IntCounter;
-use smilax_core::{Backend, ChoiceState, DestinationName, Members, PortRoutes, Route, RouteTable, Selection};
+use smilax_core::{
+    Backend, ChoiceState, DestinationName, Members, PortRoutes, Route, RouteTable, Selection, SpiffeId,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::access::Reports;
 use crate::changes::Changes;
 use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
 use crate::http::pool::Pool;
 use crate::http::server::Servers;
+use crate::inbound::Handshakes;
 use crate::listener::{Bound, accept_forever};
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
-use crate::tls::TlsStore;
+use crate::tls::{Peer, TlsStore};
 
 /// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
 const OUTBOUND_SPREAD: usize = 4;
 /// The application is one process: one connection serves where one suffices.
 const INBOUND_SPREAD: usize = 1;
+/// Callers whose series are kept at hand at most.
+const MOST_CALLERS: usize = 256;
 /// Most workers that are started without being asked for.
 const MOST_WORKERS: usize = 2;
 
@@ -52,6 +58,27 @@ pub struct Shared {
     pub lifecycle: Lifecycle,
 }
 
+impl Shared {
+    /// Whether somebody who proved who they are would be believed now.
+    pub fn trusts(&self, peer: &Peer) -> bool {
+        // Without a context there is nothing that would take anything back.
+        self.tls
+            .load()
+            .as_ref()
+            .is_none_or(|context| context.trusts(peer))
+    }
+
+    /// Completes when nobody who is trusted vouches for this peer any more.
+    pub async fn distrusts(&self, peer: &Peer) {
+        let mut changes = self.changes.watch();
+        while self.trusts(peer) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 /// State of one worker.
 pub struct Worker {
     /// What the threads share.
@@ -64,10 +91,16 @@ pub struct Worker {
     pub server_first: RefCell<ServerFirst>,
     /// How connections from clients are served.
     pub servers: Servers,
-    /// What is measured about what this pod is sent.
+    /// Handshakes of clients that are under way.
+    pub handshakes: Handshakes,
+    /// Lines about refused calls.
+    pub reports: Reports,
+    /// What is measured about what this pod is sent by who proves no identity.
     pub inbound_telemetry: Rc<Telemetry>,
     /// What is measured about destinations that nothing is known of.
     pub unknown_telemetry: Rc<Telemetry>,
+    callers: RefCell<HashMap<SpiffeId, Rc<Telemetry>>>,
+    members: RefCell<Cache<Arc<ArcSwap<Members>>, Arc<Members>>>,
     cache: RefCell<Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>>,
     state: RefCell<Rc<TableState>>,
     telemetry: RefCell<HashMap<DestinationName, Rc<Telemetry>>>,
@@ -100,12 +133,16 @@ impl Worker {
         let limits = shared.settings.limits;
         let table = shared.table.load_full();
         Rc::new(Self {
-            outbound: Pool::new(OUTBOUND_SPREAD, limits, &shared.metrics),
-            inbound: Pool::new(INBOUND_SPREAD, limits, &shared.metrics),
+            outbound: Pool::new(OUTBOUND_SPREAD, &shared),
+            inbound: Pool::new(INBOUND_SPREAD, &shared),
             server_first: RefCell::new(ServerFirst::new(limits.server_first_memory)),
             servers: Servers::new(),
-            inbound_telemetry: Telemetry::inbound(&shared.metrics),
+            handshakes: Handshakes::new(limits),
+            reports: Reports::default(),
+            inbound_telemetry: Telemetry::inbound(&shared.metrics, None),
             unknown_telemetry: Telemetry::outbound(&shared.metrics, None),
+            callers: RefCell::default(),
+            members: RefCell::new(Cache::new(Arc::clone(&shared.members))),
             cache: RefCell::new(Cache::new(Arc::clone(&shared.table))),
             state: RefCell::new(Rc::new(TableState::new(table))),
             telemetry: RefCell::default(),
@@ -122,6 +159,25 @@ impl Worker {
             *state = Rc::new(TableState::new(Arc::clone(table)));
         }
         Rc::clone(&state)
+    }
+
+    /// The pods that bindings select.
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(self.members.borrow_mut().load())
+    }
+
+    /// What is measured about what this pod is sent by a caller that proved who it is. Kept for so many, and for the
+    /// others anew for each of their connections.
+    pub fn telemetry_of_caller(&self, caller: &SpiffeId, own: &SpiffeId) -> Rc<Telemetry> {
+        let mut known = self.callers.borrow_mut();
+        if let Some(telemetry) = known.get(caller) {
+            return Rc::clone(telemetry);
+        }
+        let telemetry = Telemetry::inbound(&self.shared.metrics, Some((caller, own)));
+        if known.len() < MOST_CALLERS {
+            known.insert(caller.clone(), Rc::clone(&telemetry));
+        }
+        telemetry
     }
 
     fn telemetry_of(&self, destination: &DestinationName) -> Rc<Telemetry> {
@@ -222,7 +278,11 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<()> {
         tokio::task::spawn_local({
             let worker = Rc::clone(&worker);
             async move {
-                tokio::join!(worker.outbound.reap_forever(), worker.inbound.reap_forever());
+                tokio::join!(
+                    worker.outbound.reap_forever(),
+                    worker.outbound.distrust_forever(),
+                    worker.inbound.reap_forever(),
+                );
             }
         });
         lifecycle.all_connections_closed().await;

@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::expect::Gate;
+use super::identity_headers;
 use super::pool::Hold;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::HeadClock;
@@ -142,14 +143,22 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx),
+        let incoming = match self.get_mut() {
+            Self::Client(incoming) => incoming,
             Self::Gated(incoming, gate) => match gate.poll_open(cx) {
-                Poll::Ready(()) => Pin::new(incoming).poll_frame(cx),
-                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => incoming,
+                Poll::Pending => return Poll::Pending,
             },
-            Self::Empty => Poll::Ready(None),
+            Self::Empty => return Poll::Ready(None),
+        };
+        let mut polled = Pin::new(incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // Some applications read trailers as headers.
+            identity_headers::strip(trailers);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,11 +10,14 @@ use smilax_core::path::Ambiguity;
 use super::body::ResponseBody;
 use super::headers::BadRequest;
 use super::upstream::SendError;
+use crate::access::Refused;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::{ConnectError, HeadClock};
 
 /// `UNAVAILABLE`, by gRPC's numbers: the client may try again.
 const GRPC_UNAVAILABLE: &str = "14";
+/// `PERMISSION_DENIED`.
+const GRPC_PERMISSION_DENIED: &str = "7";
 /// `INTERNAL`: it was the request's fault.
 const GRPC_INTERNAL: &str = "13";
 
@@ -30,6 +33,9 @@ pub enum Refusal {
     /// The chosen backend has no address.
     #[error("{0} has no address")]
     NoAddress(String),
+    /// The caller may not. What it lacks, it is not told.
+    #[error("access is denied")]
+    Denied(Refused),
     /// The server did not answer.
     #[error("{0}")]
     Upstream(#[from] SendError),
@@ -49,10 +55,12 @@ impl Refusal {
         match self {
             Self::BadRequest(bad) => bad.status(),
             Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
-            Self::NoAddress(_)
-            | Self::Upstream(SendError::Connect(ConnectError::Refused(..) | ConnectError::Absent(_))) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Denied(Refused::NoPolicy)
+            | Self::NoAddress(_)
+            | Self::Upstream(SendError::Connect(
+                ConnectError::Refused(..) | ConnectError::Absent(_) | ConnectError::Insecure(..),
+            )) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream(SendError::Broken(_)) => StatusCode::BAD_GATEWAY,
         }
@@ -61,6 +69,7 @@ impl Refusal {
     fn flags(&self) -> Flags {
         match self {
             Self::BadRequest(_) | Self::AmbiguousPath(_) => Flags::DownstreamProtocolError,
+            Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
             Self::Upstream(SendError::Broken(_)) => Flags::UpstreamTermination,
@@ -70,7 +79,16 @@ impl Refusal {
     fn grpc_status(&self) -> &'static str {
         match self {
             Self::BadRequest(_) | Self::AmbiguousPath(_) => GRPC_INTERNAL,
-            Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
+            Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
+            Self::Denied(_) => GRPC_PERMISSION_DENIED,
+        }
+    }
+
+    /// One word for what a caller lacks, where it was its right that decided.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied(refused) => Some(refused.as_str()),
+            _ => None,
         }
     }
 
@@ -106,6 +124,15 @@ impl Refusal {
                 }
                 response
             }
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::AmbiguousPath(ambiguity) => Self::AmbiguousPath(ambiguity),
+            refused => Self::Denied(refused),
         }
     }
 }

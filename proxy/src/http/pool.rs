@@ -11,12 +11,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smilax_core::Workload;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::presence::Presence;
-use crate::metrics::Metrics;
 use crate::settings::Limits;
-use crate::transport::{self, ConnectError, Upstream};
+use crate::tls::{Peer, TlsContext, Wire};
+use crate::transport::{self, ConnectError, TlsFailure, Upstream};
+use crate::worker::Shared;
 
 /// How often unused connections are closed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,8 +29,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Pool {
     endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
     spread: usize,
-    limits: Limits,
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
 }
 
 /// Connections to one address.
@@ -36,7 +38,7 @@ pub struct Endpoint {
     address: SocketAddr,
     spread: usize,
     limits: Limits,
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
     http1: http1::Connections,
     http2: http2::Connections,
     presence: Presence,
@@ -64,12 +66,11 @@ pub enum OpenError {
 
 impl Pool {
     /// An empty pool that spreads requests to one address over at least `spread` connections.
-    pub fn new(spread: usize, limits: Limits, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(spread: usize, shared: &Arc<Shared>) -> Self {
         Self {
             endpoints: RefCell::default(),
             spread,
-            limits,
-            metrics: Arc::clone(metrics),
+            shared: Arc::clone(shared),
         }
     }
 
@@ -80,8 +81,8 @@ impl Pool {
             Rc::new(Endpoint {
                 address,
                 spread: self.spread,
-                limits: self.limits,
-                metrics: Arc::clone(&self.metrics),
+                limits: self.shared.settings.limits,
+                shared: Arc::clone(&self.shared),
                 http1: http1::Connections::default(),
                 http2: http2::Connections::default(),
                 presence: Presence::unknown(),
@@ -97,6 +98,18 @@ impl Pool {
         loop {
             interval.tick().await;
             self.reap();
+        }
+    }
+
+    /// Lets go of connections to whoever is no longer trusted, for ever.
+    pub async fn distrust_forever(&self) {
+        let mut changes = self.shared.changes.watch();
+        while changes.changed().await.is_ok() {
+            if let Some(context) = self.shared.tls.load_full() {
+                for endpoint in self.endpoints.borrow().values() {
+                    endpoint.distrust(&context);
+                }
+            }
         }
     }
 
@@ -121,11 +134,38 @@ impl Endpoint {
         self.http1.is_empty() && self.http2.is_empty() && !self.presence.is_known()
     }
 
-    /// Makes a connection, unless it is known that nobody is there.
+    /// Makes a connection that carries `wire` between proxies, where somebody is expected, and is plain otherwise.
+    /// Nothing is sent to anybody else.
     ///
     /// # Errors
     /// [`ConnectError`], which was counted.
-    pub async fn connect(&self) -> Result<Upstream, ConnectError> {
+    pub async fn open(
+        &self,
+        wire: Wire,
+        expected: Option<&Arc<[Workload]>>,
+    ) -> Result<Upstream, ConnectError> {
+        let Some(expected) = expected else {
+            return self.connect().await.map(Upstream::from);
+        };
+        let context = self.shared.tls.load_full();
+        let secured = match context.as_deref() {
+            // Spares a connection that could not be used.
+            None => Err(TlsFailure::NoIdentity),
+            Some(context) => {
+                let stream = self.connect().await?;
+                transport::secure(stream, context, wire, expected, self.limits.handshake).await
+            }
+        };
+        secured.map_err(|failure| {
+            let metrics = &self.shared.metrics.access;
+            metrics.tls_failure("outbound", failure.reason());
+            tracing::debug!(address = %self.address, %failure, "a connection upstream is not secured");
+            ConnectError::Insecure(self.address, failure)
+        })
+    }
+
+    /// Makes a plain connection, unless it is known that nobody is there.
+    async fn connect(&self) -> Result<TcpStream, ConnectError> {
         self.presence.asked();
         let result = if self.presence.is_absent() {
             Err(ConnectError::Absent(self.address))
@@ -135,7 +175,7 @@ impl Endpoint {
         match &result {
             Ok(_) => self.presence.answered(),
             Err(error) => {
-                self.metrics.connect_failures.inc();
+                self.shared.metrics.connect_failures.inc();
                 if matches!(error, ConnectError::Refused(..)) && self.presence.refused() {
                     let (address, limit) = (self.address, self.limits.connect);
                     let attempt = move || async move { transport::connect(address, limit).await.is_ok() };
@@ -144,6 +184,39 @@ impl Endpoint {
             }
         }
         result
+    }
+
+    fn distrust(&self, context: &TlsContext) {
+        self.http1
+            .retain(|peer| peer.is_none_or(|peer| context.trusts(peer)));
+        self.http2
+            .retain(|peer| peer.is_none_or(|peer| context.trusts(peer)));
+    }
+
+    /// Runs a connection. One to somebody who is no longer trusted ends a while later, whatever is under way.
+    fn drive<C>(&self, peer: Option<Arc<Peer>>, connection: C)
+    where
+        C: Future<Output = hyper::Result<()>> + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_local(async move {
+            let result = match peer {
+                None => connection.await,
+                Some(peer) => {
+                    let distrusted = async {
+                        shared.distrusts(&peer).await;
+                        tokio::time::sleep(shared.settings.limits.distrusted).await;
+                    };
+                    tokio::select! {
+                        result = connection => result,
+                        () = distrusted => return tracing::debug!("a connection upstream to somebody who is no longer trusted ended"),
+                    }
+                }
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "a connection upstream ended early");
+            }
+        });
     }
 
     /// When a connection that is made now takes no more requests. Ages differ, so that connections made together are

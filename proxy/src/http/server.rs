@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
@@ -12,19 +13,25 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use smilax_core::convention::wire::REASON_HEADER;
 
 use super::LocalExecutor;
 use super::body::{RequestBody, ResponseBody};
-use super::errors::{Form, Refusal};
+use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
+use super::identity_headers;
 use super::pool::{Hold, Pool};
+use super::upgrade::Switched;
 use super::upstream::{self, Protocol};
-use crate::connection::{Connection, Direction, Target};
+use super::wire::{self, Form};
+use crate::connection::{Connection, Direction, Side, Target};
 use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
-use crate::transport::{ClientStream, HeadClock, HeadLimits};
+use crate::settings::Reasons;
+use crate::tls::Peer;
+use crate::transport::{ClientStream, HeadClock, HeadLimits, Stream};
+use crate::worker::Shared;
 use crate::{inbound, outbound};
 
 /// Bytes of a request's headers at most.
@@ -40,6 +47,9 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// Bytes waiting to be sent on one stream at most.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// How long the end of a certificate is waited for before looking at the clock again.
+const LOOK_AT_CLOCK: Duration = Duration::from_hours(1);
+
 /// Which version of HTTP a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -47,6 +57,8 @@ pub enum Version {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/2 of another proxy, which has proven who it is: requests in the form of [`super::wire`].
+    Multiplexed,
 }
 
 /// How connections from clients are served.
@@ -54,6 +66,7 @@ pub enum Version {
 pub struct Servers {
     http1: http1::Builder,
     http2: http2::Builder<LocalExecutor>,
+    multiplexed: http2::Builder<LocalExecutor>,
 }
 
 impl Servers {
@@ -76,7 +89,15 @@ impl Servers {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .auto_date_header(false);
-        Self { http1, http2 }
+        let mut multiplexed = http2.clone();
+        multiplexed
+            .max_header_list_size(wire::HEADER_BYTES)
+            .initial_connection_window_size(wire::CONNECTION_WINDOW);
+        Self {
+            http1,
+            http2,
+            multiplexed,
+        }
     }
 }
 
@@ -90,14 +111,14 @@ impl Default for Servers {
 ///
 /// # Errors
 /// When the client breaks off, or sends what is no HTTP.
-pub async fn serve(connection: Connection, stream: TcpStream, version: Version) -> hyper::Result<()> {
+pub async fn serve(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
     match version {
         Version::Http1 => serve_http1(connection, stream).await,
-        Version::Http2 => serve_http2(connection, stream).await,
+        Version::Http2 | Version::Multiplexed => serve_http2(connection, stream, version).await,
     }
 }
 
-async fn serve_http1(connection: Connection, stream: TcpStream) -> hyper::Result<()> {
+async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Result<()> {
     let worker = Rc::clone(&connection.worker);
     let limits = worker.shared.settings.limits;
     let clock = Arc::new(HeadClock::default());
@@ -109,12 +130,13 @@ async fn serve_http1(connection: Connection, stream: TcpStream) -> hyper::Result
             idle: limits.idle,
         },
     );
+    let peer = connection.peer().cloned();
     let service = service_fn(move |request| {
         clock.request_begins();
         let exchange = Exchange {
-            connection: connection.clone(),
+            connection: Rc::clone(&connection),
             clock: Some(Arc::clone(&clock)),
-            protocol: Protocol::Http1,
+            version: Version::Http1,
         };
         exchange.answer(request)
     });
@@ -124,58 +146,107 @@ async fn serve_http1(connection: Connection, stream: TcpStream) -> hyper::Result
         .serve_connection(stream, service)
         .with_upgrades();
     let mut served = pin!(served);
-    tokio::select! {
+    let ending = tokio::select! {
         result = served.as_mut() => return result,
-        () = worker.shared.lifecycle.stopping().cancelled() => served.as_mut().graceful_shutdown(),
-    }
-    served.await
+        () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
+        ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
+    };
+    served.as_mut().graceful_shutdown();
+    finish(served, ending, limits.distrusted).await
 }
 
-async fn serve_http2(connection: Connection, stream: TcpStream) -> hyper::Result<()> {
+async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
     let worker = Rc::clone(&connection.worker);
     let lifecycle = &worker.shared.lifecycle;
-    let end = match connection.direction {
+    let end = match connection.direction() {
         Direction::Inbound => lifecycle.draining(),
         Direction::Outbound => lifecycle.stopping(),
     };
+    let peer = connection.peer().cloned();
+    let builder = match version {
+        Version::Multiplexed => &worker.servers.multiplexed,
+        Version::Http1 | Version::Http2 => &worker.servers.http2,
+    };
     let service = service_fn(move |request| {
         let exchange = Exchange {
-            connection: connection.clone(),
+            connection: Rc::clone(&connection),
             clock: None,
-            protocol: Protocol::Http2,
+            version,
         };
         exchange.answer(request)
     });
-    let served = worker
-        .servers
-        .http2
-        .serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
-    tokio::select! {
+    let ending = tokio::select! {
         result = served.as_mut() => return result,
-        () = end.cancelled() => served.as_mut().graceful_shutdown(),
+        () = end.cancelled() => Ending::Gentle,
+        ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
+    };
+    served.as_mut().graceful_shutdown();
+    finish(served, ending, worker.shared.settings.limits.distrusted).await
+}
+
+/// How a connection ends before its client ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// What is under way is finished, however long that takes.
+    Gentle,
+    /// It is given some time.
+    Soon,
+}
+
+async fn finish(
+    served: impl Future<Output = hyper::Result<()>>,
+    ending: Ending,
+    limit: Duration,
+) -> hyper::Result<()> {
+    match ending {
+        Ending::Gentle => served.await,
+        Ending::Soon => tokio::time::timeout(limit, served).await.unwrap_or(Ok(())),
     }
-    served.await
+}
+
+/// Completes when a peer's certificate has run out, or when whoever vouches for it is no longer trusted. A new
+/// connection proves anew who it is.
+async fn peer_is_over(shared: &Shared, peer: Option<&Peer>) -> Ending {
+    let Some(peer) = peer else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = runs_out(peer.not_after) => Ending::Gentle,
+        () = shared.distrusts(peer) => Ending::Soon,
+    }
+}
+
+/// Completes at a time in seconds since the epoch, also when the clock is set meanwhile.
+async fn runs_out(at: u64) {
+    loop {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(left) = Duration::from_secs(at).checked_sub(now) else {
+            return;
+        };
+        tokio::time::sleep(left.min(LOOK_AT_CLOCK)).await;
+    }
 }
 
 /// One request and its response.
 struct Exchange {
-    connection: Connection,
+    connection: Rc<Connection>,
     clock: Option<Arc<HeadClock>>,
-    protocol: Protocol,
+    version: Version,
 }
 
 impl Exchange {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
         let (form, counted_as) = if headers::is_grpc(request.headers()) {
-            (Form::Grpc, RequestProtocol::Grpc)
+            (errors::Form::Grpc, RequestProtocol::Grpc)
         } else {
-            (Form::Plain, RequestProtocol::Http)
+            (errors::Form::Plain, RequestProtocol::Http)
         };
         let worker = &self.connection.worker;
-        let mut recording = match self.connection.direction {
-            Direction::Outbound => worker.unknown_telemetry.request(counted_as),
-            Direction::Inbound => worker.inbound_telemetry.request(counted_as),
+        let mut recording = match &self.connection.side {
+            Side::Outbound => worker.unknown_telemetry.request(counted_as),
+            Side::Inbound { telemetry, .. } => telemetry.request(counted_as),
         };
         let mut response = match self.carry(request, &mut recording).await {
             Ok((response, hold)) => {
@@ -188,7 +259,14 @@ impl Exchange {
             }
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
-                refusal.answer(form, recording, self.clock.clone())
+                let mut response = refusal.answer(form, recording, self.clock.clone());
+                if worker.shared.settings.reasons == Reasons::Told
+                    && let Some(reason) = refusal.reason()
+                {
+                    let reason = HeaderValue::from_static(reason);
+                    response.headers_mut().insert(REASON_HEADER, reason);
+                }
+                response
             }
         };
         if self.asks_to_go_elsewhere() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -201,9 +279,9 @@ impl Exchange {
 
     /// A caller that keeps a connection of HTTP/1 is told to make another; HTTP/2 has its own way.
     fn asks_to_go_elsewhere(&self) -> bool {
-        self.protocol == Protocol::Http1
+        self.version == Version::Http1
             && match (
-                self.connection.direction,
+                self.connection.direction(),
                 self.connection.worker.shared.lifecycle.stage(),
             ) {
                 (_, Stage::Stopping) | (Direction::Inbound, Stage::Draining) => true,
@@ -216,13 +294,18 @@ impl Exchange {
         mut request: Request<Incoming>,
         recording: &mut Recording,
     ) -> Result<(Response<Incoming>, Hold), Refusal> {
-        let on_upgrade = (self.protocol == Protocol::Http1).then(|| hyper::upgrade::on(&mut request));
+        let on_upgrade = (self.version == Version::Http1).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        headers::check(&parts)?;
-        let target = self.target(&parts, recording)?;
-        let upgrade = headers::strip_request(&mut parts);
-        upstream::prepare(&mut parts, self.protocol, self.connection.original);
-        let waits = self.protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
+        let Ready {
+            target,
+            spoken,
+            protocol,
+            upgrade,
+        } = self.prepare(&mut parts, recording)?;
+        // What becomes of an upgrade is judged by the request that it began with.
+        let began = (upgrade != Upgrade::None).then(|| parts.clone());
+        let waits =
+            spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
         let gate = waits.then(|| Gate::new(&mut request));
         let request = request.map(|body| match gate {
@@ -231,35 +314,97 @@ impl Exchange {
         });
         let endpoint = self.pool().endpoint(target.address);
         let retries = &self.connection.worker.shared.metrics.retries;
-        let (mut response, hold) = upstream::send(&endpoint, self.protocol, request, retries).await?;
+        let (mut response, hold) =
+            upstream::send(&endpoint, &target.expected, protocol, request, retries).await?;
+        if self.version == Version::Http1 {
+            *response.version_mut() = http::Version::HTTP_11;
+        }
         headers::strip_response(response.status(), response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let (Upgrade::To(_), Some(client)) = (upgrade, on_upgrade)
+            && let (Some(began), Some(client)) = (began, on_upgrade)
         {
             let server = hyper::upgrade::on(&mut response);
-            super::upgrade::carry(&self.connection.worker, target.telemetry, client, server);
+            let switched = Switched {
+                connection: Rc::clone(&self.connection),
+                request: began,
+                upstream: hold.peer().cloned(),
+                telemetry: target.telemetry,
+            };
+            super::upgrade::carry(switched, client, server);
         }
         Ok((response, hold))
     }
 
-    fn target(&self, parts: &Parts, recording: &mut Recording) -> Result<Target, Refusal> {
+    /// Decides where a request goes and whether it may, and makes it what will be sent there.
+    fn prepare(&self, parts: &mut Parts, recording: &mut Recording) -> Result<Ready, Refusal> {
         let Connection {
             worker,
-            direction,
             original,
-        } = &self.connection;
-        match direction {
-            Direction::Inbound => Ok(inbound::target(worker, *original)),
-            Direction::Outbound => outbound::request_target(worker, *original, parts, |target| {
-                recording.concerns(&target.telemetry);
-            }),
+            side,
+        } = &*self.connection;
+        let mut spoken = match self.version {
+            Version::Http1 => Protocol::Http1,
+            Version::Http2 | Version::Multiplexed => Protocol::Http2,
+        };
+        if self.version == Version::Multiplexed
+            && let Some(form) = Form::take(parts)
+        {
+            form.restore(parts);
+            spoken = form.protocol();
+        }
+        headers::check(parts)?;
+        match side {
+            Side::Inbound { judge, telemetry } => {
+                identity_headers::strip(&mut parts.headers);
+                let upgrade = headers::strip_request(parts);
+                upstream::prepare(parts, spoken, *original);
+                if let Some(caller) = &judge.caller().headers {
+                    identity_headers::add(&mut parts.headers, caller);
+                }
+                // Last, so that rules see what the application gets.
+                judge.request(parts)?;
+                Ok(Ready {
+                    target: inbound::target(*original, telemetry),
+                    spoken,
+                    protocol: spoken,
+                    upgrade,
+                })
+            }
+            Side::Outbound => {
+                let target = outbound::request_target(worker, *original, parts, |target| {
+                    recording.concerns(&target.telemetry);
+                })?;
+                let upgrade = headers::strip_request(parts);
+                let protocol = if target.expected.is_some() {
+                    wire::prepare(parts, spoken, &upgrade, *original)
+                } else {
+                    upstream::prepare(parts, spoken, *original);
+                    spoken
+                };
+                Ok(Ready {
+                    target,
+                    spoken,
+                    protocol,
+                    upgrade,
+                })
+            }
         }
     }
 
     fn pool(&self) -> &Pool {
-        match self.connection.direction {
+        match self.connection.direction() {
             Direction::Inbound => &self.connection.worker.inbound,
             Direction::Outbound => &self.connection.worker.outbound,
         }
     }
+}
+
+/// What was decided about a request that may go on.
+struct Ready {
+    target: Target,
+    /// What the application speaks.
+    spoken: Protocol,
+    /// What goes upstream.
+    protocol: Protocol,
+    upgrade: Upgrade,
 }

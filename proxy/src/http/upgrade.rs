@@ -1,54 +1,66 @@
 //! Connections that cease to be HTTP.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use http::request::Parts;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
+use crate::connection::Connection;
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError, Meter as _};
-use crate::transport::ClientStream;
-use crate::worker::Worker;
+use crate::tls::Peer;
+use crate::transport::{ClientStream, Stream};
+
+/// A connection that ceases to be HTTP.
+pub struct Switched {
+    /// The one that it came over.
+    pub connection: Rc<Connection>,
+    /// The request that began it, as the application got it: by it, the right to go on is judged.
+    pub request: Parts,
+    /// Who is upstream, where that was proven.
+    pub upstream: Option<Arc<Peer>>,
+    /// What is measured about it.
+    pub telemetry: Rc<Telemetry>,
+}
 
 /// Carries bytes between the two once both have switched, in a task of its own.
-pub fn carry(worker: &Rc<Worker>, telemetry: Rc<Telemetry>, client: OnUpgrade, server: OnUpgrade) {
-    let counted = worker.shared.lifecycle.connection();
-    let idle = worker.shared.settings.limits.idle;
+pub fn carry(switched: Switched, client: OnUpgrade, server: OnUpgrade) {
+    let counted = switched.connection.worker.shared.lifecycle.connection();
     tokio::task::spawn_local(async move {
         let _counted = counted;
-        if let Err(error) = carry_upgraded(&telemetry, client, server, idle).await {
+        if let Err(error) = carry_upgraded(&switched, client, server).await {
             tracing::debug!(%error, "an upgraded connection ended early");
         }
     });
 }
 
-async fn carry_upgraded(
-    telemetry: &Telemetry,
-    client: OnUpgrade,
-    server: OnUpgrade,
-    idle: std::time::Duration,
-) -> Result<(), CarryError> {
+async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrade) -> Result<(), CarryError> {
     let (client, server) = tokio::try_join!(client, server).map_err(std::io::Error::other)?;
     let (mut client, from_client) = client_stream(client)?;
     let (mut server, from_server) = server_stream(server)?;
-    let recording = telemetry.connection();
+    let recording = switched.telemetry.connection();
     // What was read together with the headers goes first.
     server.write_all(&from_client).await?;
-    client.write_all(&from_server).await?;
+    server.flush().await?;
     recording.received(from_client.len() as u64);
-    recording.sent(from_server.len() as u64);
-    tcp::carry(&mut client, &mut server, idle, &recording).await
+    tcp::greet(&mut client, &from_server, &recording).await?;
+    let idle = switched.connection.worker.shared.settings.limits.idle;
+    let over = switched
+        .connection
+        .over(Some(&switched.request), switched.upstream.as_deref());
+    tcp::carry(&mut client, &mut server, idle, &recording, over).await
 }
 
-fn client_stream(upgraded: Upgraded) -> std::io::Result<(TcpStream, bytes::Bytes)> {
+fn client_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {
     let parts = upgraded.downcast::<ClientStream>().map_err(|_| foreign())?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-fn server_stream(upgraded: Upgraded) -> std::io::Result<(TcpStream, bytes::Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| foreign())?;
+fn server_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| foreign())?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 

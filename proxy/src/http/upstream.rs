@@ -1,6 +1,7 @@
 //! Sending a request to a server, again where that cannot do harm.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
@@ -12,7 +13,8 @@ use prometheus::IntCounter;
 use super::body::RequestBody;
 use super::pool::http1::Reused;
 use super::pool::{Endpoint, Hold, OpenError};
-use crate::transport::ConnectError;
+use crate::tls::Peer;
+use crate::transport::{ConnectError, Expected};
 
 /// How often a request that was not even begun to be sent is taken to another connection.
 const MOST_UNSENT: usize = 3;
@@ -45,7 +47,7 @@ struct Spare {
     headers: HeaderMap,
 }
 
-/// Sends a request. What was not begun to be sent goes to another connection. What was sent on a connection that had
+/// Sends a request to whom it is meant for. What was not begun to be sent goes to another connection. What was sent on a connection that had
 /// served before, and was closed before it answered, is sent once more when it has no body and its method is idempotent
 /// (RFC 9110 section 9.2.2): its server most likely closed it for being unused. Nothing else is sent again.
 ///
@@ -53,6 +55,7 @@ struct Spare {
 /// [`SendError`].
 pub async fn send(
     endpoint: &Rc<Endpoint>,
+    expected: &Expected,
     protocol: Protocol,
     mut request: Request<RequestBody>,
     retries: &IntCounter,
@@ -60,9 +63,9 @@ pub async fn send(
     let mut spare = None;
     for attempt in 0.. {
         let mut hold = match (protocol, attempt) {
-            (Protocol::Http1, 0) => endpoint.http1().await.map(Hold::Http1),
-            (Protocol::Http1, _) => endpoint.fresh_http1().await.map(Hold::Http1),
-            (Protocol::Http2, _) => endpoint.http2().await.map(Hold::Http2),
+            (Protocol::Http1, 0) => endpoint.http1(expected).await.map(Hold::Http1),
+            (Protocol::Http1, _) => endpoint.fresh_http1(expected).await.map(Hold::Http1),
+            (Protocol::Http2, _) => endpoint.http2(expected).await.map(Hold::Http2),
         }?;
         if attempt == 0 && hold.reused() == Reused::Yes {
             spare = Spare::of(&request);
@@ -97,6 +100,14 @@ fn closed_before_answering(error: &hyper::Error) -> bool {
 }
 
 impl Hold {
+    /// Who is at the other end, where that was proven and one request has the connection for itself.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::Http1(lease) => lease.peer(),
+            Self::Http2(_) => None,
+        }
+    }
+
     fn reused(&self) -> Reused {
         match self {
             Self::Http1(lease) => lease.reused(),

@@ -1,6 +1,6 @@
 //! Who talks to whom, as labels. They are Istio's, so that what reads Istio's metrics reads ours.
 
-use smilax_core::DestinationName;
+use smilax_core::{DestinationName, SpiffeId};
 
 use crate::settings::Pod;
 
@@ -73,15 +73,24 @@ impl Peers {
         ])
     }
 
-    /// Somebody calls this pod.
-    pub(crate) fn inbound(pod: &Pod) -> Self {
-        let [workload, namespace, principal, app, version, canonical] = workload_labels(pod);
+    /// Somebody calls this pod; `proven` is who it is, and who this pod is, where both have proven it.
+    pub(crate) fn inbound(pod: &Pod, proven: Option<(&SpiffeId, &SpiffeId)>) -> Self {
+        let [workload, namespace, mut principal, app, version, canonical] = workload_labels(pod);
         let unknown = || UNKNOWN.to_owned();
+        let (mut caller, mut caller_namespace, mut policy) = (unknown(), unknown(), "none");
+        if let Some((source, own)) = proven {
+            source.as_str().clone_into(&mut caller);
+            own.as_str().clone_into(&mut principal);
+            policy = "mutual_tls";
+            if let Some(workload) = source.workload() {
+                caller_namespace = workload.namespace.to_string();
+            }
+        }
         Self([
             "destination".to_owned(),
             unknown(),
-            unknown(),
-            unknown(),
+            caller_namespace,
+            caller,
             unknown(),
             unknown(),
             unknown(),
@@ -94,7 +103,7 @@ impl Peers {
             unknown(),
             unknown(),
             namespace,
-            "none".to_owned(),
+            policy.to_owned(),
         ])
     }
 
@@ -122,7 +131,7 @@ fn workload_labels(pod: &Pod) -> [String; 6] {
     [
         known(&pod.workload),
         known(&pod.namespace),
-        // Nobody has proven who they are yet.
+        // Which certificate is shown, each connection says for itself.
         UNKNOWN.to_owned(),
         known(&pod.app),
         known(&pod.version),

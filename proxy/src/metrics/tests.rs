@@ -49,7 +49,7 @@ fn names_types_and_labels_are_as_documented() {
 #[test]
 fn a_request_that_nobody_waited_for_counts_as_broken_off_by_the_client() {
     let metrics = metrics();
-    drop(Telemetry::inbound(&metrics).request(RequestProtocol::Http));
+    drop(Telemetry::inbound(&metrics, None).request(RequestProtocol::Http));
     let line = lines(&metrics, "istio_requests_total").remove(0);
     assert!(
         line.contains("response_flags=\"DC\"") && line.contains("response_code=\"0\""),
@@ -60,7 +60,7 @@ fn a_request_that_nobody_waited_for_counts_as_broken_off_by_the_client() {
 #[test]
 fn a_status_that_grpc_does_not_have_counts_as_unknown() {
     let metrics = metrics();
-    let telemetry = Telemetry::inbound(&metrics);
+    let telemetry = Telemetry::inbound(&metrics, None);
     for status in [&b"99999"[..], b"x", b"2"] {
         let mut recording = telemetry.request(RequestProtocol::Grpc);
         recording.grpc_status(status);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ::http::StatusCode;
 use prometheus::{Histogram, IntCounter, IntCounterVec, Opts, Registry};
-use smilax_core::DestinationName;
+use smilax_core::{DestinationName, SpiffeId};
 
 use super::peers::{HTTP_LABELS, OVERFLOW, Peers, TCP_LABELS};
 use super::{Metrics, Room, registered};
@@ -181,9 +181,10 @@ impl Telemetry {
         Self::new(metrics, peers)
     }
 
-    /// What is measured about what this pod is sent.
-    pub fn inbound(metrics: &Arc<Metrics>) -> Rc<Self> {
-        Self::new(metrics, Peers::inbound(&metrics.pod))
+    /// What is measured about what this pod is sent; `proven` is who calls, and who this pod is, where both have
+    /// proven it.
+    pub fn inbound(metrics: &Arc<Metrics>, proven: Option<(&SpiffeId, &SpiffeId)>) -> Rc<Self> {
+        Self::new(metrics, Peers::inbound(&metrics.pod, proven))
     }
 
     fn new(metrics: &Arc<Metrics>, peers: Peers) -> Rc<Self> {

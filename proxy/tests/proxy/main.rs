@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails, and what tests share is test code too"
 )]
 
+mod access;
+mod attacks;
 mod configuration;
 mod control;
 mod exhaustion;
@@ -18,6 +20,7 @@ mod http;
 mod inbound;
 mod interception;
 mod lifecycle;
+mod mutual_tls;
 mod probes;
 mod process;
 mod redirect;

@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 pub(crate) mod cable;
 pub(crate) mod client;
+pub(crate) mod mesh;
 pub(crate) mod server;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,6 +93,7 @@ pub(crate) fn matched(condition: HttpMatch, backend: &str) -> RouteConfig {
 /// A proxy, with its files.
 pub(crate) struct TestProxy {
     pub(crate) ports: Ports,
+    ip: IpAddr,
     proxy: Option<Proxy>,
     directory: TempDir,
 }
@@ -151,16 +153,16 @@ impl TestProxy {
 
     /// Where a client of the application's side connects to.
     pub(crate) fn outbound_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.outbound))
+        SocketAddr::new(self.ip, self.ports.outbound)
     }
 
     /// Where a client from outside connects to.
     pub(crate) fn inbound_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.inbound))
+        SocketAddr::new(self.ip, self.ports.inbound)
     }
 
     pub(crate) fn metrics_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.metrics))
+        SocketAddr::new(self.ip, self.ports.metrics)
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
@@ -168,7 +170,7 @@ impl TestProxy {
     }
 
     pub(crate) fn probe_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.probe))
+        SocketAddr::new(self.ip, self.ports.probe)
     }
 
     pub(crate) fn proxy(&self) -> &Proxy {
@@ -252,7 +254,8 @@ impl ProxyBuilder {
     pub(crate) fn inbound(mut self, original: SocketAddr) -> Self {
         self.settings.inbound_destination = Resolver::Fixed(original);
         self.settings.pod.ips = vec![original.ip()];
-        self
+        // Before there is a configuration, nobody may call.
+        self.config(&ProxyConfig::empty(Workload::new("shop", "web")))
     }
 
     pub(crate) fn config(self, config: &ProxyConfig) -> Self {
@@ -266,9 +269,11 @@ impl ProxyBuilder {
     }
 
     pub(crate) fn start(self) -> TestProxy {
+        let ip = self.settings.listen[0];
         let proxy = Proxy::start(self.settings, Level::fixed()).unwrap();
         TestProxy {
             ports: proxy.ports,
+            ip,
             proxy: Some(proxy),
             directory: self.directory,
         }

@@ -3,14 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use smilax_core::Workload;
 use tokio::time::Instant;
 
 use super::{Endpoint, OpenError};
 use crate::http::body::RequestBody;
+use crate::tls::{Peer, Wire};
+use crate::transport::{Expected, fits};
 
 /// Connections kept unused at most.
 const MOST_IDLE: usize = 256;
@@ -31,6 +35,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
+    peer: Option<Arc<Peer>>,
     expires: Instant,
     since: Instant,
 }
@@ -40,6 +45,7 @@ struct Idle {
 pub struct Lease {
     endpoint: Rc<Endpoint>,
     sender: Option<SendRequest<RequestBody>>,
+    peer: Option<Arc<Peer>>,
     expires: Instant,
     reused: Reused,
 }
@@ -66,9 +72,23 @@ impl Connections {
         self.gone(before - idle.len());
     }
 
+    /// Closes what leads to others than these.
+    pub(super) fn retain(&self, keep: impl Fn(Option<&Peer>) -> bool) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|one| keep(one.peer.as_deref()));
+        self.gone(before - idle.len());
+    }
+
     /// An unused connection. While there are few, they take turns, so that all of them are used; of many, the one
     /// used last, so that the others grow old.
-    fn take(&self, now: Instant, spread: usize, longest_idle: Duration) -> Option<Idle> {
+    fn take(
+        &self,
+        now: Instant,
+        expected: Option<&[Workload]>,
+        spread: usize,
+        longest_idle: Duration,
+    ) -> Option<Idle> {
         if self.live.get() < spread {
             return None;
         }
@@ -79,7 +99,8 @@ impl Connections {
             } else {
                 idle.pop_back()
             }?;
-            if one.sender.is_closed() || one.expires <= now || now - one.since >= longest_idle {
+            let old = one.expires <= now || now - one.since >= longest_idle;
+            if one.sender.is_closed() || old || !fits(one.peer.as_deref(), expected) {
                 self.gone(1);
             } else if one.sender.is_ready() {
                 return Some(one);
@@ -109,18 +130,25 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`OpenError`] when a new one was needed and could not be made.
-    pub async fn http1(self: &Rc<Self>) -> Result<Lease, OpenError> {
-        match self
+    pub async fn http1(self: &Rc<Self>, expected: &Expected) -> Result<Lease, OpenError> {
+        let (spread, longest_idle) = (self.spread, self.limits.pool_idle);
+        let kept = self
             .http1
-            .take(Instant::now(), self.spread, self.limits.pool_idle)
-        {
-            Some(Idle { sender, expires, .. }) => Ok(Lease {
+            .take(Instant::now(), expected.as_deref(), spread, longest_idle);
+        match kept {
+            Some(Idle {
+                sender,
+                peer,
+                expires,
+                ..
+            }) => Ok(Lease {
                 endpoint: Rc::clone(self),
                 sender: Some(sender),
+                peer,
                 expires,
                 reused: Reused::Yes,
             }),
-            None => self.fresh_http1().await,
+            None => self.fresh_http1(expected).await,
         }
     }
 
@@ -128,26 +156,24 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn fresh_http1(self: &Rc<Self>) -> Result<Lease, OpenError> {
+    pub async fn fresh_http1(self: &Rc<Self>, expected: &Expected) -> Result<Lease, OpenError> {
         // Counted from here on, so that requests that come together do not all think that they are the first.
         self.http1.live.set(self.http1.live.get() + 1);
         let mut lease = Lease {
             endpoint: Rc::clone(self),
             sender: None,
+            peer: None,
             expires: self.expiry(),
             reused: Reused::No,
         };
-        let stream = self.connect().await?;
+        let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
         let (sender, connection) = Builder::new()
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(upstream.stream))
             .await?;
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection upstream ended early");
-            }
-        });
+        self.drive(upstream.peer.clone(), connection.with_upgrades());
+        lease.peer = upstream.peer;
         lease.sender = Some(sender);
         Ok(lease)
     }
@@ -159,6 +185,11 @@ impl Lease {
         self.sender.as_mut()
     }
 
+    /// Who is at its other end, where that was proven.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
+    }
+
     /// Whether it has served before.
     pub fn reused(&self) -> Reused {
         self.reused
@@ -167,14 +198,18 @@ impl Lease {
     /// Keeps the connection for further requests, if it is good for any.
     pub(super) fn give_back(mut self) {
         let now = Instant::now();
-        if let Some(sender) = self
-            .sender
-            .take_if(|sender| !sender.is_closed() && self.expires > now)
-        {
+        if let Some(sender) = self.sender.take_if(|sender| {
+            let trusted = self
+                .peer
+                .as_ref()
+                .is_none_or(|peer| self.endpoint.shared.trusts(peer));
+            !sender.is_closed() && self.expires > now && trusted
+        }) {
             // Counted down when this is dropped.
             self.endpoint.http1.live.set(self.endpoint.http1.live.get() + 1);
             self.endpoint.http1.put(Idle {
                 sender,
+                peer: self.peer.take(),
                 expires: self.expires,
                 since: now,
             });

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use smilax_core::Workload;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -14,6 +16,9 @@ use super::http1::Reused;
 use super::{Endpoint, OpenError};
 use crate::http::LocalExecutor;
 use crate::http::body::RequestBody;
+use crate::http::wire;
+use crate::tls::{Peer, Wire};
+use crate::transport::{Expected, fits};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
@@ -38,6 +43,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<RequestBody>,
+    peer: Option<Arc<Peer>>,
     expires: Instant,
     streams: Cell<usize>,
     allowed: Rc<Cell<usize>>,
@@ -71,9 +77,15 @@ impl Connections {
             .retain(|one| !one.sender.is_closed() && one.expires > now);
     }
 
+    /// Lets go of what leads to others than these.
+    pub(super) fn retain(&self, keep: impl Fn(Option<&Peer>) -> bool) {
+        self.open.borrow_mut().retain(|one| keep(one.peer.as_deref()));
+    }
+
     /// Connections take turns. There are `spread` of them, and more when these are full.
-    fn step(&self, spread: usize) -> Step {
+    fn step(&self, expected: Option<&[Workload]>, spread: usize) -> Step {
         self.prune(Instant::now());
+        self.retain(|peer| fits(peer, expected));
         let open = self.open.borrow();
         let known = open.len() + self.opening.get();
         let start = self.next.get();
@@ -100,12 +112,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`OpenError`] when a connection was needed and could not be made.
-    pub async fn http2(self: &Rc<Self>) -> Result<Stream, OpenError> {
+    pub async fn http2(self: &Rc<Self>, expected: &Expected) -> Result<Stream, OpenError> {
         loop {
             let mut opened = pin!(self.http2.opened.notified());
-            match self.http2.step(self.spread) {
+            match self.http2.step(expected.as_deref(), self.spread) {
                 Step::Use(connection) => return Ok(Stream::new(connection, Reused::Yes)),
-                Step::Open => return self.open_http2().await,
+                Step::Open => return self.open_http2(expected).await,
                 Step::Wait => {
                     opened.as_mut().enable();
                     opened.await;
@@ -114,39 +126,42 @@ impl Endpoint {
         }
     }
 
-    async fn open_http2(self: &Rc<Self>) -> Result<Stream, OpenError> {
+    async fn open_http2(self: &Rc<Self>, expected: &Expected) -> Result<Stream, OpenError> {
         self.http2.opening.set(self.http2.opening.get() + 1);
         let _opening = Opening(&self.http2);
-        let stream = match self.connect().await {
-            Ok(stream) => stream,
-            Err(error) => return self.any_http2().ok_or(error.into()),
+        let upstream = match self.open(Wire::Http2, expected.as_ref()).await {
+            Ok(upstream) => upstream,
+            Err(error) => return self.any_http2(expected).ok_or(error.into()),
         };
-        let (sender, connection) = Builder::new(LocalExecutor)
+        let mut builder = Builder::new(LocalExecutor);
+        builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_BYTES)
-            .initial_max_send_streams(FIRST_STREAMS)
-            .handshake(TokioIo::new(stream))
-            .await?;
+            .initial_max_send_streams(FIRST_STREAMS);
+        if upstream.peer.is_some() {
+            builder
+                .initial_connection_window_size(wire::CONNECTION_WINDOW)
+                .max_header_list_size(wire::HEADER_BYTES);
+        }
+        let (sender, connection) = builder.handshake(TokioIo::new(upstream.stream)).await?;
         let allowed = Rc::new(Cell::new(FIRST_STREAMS));
-        tokio::task::spawn_local({
+        self.drive(upstream.peer.clone(), {
             let allowed = Rc::clone(&allowed);
             async move {
                 let mut connection = pin!(connection);
-                let result = poll_fn(|cx| {
+                poll_fn(|cx| {
                     let polled = connection.as_mut().poll(cx);
                     allowed.set(connection.current_max_send_streams());
                     polled
                 })
-                .await;
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a connection upstream ended early");
-                }
+                .await
             }
         });
         let connection = Rc::new(Connection {
             sender,
+            peer: upstream.peer,
             expires: self.expiry(),
             streams: Cell::new(0),
             allowed,
@@ -156,11 +171,11 @@ impl Endpoint {
     }
 
     /// When one more connection cannot be made, those that exist have to do.
-    fn any_http2(&self) -> Option<Stream> {
+    fn any_http2(&self, expected: &Expected) -> Option<Stream> {
         let open = self.http2.open.borrow();
         let least = open
             .iter()
-            .filter(|one| !one.sender.is_closed())
+            .filter(|one| !one.sender.is_closed() && fits(one.peer.as_deref(), expected.as_deref()))
             .min_by_key(|one| one.streams.get())?;
         Some(Stream::new(Rc::clone(least), Reused::Yes))
     }

@@ -1,0 +1,107 @@
+//! Handshakes under way: bounded, as each costs memory before anybody has proven anything.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::settings::Limits;
+use crate::transport::TlsFailure;
+
+/// Handshakes of clients that are under way in one worker.
+#[derive(Debug)]
+pub struct Handshakes {
+    all: Rc<Counts>,
+    most: usize,
+    most_of_one: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: Cell<usize>,
+    by_client: RefCell<HashMap<IpAddr, usize>>,
+}
+
+/// One handshake; over when dropped.
+#[derive(Debug)]
+pub struct UnderWay {
+    counts: Rc<Counts>,
+    client: IpAddr,
+}
+
+impl Handshakes {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            all: Rc::default(),
+            most: limits.handshakes,
+            most_of_one: limits.handshakes_of_one,
+        }
+    }
+
+    /// One more.
+    ///
+    /// # Errors
+    /// When there are too many, of this client or of all.
+    pub fn begin(&self, client: IpAddr) -> Result<UnderWay, TlsFailure> {
+        let mut by_client = self.all.by_client.borrow_mut();
+        let of_one = by_client.get(&client).copied().unwrap_or_default();
+        if self.all.all.get() >= self.most || of_one >= self.most_of_one {
+            return Err(TlsFailure::TooMany);
+        }
+        by_client.insert(client, of_one + 1);
+        self.all.all.set(self.all.all.get() + 1);
+        Ok(UnderWay {
+            counts: Rc::clone(&self.all),
+            client,
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.counts.all.set(self.counts.all.get().saturating_sub(1));
+        let mut by_client = self.counts.by_client.borrow_mut();
+        match by_client.get_mut(&self.client) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshakes() -> Handshakes {
+        Handshakes::new(Limits {
+            handshakes: 3,
+            handshakes_of_one: 2,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn one_client_cannot_take_the_place_of_others() {
+        let handshakes = handshakes();
+        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        let _held = [handshakes.begin(one).unwrap(), handshakes.begin(one).unwrap()];
+        assert!(handshakes.begin(one).is_err());
+        assert!(handshakes.begin(other).is_ok());
+    }
+
+    #[test]
+    fn all_together_are_bounded_and_what_is_over_makes_room() {
+        let handshakes = handshakes();
+        let client = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let mut held: Vec<_> = (0..3)
+            .map(|last| handshakes.begin(client(last)).unwrap())
+            .collect();
+        assert!(handshakes.begin(client(9)).is_err());
+        held.clear();
+        assert!(handshakes.begin(client(9)).is_ok());
+        assert!(handshakes.all.by_client.borrow().is_empty());
+    }
+}
