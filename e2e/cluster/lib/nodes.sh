@@ -143,6 +143,20 @@ restart_in_node() {
   until_true 20 restarted "$1" "$2" "$before" || die "$2 of $1 did not start again"
 }
 
+# restart_kubelet NODE: returns when it has learned which pods are its own; before that it knows no pod, to exec in or to log.
+restart_kubelet() {
+  restart_in_node "$1" kubelet
+  until_true 60 kubelet_knows_its_pods "$1" || die_with_log "kubelet of $1 does not know its pods after 60 s" "$LOGS/kubelet-$1.log"
+}
+
+kubelet_knows_its_pods() {
+  local known uid
+  known=$(kubectl get --raw "/api/v1/nodes/$1/proxy/pods") || return 1
+  for uid in $(kubectl get pods --all-namespaces --field-selector "spec.nodeName=$1,status.phase=Running" -o 'jsonpath={.items[*].metadata.uid}'); do
+    [[ $known == *"$uid"* ]] || return 1
+  done
+}
+
 restarted() {
   local now
   now=$(in_node "$1" cat "/run/smilax-node/$2.pid") && [[ $now != "$3" ]] && in_node "$1" kill -0 "$now"
