@@ -73,6 +73,8 @@ pub mod variable {
     pub const TLS_MODE: &str = "SMILAX_TLS_MODE";
     /// The same for single ports: `8080=strict,9090=permissive`.
     pub const TLS_PORT_MODES: &str = "SMILAX_TLS_PORT_MODES";
+    /// Whether a refused caller is told why: `kept` or `told`.
+    pub const DENIAL_REASONS: &str = "SMILAX_DENIAL_REASONS";
     /// Whether init lets new inbound UDP in: `open` or `drop`.
     pub const INBOUND_UDP: &str = "SMILAX_INBOUND_UDP";
     /// Log filter.

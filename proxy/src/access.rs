@@ -14,7 +14,7 @@ use http::request::Parts;
 use prometheus::IntCounter;
 use smilax_core::access::{Decision, DenialReason, Enforcement, Grant, Plaintext, Standing};
 use smilax_core::path::Ambiguity;
-use smilax_core::{AccessTable, Members};
+use smilax_core::{AccessTable, Members, ObjectRef};
 
 use crate::http::headers::View;
 use crate::worker::{TableState, Worker};
@@ -50,10 +50,11 @@ pub struct Judge {
     known: RefCell<Option<Rc<Known>>>,
 }
 
-/// What is known of the connection under one configuration.
+/// What is known of the connection under one configuration. It keeps neither the configuration nor the members: an idle
+/// connection would keep those of a time long past. Weak references are enough to tell whether they are still in force.
 struct Known {
-    state: Rc<TableState>,
-    members: Arc<Members>,
+    state: std::rc::Weak<TableState>,
+    members: std::sync::Weak<Members>,
     plaintext: Option<Plaintext>,
     standing: Standing,
     /// The series of the grant that was given last.
@@ -94,10 +95,7 @@ impl Judge {
     /// # Errors
     /// [`Refused`], when that is to be carried out.
     pub fn connection(&self) -> Result<(), Refused> {
-        let known = self.known();
-        self.admit(&known)?;
-        let access = &known.state.table.access;
-        self.settle(&known, access, access.decide_connection(&known.standing), None)
+        self.decide(None)
     }
 
     /// Decides about a request, as the application would get it.
@@ -105,27 +103,16 @@ impl Judge {
     /// # Errors
     /// [`Refused`], when that is to be carried out.
     pub fn request(&self, request: &Parts) -> Result<(), Refused> {
-        let known = self.known();
-        self.admit(&known)?;
-        let access = &known.state.table.access;
-        let decision = access.decide_request(&known.standing, &View(request));
-        self.settle(&known, access, decision, Some(request))
+        self.decide(Some(request))
     }
 
     /// Whether the connection, or this request, would be refused; nothing is counted or told.
     pub fn would_refuse(&self, request: Option<&Parts>) -> bool {
-        let known = self.known();
-        if known.plaintext == Some(Plaintext::Refused) || known.state.table.workload.is_none() {
-            return true;
-        }
-        let access = &known.state.table.access;
-        let allowed = match request {
-            Some(request) => access
-                .decide_request(&known.standing, &View(request))
-                .is_allowed(),
-            None => access.decide_connection(&known.standing).is_allowed(),
-        };
-        !allowed && access.enforcement() == Enforcement::Enforced
+        let state = self.worker.state();
+        let known = self.known(&state);
+        let access = &state.table.access;
+        known.precludes(&state).is_some()
+            || access.enforcement() == Enforcement::Enforced && !known.decision(access, request).is_allowed()
     }
 
     /// Completes when a connection that is carried as bytes has lost its right: one that began with `request`, or one
@@ -139,14 +126,10 @@ impl Judge {
             {
                 return Refused::Distrusted;
             }
-            if self.would_refuse(request) {
-                let judged = match request {
-                    Some(request) => self.request(request),
-                    None => self.connection(),
-                };
-                if let Err(refused) = judged {
-                    return refused;
-                }
+            if self.would_refuse(request)
+                && let Err(refused) = self.decide(request)
+            {
+                return refused;
             }
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -154,84 +137,82 @@ impl Judge {
         }
     }
 
-    fn known(&self) -> Rc<Known> {
-        let state = self.worker.state();
+    fn known(&self, state: &Rc<TableState>) -> Rc<Known> {
         let members = self.worker.members();
         let mut known = self.known.borrow_mut();
         match &*known {
-            Some(known) if Rc::ptr_eq(&known.state, &state) && Arc::ptr_eq(&known.members, &members) => {
+            Some(known)
+                if known.state.as_ptr() == Rc::as_ptr(state)
+                    && known.members.as_ptr() == Arc::as_ptr(&members) =>
+            {
                 Rc::clone(known)
             }
-            _ => Rc::clone(known.insert(Rc::new(self.learn(state, members)))),
+            _ => Rc::clone(known.insert(Rc::new(self.learn(state, &members)))),
         }
     }
 
-    fn learn(&self, state: Rc<TableState>, members: Arc<Members>) -> Known {
+    fn learn(&self, state: &Rc<TableState>, members: &Arc<Members>) -> Known {
         let access = &state.table.access;
         let caller = self.caller.view();
         Known {
+            state: Rc::downgrade(state),
+            members: Arc::downgrade(members),
             plaintext: caller
                 .identity
                 .is_none()
                 .then(|| access.plaintext(caller.address, self.port)),
-            standing: access.standing(caller, self.port, &members),
+            standing: access.standing(caller, self.port, members),
             allowed: RefCell::default(),
-            state,
-            members,
         }
     }
 
-    /// What no rule can allow: a call before there are rules, and one that proves nothing where that must be proven. Its
-    /// connection may have been made before.
-    fn admit(&self, known: &Known) -> Result<(), Refused> {
-        let refused = if known.state.table.workload.is_none() {
-            Refused::NoPolicy
-        } else if known.plaintext == Some(Plaintext::Refused) {
-            Refused::Plaintext
-        } else {
-            return Ok(());
-        };
-        let metrics = &self.worker.shared.metrics.access;
-        metrics
-            .decision("denied", refused.as_str(), self.caller.name())
-            .inc();
-        Err(refused)
-    }
-
-    fn settle(
-        &self,
-        known: &Known,
-        access: &AccessTable,
-        decision: Decision<'_>,
-        request: Option<&Parts>,
-    ) -> Result<(), Refused> {
-        let (refused, nearest) = match decision {
+    fn decide(&self, request: Option<&Parts>) -> Result<(), Refused> {
+        let state = self.worker.state();
+        let known = self.known(&state);
+        let access = &state.table.access;
+        if let Some(refused) = known.precludes(&state) {
+            self.tell(Enforcement::Enforced, refused, None, request);
+            return Err(refused);
+        }
+        let (refused, nearest) = match known.decision(access, request) {
             Decision::Allowed(grant) => {
-                self.count_allowed(known, grant);
+                self.count_allowed(&known, grant);
                 return Ok(());
             }
             Decision::Denied(denial) => (Refused::Denied(denial.reason), denial.nearest),
             Decision::AmbiguousPath(ambiguity) => (Refused::AmbiguousPath(ambiguity), None),
         };
-        let enforcement = access.enforcement();
-        let word = match enforcement {
+        self.tell(access.enforcement(), refused, nearest, request);
+        match access.enforcement() {
+            Enforcement::Enforced => Err(refused),
+            Enforcement::Audited => Ok(()),
+        }
+    }
+
+    /// Counts and tells that something is not allowed.
+    fn tell(
+        &self,
+        enforcement: Enforcement,
+        refused: Refused,
+        nearest: Option<&ObjectRef>,
+        request: Option<&Parts>,
+    ) {
+        let decision = match enforcement {
             Enforcement::Enforced => "denied",
             Enforcement::Audited => "audited",
         };
         let metrics = &self.worker.shared.metrics.access;
-        metrics.decision(word, refused.as_str(), self.caller.name()).inc();
+        metrics
+            .decision(decision, refused.as_str(), self.caller.name())
+            .inc();
         self.worker.reports.tell(&report::Report {
             caller: &self.caller,
             port: self.port,
-            decision: word,
+            decision,
             refused,
             nearest,
             request,
         });
-        match enforcement {
-            Enforcement::Enforced => Err(refused),
-            Enforcement::Audited => Ok(()),
-        }
     }
 
     fn count_allowed(&self, known: &Known, grant: Grant<'_>) {
@@ -249,6 +230,27 @@ impl Judge {
                 series.inc();
                 *allowed = Some((reason, series));
             }
+        }
+    }
+}
+
+impl Known {
+    /// What no rule can allow: a call before there are rules, and one that proves nothing where that must be proven. Its
+    /// connection may have been made before.
+    fn precludes(&self, state: &TableState) -> Option<Refused> {
+        if state.table.workload.is_none() {
+            Some(Refused::NoPolicy)
+        } else if self.plaintext == Some(Plaintext::Refused) {
+            Some(Refused::Plaintext)
+        } else {
+            None
+        }
+    }
+
+    fn decision<'a>(&self, access: &'a AccessTable, request: Option<&Parts>) -> Decision<'a> {
+        match request {
+            Some(request) => access.decide_request(&self.standing, &View(request)),
+            None => access.decide_connection(&self.standing),
         }
     }
 }

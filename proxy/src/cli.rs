@@ -123,6 +123,9 @@ pub struct RunArguments {
     /// How long stopping may take, in seconds
     #[arg(long, env = variable::DRAIN_SECONDS, default_value_t = 30)]
     drain_seconds: u64,
+    /// Whether a refusal says why, by one word in the header smilax-reason
+    #[arg(long, env = variable::DENIAL_REASONS, value_enum, default_value_t = Reasons::Kept)]
+    denial_reasons: Reasons,
     /// Logging.
     #[command(flatten)]
     pub log: LogArguments,
@@ -207,7 +210,7 @@ impl RunArguments {
             outbound_destination: self.outbound_original_destination,
             inbound_destination: self.inbound_original_destination,
             limits: Limits::default(),
-            reasons: Reasons::default(),
+            reasons: self.denial_reasons,
             ..Settings::default()
         })
     }

@@ -8,6 +8,7 @@
 //!                                     │ where to: outbound, inbound     │
 //!                                     ▼                                 ▼
 //!                                   worker's choice state        http::pool ─► transport
+//!                                   who calls: tls; may it: access
 //! ```
 //!
 //! Nothing here knows Kubernetes: what a pod is, the environment says.

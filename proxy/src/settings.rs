@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 /// Whether a caller is told why it was refused. Whoever may not call should not learn what rules there are, either.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Reasons {
     /// It is not.
     #[default]

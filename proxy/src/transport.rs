@@ -74,6 +74,9 @@ pub enum TlsFailure {
         /// Who is there.
         found: Box<str>,
     },
+    /// The other side does not believe who this proxy says it is, or wants to end.
+    #[error("the other side ended it: {0}")]
+    Disbelieved(String),
     /// The other side breaks off, or does not speak TLS.
     #[error("the handshake failed: {0}")]
     Handshake(io::Error),
@@ -95,6 +98,7 @@ impl TlsFailure {
             Self::NoIdentity => "no_identity",
             Self::Peer(error) => error.reason(),
             Self::Unexpected { .. } => "unexpected_peer",
+            Self::Disbelieved(_) => "disbelieved",
             Self::Handshake(_) => "handshake",
             Self::Protocol => "protocol",
             Self::TimedOut(_) => "timeout",

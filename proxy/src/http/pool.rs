@@ -6,6 +6,7 @@ mod presence;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::presence::Presence;
+use super::upstream::SendError;
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
 use crate::transport::{self, ConnectError, TlsFailure, Upstream};
@@ -162,6 +164,24 @@ impl Endpoint {
             tracing::debug!(address = %self.address, %failure, "a connection upstream is not secured");
             ConnectError::Insecure(self.address, failure)
         })
+    }
+
+    /// Why there is no answer. In TLS 1.3 a client learns only after the handshake that the server does not believe it.
+    pub fn broken(&self, error: hyper::Error) -> SendError {
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            // Nothing but TLS calls data that came over a connection invalid; its own error is gone by here.
+            if let Some(io) = cause.downcast_ref::<io::Error>()
+                && io.kind() == io::ErrorKind::InvalidData
+            {
+                let failure = TlsFailure::Disbelieved(io.to_string());
+                let metrics = &self.shared.metrics.access;
+                metrics.tls_failure("outbound", failure.reason());
+                return SendError::Connect(ConnectError::Insecure(self.address, failure));
+            }
+            source = cause.source();
+        }
+        SendError::Broken(error)
     }
 
     /// Makes a plain connection, unless it is known that nobody is there.

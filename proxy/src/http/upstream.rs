@@ -83,7 +83,7 @@ pub async fn send(
                 unsent
             }
             (None, Some(spare)) if attempt == 0 && closed_before_answering(error.error()) => spare.request(),
-            _ => return Err(SendError::Broken(error.into_error())),
+            _ => return Err(endpoint.broken(error.into_error())),
         };
         retries.inc();
     }

@@ -265,6 +265,34 @@ async fn c6_a_server_with_a_certificate_for_clients_only_is_sent_nothing() {
 }
 
 #[tokio::test]
+async fn c2_a_proxy_that_is_not_believed_says_so_and_does_not_blame_the_application() {
+    let mesh = Mesh::new();
+    let _app = Server::named(mesh.app(1), "app").await;
+    let _web = mesh.web(vec![]);
+    let stranger = Authority::new("cluster.local");
+    let client = mesh.client(Protocol::Http);
+    let leaf = stranger.leaf("shop/client");
+    certify(&client, &mesh.context_of(&leaf, &[&mesh.authority]));
+    let answer = get(client.outbound_address(), "/").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(client.metric_sum(FAILURES, &["reason=\"disbelieved\""]).await, 1);
+}
+
+#[tokio::test]
+async fn c8_a_session_is_worth_nothing_after_its_root_was_dropped() {
+    let mesh = Mesh::new();
+    let _app = Server::named(mesh.app(1), "app").await;
+    let web = mesh.web(vec![]);
+    let as_client = mesh.context("shop/client");
+    for _ in 0..3 {
+        assert!(!is_turned_away_by_reading(&mesh, &as_client).await);
+    }
+    let next = Authority::new("cluster.local");
+    certify(&web, &mesh.context_of(&mesh.authority.leaf("shop/web"), &[&next]));
+    assert!(is_turned_away(&mesh, Arc::clone(as_client.client(Wire::Http2))).await);
+}
+
+#[tokio::test]
 async fn c9_connections_of_a_root_that_is_dropped_end_on_both_sides() {
     let mesh = Mesh::new();
     let _app = Server::tcp(mesh.app(1), |mut stream| async move {

@@ -403,7 +403,7 @@ async fn calls_of_grpc_keep_their_trailers() {
 async fn a_stream_goes_both_ways_at_once_and_its_cancellation_arrives() {
     let mesh = Mesh::new();
     let (told, mut is_told) = tokio::sync::mpsc::unbounded_channel();
-    let _app = Server::http(mesh.app(1), move |request: Request<Incoming>| {
+    let app = Server::http(mesh.app(1), move |request: Request<Incoming>| {
         let told = told.clone();
         async move {
             if request.uri().path() == "/wait" {
@@ -435,7 +435,7 @@ async fn a_stream_goes_both_ways_at_once_and_its_cancellation_arrives() {
     let never = application.0.send_request(waiting);
     tokio::select! {
         _ = never => panic!("answered"),
-        () = tokio::time::sleep(std::time::Duration::from_millis(300)) => {}
+        () = eventually("the call is under way", || app.requests() == 2) => {}
     }
     soon("the server hears of it", is_told.recv()).await.unwrap();
     drop(send);
@@ -559,6 +559,56 @@ async fn the_applications_own_tls_is_carried_inside() {
     let secured = ["connection_security_policy=\"mutual_tls\""];
     let opened = "istio_tcp_connections_opened_total";
     assert_eq!(web.metric_sum(opened, &secured).await, 1);
+}
+
+#[tokio::test]
+async fn a_headless_destination_is_recognised_by_host_and_each_of_its_pods_proves_itself() {
+    let mesh = Mesh::new();
+    let _app = Server::mirror(mesh.app(1)).await;
+    let web = mesh.web(vec![]);
+    let mut config = mesh.secured(1, Protocol::Http, vec![]);
+    let mut headless = config.destinations[0].clone();
+    headless.name = "shop/db".parse().unwrap();
+    headless.addresses = vec![];
+    config.destinations = vec![headless];
+    let client = mesh.client_with(&config);
+    let mut application = Http1::connect(client.outbound_address()).await;
+    let to = |host: &str| Request::get("/").header("host", host).body(empty()).unwrap();
+    let answer = application.send(to("db.shop.svc.cluster.local:8080")).await;
+    assert!(
+        answer.text.contains("smilax-client-identity: spiffe://"),
+        "{}",
+        answer.text
+    );
+    // The name of one pod bypasses the Service, and with it what is known of who is there.
+    let answer = application.send(to("db-0.db.shop.svc")).await;
+    assert!(!answer.text.contains("smilax-client-identity"), "{}", answer.text);
+    certify(&web, &mesh.context("shop/thief"));
+    let fresh = mesh.client_with(&config);
+    let mut application = Http1::connect(fresh.outbound_address()).await;
+    let answer = application.send(to("db")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_connection_is_asked_to_end_when_the_certificate_of_its_caller_runs_out() {
+    let mesh = Mesh::new();
+    let _app = Server::named(mesh.app(1), "app").await;
+    let _web = mesh.web(vec![]);
+    let leaf = mesh.authority.leaf_with(|leaf| leaf.not_after = 2);
+    let context = mesh.context_of(&leaf, &[&mesh.authority]);
+    let stream = mesh
+        .connect(&context, smilax_proxy::tls::Wire::Http2)
+        .await
+        .unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = Request::get("http://web/").body(empty()).unwrap();
+    let answer = read(sender.send_request(ask).await.unwrap()).await;
+    assert_eq!(answer.text, "app");
+    soon("the connection ends", connection).await.unwrap().unwrap();
 }
 
 #[tokio::test]
