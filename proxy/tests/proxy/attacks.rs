@@ -522,7 +522,7 @@ async fn c12_the_form_of_a_request_is_not_believed_of_who_is_no_proxy() {
 }
 
 #[tokio::test]
-async fn d1_and_d2_a_path_that_two_readers_could_read_differently_is_refused() {
+async fn d1_a_path_that_two_readers_could_read_differently_is_refused() {
     let mesh = Mesh::new();
     let app = Server::mirror(mesh.app(1)).await;
     let _web = allowing(&mesh, vec![path("^(?:/pub)")]);
