@@ -47,6 +47,23 @@ pub struct MeshConfigSpec {
     /// How much of a value a header's expression must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_regex_mode: Option<HeaderRegexMode>,
+    /// Callers without an identity that every workload lets in: an ingress outside the mesh, or Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub unauthenticated_sources: Option<Vec<UnauthenticatedSource>>,
+}
+
+/// Addresses from which calls without an identity are let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnauthenticatedSource {
+    /// Address ranges, as in 10.0.0.0/8 or fd00::/8.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 64)))]
+    pub cidrs: Vec<String>,
+    /// Ports of the pod. All of them when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(range(min = 1, max = 65535)))]
+    pub ports: Option<Vec<u16>>,
 }
 
 /// What happens to calls that no TrafficTarget allows.

@@ -1,6 +1,8 @@
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
-use super::field::{Findings, is_dns_subdomain, present};
+use super::field::{Findings, is_dns_subdomain, join, present, short};
 use crate::mesh::NAME;
 
 const MODES: [(&str, &[&str]); 4] = [
@@ -34,9 +36,53 @@ pub(super) fn check(object: &Map<String, Value>, found: &mut Findings) {
             );
         }
     }
+    if let Some(sources) = found.list(spec, "spec", "unauthenticatedSources") {
+        for (index, source) in sources.iter().enumerate() {
+            check_source(source, &format!("spec.unauthenticatedSources[{index}]"), found);
+        }
+    }
     for (field, values) in MODES {
         if present(spec, field).is_some() {
             found.one_of(spec, "spec", field, values);
         }
     }
+}
+
+fn check_source(source: &Value, path: &str, found: &mut Findings) {
+    let Some(source) = found.as_object(source, path) else {
+        return;
+    };
+    let Some(cidrs) = found.list(source, path, "cidrs") else {
+        return;
+    };
+    if cidrs.is_empty() {
+        found.error(
+            join(path, "cidrs"),
+            "is empty; write address ranges such as 10.0.0.0/8",
+        );
+    }
+    for (index, cidr) in cidrs.iter().enumerate() {
+        if !cidr.as_str().is_some_and(is_cidr) {
+            found.error(
+                format!("{path}.cidrs[{index}]"),
+                format!(
+                    "{} is no address range; write one such as 10.0.0.0/8",
+                    short(cidr)
+                ),
+            );
+        }
+    }
+}
+
+/// An address, a slash, and a number of bits that the address has.
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
 }

@@ -591,6 +591,17 @@ fn there_is_one_mesh_config_with_known_modes() {
     assert_accepted_with(&config, &[]);
     config["spec"] = json!({ "tlsMode": "loose" });
     assert_error(&config, "spec.tlsMode", "write strict or permissive");
+    config["spec"] =
+        json!({ "unauthenticatedSources": [{ "cidrs": ["10.0.0.0/8", "fd00::/8"], "ports": [8080] }] });
+    assert_accepted_with(&config, &[]);
+    config["spec"] = json!({ "unauthenticatedSources": [{ "cidrs": ["10.0.0.0/33"] }] });
+    assert_error(
+        &config,
+        "spec.unauthenticatedSources[0].cidrs[0]",
+        "is no address range",
+    );
+    config["spec"] = json!({ "unauthenticatedSources": [{ "ports": [8080] }] });
+    assert_error(&config, "spec.unauthenticatedSources[0].cidrs", "is empty");
     config["spec"] = json!({ "trustDomain": "spiffe://x" });
     assert_error(&config, "spec.trustDomain", "is no domain");
 }
