@@ -20,6 +20,15 @@ pub struct Modes {
     pub unauthenticated_sources: Vec<UnauthenticatedSource>,
 }
 
+/// What becomes of UDP that comes into a pod unasked, which proxies do not carry. It is decided when the pod is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundUdp {
+    /// It comes in.
+    Open,
+    /// It is dropped; answers to what the pod sent come in.
+    Drop,
+}
+
 /// An annotation of a namespace that cannot be read, and so leaves things as the mesh has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadAnnotation {
@@ -61,9 +70,37 @@ impl Modes {
         (modes, bad)
     }
 
+    /// The access mode of a pod whose own template asks for one.
+    pub fn access_of(&self, own: Option<AccessMode>) -> AccessMode {
+        match (own, self.own_settings) {
+            (None, _) => self.access,
+            (Some(own), OwnSettings::Decide) => own,
+            (Some(own), OwnSettings::Tighten) => own.max(self.access),
+        }
+    }
+
+    /// What such a pod does with UDP: where nothing is let in without a right, and no right to it can be given, it is
+    /// dropped.
+    pub fn inbound_udp(&self, own: Option<AccessMode>) -> InboundUdp {
+        match self.access_of(own) {
+            AccessMode::Deny => InboundUdp::Drop,
+            AccessMode::Allow | AccessMode::Audit => InboundUdp::Open,
+        }
+    }
+
     /// Whether calls are refused that could be let in: what pods must not get around by themselves.
     pub fn is_enforced(&self) -> bool {
         self.tls == TlsMode::Strict || self.access == AccessMode::Deny
+    }
+}
+
+impl InboundUdp {
+    /// The word for it, in the pod's annotation and in the environment of init.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Drop => "drop",
+        }
     }
 }
 

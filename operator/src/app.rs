@@ -62,6 +62,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let settings = Settings {
         cluster_domain: args.cluster_domain.clone(),
         trust_domain: args.trust_domain.clone(),
+        access_mode: args.access_mode,
+        tls_mode: args.tls_mode,
         installation: Some(args.namespace.as_str().into()),
         ..Settings::default()
     };

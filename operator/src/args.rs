@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use smilax_core::TrustDomain;
+use smilax_core::config::{AccessMode, TlsMode};
 use smilax_core::convention::WORKLOAD_PORT;
 
 /// The control plane of the Smilax service mesh.
@@ -68,6 +69,12 @@ pub struct RunArgs {
     /// First part of every identity. A MeshConfig comes before it.
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: TrustDomain,
+    /// What becomes of calls that no TrafficTarget allows: deny, allow or audit. A MeshConfig comes before it.
+    #[arg(long, default_value_t)]
+    pub access_mode: AccessMode,
+    /// What becomes of calls from outside the mesh: strict or permissive. A MeshConfig comes before it.
+    #[arg(long, default_value_t)]
+    pub tls_mode: TlsMode,
     /// How long the certificate of a workload is valid, in seconds, a day at most. A proxy renews at two thirds of it.
     #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(60..=86_400))]
     pub certificate_lifetime: u32,

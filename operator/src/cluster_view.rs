@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
+use smilax_compiler::Modes;
 
 /// A Namespace, as far as injection asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct NamespaceView {
     pub labels: BTreeMap<String, String>,
     /// Its annotations; ours suffice.
     pub annotations: BTreeMap<String, String>,
+    /// What it lets in, by these annotations and the settings of the mesh.
+    pub modes: Modes,
 }
 
 /// Access to Namespaces.

@@ -14,6 +14,7 @@ mod annotation;
 mod eligibility;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod modes;
 mod nearest;
 mod pod;
 mod ports;
@@ -27,6 +28,7 @@ mod workload;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
+use smilax_compiler::modes::InboundUdp;
 use smilax_core::convention::{METRICS_PORT, key};
 
 pub use eligibility::LeftAlone;
@@ -108,6 +110,7 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
     warnings.extend(annotation::unknown_keys(raw));
     let (options, bad) = annotation::resolve(raw, namespace, settings);
     warnings.extend(bad.iter().map(|bad| format!("ignored: {bad}")));
+    warnings.extend(eligibility::powers(raw));
     warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
 
     let mut pod = raw.clone();
@@ -118,6 +121,7 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
         options: &options,
         probes: &probes,
         protocols: &ports::protocols(pod::lasting_containers(raw), &options.opaque),
+        port_names: &ports::names(pod::lasting_containers(raw)),
         workload: &workload::workload_name(raw),
     };
     let added = add_containers(
@@ -132,7 +136,7 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
             format!("{INJECTED}; ignored: {}", bad.join("; "))
         }
     };
-    match added.and_then(|()| add_metadata(&mut pod, &settings.version, status)) {
+    match added.and_then(|()| add_metadata(&mut pod, &settings.version, options.inbound_udp, status)) {
         Some(()) => Outcome::Injected { pod, warnings },
         None => Outcome::Refused {
             message: "smilax cannot inject this pod: its metadata or spec is not of the form that Kubernetes defines"
@@ -197,8 +201,9 @@ fn add_containers(pod: &mut Value, containers: [Value; 2], volumes: [Value; 5]) 
     Some(())
 }
 
-fn add_metadata(pod: &mut Value, version: &str, status: String) -> Option<()> {
+fn add_metadata(pod: &mut Value, version: &str, inbound_udp: InboundUdp, status: String) -> Option<()> {
     let annotations = metadata(pod, "annotations")?;
+    annotations.insert(key::INBOUND_UDP.to_owned(), json!(inbound_udp.as_str()));
     annotations.insert(key::INJECT_STATUS.to_owned(), Value::String(status));
     if !SCRAPE.iter().any(|key| annotations.contains_key(*key)) {
         let values = ["true".to_owned(), METRICS_PORT.to_string(), "/metrics".to_owned()];

@@ -1,8 +1,10 @@
-//! What is told of pods: that they should have a proxy and have none, and that something they ask for is ignored.
+//! What is told of pods: that they should have a proxy and have none, that something they ask for is ignored, and that
+//! they must be made again for a setting to count.
 
-use smilax_compiler::Index;
 use smilax_compiler::compile::is_enabled;
 use smilax_compiler::model::Pod;
+use smilax_compiler::modes::InboundUdp;
+use smilax_compiler::{Index, Modes};
 use smilax_core::convention::key;
 
 use super::state::State;
@@ -43,9 +45,13 @@ impl PodFinding {
     }
 }
 
+/// A pod was made while other rules held about something that only its making decides.
+const RESTART_NEEDED: &str = "RestartNeeded";
+
 /// Everything that is to be told of the pods of a namespace.
 pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
     let mut findings = uninjected(index, namespace);
+    findings.extend(outdated(index, namespace));
     let pods = index.contents(namespace).map(|contents| contents.pods.values());
     findings.extend(pods.into_iter().flatten().filter_map(ignored));
     findings
@@ -56,6 +62,40 @@ fn ignored(pod: &Pod) -> Option<PodFinding> {
     let note = pod.inject_status.as_deref()?.strip_prefix("injected; ")?;
     pod.injected()
         .then(|| PodFinding::new(pod, INVALID_ANNOTATION, note.to_owned()))
+}
+
+/// Pods that let UDP in, or keep it out, as an earlier access mode had it.
+fn outdated(index: &Index, namespace: &str) -> Vec<PodFinding> {
+    let (Some(contents), Some(found)) = (index.contents(namespace), index.namespace(namespace)) else {
+        return Vec::new();
+    };
+    let (modes, _) = Modes::of(index.settings(), &found.annotations);
+    let living = contents
+        .pods
+        .values()
+        .filter(|pod| pod.injected() && !pod.finished);
+    living.filter_map(|pod| restart(pod, &modes)).collect()
+}
+
+fn restart(pod: &Pod, modes: &Modes) -> Option<PodFinding> {
+    let own = pod
+        .annotations
+        .get(key::ACCESS_MODE)
+        .and_then(|mode| mode.trim().parse().ok());
+    let drops = pod
+        .annotations
+        .get(key::INBOUND_UDP)
+        .is_some_and(|word| word == InboundUdp::Drop.as_str());
+    let message = match (modes.inbound_udp(own), drops) {
+        (InboundUdp::Drop, false) => {
+            "the access mode is deny by now, but the pod lets new inbound UDP in, as it did when it was made; restart it"
+        }
+        (InboundUdp::Open, true) => {
+            "the access mode is deny no more, but the pod drops new inbound UDP, as it did when it was made; restart it"
+        }
+        (InboundUdp::Drop, true) | (InboundUdp::Open, false) => return None,
+    };
+    Some(PodFinding::new(pod, RESTART_NEEDED, message.to_owned()))
 }
 
 /// Pods of a namespace that should have a proxy and have none.
@@ -107,10 +147,43 @@ pub fn count(state: &State, metrics: &Metrics) {
 
 #[cfg(test)]
 mod tests {
+    use smilax_core::config::AccessMode;
+
     use super::*;
 
     fn pod() -> Pod {
         Pod::default()
+    }
+
+    #[test]
+    fn a_pod_that_was_made_under_another_mode_is_to_be_restarted() {
+        let pod = |udp: Option<&str>, own: Option<&str>| Pod {
+            annotations: [(key::INBOUND_UDP, udp), (key::ACCESS_MODE, own)]
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+                .collect(),
+            ..pod()
+        };
+        let modes = |access| Modes {
+            access,
+            ..Modes::default()
+        };
+        let reason = |pod: &Pod, access| restart(pod, &modes(access)).map(|one| one.reason);
+        assert_eq!(
+            reason(&pod(Some("open"), None), AccessMode::Deny),
+            Some(RESTART_NEEDED)
+        );
+        assert_eq!(reason(&pod(None, None), AccessMode::Deny), Some(RESTART_NEEDED));
+        assert_eq!(
+            reason(&pod(Some("drop"), None), AccessMode::Allow),
+            Some(RESTART_NEEDED)
+        );
+        assert_eq!(reason(&pod(Some("drop"), None), AccessMode::Deny), None);
+        assert_eq!(reason(&pod(Some("open"), None), AccessMode::Allow), None);
+        assert_eq!(
+            reason(&pod(Some("open"), Some("deny")), AccessMode::Allow),
+            Some(RESTART_NEEDED)
+        );
     }
 
     #[test]

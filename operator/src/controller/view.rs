@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
+use smilax_compiler::Modes;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -30,6 +31,7 @@ impl ClusterView for Watched {
                 name: one.name.to_string(),
                 labels: one.labels.clone(),
                 annotations: one.annotations.clone(),
+                modes: Modes::of(inner.index.settings(), &one.annotations).0,
             })
         })
     }
@@ -42,6 +44,9 @@ impl ClusterView for Watched {
                     name: one.name_any(),
                     labels: one.labels().clone(),
                     annotations: one.annotations().clone(),
+                    modes: self
+                        .state
+                        .read(|inner| Modes::of(inner.index.settings(), one.annotations()).0),
                 }),
                 Ok(Err(error)) => {
                     tracing::warn!(namespace = name, %error, "namespace cannot be read");

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde_json::Value;
+use smilax_compiler::modes::InboundUdp;
 use smilax_core::convention::key;
 
+use super::modes::{self, OwnModes};
 use super::nearest::nearest;
 use super::pod::{annotation, texts};
 use super::ports::PortSet;
@@ -18,8 +20,11 @@ const PREFIX: &str = "smilax.dev/";
 const LONGEST_DRAIN: u32 = 3600;
 
 /// Annotations of a pod template.
-const ON_PODS: [&str; 10] = [
+const ON_PODS: [&str; 13] = [
     key::INJECT,
+    key::ACCESS_MODE,
+    key::TLS_MODE,
+    key::TLS_PORT_MODES,
     key::CPU_REQUEST,
     key::CPU_LIMIT,
     key::MEMORY_REQUEST,
@@ -31,11 +36,12 @@ const ON_PODS: [&str; 10] = [
     key::DRAIN_SECONDS,
 ];
 /// Keys that injection writes.
-const WRITTEN: [&str; 2] = [key::INJECT_STATUS, key::PROXY_VERSION];
+const WRITTEN: [&str; 3] = [key::INJECT_STATUS, key::PROXY_VERSION, key::INBOUND_UDP];
 /// Annotations that belong on other objects than pods.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
     (key::DESTINATIONS, "the ServiceAccount or the Namespace"),
     (key::ALLOW_RELAX, "the Namespace"),
+    (key::UNAUTHENTICATED_SOURCES, "the Namespace"),
 ];
 /// Words that `smilax.dev/inject` may be.
 pub(super) const ENABLED: &str = "enabled";
@@ -53,6 +59,10 @@ pub(super) struct Options {
     pub(super) skip_inbound: PortSet,
     pub(super) skip_outbound: PortSet,
     pub(super) opaque: PortSet,
+    /// What the pod's template asks for about who may call it.
+    pub(super) own: OwnModes,
+    /// What becomes of UDP that comes in unasked.
+    pub(super) inbound_udp: InboundUdp,
 }
 
 /// An annotation that is ignored since its value cannot be read.
@@ -77,12 +87,6 @@ impl fmt::Display for BadValue {
             Origin::Namespace(name) => write!(f, "{} of Namespace {name}: {}", self.key, self.reason),
         }
     }
-}
-
-/// Whether a pod may set what the Namespace, or the installation, would otherwise decide. While every caller is let
-/// in unless a policy says otherwise, nothing that a pod sets for itself opens anything to others: everything may be.
-pub(super) fn may_relax(_namespace: &NamespaceView, _key: &str) -> bool {
-    true
 }
 
 /// Reads everything that a pod, its Namespace and the installation say.
@@ -114,6 +118,7 @@ pub(super) fn resolve(
     );
     let log_level = reader.value(key::LOG_LEVEL, log_filter);
     let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
+    let own = reader.own_modes();
     let mut ports =
         |key, read: fn(&str) -> Result<PortSet, String>| reader.value(key, read).unwrap_or_default();
     let options = Options {
@@ -131,6 +136,8 @@ pub(super) fn resolve(
         opaque: ports(key::OPAQUE_PORTS, |text| {
             PortSet::opaque(text).map_err(|error| error.to_string())
         }),
+        inbound_udp: namespace.modes.inbound_udp(own.access),
+        own,
     };
     (options, reader.bad)
 }
@@ -178,7 +185,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The first value that can be read, of the pod and then of the Namespace.
     fn value<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let pod = annotation(self.pod, key).filter(|_| may_relax(self.namespace, key));
+        let pod = match annotation(self.pod, key) {
+            Some(_) if modes::is_reserved(self.namespace, key) => {
+                self.bad.push(BadValue {
+                    origin: Origin::Pod,
+                    key,
+                    reason: modes::reserved(self.namespace),
+                });
+                None
+            }
+            other => other,
+        };
         let namespace = self.namespace.annotations.get(key).map(String::as_str);
         let origins = [
             (pod, Origin::Pod),
@@ -192,6 +209,31 @@ impl Reader<'_> {
             }
         }
         None
+    }
+
+    /// What the pod says about who may call it. What would open more than its Namespace does is left out.
+    fn own_modes(&mut self) -> OwnModes {
+        let modes = &self.namespace.modes;
+        OwnModes {
+            access: self.own(key::ACCESS_MODE, |text| modes::access(text, modes)),
+            tls: self.own(key::TLS_MODE, |text| modes::tls(text, modes)),
+            tls_ports: self
+                .own(key::TLS_PORT_MODES, |text| modes::tls_ports(text, modes))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// A value that counts on the pod only: the Namespace's own goes another way.
+    fn own<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        read(annotation(self.pod, key)?.trim())
+            .map_err(|reason| {
+                self.bad.push(BadValue {
+                    origin: Origin::Pod,
+                    key,
+                    reason,
+                });
+            })
+            .ok()
     }
 
     fn quantity(&mut self, key: &'static str) -> Option<Quantity> {

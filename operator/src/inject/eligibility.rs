@@ -3,7 +3,8 @@
 use serde_json::Value;
 use smilax_core::convention::{PROXY_PORTS, PROXY_UID, key};
 
-use super::annotation::{DISABLED, ENABLED, may_relax};
+use super::annotation::{DISABLED, ENABLED};
+use super::modes;
 use super::pod::{all_containers, annotation, label, list, name, text};
 use super::settings::InjectSettings;
 use super::{ports, probes, sidecar};
@@ -121,6 +122,30 @@ pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
     found
 }
 
+/// What a pod may do that the redirect, or others' packets, do not survive.
+pub(super) fn powers(pod: &Value) -> Vec<String> {
+    const POWERS: [&str; 3] = ["NET_ADMIN", "NET_RAW", "ALL"];
+    let mut found = Vec::new();
+    for container in all_containers(pod).filter(|container| !sidecar::CONTAINERS.contains(&name(container))) {
+        let added = list(container, "/securityContext/capabilities/add")
+            .filter_map(Value::as_str)
+            .map(|power| power.strip_prefix("CAP_").unwrap_or(power))
+            .find(|power| POWERS.contains(power));
+        let privileged = container
+            .pointer("/securityContext/privileged")
+            .and_then(Value::as_bool)
+            == Some(true);
+        let power = added.or(privileged.then_some("every capability, being privileged"));
+        if let Some(power) = power {
+            found.push(format!(
+                "container {:?} has {power}: it can take the redirect of its own pod away; other pods stay protected",
+                name(container)
+            ));
+        }
+    }
+    found
+}
+
 fn users(pod: &Value, found: &mut Vec<String>) {
     let is_ours = |value: &Value| {
         value
@@ -185,11 +210,16 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
     };
     let by_label = read("label", label(pod, key::INJECT));
     let by_annotation = read("annotation", annotation(pod, key::INJECT));
-    let of_pod = by_label
-        .or(by_annotation)
-        .filter(|_| may_relax(namespace, key::INJECT));
     let of_namespace = namespace.labels.get(key::INJECT).map(String::as_str);
-    let wish = match (of_pod, of_namespace) {
+    let wish = match (by_label.or(by_annotation), of_namespace) {
+        (Some(Wish::StayOut), Some(ENABLED)) if modes::keeps_pods_in(namespace) => {
+            warnings.push(format!(
+                "{}: {DISABLED} is ignored: {}",
+                key::INJECT,
+                modes::reserved(namespace)
+            ));
+            Wish::Join
+        }
         (Some(wish), _) => wish,
         (None, Some(ENABLED)) => Wish::Join,
         (None, _) => Wish::Nothing,

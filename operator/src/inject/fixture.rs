@@ -1,6 +1,8 @@
 //! Pods, Namespaces and settings for tests.
 
 use serde_json::{Value, json};
+use smilax_compiler::Modes;
+use smilax_compiler::index::Settings;
 use smilax_core::convention::key;
 
 use super::settings::{InjectSettings, ProxyLogFormat, PullPolicy, Resources};
@@ -41,6 +43,7 @@ impl NamespaceView {
 
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
+        self.modes = Modes::of(&Settings::default(), &self.annotations).0;
         self
     }
 }

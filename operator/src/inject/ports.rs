@@ -120,6 +120,15 @@ pub(super) fn protocols<'a>(
     found
 }
 
+/// Names that containers give to their TCP ports.
+pub(super) fn names<'a>(containers: impl Iterator<Item = &'a Value>) -> BTreeMap<String, u16> {
+    containers
+        .flat_map(|container| list(container, "/ports"))
+        .filter(|port| matches!(text(port, "/protocol"), None | Some("TCP")))
+        .filter_map(|port| Some((text(port, "/name")?.to_owned(), number(port)?)))
+        .collect()
+}
+
 /// Number of a container port.
 pub(super) fn number(port: &Value) -> Option<u16> {
     port.get("containerPort")

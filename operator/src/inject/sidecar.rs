@@ -11,6 +11,7 @@ use smilax_core::convention::{
 use smilax_core::probe::ProbeTable;
 
 use super::annotation::Options;
+use super::modes;
 use super::pod::{all_containers, label, text};
 use super::quantity::Quantity;
 use super::settings::{InjectSettings, Resources};
@@ -48,6 +49,7 @@ pub(super) struct Sidecar<'a> {
     pub(super) options: &'a Options,
     pub(super) probes: &'a ProbeTable,
     pub(super) protocols: &'a BTreeMap<u16, Protocol>,
+    pub(super) port_names: &'a BTreeMap<String, u16>,
     pub(super) workload: &'a str,
 }
 
@@ -63,6 +65,7 @@ impl Sidecar<'_> {
             "env": [
                 plain(variable::SKIP_INBOUND_PORTS, &self.options.skip_inbound.to_string()),
                 plain(variable::SKIP_OUTBOUND_PORTS, &self.options.skip_outbound.to_string()),
+                plain(variable::INBOUND_UDP, self.options.inbound_udp.as_str()),
                 plain(variable::LOG_LEVEL, &self.options.log_level),
                 plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             ],
@@ -154,10 +157,20 @@ impl Sidecar<'_> {
                 variable::INBOUND_PORTS,
                 &json(serde_json::to_string(self.protocols)),
             ),
+            plain(
+                variable::PORT_NAMES,
+                &json(serde_json::to_string(self.port_names)),
+            ),
             plain(variable::LOG_LEVEL, &self.options.log_level),
             plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             plain(variable::DRAIN_SECONDS, &self.options.drain_seconds.to_string()),
         ]);
+        let own = &self.options.own;
+        environment.extend(own.access.map(|mode| plain(variable::ACCESS_MODE, mode.as_str())));
+        environment.extend(own.tls.map(|mode| plain(variable::TLS_MODE, mode.as_str())));
+        if !own.tls_ports.is_empty() {
+            environment.push(plain(variable::TLS_PORT_MODES, &modes::list(&own.tls_ports)));
+        }
         environment
     }
 

@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use insta::assert_yaml_snapshot;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use smilax_core::convention::{PROXY_PORTS, key};
+use smilax_core::convention::{PROXY_PORTS, key, variable};
 
 use super::fixture::{Pod, bare, container, namespace, pod, settings, shop};
 use super::*;
@@ -489,4 +491,123 @@ fn settings_reach_the_sidecar() {
     assert_eq!(proxy(&pod)["image"], settings.proxy_image);
     assert_eq!(variable(proxy(&pod), "SMILAX_LOG_FORMAT"), Some("json"));
     assert_eq!(pod["metadata"]["labels"][key::PROXY_VERSION], settings.version);
+}
+
+fn variables(pod: &Value, container: &str) -> BTreeMap<String, String> {
+    pod["spec"]["initContainers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == container)
+        .map(|one| {
+            let all = one["env"].as_array().unwrap().iter();
+            all.filter_map(|one| {
+                Some((
+                    one["name"].as_str()?.to_owned(),
+                    one["value"].as_str()?.to_owned(),
+                ))
+            })
+            .collect()
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_proxy_is_told_what_its_template_asks_for_and_the_names_of_its_ports() {
+    let pod = pod()
+        .annotation(key::ACCESS_MODE, "deny")
+        .annotation(key::TLS_MODE, "strict")
+        .annotation(key::TLS_PORT_MODES, "8080=strict")
+        .injected();
+    let proxy = variables(&pod, PROXY);
+    assert_eq!(proxy[variable::ACCESS_MODE], "deny");
+    assert_eq!(proxy[variable::TLS_MODE], "strict");
+    assert_eq!(proxy[variable::TLS_PORT_MODES], "8080=strict");
+    assert_eq!(proxy[variable::PORT_NAMES], r#"{"http":8080}"#);
+    let plain = variables(&super::fixture::pod().injected(), PROXY);
+    assert!(!plain.contains_key(variable::ACCESS_MODE) && !plain.contains_key(variable::TLS_MODE));
+}
+
+#[test]
+fn udp_is_dropped_where_the_mode_is_deny_when_the_pod_is_made() {
+    let udp = |pod: &Pod, namespace: &NamespaceView| match pod.inject_into(namespace) {
+        Outcome::Injected { pod, .. } => (
+            variables(&pod, INIT)[variable::INBOUND_UDP].clone(),
+            pod["metadata"]["annotations"][key::INBOUND_UDP].clone(),
+        ),
+        other => panic!("{other:?}"),
+    };
+    let deny = shop().annotation(key::ACCESS_MODE, "deny");
+    assert_eq!(udp(&pod(), &shop()), ("open".to_owned(), json!("open")));
+    assert_eq!(udp(&pod(), &deny), ("drop".to_owned(), json!("drop")));
+    let own = pod().annotation(key::ACCESS_MODE, "deny");
+    assert_eq!(udp(&own, &shop()).0, "drop");
+    let forged = pod().annotation(key::INBOUND_UDP, "open");
+    assert_eq!(udp(&forged, &deny), ("drop".to_owned(), json!("drop")));
+}
+
+#[test]
+fn e7_a_pod_of_an_enforced_namespace_cannot_opt_out_or_skip_ports_by_itself() {
+    let enforced = [
+        shop().annotation(key::TLS_MODE, "strict"),
+        shop().annotation(key::ACCESS_MODE, "deny"),
+    ];
+    for namespace in enforced {
+        let out = pod().label(key::INJECT, "disabled");
+        let Outcome::Injected { warnings, .. } = out.inject_into(&namespace) else {
+            panic!("it opted out");
+        };
+        assert!(warnings[0].contains(key::ALLOW_RELAX), "{warnings:?}");
+        let skipping = pod().annotation(key::SKIP_INBOUND_PORTS, "8080");
+        let Outcome::Injected {
+            pod: injected,
+            warnings,
+        } = skipping.inject_into(&namespace)
+        else {
+            panic!("not injected");
+        };
+        assert_eq!(variables(&injected, INIT)[variable::SKIP_INBOUND_PORTS], "");
+        assert!(warnings[0].contains(key::ALLOW_RELAX), "{warnings:?}");
+        let relaxed = namespace.annotation(key::ALLOW_RELAX, "true");
+        assert!(matches!(out.inject_into(&relaxed), Outcome::LeftAlone { .. }));
+        let Outcome::Injected { pod: injected, .. } = skipping.inject_into(&relaxed) else {
+            panic!("not injected");
+        };
+        assert_eq!(variables(&injected, INIT)[variable::SKIP_INBOUND_PORTS], "8080");
+    }
+}
+
+#[test]
+fn a_mode_more_open_than_that_of_the_namespace_is_ignored_and_told() {
+    let deny = shop().annotation(key::ACCESS_MODE, "deny");
+    let Outcome::Injected { pod, warnings } = pod().annotation(key::ACCESS_MODE, "allow").inject_into(&deny)
+    else {
+        panic!("not injected");
+    };
+    assert!(!variables(&pod, PROXY).contains_key(variable::ACCESS_MODE));
+    assert!(warnings[0].contains("more open"), "{warnings:?}");
+}
+
+#[test]
+fn e4_a_container_that_runs_as_the_proxys_user_is_refused() {
+    let pod = bare().container(container("web").with("securityContext", json!({"runAsUser": 2102})));
+    let Outcome::Refused { message } = pod.inject_into(&shop()) else {
+        panic!("not refused");
+    };
+    assert!(message.contains("user 2102"), "{message}");
+}
+
+#[test]
+fn e5_a_container_that_may_change_the_network_is_warned_of() {
+    for context in [
+        json!({"capabilities": {"add": ["NET_ADMIN"]}}),
+        json!({"capabilities": {"add": ["NET_RAW"]}}),
+        json!({"privileged": true}),
+    ] {
+        let pod = bare().container(container("web").with("securityContext", context.clone()));
+        let Outcome::Injected { warnings, .. } = pod.inject_into(&shop()) else {
+            panic!("not injected");
+        };
+        assert!(warnings[0].contains("redirect"), "{context} {warnings:?}");
+    }
 }

@@ -55,6 +55,9 @@ pub fn validate_workload(
             .into_iter()
             .map(|obstacle| at(format!("pods will be refused: {obstacle}")));
         findings.warnings.extend(told);
+        findings
+            .warnings
+            .extend(eligibility::powers(&pod).into_iter().map(at));
     }
     findings
 }

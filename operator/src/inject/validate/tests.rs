@@ -92,3 +92,19 @@ fn a_bad_value_of_the_namespace_does_not_refuse_its_workloads() {
     let found = validate_workload(&deployment(&pod()), None, &namespace, &settings());
     assert!(found.errors.is_empty() && found.warnings.len() == 1, "{found:?}");
 }
+
+#[test]
+fn e7_what_would_get_around_an_enforced_namespace_is_refused_on_the_workload() {
+    let strict = shop().annotation(key::TLS_MODE, "strict");
+    for pod in [
+        pod().annotation(key::SKIP_INBOUND_PORTS, "8080"),
+        pod().label(key::INJECT, "disabled"),
+        pod().annotation(key::TLS_MODE, "permissive"),
+    ] {
+        let found =
+            |namespace: &NamespaceView| validate_workload(&deployment(&pod), None, namespace, &settings());
+        assert_eq!(found(&strict).errors.len(), 1, "{:?}", found(&strict));
+        let relaxed = strict.clone().annotation(key::ALLOW_RELAX, "true");
+        assert_eq!(found(&relaxed).errors, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,136 @@
+//! What a pod's own template may say about who may call it: it may be stricter than its Namespace, and more open only
+//! where the Namespace says so.
+
+use std::collections::BTreeMap;
+
+use smilax_compiler::Modes;
+use smilax_core::config::{AccessMode, InvalidMode, OwnSettings, TlsMode};
+use smilax_core::convention::key;
+
+use crate::cluster_view::NamespaceView;
+
+/// What a template asks for, each of it allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OwnModes {
+    pub(super) access: Option<AccessMode>,
+    pub(super) tls: Option<TlsMode>,
+    pub(super) tls_ports: BTreeMap<u16, TlsMode>,
+}
+
+/// Whether an annotation of a pod would get around what its Namespace enforces.
+pub(super) fn is_reserved(namespace: &NamespaceView, annotation: &str) -> bool {
+    annotation == key::SKIP_INBOUND_PORTS && keeps_pods_in(namespace)
+}
+
+/// Whether pods of a Namespace may not get around its rules by themselves.
+pub(super) fn keeps_pods_in(namespace: &NamespaceView) -> bool {
+    namespace.modes.is_enforced() && namespace.modes.own_settings == OwnSettings::Tighten
+}
+
+/// Why it does not count.
+pub(super) fn reserved(namespace: &NamespaceView) -> String {
+    format!(
+        "Namespace {} refuses calls (access mode {}, TLS mode {}), and pods may not go around that: remove it, or let the \
+         Namespace say {}: \"true\"",
+        namespace.name,
+        namespace.modes.access,
+        namespace.modes.tls,
+        key::ALLOW_RELAX
+    )
+}
+
+pub(super) fn access(text: &str, modes: &Modes) -> Result<AccessMode, String> {
+    let own = text.parse().map_err(|error: InvalidMode| error.to_string())?;
+    within(own, modes.access, modes)
+}
+
+pub(super) fn tls(text: &str, modes: &Modes) -> Result<TlsMode, String> {
+    let own = text.parse().map_err(|error: InvalidMode| error.to_string())?;
+    within(own, modes.tls, modes)
+}
+
+/// A list such as `8080=strict,9090=permissive`.
+pub(super) fn tls_ports(text: &str, modes: &Modes) -> Result<BTreeMap<u16, TlsMode>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            let (port, mode) = entry
+                .split_once('=')
+                .ok_or_else(|| format!("{entry:?} is not of the form port=mode, such as 8080=strict"))?;
+            let number = port
+                .trim()
+                .parse()
+                .ok()
+                .filter(|&port: &u16| port > 0)
+                .ok_or_else(|| format!("{port:?} is no port from 1 to 65535"))?;
+            Ok((number, tls(mode.trim(), modes)?))
+        })
+        .collect()
+}
+
+fn within<T: Ord + Copy + std::fmt::Display>(own: T, given: T, modes: &Modes) -> Result<T, String> {
+    if own < given && modes.own_settings == OwnSettings::Tighten {
+        Err(format!(
+            "{own} is more open than the {given} of its Namespace: remove it, or let the Namespace say {}: \"true\"",
+            key::ALLOW_RELAX
+        ))
+    } else {
+        Ok(own)
+    }
+}
+
+/// The list as the proxy reads it.
+pub(super) fn list(ports: &BTreeMap<u16, TlsMode>) -> String {
+    let entries: Vec<String> = ports
+        .iter()
+        .map(|(port, mode)| format!("{port}={mode}"))
+        .collect();
+    entries.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(access: AccessMode, tls: TlsMode, own_settings: OwnSettings) -> Modes {
+        Modes {
+            access,
+            tls,
+            own_settings,
+            ..Modes::default()
+        }
+    }
+
+    #[test]
+    fn a_pod_may_be_stricter_than_its_namespace() {
+        let open = Modes::default();
+        assert_eq!(access("deny", &open), Ok(AccessMode::Deny));
+        assert_eq!(tls("strict", &open), Ok(TlsMode::Strict));
+        let ports = tls_ports("8080=strict, 9090=permissive", &open).unwrap();
+        assert_eq!(list(&ports), "8080=strict,9090=permissive");
+    }
+
+    #[test]
+    fn a_pod_may_be_more_open_only_where_its_namespace_says_so() {
+        let closed = given(AccessMode::Deny, TlsMode::Strict, OwnSettings::Tighten);
+        assert!(access("allow", &closed).is_err());
+        assert!(access("audit", &closed).is_err());
+        assert!(tls("permissive", &closed).is_err());
+        assert!(tls_ports("8080=permissive", &closed).is_err());
+        let lenient = given(AccessMode::Deny, TlsMode::Strict, OwnSettings::Decide);
+        assert_eq!(access("audit", &lenient), Ok(AccessMode::Audit));
+        assert_eq!(tls("permissive", &lenient), Ok(TlsMode::Permissive));
+        assert!(
+            access("audit", &Modes::default()).is_err(),
+            "audit lets more in than allow does"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_mode() {
+        for text in ["8080", "0=strict", "x=strict", "8080=on"] {
+            assert!(tls_ports(text, &Modes::default()).is_err(), "{text}");
+        }
+    }
+}
