@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::authz::AuthzArgs;
+
 /// Looks at a Smilax service mesh from outside.
 #[derive(Debug, Parser)]
 #[command(
@@ -34,6 +36,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Checks the installation, the proxies and every SMI object. Exits with 1 when something is wrong.
     Check,
+    /// Says whether one workload may call another, and which TrafficTarget decides. Exits with 0 when it may, with 1 when
+    /// it may not, and with 2 when that cannot be said.
+    Authz(Box<AuthzArgs>),
     /// Shows the versions of this program, the operator and the proxies.
     Version {
         /// Only of this program; asks no cluster.

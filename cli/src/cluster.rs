@@ -16,23 +16,7 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// Reads everything that is checked.
 pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::Result<Snapshot> {
-    let options = KubeConfigOptions {
-        context: context.map(str::to_owned),
-        ..KubeConfigOptions::default()
-    };
-    let config = match context {
-        Some(_) => Config::from_kubeconfig(&options)
-            .await
-            .context("the kubeconfig cannot be read")?,
-        None => Config::infer()
-            .await
-            .context("no cluster: set KUBECONFIG to a kubeconfig file")?,
-    };
-    let client = Client::try_from(config)?;
-    timeout(CALL, client.apiserver_version())
-        .await
-        .context("the API server does not answer")?
-        .context("the API server cannot be reached")?;
+    let client = connect(context).await?;
     let crds = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let hooks = |kind: &str| GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
     let core = |kind: &str| GroupVersionKind::gvk("", "v1", kind);
@@ -58,6 +42,16 @@ pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::
         )
         .await?,
         namespaces: list(&client, None, &ApiResource::from_gvk(&core("Namespace"))).await?,
+        meshes: list(
+            &client,
+            None,
+            &ApiResource::from_gvk(&GroupVersionKind::gvk(
+                "mesh.smilax.dev",
+                "v1alpha1",
+                "MeshConfig",
+            )),
+        )
+        .await?,
         pods: list(&client, None, &ApiResource::from_gvk(&core("Pod"))).await?,
         objects: Vec::new(),
     };
@@ -71,6 +65,58 @@ pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::
         snapshot.objects.append(&mut found);
     }
     Ok(snapshot)
+}
+
+/// Reads everything that decides who may call whom.
+pub(crate) async fn access(namespace: &str, context: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let client = connect(context).await?;
+    let deployment = GroupVersionKind::gvk("apps", "v1", "Deployment");
+    let found = list(&client, Some(namespace), &ApiResource::from_gvk(&deployment)).await?;
+    let mut all = typed(found, "apps/v1", "Deployment");
+    for kind in ["Namespace", "ServiceAccount", "Service", "Pod"] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+        all.append(&mut typed(list(&client, None, &resource).await?, "v1", kind));
+    }
+    let mesh = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
+    let found = list(&client, None, &ApiResource::from_gvk(&mesh)).await?;
+    all.append(&mut typed(found, "mesh.smilax.dev/v1alpha1", "MeshConfig"));
+    for (group, kind, plural) in SMI_KINDS {
+        let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        let found = list(&client, None, &resource).await?;
+        all.append(&mut typed(found, &format!("{group}/v1alpha4"), kind));
+    }
+    Ok(all)
+}
+
+/// Elements of a list do not say what they are; these do.
+fn typed(mut objects: Vec<Value>, api_version: &str, kind: &str) -> Vec<Value> {
+    for object in &mut objects {
+        object["apiVersion"] = Value::from(api_version);
+        object["kind"] = Value::from(kind);
+    }
+    objects
+}
+
+async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let config = match context {
+        Some(_) => Config::from_kubeconfig(&options)
+            .await
+            .context("the kubeconfig cannot be read")?,
+        None => Config::infer()
+            .await
+            .context("no cluster: set KUBECONFIG to a kubeconfig file")?,
+    };
+    let client = Client::try_from(config)?;
+    timeout(CALL, client.apiserver_version())
+        .await
+        .context("the API server does not answer")?
+        .context("the API server cannot be reached")?;
+    Ok(client)
 }
 
 /// Every object of a resource; none when the cluster does not serve it.

@@ -1,8 +1,11 @@
 //! The command line of the mesh, also as `kubectl smilax`.
 
 mod args;
+mod authz;
 mod check;
 mod cluster;
+mod files;
+mod mesh;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,6 +13,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Args, Command};
+use crate::authz::{Question, Verdict, World};
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -43,6 +47,23 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 .iter()
                 .any(|finding| finding.verdict == check::Verdict::Failed);
             Ok(if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+        Command::Authz(asked) => {
+            let mut world = if asked.files.is_empty() {
+                World::live(cluster::access(&args.namespace, args.context.as_deref()).await?)?
+            } else {
+                World::written(files::objects(&asked.files)?)?
+            };
+            let answers = authz::answer(&mut world, &Question::from(&*asked))?;
+            for answer in &answers {
+                writeln!(out, "{answer}")?;
+            }
+            let denied = answers.iter().any(|answer| answer.verdict == Verdict::Denied);
+            Ok(if denied {
                 ExitCode::FAILURE
             } else {
                 ExitCode::SUCCESS

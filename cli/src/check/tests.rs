@@ -28,6 +28,7 @@ fn healthy() -> Snapshot {
             json!({"metadata": {"name": "smilax-validate"}, "webhooks": [{"clientConfig": {"caBundle": "abc"}}]}),
         ],
         namespaces: vec![json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})],
+        meshes: Vec::new(),
         pods: vec![pod("web", &json!({"smilax.dev/proxy-version": "0.1.0"}))],
         objects: vec![split("True")],
     }
@@ -115,4 +116,26 @@ fn versions_are_counted() {
         versions(&healthy()),
         "operator: 0.1.0\nproxies:  0.1.0 (1 pods)\n"
     );
+}
+
+#[test]
+fn a_pod_that_was_made_under_another_access_mode_is_to_be_restarted() {
+    let mut snapshot = healthy();
+    snapshot.meshes = vec![json!({"metadata": {"name": "default"}, "spec": {"accessMode": "deny"}})];
+    assert_eq!(
+        complaints(&snapshot),
+        ["shop/web: new inbound UDP is open as when the pod was made, and should be drop by now; restart it"]
+    );
+    snapshot.pods[0]["metadata"]["annotations"] = json!({"smilax.dev/inbound-udp": "drop"});
+    assert_eq!(complaints(&snapshot), [""; 0]);
+}
+
+#[test]
+fn a_udp_route_is_worth_a_look_but_no_failure() {
+    let mut snapshot = healthy();
+    let mut route = split("False");
+    route["kind"] = json!("UDPRoute");
+    snapshot.objects = vec![route];
+    assert_eq!(complaints(&snapshot).len(), 1);
+    assert!(table(&check(&snapshot)).ends_with("All is well.\n"));
 }

@@ -1,0 +1,81 @@
+//! Settings of the whole mesh, as they can be seen from outside.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
+
+/// The settings that decide about access: those of the MeshConfig among these objects, and below them the arguments of
+/// the operator's Deployment.
+pub(crate) fn settings(objects: &[Value]) -> Settings {
+    let named = |kind: &str, name: &str| {
+        objects
+            .iter()
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+    };
+    let mesh = named("MeshConfig", "default");
+    let operator = named("Deployment", "smilax-operator");
+    let spec = mesh.map_or(&Value::Null, |mesh| &mesh["spec"]);
+    let text = |field: &str| spec[field].as_str();
+    let defaults = Settings::default();
+    Settings {
+        trust_domain: read(text("trustDomain"))
+            .or_else(|| argument(operator?, "--trust-domain="))
+            .unwrap_or(defaults.trust_domain),
+        access_mode: read(text("accessMode"))
+            .or_else(|| argument(operator?, "--access-mode="))
+            .unwrap_or(defaults.access_mode),
+        tls_mode: read(text("tlsMode"))
+            .or_else(|| argument(operator?, "--tls-mode="))
+            .unwrap_or(defaults.tls_mode),
+        path_regex_mode: match text("pathRegexMode") {
+            Some("full") => PathRegexMode::Full,
+            _ => PathRegexMode::Prefix,
+        },
+        header_regex_mode: match text("headerRegexMode") {
+            Some("search") => HeaderRegexMode::Search,
+            _ => HeaderRegexMode::Full,
+        },
+        unauthenticated_sources: serde_json::from_value(spec["unauthenticatedSources"].clone())
+            .unwrap_or_default(),
+        ..Settings::default()
+    }
+}
+
+fn read<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
+}
+
+fn argument<T: FromStr>(deployment: &Value, flag: &str) -> Option<T> {
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array()?;
+    let given = arguments
+        .iter()
+        .filter_map(Value::as_str)
+        .find_map(|argument| argument.strip_prefix(flag));
+    read(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use smilax_core::config::{AccessMode, TlsMode};
+
+    use super::*;
+
+    #[test]
+    fn a_mesh_config_comes_before_the_arguments_of_the_operator() {
+        let operator = json!({
+            "kind": "Deployment", "metadata": {"name": "smilax-operator"},
+            "spec": {"template": {"spec": {"containers": [{"args": ["--access-mode=deny", "--tls-mode=strict"]}]}}},
+        });
+        let mesh =
+            json!({"kind": "MeshConfig", "metadata": {"name": "default"}, "spec": {"accessMode": "audit"}});
+        let found = settings(&[operator.clone(), mesh]);
+        assert_eq!(
+            (found.access_mode, found.tls_mode),
+            (AccessMode::Audit, TlsMode::Strict)
+        );
+        assert_eq!(settings(&[operator]).access_mode, AccessMode::Deny);
+        assert_eq!(settings(&[]).access_mode, AccessMode::Allow);
+    }
+}
