@@ -13,16 +13,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::config_source::Source;
+use crate::control::Control;
 use crate::drain::Stage;
 use crate::listener::accept_forever;
-use crate::log::Level;
 use crate::probe::Prober;
-use crate::worker::Shared;
 
 /// Connections to one of these ports at a time; more are closed.
 const MOST_CONNECTIONS: usize = 64;
@@ -30,17 +27,8 @@ const MOST_CONNECTIONS: usize = 64;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 4096;
-
-/// What the control thread works with.
-#[derive(Debug)]
-pub struct Control {
-    /// What the threads share.
-    pub shared: Arc<Shared>,
-    /// Which configuration is in force.
-    pub source: Mutex<Source>,
-    /// The log filter.
-    pub level: Level,
-}
+/// How long a starting proxy holds the application back for want of a certificate.
+const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(30);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -84,6 +72,10 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
             Ok(status) => json(status.into()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
+        (&Method::GET, "/certificates") => match serde_json::to_vec(&control.certificates()) {
+            Ok(status) => json(status.into()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
         (&Method::POST, "/drain") => {
             control.shared.lifecycle.drain();
             text(StatusCode::OK, "draining")
@@ -93,12 +85,12 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
             Err(error) => text(StatusCode::CONFLICT, &error.to_string()),
         },
         (&Method::PUT, "/log-level") => set_level(&control, request).await,
-        (_, "/config" | "/config/status" | "/drain" | "/log-level") => {
+        (_, "/config" | "/config/status" | "/certificates" | "/drain" | "/log-level") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "this is not done that way")
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "GET /config, GET /config/status, POST /drain, GET or PUT /log-level",
+            "GET /config, GET /config/status, GET /certificates, POST /drain, GET or PUT /log-level",
         ),
     }
 }
@@ -118,18 +110,33 @@ fn observe(control: &Control, request: &Request<Incoming>) -> Answer {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
     }
-    let configured = control.source.lock().applied().is_some();
-    match (request.uri().path(), configured, control.shared.lifecycle.stage()) {
-        ("/metrics", ..) => match control.shared.metrics.text() {
+    let stage = control.shared.lifecycle.stage();
+    match (request.uri().path(), stage) {
+        ("/metrics", _) => match control.shared.metrics.text() {
             Ok(metrics) => Response::new(Full::new(metrics.into())),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        ("/ready", true, Stage::Serving) | ("/startup", true, _) => text(StatusCode::OK, "ready"),
-        ("/ready" | "/startup", false, _) => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force")
-        }
-        ("/ready", true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        ("/startup", _) => shown(missing(control, CERTIFICATE_PATIENCE)),
+        ("/ready", Stage::Serving) => shown(missing(control, Duration::MAX)),
+        ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ => text(StatusCode::NOT_FOUND, "GET /metrics, /ready or /startup"),
+    }
+}
+
+/// What is missing before this pod can be used. A certificate is waited for at the first start only, and for so long.
+fn missing(control: &Control, patience: Duration) -> Option<&'static str> {
+    if control.source.lock().applied().is_none() {
+        return Some("no configuration is in force");
+    }
+    let waiting = control.started.elapsed() < patience;
+    (waiting && control.needs_certificate() && !control.keyring.lock().ever())
+        .then_some("there is no certificate yet")
+}
+
+fn shown(missing: Option<&'static str>) -> Answer {
+    match missing {
+        Some(missing) => text(StatusCode::SERVICE_UNAVAILABLE, missing),
+        None => text(StatusCode::OK, "ready"),
     }
 }
 

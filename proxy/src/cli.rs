@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use smilax_core::config::Protocol;
+use smilax_core::PodView;
+use smilax_core::config::{Protocol, TlsMode};
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
 use crate::redirect::{InvalidPorts, PortRanges, Rules};
-use crate::settings::{ConfigLocation, Limits, Pod, Ports, Reasons, Settings, SettingsError};
+use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
 
 /// Arguments of `smilax-proxy`.
@@ -120,6 +122,33 @@ pub struct RunArguments {
     /// What the application's ports speak: a JSON object from port to http, tcp or detect
     #[arg(long, env = variable::INBOUND_PORTS, default_value = "{}")]
     inbound_ports: String,
+    /// Names of the containers' ports: a JSON object from name to port
+    #[arg(long, env = variable::PORT_NAMES, default_value = "{}")]
+    port_names: String,
+    /// What the pod asks for: deny, allow or audit; empty leaves it to the configuration
+    #[arg(long, env = variable::ACCESS_MODE, default_value = "")]
+    access_mode: String,
+    /// What the pod asks for: strict or permissive; empty leaves it to the configuration
+    #[arg(long, env = variable::TLS_MODE, default_value = "")]
+    tls_mode: String,
+    /// The same for single ports: 8080=strict,9090=permissive
+    #[arg(long, env = variable::TLS_PORT_MODES, default_value = "")]
+    tls_port_modes: String,
+    /// File of the pod's labels, as the downward API writes it
+    #[arg(long, env = "SMILAX_LABELS", default_value_os_t = labels_file())]
+    labels: PathBuf,
+    /// File of the token that the pod proves itself to the operator with
+    #[arg(long, env = "SMILAX_TOKEN_FILE", default_value = convention::TOKEN_FILE)]
+    token_file: PathBuf,
+    /// Private key in PEM, for use without an operator
+    #[arg(long, env = "SMILAX_IDENTITY_KEY", requires = "identity_chain")]
+    identity_key: Option<PathBuf>,
+    /// Certificate and those above it in PEM, for use without an operator
+    #[arg(long, env = "SMILAX_IDENTITY_CHAIN", requires = "identity_key")]
+    identity_chain: Option<PathBuf>,
+    /// Root certificates in PEM, for use without an operator
+    #[arg(long, env = "SMILAX_TRUST_ROOTS")]
+    trust_roots: Option<PathBuf>,
     /// How long stopping may take, in seconds
     #[arg(long, env = variable::DRAIN_SECONDS, default_value_t = 30)]
     drain_seconds: u64,
@@ -200,6 +229,24 @@ impl RunArguments {
                 app: self.app.clone(),
                 version: self.app_version.clone(),
             },
+            pod_view: PodView {
+                labels: BTreeMap::new(),
+                port_names: parse_json(variable::PORT_NAMES, &self.port_names)?,
+                access: parse_mode(variable::ACCESS_MODE, &self.access_mode)?,
+                tls: parse_mode(variable::TLS_MODE, &self.tls_mode)?,
+                tls_ports: parse_port_modes(&self.tls_port_modes)?,
+            },
+            labels: Some(self.labels.clone()),
+            identity: match (&self.identity_key, &self.identity_chain) {
+                (Some(key), Some(chain)) => IdentitySource::Files {
+                    key: key.clone(),
+                    chain: chain.clone(),
+                },
+                _ => IdentitySource::Operator {
+                    token: self.token_file.clone(),
+                },
+            },
+            trust_roots: self.trust_roots.clone(),
             cluster_domain: self.cluster_domain.clone(),
             inbound_protocols: parse_json::<BTreeMap<u16, Protocol>>(
                 variable::INBOUND_PORTS,
@@ -239,6 +286,54 @@ fn parse_ports(name: &'static str, value: &str) -> Result<PortRanges, SettingsEr
         })
 }
 
+fn labels_file() -> PathBuf {
+    PathBuf::from(convention::POD_DIRECTORY).join("labels")
+}
+
+fn parse_mode<T: FromStr>(name: &'static str, value: &str) -> Result<Option<T>, SettingsError>
+where
+    T::Err: std::fmt::Display,
+{
+    match value.trim() {
+        "" => Ok(None),
+        mode => mode
+            .parse()
+            .map(Some)
+            .map_err(|error: T::Err| SettingsError::Invalid {
+                name,
+                value: value.to_owned(),
+                reason: error.to_string(),
+            }),
+    }
+}
+
+fn parse_port_modes(value: &str) -> Result<BTreeMap<u16, TlsMode>, SettingsError> {
+    let invalid = |reason: String| SettingsError::Invalid {
+        name: variable::TLS_PORT_MODES,
+        value: value.to_owned(),
+        reason,
+    };
+    let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (port, mode) = part
+                .split_once('=')
+                .ok_or_else(|| invalid(format!("{part:?} is not of the form 8080=strict")))?;
+            let port = port
+                .trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| invalid(format!("{port:?} is no port")))?;
+            let mode = mode
+                .trim()
+                .parse::<TlsMode>()
+                .map_err(|error| invalid(error.to_string()))?;
+            Ok((port, mode))
+        })
+        .collect()
+}
+
 /// An empty variable is one that was not set: injection writes all of them.
 fn parse_json<T: serde::de::DeserializeOwned + Default>(
     name: &'static str,
@@ -271,6 +366,8 @@ fn parse_addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
 
 #[cfg(test)]
 mod tests {
+    use smilax_core::config::AccessMode;
+
     use super::*;
 
     #[expect(clippy::unwrap_in_result, reason = "a test")]
@@ -301,10 +398,37 @@ mod tests {
             (["--pod-ips", "10.0.0.1,x"], "SMILAX_POD_IPS"),
             (["--probes", "{"], "SMILAX_PROBES"),
             (["--inbound-ports", "{\"a\":\"http\"}"], "SMILAX_INBOUND_PORTS"),
+            (["--access-mode", "maybe"], "SMILAX_ACCESS_MODE"),
+            (["--tls-mode", "loose"], "SMILAX_TLS_MODE"),
+            (["--tls-port-modes", "0=strict"], "SMILAX_TLS_PORT_MODES"),
+            (["--tls-port-modes", "80=loose"], "SMILAX_TLS_PORT_MODES"),
+            (["--port-names", "[]"], "SMILAX_PORT_NAMES"),
         ] {
             let error = run(&arguments).unwrap_err().to_string();
             assert!(error.starts_with(name), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_pod_asks_for_is_read_and_empty_variables_ask_for_nothing() {
+        let settings = run(&[
+            "--access-mode=deny",
+            "--tls-mode=",
+            "--tls-port-modes=8080=strict, 9090=permissive",
+            "--port-names={\"web\":8080}",
+        ])
+        .unwrap();
+        let view = settings.pod_view;
+        assert_eq!((view.access, view.tls), (Some(AccessMode::Deny), None));
+        assert_eq!(view.tls_ports[&8080], TlsMode::Strict);
+        assert_eq!(view.tls_ports[&9090], TlsMode::Permissive);
+        assert_eq!(view.port_names["web"], 8080);
+    }
+
+    #[test]
+    fn a_key_without_its_certificate_is_refused() {
+        let arguments = ["smilax-proxy", "run", "--identity-key", "key.pem"];
+        assert!(Arguments::try_parse_from(arguments).is_err());
     }
 
     #[test]

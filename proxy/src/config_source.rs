@@ -7,6 +7,7 @@
 
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,10 +17,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smilax_core::config::DecodeError;
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::table::LowerError;
-use smilax_core::{PodView, Revision, RouteTable, packed};
+use smilax_core::workload_connection::{OperatorEndpoint, TrustBundle};
+use smilax_core::{PodView, ProxyConfig, Revision, RouteTable, TrustDomain, packed};
 
+use crate::operator_connection::conversation::Refusal;
 use crate::settings::ConfigLocation;
 
 /// File of the last good configuration in the state directory.
@@ -30,6 +33,7 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// Which configuration is in force, and why another is not.
 #[derive(Debug, Default)]
 pub struct Source {
+    pod: PodView,
     applied: Option<Applied>,
     rejected: Option<Rejected>,
 }
@@ -43,6 +47,10 @@ pub struct Applied {
     pub content: Arc<[u8]>,
     /// When it came into force, in seconds since the epoch.
     pub at: u64,
+    /// Where it says that the operator is reached.
+    pub operator: Option<OperatorEndpoint>,
+    /// The trust domain that it names.
+    pub trust_domain: TrustDomain,
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +158,47 @@ impl Applied {
 }
 
 impl Source {
+    /// For this pod, with nothing in force.
+    pub fn new(pod: PodView) -> Self {
+        Self {
+            pod,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the labels that the pod has now. The configuration in force may mean something else for them.
+    pub fn set_labels(&mut self, labels: BTreeMap<String, String>) -> Option<RouteTable> {
+        if self.pod.labels == labels {
+            return None;
+        }
+        self.pod.labels = labels;
+        let content = Arc::clone(&self.applied.as_ref()?.content);
+        Some(self.lower(&content).ok()?.1)
+    }
+
+    /// Why the newest configuration is not in force, where it says which one it is.
+    pub fn refusal(&self) -> Option<(Revision, Refusal)> {
+        #[derive(serde::Deserialize)]
+        struct Numbered {
+            revision: Revision,
+        }
+        let rejected = self.rejected.as_ref()?;
+        let (path, reason) = match &rejected.rejection {
+            Rejection::Malformed { path, reason } | Rejection::Unusable { path, reason } => {
+                (path.as_str(), reason)
+            }
+            Rejection::MissingFeature(reason) => ("requires", reason),
+            // Nobody waits for what is older than what is in force, and what cannot be read has no number.
+            Rejection::Unreadable(_) | Rejection::Stale { .. } => return None,
+        };
+        let numbered: Numbered = serde_json::from_slice(&rejected.content).ok()?;
+        let refusal = Refusal {
+            path: path.to_owned(),
+            reason: reason.clone(),
+        };
+        Some((numbered.revision, refusal))
+    }
+
     /// Decides about a configuration that was read at `at`, in seconds since the epoch.
     pub fn consider(&mut self, read: Result<Vec<u8>, String>, at: u64) -> Step {
         let content = match read {
@@ -165,12 +214,14 @@ impl Source {
             return Step::Unchanged;
         }
         match self.lower(&content) {
-            Ok(table) => {
+            Ok((config, table)) => {
                 self.rejected = None;
                 self.applied = Some(Applied {
                     revision: table.revision,
                     content: content.into(),
                     at,
+                    operator: config.operator,
+                    trust_domain: config.trust_domain,
                 });
                 Step::Apply(Box::new(table))
             }
@@ -196,7 +247,7 @@ impl Source {
         }
     }
 
-    fn lower(&self, content: &[u8]) -> Result<RouteTable, Rejection> {
+    fn lower(&self, content: &[u8]) -> Result<(ProxyConfig, RouteTable), Rejection> {
         let config = smilax_core::decode(content).map_err(|error| match error {
             DecodeError::Malformed { path, reason } => Rejection::Malformed { path, reason },
             missing @ DecodeError::MissingFeature { .. } => Rejection::MissingFeature(missing.to_string()),
@@ -206,8 +257,11 @@ impl Source {
                 found: config.revision,
                 applied: applied.revision,
             }),
-            _ => RouteTable::lower(&config, &PodView::default())
-                .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason }),
+            _ => {
+                let table = RouteTable::lower(&config, &self.pod)
+                    .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason })?;
+                Ok((config, table))
+            }
         }
     }
 
@@ -238,6 +292,22 @@ pub fn read_from(location: &ConfigLocation) -> Result<Vec<u8>, String> {
         // kubelet removes what it has replaced, so a version may go while it is looked at; the next one is there then.
         ConfigLocation::Directory(directory) => read_version(directory).or_else(|_| read_version(directory)),
     }
+}
+
+/// The trust bundle that lies beside the policy; nothing when there is none.
+///
+/// # Errors
+/// The reason why it cannot be used.
+pub fn read_bundle(directory: &Path) -> Result<Option<TrustBundle>, String> {
+    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
+    let file = version.join(TRUST_BUNDLE_KEY);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let content = read(&file)?;
+    serde_json::from_slice(&content)
+        .map(Some)
+        .map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// Reads from one version of a mounted ConfigMap: kubelet swaps the `..data` link, and only then the links beside it.

@@ -4,6 +4,7 @@
 //! ([`traffic::Telemetry`]).
 
 pub mod access;
+pub mod identity;
 pub mod peers;
 pub mod process;
 pub mod traffic;
@@ -48,6 +49,8 @@ pub struct Metrics {
     config: ConfigMetrics,
     /// 0 serving, 1 draining, 2 stopping.
     pub stage: IntGauge,
+    /// The certificate, and the connection to the operator.
+    pub identity: identity::IdentityMetrics,
     process: process::ProcessMetrics,
     pub(crate) pod: Pod,
     pub(crate) cluster_domain: String,
@@ -154,6 +157,7 @@ impl Metrics {
             access: access::AccessMetrics::new(&registry)?,
             config: ConfigMetrics::new(&registry)?,
             stage: gauge(&registry, "drain_state", "0 serving, 1 draining, 2 stopping")?,
+            identity: identity::IdentityMetrics::new(&registry)?,
             process: process::ProcessMetrics::new(&registry)?,
             pod: settings.pod.clone(),
             cluster_domain: settings.cluster_domain.clone(),

@@ -5,22 +5,26 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use smilax_core::RouteTable;
+use smilax_core::workload_connection::TrustBundle;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Control};
+use crate::admin;
 use crate::changes::Changes;
 use crate::config_source::watch::Watch;
-use crate::config_source::{self, Source, Step};
+use crate::config_source::{self, Step};
+use crate::control::Control;
 use crate::drain::{Lifecycle, Stage};
+use crate::identity::{memory, renewal};
 use crate::listener::{BindError, Bound, bind};
 use crate::log::Level;
 use crate::metrics::Metrics;
+use crate::operator_connection::stream;
+use crate::pod;
 use crate::probe::Prober;
-use crate::settings::{Ports, Settings};
+use crate::settings::{ConfigLocation, Ports, Settings};
 use crate::tls::TlsStore;
 use crate::worker::{self, Shared, Sockets};
 
@@ -76,11 +80,7 @@ impl Proxy {
             lifecycle: lifecycle.clone(),
         });
         let end = CancellationToken::new();
-        let state = Arc::new(Control {
-            shared: Arc::clone(&shared),
-            source: Mutex::new(Source::default()),
-            level,
-        });
+        let state = Arc::new(Control::new(Arc::clone(&shared), level));
         load_first(&state);
         let mut threads = Vec::with_capacity(workers.len() + 1);
         for (index, sockets) in workers.into_iter().enumerate() {
@@ -149,6 +149,7 @@ fn joined(thread: JoinHandle<io::Result<()>>) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError`].
 pub fn until_stopped(settings: Settings, level: Level) -> Result<(), RunError> {
+    memory::protect()?;
     let drain = settings.drain;
     let proxy = Proxy::start(settings, level)?;
     let lifecycle = proxy.lifecycle.clone();
@@ -231,12 +232,18 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
             tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));
         }
         tokio::task::spawn_local(follow_stage(Arc::clone(control)));
-        let mut watch = Watch::new(&control.shared.settings.config.file());
+        tokio::task::spawn_local(renewal::renew_forever(Arc::clone(control)));
+        tokio::task::spawn_local(stream::stay_connected(Arc::clone(control)));
+        let settings = &control.shared.settings;
+        let mut watch = Watch::new(&settings.config.file());
+        let labels = settings.labels.clone().unwrap_or_else(|| settings.config.file());
+        let mut labels = Watch::new(&labels);
         // It may have changed between the first reading and the watch.
         reload(control);
         loop {
             tokio::select! {
                 () = watch.changed() => reload(control),
+                () = labels.changed() => reload_labels(control),
                 () = end.cancelled() => return Ok(()),
             }
         }
@@ -253,8 +260,10 @@ async fn follow_stage(control: Arc<Control>) {
     stage.set(2);
 }
 
-/// Begins with the last good configuration, if the mounted one is not usable or is older.
+/// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
+/// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
 fn load_first(control: &Control) {
+    reload_labels(control);
     let state_directory = control.shared.settings.state_directory.as_deref();
     if let Some(saved) =
         state_directory.and_then(|directory| config_source::read(&config_source::last_good(directory)).ok())
@@ -268,10 +277,84 @@ fn load_first(control: &Control) {
             Step::Unchanged | Step::RejectAgain => {}
         }
     }
+    renewal::begin(control);
     reload(control);
 }
 
 fn reload(control: &Control) {
+    reload_config(control);
+    follow_domain(control);
+    reload_bundle(control);
+    renewal::read_files(control);
+}
+
+/// Reads the pod's labels, which people may change while it runs.
+fn reload_labels(control: &Control) {
+    let Some(file) = &control.shared.settings.labels else {
+        return;
+    };
+    // Without Kubernetes there are no labels.
+    if !file.exists() {
+        return;
+    }
+    let read = config_source::read(file)
+        .and_then(|content| String::from_utf8(content).map_err(|error| error.to_string()))
+        .and_then(|text| pod::parse_labels(&text).map_err(|error| error.to_string()));
+    match read {
+        Ok(labels) => {
+            if let Some(table) = control.source.lock().set_labels(labels) {
+                tracing::info!("the pod's labels have changed");
+                put_in_force(control, table);
+            }
+        }
+        Err(error) => control.complain("the list of the pod's labels", file, &error),
+    }
+}
+
+/// Accepts identities of the trust domain that the configuration names.
+fn follow_domain(control: &Control) {
+    let domain = control
+        .source
+        .lock()
+        .applied()
+        .map(|applied| applied.trust_domain.clone());
+    if let Some(domain) = domain
+        && control.keyring.lock().set_domain(&domain)
+    {
+        tracing::info!(%domain, "another trust domain is in force");
+        control.publish();
+    }
+}
+
+/// Reads whom to trust: from the directory of the configuration, or from a file of roots.
+fn reload_bundle(control: &Control) {
+    let settings = &control.shared.settings;
+    if let Some(roots) = &settings.trust_roots {
+        let read = config_source::read(roots).map(|content| String::from_utf8_lossy(&content).into_owned());
+        let known = control.keyring.lock().trust().map(|trust| trust.bundle.clone());
+        let known = known.unwrap_or_default();
+        match read {
+            Ok(roots) if roots == known.roots => {}
+            Ok(roots) => control.offer_bundle(
+                TrustBundle {
+                    generation: known.generation + 1,
+                    roots,
+                    ..known
+                },
+                "its file",
+            ),
+            Err(error) => control.complain("the roots", roots, &error),
+        }
+    } else if let ConfigLocation::Directory(directory) = &settings.config {
+        match config_source::read_bundle(directory) {
+            Ok(Some(bundle)) => control.offer_bundle(bundle, "the mounted configuration"),
+            Ok(None) => {}
+            Err(error) => control.complain("the trust bundle", directory, &error),
+        }
+    }
+}
+
+fn reload_config(control: &Control) {
     let settings = &control.shared.settings;
     let file = settings.config.file();
     let mut source = control.source.lock();
@@ -295,6 +378,8 @@ fn reload(control: &Control) {
                 in_force = in_force.as_deref().unwrap_or("none"),
                 "a configuration was refused"
             );
+            // The operator wants to know.
+            control.shared.changes.tell();
         }
     }
 }

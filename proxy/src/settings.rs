@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use smilax_core::PodView;
 use smilax_core::config::Protocol;
 use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
@@ -28,6 +29,14 @@ pub struct Settings {
     pub workers: usize,
     /// Which pod this is.
     pub pod: Pod,
+    /// What its configuration depends on, at the start.
+    pub pod_view: PodView,
+    /// File of the pod's labels, as kubelet keeps it; `None` leaves them as they are at the start.
+    pub labels: Option<PathBuf>,
+    /// Where its certificate comes from.
+    pub identity: IdentitySource,
+    /// Root certificates in PEM, for a proxy that no operator tells whom to trust.
+    pub trust_roots: Option<PathBuf>,
     /// Suffix of the cluster's DNS names, for metrics.
     pub cluster_domain: String,
     /// What the application's ports speak, where it is known.
@@ -63,6 +72,23 @@ pub enum ConfigLocation {
     Directory(PathBuf),
     /// A file of any name.
     File(PathBuf),
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// From the operator that the configuration names, if it names one.
+    Operator {
+        /// File of the token that the pod proves itself with.
+        token: PathBuf,
+    },
+    /// From files, which are read again when they change.
+    Files {
+        /// Private key, PEM.
+        key: PathBuf,
+        /// The certificate, then the authorities between it and the root, PEM.
+        chain: PathBuf,
+    },
 }
 
 /// Port numbers; 0 lets the system choose.
@@ -185,6 +211,12 @@ impl Default for Settings {
             ports: Ports::default(),
             workers: 1,
             pod: Pod::default(),
+            pod_view: PodView::default(),
+            labels: None,
+            identity: IdentitySource::Operator {
+                token: PathBuf::from(convention::TOKEN_FILE),
+            },
+            trust_roots: None,
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),
             probes: ProbeTable::default(),

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use smilax_core::identity::InvalidId;
 use smilax_core::workload_connection::{CertificateInfo, KeyId};
 use smilax_core::{Identity, SpiffeId};
 
 use super::certificate::{Fields, Malformed, key_id};
+use super::peer::{End, PeerError, Verifier};
 use super::trust::Trust;
 
 /// Certificates of a chain at most.
@@ -61,7 +62,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`CredentialsError`] when they do not belong together or name nobody.
-    pub fn new(key: PrivateKeyDer<'static>, chain: &[u8]) -> Result<Self, CredentialsError> {
+    pub fn new(key: &PrivateKeyDer<'_>, chain: &[u8]) -> Result<Self, CredentialsError> {
         let chain = CertificateDer::pem_slice_iter(chain)
             .take(LONGEST_CHAIN + 1)
             .collect::<Result<Vec<_>, _>>()
@@ -83,8 +84,9 @@ impl Credentials {
             Some(authority) => Some(key_id(Fields::read(authority)?.key)),
             None => None,
         };
-        let provider = aws_lc_rs::default_provider();
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(CredentialsError::Key)?;
+        let key = any_supported_type(key).map_err(CredentialsError::Key)?;
+        let certified = CertifiedKey::new(chain, key);
+        certified.keys_match().map_err(CredentialsError::Key)?;
         Ok(Self {
             identity,
             not_before,
@@ -106,6 +108,27 @@ impl Credentials {
                 .next()
         };
         self.issuer_key.clone().or_else(by_root).unwrap_or_default()
+    }
+
+    /// Whether others who trust this bundle would believe it, at either end of a connection.
+    ///
+    /// # Errors
+    /// [`PeerError`] with what they would say.
+    pub fn verify(&self, trust: &Arc<Trust>) -> Result<(), PeerError> {
+        let (own, others) = self
+            .certified
+            .cert
+            .split_first()
+            .ok_or(PeerError::NoCertificate)?;
+        for end in [End::Client, End::Server] {
+            Verifier::new(Arc::clone(trust), end).verify(own, others, UnixTime::now())?;
+        }
+        Ok(())
+    }
+
+    /// Whether both are the same certificate, and so of the same key.
+    pub fn is_same_certificate(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
     }
 
     /// What others may know about the certificate.
@@ -136,7 +159,7 @@ mod tests {
     fn a_key_and_a_certificate_of_one_another_say_who_this_is() {
         let authority = Authority::new("cluster.local");
         let leaf = authority.leaf("shop/web");
-        let own = Credentials::new(leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
+        let own = Credentials::new(&leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
         assert_eq!(own.identity.id.as_str(), "spiffe://cluster.local/ns/shop/sa/web");
         let trust = Trust::new(authority.bundle(1), "cluster.local".parse().unwrap()).unwrap();
         assert_eq!(own.issuer(&trust), authority.issuer_id());
@@ -146,14 +169,14 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let authority = Authority::new("cluster.local");
         let (one, other) = (authority.leaf("shop/web"), authority.leaf("shop/web"));
-        let error = Credentials::new(one.key(), other.chain_pem().as_bytes()).unwrap_err();
+        let error = Credentials::new(&one.key(), other.chain_pem().as_bytes()).unwrap_err();
         assert!(matches!(error, CredentialsError::Key(_)), "{error}");
     }
 
     #[test]
     fn what_is_shown_of_it_does_not_hold_the_key() {
         let leaf = Authority::new("cluster.local").leaf("shop/web");
-        let own = Credentials::new(leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
+        let own = Credentials::new(&leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
         let shown = format!("{own:?}");
         assert!(
             shown.starts_with("Credentials { identity: ") && !shown.contains("certified"),

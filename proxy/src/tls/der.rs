@@ -4,7 +4,6 @@
 /// INTEGER.
 pub(crate) const INTEGER: u8 = 0x02;
 /// BIT STRING.
-#[allow(dead_code, reason = "signing requests are written with it")]
 pub(crate) const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
 pub(crate) const OCTET_STRING: u8 = 0x04;
@@ -94,7 +93,6 @@ impl<'a> Element<'a> {
 }
 
 /// Writes an element.
-#[allow(dead_code, reason = "signing requests are written with it")]
 pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut written = vec![tag];

@@ -17,6 +17,7 @@ mod control;
 mod exhaustion;
 mod grpc;
 mod http;
+mod identity;
 mod inbound;
 mod interception;
 mod lifecycle;

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod mesh;
+pub(crate) mod operator;
 pub(crate) mod server;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -182,6 +183,11 @@ impl TestProxy {
         write(&self.directory, content);
     }
 
+    /// Replaces one of its files.
+    pub(crate) fn put(&self, name: &str, content: &[u8]) {
+        put(&self.directory, name, content);
+    }
+
     /// Replaces the configuration, and waits until it is in force.
     pub(crate) async fn apply(&self, config: &ProxyConfig) {
         self.write(&serde_json::to_vec(config).unwrap());
@@ -263,6 +269,16 @@ impl ProxyBuilder {
         self
     }
 
+    /// Where one of its files is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes one of its files.
+    pub(crate) fn put(&mut self, name: &str, content: &[u8]) {
+        put(&self.directory, name, content);
+    }
+
     pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
@@ -282,7 +298,11 @@ impl ProxyBuilder {
 
 /// As kubelet does it: the new content is complete when it becomes visible.
 fn write(directory: &TempDir, content: &[u8]) {
-    let file: PathBuf = directory.path().join("config/policy.json");
+    put(directory, "config/policy.json", content);
+}
+
+fn put(directory: &TempDir, name: &str, content: &[u8]) {
+    let file = directory.path().join(name);
     let beside = file.with_extension("new");
     std::fs::write(&beside, content).unwrap();
     std::fs::rename(beside, file).unwrap();

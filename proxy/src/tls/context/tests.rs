@@ -7,7 +7,7 @@ use super::*;
 use crate::tls::testing::{Authority, Signed};
 
 fn context(authority: &Authority, signed: &Signed) -> TlsContext {
-    let own = Credentials::new(signed.key(), signed.chain_pem().as_bytes()).unwrap();
+    let own = Credentials::new(&signed.key(), signed.chain_pem().as_bytes()).unwrap();
     let trust = Trust::new(authority.bundle(1), authority.trust_domain()).unwrap();
     TlsContext::new(Arc::new(own), Arc::new(trust)).unwrap()
 }

@@ -269,6 +269,11 @@ impl Signed {
         PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
     }
 
+    /// The key as PEM.
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// The chain as PEM.
     pub(crate) fn chain_pem(&self) -> String {
         self.chain.iter().map(pem).collect()

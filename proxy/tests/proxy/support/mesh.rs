@@ -51,7 +51,7 @@ impl Mesh {
 
     /// What a proxy has that shows this leaf and trusts these.
     pub(crate) fn context_of(&self, leaf: &Signed, trusted: &[&Authority]) -> Arc<TlsContext> {
-        let own = Credentials::new(leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
+        let own = Credentials::new(&leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
         let bundle = Authority::bundle_of(trusted, 1);
         let trust = Trust::new(bundle, self.authority.trust_domain()).unwrap();
         Arc::new(TlsContext::new(Arc::new(own), Arc::new(trust)).unwrap())

@@ -1,0 +1,13 @@
+//! The proxy's side of the workload connection ([`smilax_core::workload_connection`]).
+//!
+//! ```text
+//! certificate: key, token ─► POST /v1/certificate ─► chain, bundle ─► Keyring
+//! stream:      facts ─► Conversation ─► POST /v1/connect ─► bundles, members
+//! ```
+//!
+//! Nothing that the application sends waits for any of it. It runs on the control thread.
+
+pub mod certificate;
+pub mod channel;
+pub mod conversation;
+pub mod stream;
