@@ -8,11 +8,12 @@ mod handshakes;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::server::Accepted;
 use smilax_core::access::Plaintext;
 use smilax_core::config::Protocol;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::StartHandshake;
 
@@ -25,6 +26,11 @@ use crate::transport::{Stream, TlsFailure};
 use crate::worker::Worker;
 
 pub use handshakes::{Handshakes, UnderWay};
+
+/// How long a client whose handshake failed may take to hear of it.
+const ALERT: Duration = Duration::from_secs(1);
+/// Pieces of what it sends meanwhile that are thrown away at most.
+const MOST_UNREAD: usize = 16;
 
 /// Nobody else's address is ever dialled for a caller, nor a port of the proxy.
 pub fn accepts(settings: &Settings, original: SocketAddr) -> bool {
@@ -105,10 +111,16 @@ async fn shake_hands(
         .read_exact(&mut known)
         .await
         .map_err(TlsFailure::Handshake)?;
-    let stream = StartHandshake::from_parts(accepted, stream)
+    let shaken = StartHandshake::from_parts(accepted, stream)
         .into_stream(Arc::clone(context.server()))
-        .await
-        .map_err(TlsFailure::of_handshake)?;
+        .into_fallible();
+    let stream = match shaken.await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            let_alert_arrive(stream).await;
+            return Err(TlsFailure::of_handshake(error));
+        }
+    };
     let connection = stream.get_ref().1;
     let peer = context.client_of(connection)?;
     let wire = connection
@@ -116,4 +128,21 @@ async fn shake_hands(
         .and_then(Wire::of)
         .ok_or(TlsFailure::Protocol)?;
     Ok(Secured::Proxy(Stream::Tls(Box::new(stream.into())), wire, peer))
+}
+
+/// A client in TLS 1.3 sends requests before it hears that it is not believed. Closing at once would reset the
+/// connection for what was not read, and take the alert that says why with it.
+async fn let_alert_arrive(mut stream: TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        for _ in 0..MOST_UNREAD {
+            if stream.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Whatever comes of it, the connection ends.
+    let _ = tokio::time::timeout(ALERT, rest).await;
 }

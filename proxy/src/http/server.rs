@@ -92,7 +92,9 @@ impl Servers {
         let mut multiplexed = http2.clone();
         multiplexed
             .max_header_list_size(wire::HEADER_BYTES)
-            .initial_connection_window_size(wire::CONNECTION_WINDOW);
+            .initial_connection_window_size(wire::CONNECTION_WINDOW)
+            .max_pending_accept_reset_streams(wire::RESETS)
+            .max_local_error_reset_streams(wire::RESETS * 16);
         Self {
             http1,
             http2,

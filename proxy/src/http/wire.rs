@@ -6,6 +6,7 @@
 //! HTTP/2 has no form for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -22,6 +23,13 @@ pub(super) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Bytes of headers on such a connection at most: as many as are taken from an application, counted as HTTP/2 counts
 /// them (RFC 9113 section 6.5.2), and ours.
 pub(super) const HEADER_BYTES: u32 = 128 * 1024;
+
+/// Requests given up that such a connection has room for at a time, and does not end for: clients that go away together
+/// concern nobody else.
+pub(super) const RESETS: usize = 1000;
+/// How often the other side is asked for a sign of life while requests are under way, and how long it may take. A node
+/// that is gone would hold many requests.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
 const FORM: HeaderName = HeaderName::from_static(wire::FORM_HEADER);
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::client::{Http1, Http2, exchange, get, read, request, to_end, until};
-use crate::support::mesh::{Mesh, certify};
+use crate::support::mesh::{Mesh, certify, target, targets};
 use crate::support::server::{Cancelled, Server, empty, frames, full};
 use crate::support::{eventually, soon, split};
 
@@ -341,6 +341,69 @@ async fn a_client_that_goes_away_ends_its_request_at_the_server() {
     eventually("the request is under way", || app.requests() == 1).await;
     drop(stream);
     soon("the server hears of it", is_told.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_go_away_together_end_nobody_elses_request() {
+    let mesh = Mesh::new();
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = std::sync::Arc::clone(&gate);
+    let app = Server::http(mesh.app(1), move |request| {
+        let gate = std::sync::Arc::clone(&gate);
+        async move {
+            if request.uri().path() == "/patient" {
+                gate.acquire().await.unwrap().forget();
+            } else {
+                std::future::pending::<()>().await;
+            }
+            Response::new(full("answered"))
+        }
+    })
+    .await;
+    let _web = mesh.web(vec![]);
+    let client = mesh.client(Protocol::Http);
+    let mut patient = Vec::new();
+    for _ in 0..8 {
+        let address = client.outbound_address();
+        patient.push(tokio::spawn(async move { get(address, "/patient").await.text }));
+    }
+    eventually("they wait", || app.requests() == 8).await;
+    for round in 1..=3 {
+        let mut streams = Vec::new();
+        for _ in 0..150 {
+            let mut stream = TcpStream::connect(client.outbound_address()).await.unwrap();
+            stream
+                .write_all(b"GET /hasty HTTP/1.1\r\nhost: web\r\n\r\n")
+                .await
+                .unwrap();
+            streams.push(stream);
+        }
+        if round == 3 {
+            // These go away before anybody has seen their request.
+            drop(streams);
+            break;
+        }
+        eventually("all are under way", || app.requests() == 8 + 150 * round).await;
+    }
+    opened.add_permits(8);
+    for answer in patient {
+        assert_eq!(soon("the answer", answer).await.unwrap(), "answered");
+    }
+}
+
+#[tokio::test]
+async fn an_account_may_call_itself_when_it_is_named_like_any_other() {
+    let mesh = Mesh::new();
+    let _app = Server::named(mesh.app(1), "app").await;
+    let web = mesh.web(targets(vec![target(&["shop/web"], None)]));
+    let itself = mesh.client_of("shop/web", Protocol::Http);
+    assert_eq!(get(itself.outbound_address(), "/").await.text, "app");
+    let nobody = targets(vec![target(&["shop/client"], None)]);
+    web.apply(&crate::support::mesh::config(2, nobody)).await;
+    assert_eq!(
+        get(itself.outbound_address(), "/").await.status,
+        StatusCode::FORBIDDEN
+    );
 }
 
 #[tokio::test]

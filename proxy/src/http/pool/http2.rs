@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use smilax_core::Workload;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -38,6 +37,8 @@ pub(super) struct Connections {
     opening: Cell<usize>,
     opened: Notify,
     next: Cell<usize>,
+    /// For whom all that are open are good, once that was looked at.
+    good_for: RefCell<Option<Expected>>,
 }
 
 #[derive(Debug)]
@@ -82,10 +83,29 @@ impl Connections {
         self.open.borrow_mut().retain(|one| keep(one.peer.as_deref()));
     }
 
+    fn keep_only_good(&self, expected: &Expected) {
+        let mut good_for = self.good_for.borrow_mut();
+        let known = good_for.as_ref().is_some_and(|known| match (known, expected) {
+            (None, None) => true,
+            (Some(known), Some(expected)) => Arc::ptr_eq(known, expected),
+            (None, Some(_)) | (Some(_), None) => false,
+        });
+        if !known {
+            self.retain(|peer| fits(peer, expected.as_deref()));
+            *good_for = Some(expected.clone());
+        }
+    }
+
+    fn add(&self, connection: &Rc<Connection>) {
+        self.open.borrow_mut().push(Rc::clone(connection));
+        // Others may be expected by now than when it was begun.
+        *self.good_for.borrow_mut() = None;
+    }
+
     /// Connections take turns. There are `spread` of them, and more when these are full.
-    fn step(&self, expected: Option<&[Workload]>, spread: usize) -> Step {
+    fn step(&self, expected: &Expected, spread: usize) -> Step {
         self.prune(Instant::now());
-        self.retain(|peer| fits(peer, expected));
+        self.keep_only_good(expected);
         let open = self.open.borrow();
         let known = open.len() + self.opening.get();
         let start = self.next.get();
@@ -115,7 +135,7 @@ impl Endpoint {
     pub async fn http2(self: &Rc<Self>, expected: &Expected) -> Result<Stream, OpenError> {
         loop {
             let mut opened = pin!(self.http2.opened.notified());
-            match self.http2.step(expected.as_deref(), self.spread) {
+            match self.http2.step(expected, self.spread) {
                 Step::Use(connection) => return Ok(Stream::new(connection, Reused::Yes)),
                 Step::Open => return self.open_http2(expected).await,
                 Step::Wait => {
@@ -143,7 +163,10 @@ impl Endpoint {
         if upstream.peer.is_some() {
             builder
                 .initial_connection_window_size(wire::CONNECTION_WINDOW)
-                .max_header_list_size(wire::HEADER_BYTES);
+                .max_header_list_size(wire::HEADER_BYTES)
+                .max_concurrent_reset_streams(wire::RESETS)
+                .keep_alive_interval(wire::SIGN_OF_LIFE)
+                .keep_alive_timeout(wire::SIGN_OF_LIFE);
         }
         let (sender, connection) = builder.handshake(TokioIo::new(upstream.stream)).await?;
         let allowed = Rc::new(Cell::new(FIRST_STREAMS));
@@ -166,7 +189,7 @@ impl Endpoint {
             streams: Cell::new(0),
             allowed,
         });
-        self.http2.open.borrow_mut().push(Rc::clone(&connection));
+        self.http2.add(&connection);
         Ok(Stream::new(connection, Reused::No))
     }
 
