@@ -8,20 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use prometheus::IntGauge;
-use smilax_core::access::Plaintext;
 use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
 
 use crate::access::{Caller, Judge, Refused};
 use crate::detect::{self, Patience, Spoken};
 use crate::http::server::{self, Version};
-use crate::inbound::Secured;
+use crate::inbound::{self, arrival};
 use crate::metrics::traffic::Telemetry;
+use crate::outbound;
 use crate::tcp::{self, CarryError};
 use crate::tls::{Peer, Wire};
-use crate::transport::{self, ConnectError, Expected, Stream, TlsFailure, Upstream};
+use crate::transport::{self, ConnectError, Expected, Stream, Upstream};
 use crate::worker::Worker;
-use crate::{inbound, outbound};
 
 /// Which way a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,143 +106,21 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
             };
             Rc::new(connection).carry_outbound(stream).await
         }
-        Direction::Inbound => carry_inbound(Rc::clone(&worker), stream, client, original).await,
+        Direction::Inbound => arrival::carry(Rc::clone(&worker), stream, client, original).await,
     };
     if let Err(error) = carried {
         tracing::debug!(%client, ?direction, %original, %error, "a connection ended early");
     }
 }
 
-/// Finds out who calls, and refuses who must prove that and does not, before the application sees a byte.
-async fn carry_inbound(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    client: SocketAddr,
-    original: SocketAddr,
-) -> Result<(), CarryError> {
-    let spoken = match first_patience(&worker, client, original) {
-        Some(patience) => detect::wait(&stream, patience).await?,
-        None => None,
-    };
-    match spoken {
-        Some(Spoken::Tls) => carry_tls(worker, stream, client, original).await,
-        _ => carry_plaintext(worker, stream, client, original, spoken).await,
-    }
-}
-
-/// How long somebody from outside may say nothing at first. Other proxies begin at once; who does not is none of them,
-/// and may be waiting for the application to begin. `None`: nobody need be waited for.
-fn first_patience(worker: &Worker, client: SocketAddr, original: SocketAddr) -> Option<Patience> {
-    let limits = worker.shared.settings.limits;
-    let secured = worker.shared.tls.load().is_some();
-    let known = worker.server_first.borrow().knows(silent(client, original));
-    let plaintext = inbound::plaintext(worker, client.ip(), original.port());
-    match inbound::protocol(worker, original) {
-        _ if plaintext == Plaintext::Refused => Some(patience(limits.handshake, limits.handshake)),
-        Protocol::Http => Some(patience(limits.idle, limits.header_read)),
-        Protocol::Tcp | Protocol::Detect if secured && known => {
-            Some(patience(limits.detect / 10, limits.detect))
-        }
-        Protocol::Tcp if !secured => None,
-        Protocol::Detect if known => None,
-        Protocol::Tcp | Protocol::Detect => Some(patience(limits.detect, limits.detect)),
-    }
-}
-
-/// What is remembered of a client that lets the application speak first: it is no proxy.
-fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
-    SocketAddr::new(client.ip().to_canonical(), original.port())
-}
-
-/// Carries what begins with TLS: that of another proxy, or the application's own.
-async fn carry_tls(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    client: SocketAddr,
-    original: SocketAddr,
-) -> Result<(), CarryError> {
-    match secure(&worker, stream, client).await? {
-        Secured::Proxy(stream, wire, peer) => {
-            carry_proven(worker, stream, wire, peer, client, original).await
-        }
-        Secured::Application(stream) => {
-            carry_plaintext(worker, stream, client, original, Some(Spoken::Tls)).await
-        }
-    }
-}
-
-/// Carries what proves no identity. `spoken` is what the client speaks, if it has said anything.
-async fn carry_plaintext(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    client: SocketAddr,
-    original: SocketAddr,
-    spoken: Option<Spoken>,
-) -> Result<(), CarryError> {
-    let limits = worker.shared.settings.limits;
-    let plaintext = inbound::plaintext(&worker, client.ip(), original.port());
-    inbound::count_plaintext(&worker, client.ip(), plaintext);
-    let telemetry = Rc::clone(&worker.inbound_telemetry);
-    let caller = Caller::unknown(client.ip());
-    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
-    if plaintext == Plaintext::Refused {
-        return connection.carry_bytes(stream.into()).await;
-    }
-    match (inbound::protocol(&worker, original), spoken) {
-        (Protocol::Http, None) => Err(CarryError::Idle(limits.idle)),
-        // What is no HTTP is told so by the server.
-        (Protocol::Http, Some(Spoken::Http1 | Spoken::Bytes)) => {
-            connection.serve(stream, Version::Http1).await
-        }
-        (Protocol::Detect, Some(Spoken::Http1)) => connection.serve(stream, Version::Http1).await,
-        (Protocol::Http | Protocol::Detect, Some(Spoken::Http2)) => {
-            connection.serve(stream, Version::Http2).await
-        }
-        (Protocol::Tcp, None) if worker.shared.tls.load().is_none() => {
-            connection.carry_bytes(stream.into()).await
-        }
-        (Protocol::Tcp | Protocol::Detect, None) => connection.carry_silent(stream, client).await,
-        (_, Some(_)) => connection.carry_bytes(stream.into()).await,
-    }
-}
-
-/// Finds out whether TLS is that of another proxy.
-async fn secure(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr) -> Result<Secured, TlsFailure> {
-    let result = inbound::secure(worker, stream, client.ip()).await;
-    if let Err(failure) = &result {
-        worker
-            .shared
-            .metrics
-            .access
-            .tls_failure("inbound", failure.reason());
-        tracing::debug!(%client, %failure, "a client did not prove who it is");
-    }
-    result
-}
-
-/// Carries what a caller sends that has proven who it is.
-async fn carry_proven(
-    worker: Rc<Worker>,
-    stream: Stream,
-    wire: Wire,
-    peer: Arc<Peer>,
-    client: SocketAddr,
-    original: SocketAddr,
-) -> Result<(), CarryError> {
-    let own = worker.shared.tls.load_full().ok_or(TlsFailure::NoIdentity)?;
-    let own = &own.own.identity.id;
-    let telemetry = worker.telemetry_of_caller(&peer.identity.id, own);
-    let caller = Caller::proven(client.ip(), peer, own);
-    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
-    match wire {
-        Wire::Http2 => connection.serve(stream, Version::Multiplexed).await,
-        Wire::Http1 => connection.serve(stream, Version::Http1).await,
-        Wire::Bytes => connection.carry_bytes(stream).await,
-    }
-}
-
 impl Connection {
-    fn inbound(worker: &Rc<Worker>, original: SocketAddr, caller: Caller, telemetry: Rc<Telemetry>) -> Self {
+    /// One to the application.
+    pub(crate) fn inbound(
+        worker: &Rc<Worker>,
+        original: SocketAddr,
+        caller: Caller,
+        telemetry: Rc<Telemetry>,
+    ) -> Self {
         let judge = Judge::new(Rc::clone(worker), caller, original.port());
         Self {
             worker: Rc::clone(worker),
@@ -255,51 +132,8 @@ impl Connection {
         }
     }
 
-    /// Carries what comes of a client from outside that has said nothing so far. Whoever speaks first decides.
-    async fn carry_silent(self: Rc<Self>, stream: TcpStream, client: SocketAddr) -> Result<(), CarryError> {
-        let limits = self.worker.shared.settings.limits;
-        let protocol = inbound::protocol(&self.worker, self.original);
-        let patience = patience(limits.idle, limits.detect);
-        let refused = self.judge().is_some_and(|judge| judge.would_refuse(None));
-        if refused && protocol == Protocol::Tcp {
-            return self.carry_bytes(stream.into()).await;
-        }
-        // Where bytes would be refused, the application is not asked, and only the client can begin.
-        let (spoken, upstream) = if refused {
-            (detect::wait(&stream, patience).await?, None)
-        } else {
-            let mut upstream = self.connect(&stream, &self.bytes_target()).await?;
-            tokio::select! {
-                biased;
-                spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),
-                greeting = upstream.stream.speaks() => {
-                    self.remember(silent(client, self.original));
-                    self.judged()?;
-                    let target = self.bytes_target();
-                    return self.between(stream.into(), upstream, &target, &greeting?).await;
-                }
-            }
-        };
-        match (spoken.ok_or(CarryError::Idle(limits.idle))?, upstream) {
-            // A proxy that was very slow to begin, perhaps.
-            (Spoken::Tls, _) => {
-                let worker = Rc::clone(&self.worker);
-                Box::pin(carry_tls(worker, stream, client, self.original)).await
-            }
-            (Spoken::Http1, _) if protocol == Protocol::Detect => self.serve(stream, Version::Http1).await,
-            (Spoken::Http2, _) if protocol == Protocol::Detect => self.serve(stream, Version::Http2).await,
-            (_, Some(upstream)) => {
-                self.judged()?;
-                let target = self.bytes_target();
-                self.between(stream.into(), upstream, &target, &Bytes::new())
-                    .await
-            }
-            (_, None) => self.carry_bytes(stream.into()).await,
-        }
-    }
-
     /// The other side of these lets the server speak first.
-    fn remember(&self, silent: SocketAddr) {
+    pub(crate) fn remember(&self, silent: SocketAddr) {
         self.worker.server_first.borrow_mut().remember(silent);
     }
 
@@ -373,11 +207,17 @@ impl Connection {
         }
     }
 
-    async fn serve(self: Rc<Self>, stream: impl Into<Stream>, version: Version) -> Result<(), CarryError> {
+    /// Serves what is HTTP.
+    pub(crate) async fn serve(
+        self: Rc<Self>,
+        stream: impl Into<Stream>,
+        version: Version,
+    ) -> Result<(), CarryError> {
         Ok(server::serve(self, stream.into(), version).await?)
     }
 
-    async fn carry_bytes(&self, stream: Stream) -> Result<(), CarryError> {
+    /// Carries what is not, or is not looked into.
+    pub(crate) async fn carry_bytes(&self, stream: Stream) -> Result<(), CarryError> {
         if let Err(refused) = self.judged() {
             tcp::reset(stream.socket());
             return Err(refused.into());
@@ -387,12 +227,13 @@ impl Connection {
         self.between(stream, upstream, &target, &Bytes::new()).await
     }
 
-    fn judged(&self) -> Result<(), Refused> {
+    /// Whether it may be carried as bytes.
+    pub(crate) fn judged(&self) -> Result<(), Refused> {
         self.judge().map_or(Ok(()), Judge::connection)
     }
 
     /// Chosen once for the whole connection.
-    fn bytes_target(&self) -> Target {
+    pub(crate) fn bytes_target(&self) -> Target {
         match &self.side {
             Side::Outbound => outbound::target(&self.worker, self.original),
             Side::Inbound { telemetry, .. } => inbound::target(self.original, telemetry),
@@ -400,7 +241,7 @@ impl Connection {
     }
 
     /// A client that cannot be connected is reset, as it would be without a proxy between.
-    async fn connect(&self, client: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
+    pub(crate) async fn connect(&self, client: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
         let result = self.connect_upstream(target).await;
         if result.is_err() {
             tcp::reset(client);
@@ -426,7 +267,7 @@ impl Connection {
     }
 
     /// Carries bytes until both are done, or until either may not go on. `greeting` is what the server has said already.
-    async fn between(
+    pub(crate) async fn between(
         &self,
         mut client: Stream,
         mut upstream: Upstream,
@@ -453,7 +294,7 @@ impl Connection {
     }
 }
 
-fn patience(first: Duration, clear: Duration) -> Patience {
+pub(crate) fn patience(first: Duration, clear: Duration) -> Patience {
     Patience { first, clear }
 }
 

@@ -3,6 +3,7 @@
 //! The application is asked at the address that the caller used, an address of the pod. One that listens on loopback
 //! alone was not reachable from outside before, and is not through the proxy.
 
+pub(crate) mod arrival;
 mod handshakes;
 
 use std::net::{IpAddr, SocketAddr};

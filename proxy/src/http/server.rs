@@ -1,10 +1,11 @@
 //! Serving a client's connection, and deciding for each of its requests.
 
+mod ending;
+
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
@@ -15,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use smilax_core::convention::wire::REASON_HEADER;
 
+use self::ending::{Ending, finish, peer_is_over};
 use super::LocalExecutor;
 use super::body::{RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
@@ -29,9 +31,7 @@ use crate::connection::{Connection, Direction, Side, Target};
 use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::settings::Reasons;
-use crate::tls::Peer;
 use crate::transport::{ClientStream, HeadClock, HeadLimits, Stream};
-use crate::worker::Shared;
 use crate::{inbound, outbound};
 
 /// Bytes of a request's headers at most.
@@ -46,9 +46,6 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// Bytes waiting to be sent on one stream at most.
 const SEND_BUFFER: usize = 256 * 1024;
-
-/// How long the end of a certificate is waited for before looking at the clock again.
-const LOOK_AT_CLOCK: Duration = Duration::from_hours(1);
 
 /// Which version of HTTP a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,49 +183,6 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
     };
     served.as_mut().graceful_shutdown();
     finish(served, ending, worker.shared.settings.limits.distrusted).await
-}
-
-/// How a connection ends before its client ends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// What is under way is finished, however long that takes.
-    Gentle,
-    /// It is given some time.
-    Soon,
-}
-
-async fn finish(
-    served: impl Future<Output = hyper::Result<()>>,
-    ending: Ending,
-    limit: Duration,
-) -> hyper::Result<()> {
-    match ending {
-        Ending::Gentle => served.await,
-        Ending::Soon => tokio::time::timeout(limit, served).await.unwrap_or(Ok(())),
-    }
-}
-
-/// Completes when a peer's certificate has run out, or when whoever vouches for it is no longer trusted. A new
-/// connection proves anew who it is.
-async fn peer_is_over(shared: &Shared, peer: Option<&Peer>) -> Ending {
-    let Some(peer) = peer else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        () = runs_out(peer.not_after) => Ending::Gentle,
-        () = shared.distrusts(peer) => Ending::Soon,
-    }
-}
-
-/// Completes at a time in seconds since the epoch, also when the clock is set meanwhile.
-async fn runs_out(at: u64) {
-    loop {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Some(left) = Duration::from_secs(at).checked_sub(now) else {
-            return;
-        };
-        tokio::time::sleep(left.min(LOOK_AT_CLOCK)).await;
-    }
 }
 
 /// One request and its response.
