@@ -40,6 +40,10 @@ lint: tools ## format, clippy, purity of the core, licences and banned crates
 unit: ## unit, property and integration tests; no cluster
 	cargo test --workspace --locked
 
+.PHONY: fuzz
+fuzz: ## fuzzes what reads bytes of others, each target for FUZZ_SECONDS (60); needs nightly Rust
+	hack/fuzz
+
 .PHONY: charts
 charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rules
 	hack/check-charts

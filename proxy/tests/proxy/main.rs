@@ -14,6 +14,7 @@ mod access;
 mod attacks;
 mod configuration;
 mod control;
+mod corpus;
 mod exhaustion;
 mod grpc;
 mod http;

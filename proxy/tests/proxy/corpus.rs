@@ -1,0 +1,16 @@
+//! What the fuzzer began with and what it found, in every run of the tests.
+
+#[path = "../../../fuzz/checks/proxy.rs"]
+mod checks;
+#[path = "../../../fuzz/checks/corpus.rs"]
+mod files;
+
+#[test]
+fn what_first_bytes_say_is_not_taken_back() {
+    files::run("first_bytes", checks::first_bytes);
+}
+
+#[test]
+fn bytes_in_the_place_of_a_certificate_are_taken_or_refused() {
+    files::run("certificate", checks::certificate);
+}
