@@ -13,6 +13,7 @@ mod metrics;
 mod review;
 mod route;
 mod server;
+mod sources;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Connections of the API server.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use hyper_util::server::conn::auto;
 use rustls::server::ResolvesServerCert;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,13 @@ use tokio_util::task::TaskTracker;
 
 use super::WebhookState;
 use super::route::Routes;
+use super::sources::Sources;
 use crate::certificate::CertificateResolver;
 
 /// Connections at once; more wait in the kernel's queue. An API server keeps few and sends many requests over each.
 const CONNECTIONS: usize = 256;
+/// Of them, those of one address; more are closed. API servers are few, and several may share an address.
+const CONNECTIONS_OF_ONE: usize = CONNECTIONS / 2;
 const STREAMS: u32 = 250;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -51,6 +55,7 @@ pub async fn serve(
     };
     let routes = Arc::new(Routes::new(state));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let sources = Sources::new(CONNECTIONS_OF_ONE);
     let connections = TaskTracker::new();
     let closing = CancellationToken::new();
     let stop = async {
@@ -64,11 +69,15 @@ pub async fn serve(
             accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {
-            Ok((stream, slot)) => {
+            Ok((stream, client, slot)) => {
+                let Some(place) = sources.enter(client.ip()) else {
+                    tracing::debug!(%client, "closed a connection: its address has enough of them");
+                    continue;
+                };
                 let (acceptor, routes, closing) = (acceptor.clone(), Arc::clone(&routes), closing.clone());
                 connections.spawn(async move {
                     connection(stream, acceptor, routes, closing).await;
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
             Err(error) => {
@@ -87,13 +96,13 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, client) = listener.accept().await?;
+    Ok((stream, client, slot))
 }
 
 async fn connection(

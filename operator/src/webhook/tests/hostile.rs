@@ -159,6 +159,25 @@ async fn f1_who_never_finishes_a_handshake_is_hung_up_on() {
 }
 
 #[tokio::test]
+async fn f1_a_caller_that_holds_every_connection_it_can_get_leaves_room_for_others() {
+    let port = Port::open().await;
+    let mut held = Vec::new();
+    // As many as there are in all; they say nothing.
+    for _ in 0..256 {
+        held.push(port.connect().await);
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(port.address).await.unwrap();
+    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
+    let shaken = trust(&port.material.bundle(), b"h2").connect(name, stream);
+    // Sooner than the handshakes of the others run out.
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(4), shaken).await;
+    assert!(waited.is_ok_and(|shaken| shaken.is_ok()), "nobody else gets in");
+    port.close().await;
+}
+
+#[tokio::test]
 async fn f2_no_answer_of_the_webhooks_holds_a_key() {
     let port = Port::open().await;
     let key = port.material.to_data()["tls.key"].clone();
