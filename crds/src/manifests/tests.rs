@@ -237,3 +237,45 @@ fn the_fields_that_smi_requires_are_required() {
     );
     assert!(required("TCPRoute", "v1alpha4").is_empty());
 }
+
+/// Names and formats of every field below a schema.
+fn fields<'a>(schema: &'a Value, found: &mut Vec<(&'a str, &'a str)>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, field) in properties {
+            found.push((name, field["format"].as_str().unwrap_or_default()));
+            fields(field, found);
+        }
+    }
+    for below in ["items", "additionalProperties"] {
+        if schema[below].is_object() {
+            fields(&schema[below], found);
+        }
+    }
+}
+
+#[test]
+fn f12_no_field_of_our_apis_leads_the_operator_anywhere() {
+    let definitions = serde_json::to_value(manifests()).expect("serialises");
+    for definition in definitions.as_array().expect("a list") {
+        for version in definition["spec"]["versions"].as_array().expect("versions") {
+            let mut found = Vec::new();
+            fields(&version["schema"]["openAPIV3Schema"], &mut found);
+            assert!(
+                found.len() > 5,
+                "{} {}",
+                definition["metadata"]["name"],
+                version["name"]
+            );
+            for (name, format) in found {
+                let name = name.to_lowercase();
+                for way in ["url", "uri", "endpoint", "webhook", "address", "proxyto"] {
+                    assert!(
+                        !name.contains(way) && format != way,
+                        "{name} of {}",
+                        definition["metadata"]["name"]
+                    );
+                }
+            }
+        }
+    }
+}
