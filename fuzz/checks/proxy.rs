@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use smilax_core::TrustDomain;
 use smilax_core::workload_connection::TrustBundle;
+use smilax_proxy::detect::hello::{self, Hello, Parsed};
 use smilax_proxy::detect::{self, Guess};
 use smilax_proxy::tls::{Credentials, Trust};
 
@@ -18,6 +19,23 @@ pub(crate) fn first_bytes(bytes: &[u8]) {
         } else if guess != Guess::Unclear {
             said = Some(guess);
         }
+    }
+}
+
+/// A ClientHello of a proxy is known by its own bytes, and what is known of the first bytes holds for more of them.
+pub(crate) fn hello(bytes: &[u8]) {
+    let is_foreign = |bytes| matches!(hello::parse(bytes), Parsed::Hello(Hello::Foreign));
+    match hello::parse(bytes) {
+        Parsed::Hello(Hello::Ours { bytes: read, .. }) => {
+            let alone = hello::parse(&bytes[..read]);
+            assert!(matches!(alone, Parsed::Hello(Hello::Ours { bytes, .. }) if bytes == read));
+            assert!(
+                !is_foreign(&bytes[..read / 2]),
+                "foreign at first, ours in the end"
+            );
+        }
+        Parsed::Hello(Hello::Foreign) => {}
+        Parsed::Incomplete => assert!(!is_foreign(&bytes[..bytes.len() / 2])),
     }
 }
 

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 /// Objects of every combination of values, with the name of the combination.
-fn combinations() -> Vec<(String, Vec<Value>)> {
+static COMBINATIONS: LazyLock<Vec<(String, Vec<Value>)>> = LazyLock::new(rendered);
+
+fn rendered() -> Vec<(String, Vec<Value>)> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/golden");
     let mut found: Vec<(String, Vec<Value>)> = std::fs::read_dir(golden)
         .unwrap()
@@ -53,8 +56,8 @@ fn webhooks<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn f14_the_operators_token_opens_no_secret_but_its_own_and_no_way_up() {
-    for (name, objects) in combinations() {
-        for rule in rules(&objects, "ClusterRole") {
+    for (name, objects) in COMBINATIONS.iter() {
+        for rule in rules(objects, "ClusterRole") {
             let (resources, verbs) = (list(rule, "resources"), list(rule, "verbs"));
             for forbidden in [
                 "secrets",
@@ -79,7 +82,7 @@ fn f14_the_operators_token_opens_no_secret_but_its_own_and_no_way_up() {
             }
         }
         let mut secrets = 0;
-        for rule in rules(&objects, "Role") {
+        for rule in rules(objects, "Role") {
             if list(rule, "resources").contains(&"secrets") {
                 secrets += 1;
                 // Creating cannot be limited to a name.
@@ -111,8 +114,8 @@ fn f14_the_api_server_confirms_it() {
 
 #[test]
 fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installations_own() {
-    for (name, objects) in combinations() {
-        let injecting = webhooks(&objects, "MutatingWebhookConfiguration");
+    for (name, objects) in COMBINATIONS.iter() {
+        let injecting = webhooks(objects, "MutatingWebhookConfiguration");
         assert!(!injecting.is_empty());
         for webhook in injecting {
             let expressions = webhook["namespaceSelector"]["matchExpressions"]
@@ -131,7 +134,7 @@ fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installati
                 );
             }
         }
-        for webhook in webhooks(&objects, "ValidatingWebhookConfiguration") {
+        for webhook in webhooks(objects, "ValidatingWebhookConfiguration") {
             assert_eq!(webhook["failurePolicy"], "Ignore", "{name}: {}", webhook["name"]);
         }
     }
@@ -139,9 +142,9 @@ fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installati
 
 #[test]
 fn f3_pods_wait_for_a_webhook_that_is_down_only_in_a_highly_available_installation() {
-    for (name, objects) in combinations() {
+    for (name, objects) in COMBINATIONS.iter() {
         let expected = if name == "ha" { "Fail" } else { "Ignore" };
-        for webhook in webhooks(&objects, "MutatingWebhookConfiguration") {
+        for webhook in webhooks(objects, "MutatingWebhookConfiguration") {
             assert_eq!(webhook["failurePolicy"], expected, "{name}: {}", webhook["name"]);
             assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 10, "{name}");
         }
@@ -150,8 +153,8 @@ fn f3_pods_wait_for_a_webhook_that_is_down_only_in_a_highly_available_installati
 
 #[test]
 fn f2_a_network_policy_names_every_port_of_the_operator_and_refuses_the_rest() {
-    for (name, objects) in combinations() {
-        let policies = all(&objects, "NetworkPolicy");
+    for (name, objects) in COMBINATIONS.iter() {
+        let policies = all(objects, "NetworkPolicy");
         if name == "no-network-policy" {
             assert!(policies.is_empty());
             continue;
@@ -178,7 +181,7 @@ fn f2_a_network_policy_names_every_port_of_the_operator_and_refuses_the_rest() {
                 );
             }
         }
-        let served: BTreeSet<u64> = all(&objects, "Deployment")
+        let served: BTreeSet<u64> = all(objects, "Deployment")
             .iter()
             .flat_map(|deployment| {
                 deployment["spec"]["template"]["spec"]["containers"]

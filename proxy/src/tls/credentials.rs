@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_it_does_not_hold_the_key() {
+    fn c13_what_is_shown_of_it_does_not_hold_the_key() {
         let leaf = Authority::new("cluster.local").leaf("shop/web");
         let own = Credentials::new(&leaf.key(), leaf.chain_pem().as_bytes()).unwrap();
         let shown = format!("{own:?}");

@@ -14,3 +14,8 @@ fn what_first_bytes_say_is_not_taken_back() {
 fn bytes_in_the_place_of_a_certificate_are_taken_or_refused() {
     files::run("certificate", checks::certificate);
 }
+
+#[test]
+fn a_client_hello_is_known_by_its_own_bytes() {
+    files::run("hello", checks::hello);
+}
