@@ -14,7 +14,7 @@ use smilax_core::probe::ProbeTable;
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
-use crate::redirect::{InvalidPorts, PortRanges, Rules};
+use crate::redirect::{InboundUdp, InvalidPorts, PortRanges, Rules};
 use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
 
@@ -169,6 +169,9 @@ pub struct InitArguments {
     /// Outbound ports to leave alone: ports and ranges, separated by commas
     #[arg(long, env = variable::SKIP_OUTBOUND_PORTS, default_value = "")]
     skip_outbound_ports: String,
+    /// What becomes of UDP that comes in unasked: open or drop
+    #[arg(long, env = variable::INBOUND_UDP, default_value = "open")]
+    inbound_udp: InboundUdp,
     /// Print the ruleset instead of programming it
     #[arg(long)]
     pub dry_run: bool,
@@ -272,6 +275,7 @@ impl InitArguments {
         Ok(Rules {
             skip_inbound: parse_ports(variable::SKIP_INBOUND_PORTS, &self.skip_inbound_ports)?,
             skip_outbound: parse_ports(variable::SKIP_OUTBOUND_PORTS, &self.skip_outbound_ports)?,
+            inbound_udp: self.inbound_udp,
         })
     }
 }

@@ -24,7 +24,24 @@ pub struct Rules {
     pub skip_inbound: PortRanges,
     /// Ports of others that are left alone.
     pub skip_outbound: PortRanges,
+    /// What becomes of UDP that comes in.
+    pub inbound_udp: InboundUdp,
 }
+
+/// What becomes of UDP from outside, which a proxy does not carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InboundUdp {
+    /// It comes in, whoever sends it.
+    #[default]
+    Open,
+    /// Only answers to what the pod sent come in, and what goes to ports that are left alone.
+    Drop,
+}
+
+/// A word that says nothing about UDP.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is neither open nor drop")]
+pub struct InvalidInboundUdp(String);
 
 /// Ports, as ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +59,8 @@ pub enum Hook {
     Prerouting,
     /// Those that are sent from here.
     Output,
+    /// Those that have come in and are for the pod itself.
+    Input,
 }
 
 /// One rule: what it is about, and what becomes of that.
@@ -70,6 +89,12 @@ pub enum Condition {
     Ports(RangeInclusive<u16>),
     /// Any TCP connection.
     AnyTcp,
+    /// Belongs to what was begun before.
+    Established,
+    /// Goes to one of these UDP ports.
+    UdpPorts(RangeInclusive<u16>),
+    /// Any UDP.
+    AnyUdp,
 }
 
 /// What becomes of a connection.
@@ -79,6 +104,8 @@ pub enum Action {
     LeaveAlone,
     /// It goes to this port of the pod instead.
     Redirect(u16),
+    /// It is thrown away.
+    Drop,
 }
 
 /// Why the pod's connections are not redirected.
@@ -93,6 +120,14 @@ pub enum RedirectError {
 }
 
 impl Rules {
+    /// Hooks that have rules.
+    pub fn hooks(&self) -> Vec<Hook> {
+        match self.inbound_udp {
+            InboundUdp::Open => vec![Hook::Prerouting, Hook::Output],
+            InboundUdp::Drop => vec![Hook::Prerouting, Hook::Output, Hook::Input],
+        }
+    }
+
     /// The rules of one hook, in order. The first that applies decides.
     pub fn of(&self, hook: Hook) -> Vec<Rule> {
         let alone = |condition| Rule {
@@ -116,11 +151,30 @@ impl Rules {
                 ];
                 (rules.map(alone).into(), &self.skip_outbound, OUTBOUND_PORT)
             }
+            Hook::Input => return self.filter(),
         };
         rules.extend(skip.0.iter().cloned().map(Condition::Ports).map(alone));
         rules.push(Rule {
             condition: Condition::AnyTcp,
             action: Action::Redirect(port),
+        });
+        rules
+    }
+
+    /// What keeps UDP out that nobody in the pod asked for.
+    fn filter(&self) -> Vec<Rule> {
+        let skipped = self.skip_inbound.0.iter().cloned().map(Condition::UdpPorts);
+        let mut rules: Vec<Rule> = [Condition::FromLoopback, Condition::Established]
+            .into_iter()
+            .chain(skipped)
+            .map(|condition| Rule {
+                condition,
+                action: Action::LeaveAlone,
+            })
+            .collect();
+        rules.push(Rule {
+            condition: Condition::AnyUdp,
+            action: Action::Drop,
         });
         rules
     }
@@ -148,11 +202,15 @@ pub fn program_and_verify(rules: &Rules) -> Result<(), RedirectError> {
 impl fmt::Display for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table inet {TABLE} {{")?;
-        for hook in [Hook::Prerouting, Hook::Output] {
+        for hook in self.hooks() {
+            let (kind, priority) = match hook {
+                Hook::Prerouting | Hook::Output => ("nat", "dstnat"),
+                Hook::Input => ("filter", "filter"),
+            };
             writeln!(f, "\tchain {} {{", hook.name())?;
             writeln!(
                 f,
-                "\t\ttype nat hook {} priority dstnat; policy accept;",
+                "\t\ttype {kind} hook {} priority {priority}; policy accept;",
                 hook.name()
             )?;
             for rule in self.of(hook) {
@@ -170,6 +228,7 @@ impl Hook {
         match self {
             Self::Prerouting => "prerouting",
             Self::Output => "output",
+            Self::Input => "input",
         }
     }
 }
@@ -185,6 +244,12 @@ impl fmt::Display for Condition {
             Self::Ports(range) if range.start() == range.end() => write!(f, "tcp dport {}", range.start()),
             Self::Ports(range) => write!(f, "tcp dport {}-{}", range.start(), range.end()),
             Self::AnyTcp => f.write_str("meta l4proto tcp"),
+            Self::Established => f.write_str("ct state established"),
+            Self::UdpPorts(range) if range.start() == range.end() => {
+                write!(f, "udp dport {}", range.start())
+            }
+            Self::UdpPorts(range) => write!(f, "udp dport {}-{}", range.start(), range.end()),
+            Self::AnyUdp => f.write_str("meta l4proto udp"),
         }
     }
 }
@@ -194,6 +259,19 @@ impl fmt::Display for Action {
         match self {
             Self::LeaveAlone => f.write_str("accept"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),
+            Self::Drop => f.write_str("drop"),
+        }
+    }
+}
+
+impl FromStr for InboundUdp {
+    type Err = InvalidInboundUdp;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "open" => Ok(Self::Open),
+            "drop" => Ok(Self::Drop),
+            other => Err(InvalidInboundUdp(other.to_owned())),
         }
     }
 }
@@ -226,8 +304,33 @@ mod tests {
         let rules = Rules {
             skip_inbound: "9100".parse().unwrap(),
             skip_outbound: "25, 3306-3310".parse().unwrap(),
+            inbound_udp: InboundUdp::Open,
         };
         insta::assert_snapshot!(rules);
+    }
+
+    #[test]
+    fn udp_that_nobody_asked_for_is_dropped_last() {
+        let rules = Rules {
+            skip_inbound: "53".parse().unwrap(),
+            inbound_udp: InboundUdp::Drop,
+            ..Rules::default()
+        };
+        let words: Vec<String> = rules
+            .of(Hook::Input)
+            .iter()
+            .map(|rule| format!("{} {}", rule.condition, rule.action))
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "iifname \"lo\" accept",
+                "ct state established accept",
+                "udp dport 53 accept",
+                "meta l4proto udp drop"
+            ]
+        );
+        assert_eq!(Rules::default().hooks(), [Hook::Prerouting, Hook::Output]);
     }
 
     #[test]

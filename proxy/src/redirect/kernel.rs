@@ -3,7 +3,8 @@
 use std::io;
 
 use nlink::netlink::nftables::{
-    BaseChain, Chain, CmpOp, Expr, Family, MetaKey, NatHook, PacketField, Priority, Register, Rule as Kernel,
+    BaseChain, Chain, CmpOp, CtState, Expr, Family, FilterHook, MetaKey, NatHook, PacketField, Priority,
+    Register, Rule as Kernel,
 };
 use nlink::netlink::{Connection, Nftables};
 
@@ -11,6 +12,8 @@ use super::{Action, Condition, Hook, Rule, Rules, TABLE};
 
 /// Protocol number of TCP.
 const TCP: u8 = 6;
+/// Protocol number of UDP.
+const UDP: u8 = 17;
 
 /// Why the rules could not be programmed.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +53,13 @@ async fn commit(rules: &Rules) -> nlink::Result<()> {
         .update_table(TABLE, Family::Inet, 0)
         .del_table(TABLE, Family::Inet)
         .add_table(TABLE, Family::Inet);
-    for hook in [Hook::Prerouting, Hook::Output] {
-        let at = match hook {
-            Hook::Prerouting => NatHook::Prerouting,
-            Hook::Output => NatHook::Output,
+    for hook in rules.hooks() {
+        let base = match hook {
+            Hook::Prerouting => BaseChain::nat(NatHook::Prerouting, Priority::DstNat),
+            Hook::Output => BaseChain::nat(NatHook::Output, Priority::DstNat),
+            Hook::Input => BaseChain::filter(FilterHook::Input, Priority::Filter),
         };
-        let chain = Chain::new(TABLE, hook.name())?
-            .family(Family::Inet)
-            .base(BaseChain::nat(at, Priority::DstNat));
+        let chain = Chain::new(TABLE, hook.name())?.family(Family::Inet).base(base);
         transaction = transaction.add_chain(chain);
         for rule in rules.of(hook) {
             transaction = transaction.add_rule(lower(hook, &rule));
@@ -86,10 +88,15 @@ fn lower(hook: Hook, rule: &Rule) -> Kernel {
         Condition::Ports(range) if range.start() == range.end() => kernel.match_tcp_dport(*range.start()),
         Condition::Ports(range) => kernel.match_range(PacketField::TcpDport, *range.start(), *range.end()),
         Condition::AnyTcp => kernel.match_l4proto(TCP),
+        Condition::Established => kernel.match_ct_state(CtState::ESTABLISHED),
+        Condition::UdpPorts(range) if range.start() == range.end() => kernel.match_udp_dport(*range.start()),
+        Condition::UdpPorts(range) => kernel.match_range(PacketField::UdpDport, *range.start(), *range.end()),
+        Condition::AnyUdp => kernel.match_l4proto(UDP),
     };
     match rule.action {
         Action::LeaveAlone => kernel.accept(),
         Action::Redirect(port) => kernel.redirect(Some(port)),
+        Action::Drop => kernel.drop(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The redirect, in network namespaces that the test makes: a pod, and a peer on the other end of its cable.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use nlink::netlink::namespace::{self, SpawnUser};
 
@@ -42,6 +43,8 @@ fn the_kernel_holds_what_the_dry_run_shows() {
         "9100",
         "--skip-outbound-ports",
         "25,3306-3310",
+        "--inbound-udp",
+        "drop",
     ];
     cable.init_with(&skips, None).unwrap();
     let mut list = Command::new("nft");
@@ -64,6 +67,40 @@ fn the_kernel_holds_what_the_dry_run_shows() {
             .collect::<Vec<_>>()
     };
     assert_eq!(normal(&listed), normal(&shown));
+}
+
+#[test]
+fn e6_udp_that_nobody_in_the_pod_asked_for_is_dropped_where_init_is_told_so() {
+    let Some(cable) = Cable::new("udp") else { return };
+    for (udp, first) in [("open", "unasked"), ("drop", "answer")] {
+        cable
+            .init_with(&["--inbound-udp", udp, "--skip-inbound-ports", "5353"], None)
+            .unwrap();
+        for family in Family::BOTH {
+            let bind = |address: std::net::IpAddr, port| {
+                let socket = UdpSocket::bind((address, port)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                socket
+            };
+            let (pod, skipped) = cable.in_pod(|| (bind(family.pod(), 9999), bind(family.pod(), 5353)));
+            let (stranger, asked) = cable.in_peer(|| (bind(family.peer(), 0), bind(family.peer(), 0)));
+            // In this order, so that what was dropped is known not to come any more once something else has.
+            stranger.send_to(b"unasked", (family.pod(), 9999)).unwrap();
+            stranger.send_to(b"skipped", (family.pod(), 5353)).unwrap();
+            assert_eq!(received(&skipped).0, "skipped");
+            pod.send_to(b"question", asked.local_addr().unwrap()).unwrap();
+            let (question, from) = received(&asked);
+            assert_eq!(question, "question");
+            asked.send_to(b"answer", from).unwrap();
+            assert_eq!(received(&pod).0, first, "{udp}");
+        }
+    }
+}
+
+fn received(socket: &UdpSocket) -> (String, SocketAddr) {
+    let mut buffer = [0; 64];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    (String::from_utf8_lossy(&buffer[..length]).into_owned(), from)
 }
 
 #[test]
