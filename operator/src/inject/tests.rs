@@ -589,15 +589,6 @@ fn a_mode_more_open_than_that_of_the_namespace_is_ignored_and_told() {
 }
 
 #[test]
-fn e4_a_container_that_runs_as_the_proxys_user_is_refused() {
-    let pod = bare().container(container("web").with("securityContext", json!({"runAsUser": 2102})));
-    let Outcome::Refused { message } = pod.inject_into(&shop()) else {
-        panic!("not refused");
-    };
-    assert!(message.contains("user 2102"), "{message}");
-}
-
-#[test]
 fn e5_a_container_that_may_change_the_network_is_warned_of() {
     for context in [
         json!({"capabilities": {"add": ["NET_ADMIN"]}}),

@@ -215,7 +215,7 @@ fn a_target_without_sources_still_closes_what_it_names() {
 }
 
 #[test]
-fn a_destination_of_another_namespace_is_neither_opened_nor_closed_from_here() {
+fn d13_a_destination_of_another_namespace_is_neither_opened_nor_closed_from_here() {
     let plan = shop()
         .target(
             target("t", "web")
@@ -350,7 +350,7 @@ fn sources_are_offered_the_services_in_front_of_the_pods() {
 }
 
 #[test]
-fn a_pattern_that_would_break_out_of_its_anchors_is_refused() {
+fn d5_a_pattern_that_would_break_out_of_its_anchors_is_refused() {
     let plan = shop()
         .group(group("bad").path("out", "a)|(b").header("head", "x", "a)|(.*"))
         .target(
