@@ -27,8 +27,6 @@ const MOST_CONNECTIONS: usize = 64;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 4096;
-/// How long a starting proxy holds the application back for want of a certificate.
-const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(30);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -116,7 +114,7 @@ fn observe(control: &Control, request: &Request<Incoming>) -> Answer {
             Ok(metrics) => Response::new(Full::new(metrics.into())),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        ("/startup", _) => shown(missing(control, CERTIFICATE_PATIENCE)),
+        ("/startup", _) => shown(missing(control, control.shared.settings.limits.certificate)),
         ("/ready", Stage::Serving) => shown(missing(control, Duration::MAX)),
         ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ => text(StatusCode::NOT_FOUND, "GET /metrics, /ready or /startup"),

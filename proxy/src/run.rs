@@ -151,11 +151,12 @@ fn joined(thread: JoinHandle<io::Result<()>>) -> Result<(), RunError> {
 pub fn until_stopped(settings: Settings, level: Level) -> Result<(), RunError> {
     memory::protect()?;
     let drain = settings.drain;
-    let proxy = Proxy::start(settings, level)?;
-    let lifecycle = proxy.lifecycle.clone();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Before anybody can know that it runs, and tell it to stop.
         let mut signals = Signals::new()?;
+        let proxy = Proxy::start(settings, level)?;
+        let lifecycle = proxy.lifecycle.clone();
         signals.next().await;
         tracing::info!(seconds = drain.as_secs(), "stopping: finishing what is under way");
         lifecycle.stop();
@@ -164,10 +165,9 @@ pub fn until_stopped(settings: Settings, level: Level) -> Result<(), RunError> {
             () = tokio::time::sleep(drain) => tracing::warn!("stopped with connections open: the time for draining is over"),
             () = signals.next() => tracing::warn!("stopped at once: told to stop a second time"),
         }
-        Ok::<_, io::Error>(())
-    })?;
-    // Threads end with the process.
-    Ok(())
+        // Threads end with the process.
+        Ok(())
+    })
 }
 
 struct Signals {
@@ -243,7 +243,7 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
         loop {
             tokio::select! {
                 () = watch.changed() => reload(control),
-                () = labels.changed() => reload_labels(control),
+                () = labels.changed() => reload(control),
                 () = end.cancelled() => return Ok(()),
             }
         }
@@ -263,7 +263,9 @@ async fn follow_stage(control: Arc<Control>) {
 /// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
 /// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
 fn load_first(control: &Control) {
-    reload_labels(control);
+    if let Err(UnknownLabels) = reload_labels(control) {
+        return;
+    }
     let state_directory = control.shared.settings.state_directory.as_deref();
     if let Some(saved) =
         state_directory.and_then(|directory| config_source::read(&config_source::last_good(directory)).ok())
@@ -282,20 +284,29 @@ fn load_first(control: &Control) {
 }
 
 fn reload(control: &Control) {
+    if let Err(UnknownLabels) = reload_labels(control)
+        && control.source.lock().applied().is_none()
+    {
+        return;
+    }
     reload_config(control);
     follow_domain(control);
     reload_bundle(control);
     renewal::read_files(control);
 }
 
+/// The pod's labels cannot be read. No configuration comes into force then: one that is meant for these pods alone would
+/// be left out, and with it what it forbids.
+struct UnknownLabels;
+
 /// Reads the pod's labels, which people may change while it runs.
-fn reload_labels(control: &Control) {
+fn reload_labels(control: &Control) -> Result<(), UnknownLabels> {
     let Some(file) = &control.shared.settings.labels else {
-        return;
+        return Ok(());
     };
     // Without Kubernetes there are no labels.
     if !file.exists() {
-        return;
+        return Ok(());
     }
     let read = config_source::read(file)
         .and_then(|content| String::from_utf8(content).map_err(|error| error.to_string()))
@@ -306,8 +317,12 @@ fn reload_labels(control: &Control) {
                 tracing::info!("the pod's labels have changed");
                 put_in_force(control, table);
             }
+            Ok(())
         }
-        Err(error) => control.complain("the list of the pod's labels", file, &error),
+        Err(error) => {
+            control.complain("the list of the pod's labels", file, &error);
+            Err(UnknownLabels)
+        }
     }
 }
 

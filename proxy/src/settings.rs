@@ -142,6 +142,8 @@ pub struct Limits {
     pub pool_max_age: Duration,
     /// Silence after which a connection is closed.
     pub idle: Duration,
+    /// How long the application is held back at the start for want of a certificate.
+    pub certificate: Duration,
     /// A TLS handshake between proxies, from its first byte on; and waiting for that byte where nothing else is taken.
     pub handshake: Duration,
     /// Handshakes of clients under way in one worker at most.
@@ -190,6 +192,7 @@ impl Default for Limits {
             pool_idle: Duration::from_secs(4),
             pool_max_age: Duration::from_secs(30),
             idle: Duration::from_hours(1),
+            certificate: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             handshakes: 1024,
             handshakes_of_one: 256,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smilax_core::TrustDomain;
-use smilax_core::workload_connection::{CertificateInfo, KeyId, TrustBundle};
+use smilax_core::workload_connection::{CertificateInfo, TrustBundle};
 
 use super::schedule::InUse;
 use crate::tls::{Credentials, TlsContext, Trust};
@@ -132,14 +132,6 @@ impl Keyring {
         })
     }
 
-    /// Which key signs certificates now.
-    pub fn signs_now(&self) -> KeyId {
-        self.trust
-            .as_ref()
-            .map(|trust| trust.bundle.issuer.clone())
-            .unwrap_or_default()
-    }
-
     /// What handshakes are made of; nothing while a part of it is missing.
     ///
     /// # Errors
@@ -209,7 +201,7 @@ mod tests {
         assert!(keyring.context().unwrap().is_none());
         keyring.offer(AUTHORITY.bundle(1));
         assert!(keyring.context().unwrap().is_some());
-        assert_eq!(keyring.certificate().unwrap().issuer, keyring.signs_now());
+        assert_eq!(keyring.certificate().unwrap().issuer, AUTHORITY.issuer_id());
     }
 
     proptest! {

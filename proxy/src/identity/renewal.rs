@@ -119,11 +119,14 @@ fn means(control: &Control) -> Option<Means> {
     })
 }
 
-/// Whether the certificate in use is signed by another key than the bundle names.
+/// Whether the certificate in use is signed by another key than the bundle names, or is of another trust domain than
+/// the configuration names.
 fn is_outdated(control: &Control) -> bool {
     let keyring = control.keyring.lock();
-    let in_use = keyring.in_use();
-    in_use.is_some_and(|in_use| schedule::is_outdated(&in_use, &keyring.signs_now()))
+    let (Some(own), Some(in_use), Some(trust)) = (keyring.own(), keyring.in_use(), keyring.trust()) else {
+        return false;
+    };
+    schedule::is_outdated(&in_use, &trust.bundle.issuer) || own.identity.id.trust_domain() != trust.domain
 }
 
 /// One request; after a failure, how long the operator asks to be left alone.

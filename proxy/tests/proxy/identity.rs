@@ -1,5 +1,7 @@
 //! How a proxy comes by its certificate, and what it says to the operator.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use smilax_core::config::Protocol;
 use smilax_core::workload_connection::{Ack, OperatorMessage, Outcome, ProxyMessage, Subject, TrustBundle};
@@ -101,6 +103,31 @@ async fn without_an_operator_in_the_configuration_nobody_waits_for_a_certificate
 }
 
 #[tokio::test]
+async fn the_application_is_held_back_for_want_of_a_certificate_and_not_for_ever() {
+    let operator = operator().await;
+    operator
+        .state
+        .refusals
+        .lock()
+        .extend([StatusCode::FORBIDDEN; 100]);
+    for (patience, startup) in [
+        (Duration::from_hours(1), StatusCode::SERVICE_UNAVAILABLE),
+        (Duration::ZERO, StatusCode::OK),
+    ] {
+        let proxy = builder(&operator)
+            .set(|settings| settings.limits.certificate = patience)
+            .start();
+        let answer = get(proxy.metrics_address(), "/startup").await;
+        assert_eq!(answer.status, startup);
+        let answer = get(proxy.metrics_address(), "/ready").await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "there is no certificate yet\n")
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_starts_again_needs_no_operator() {
     let operator = operator().await;
     let proxy = builder(&operator).start();
@@ -173,7 +200,7 @@ async fn what_the_operator_gives_is_used_only_when_it_is_for_this_account_and_ot
         let proxy = builder(&operator).start();
         let metric = "smilax_proxy_certificate_renewals_total{outcome=\"invalid\"}";
         while proxy.metric(metric).await == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         assert_eq!(identity(&proxy), None);
     }
@@ -188,7 +215,7 @@ async fn the_token_is_not_shown_to_who_does_not_prove_to_be_the_operator() {
         let proxy = builder(&impostor).start();
         let metric = "smilax_proxy_certificate_renewals_total{outcome=\"not_the_operator\"}";
         while proxy.metric(metric).await == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         assert_eq!(impostor.requests(), 0);
     }
@@ -361,4 +388,36 @@ async fn labels_that_change_are_followed() {
         !std::sync::Arc::ptr_eq(&before, &proxy.proxy().shared().table.load_full())
     })
     .await;
+}
+
+#[tokio::test]
+async fn without_knowing_its_labels_a_proxy_begins_with_no_configuration() {
+    let net = Net::new();
+    let mut builder = TestProxy::builder().config(&net.config(1, Protocol::Http, vec![]));
+    builder.put("labels", b"app=web\n");
+    let labels = builder.path("labels");
+    let proxy = builder.set(|settings| settings.labels = Some(labels)).start();
+    let answer = get(proxy.metrics_address(), "/startup").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    proxy.put("labels", b"app=\"web\"\n");
+    eventually("the configuration is in force", || {
+        proxy.proxy().shared().table.load().revision.counter == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_trust_domain_is_reason_to_renew() {
+    let operator = operator().await;
+    let proxy = builder(&operator).start();
+    certified(&proxy).await;
+    let mut moved = config(&operator, 2);
+    moved.trust_domain = "elsewhere".parse().unwrap();
+    proxy.write(&serde_json::to_vec(&moved).unwrap());
+    // The operator of this test proves an identity of the domain before, so nothing is given; what was there stays.
+    let metric = "smilax_proxy_certificate_renewals_total{outcome=\"not_the_operator\"}";
+    while proxy.metric(metric).await == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(identity(&proxy).as_deref(), Some(ID));
 }

@@ -76,6 +76,20 @@ impl Drop for Program {
     }
 }
 
+#[test]
+fn c13_the_process_leaves_no_core_dump() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let program = Program::start(nobody.local_addr().unwrap());
+    let process = format!("/proc/{}", program.child.id());
+    let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let numbers: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(numbers, ["0", "0"]);
+}
+
 fn wait_for(log: &mut BufReader<ChildStderr>, text: &str) -> String {
     let mut line = String::new();
     while !line.contains(text) {
