@@ -50,7 +50,7 @@ pub(crate) fn certificate(bytes: &[u8]) {
     };
     let _ = Trust::new(bundle, TrustDomain::default());
     let key: PrivateKeyDer<'static> = PrivatePkcs8KeyDer::from(key.clone()).into();
-    let _ = Credentials::new(key, pem.as_bytes());
+    let _ = Credentials::new(&key, pem.as_bytes());
 }
 
 /// Base64 by hand: what is checked must not depend on a reader of it.
