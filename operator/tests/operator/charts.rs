@@ -194,3 +194,18 @@ fn f2_a_network_policy_names_every_port_of_the_operator_and_refuses_the_rest() {
         assert_eq!(opened, served, "{name}");
     }
 }
+
+#[test]
+fn e7_the_api_server_asks_about_every_pod_of_a_namespace_that_joined_also_one_that_says_no() {
+    for (name, objects) in COMBINATIONS.iter() {
+        let all = webhooks(objects, "MutatingWebhookConfiguration");
+        let joined = all
+            .iter()
+            .find(|webhook| webhook["name"] == "namespaces.inject.smilax.dev");
+        let selector = &joined.unwrap()["objectSelector"];
+        assert!(
+            selector.is_null(),
+            "{name}: a pod may keep itself out by {selector}"
+        );
+    }
+}
