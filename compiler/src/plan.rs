@@ -2,6 +2,7 @@
 
 mod access;
 mod matches;
+mod pods;
 mod security;
 mod split;
 
@@ -16,6 +17,7 @@ use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index};
 use crate::model::{Addressing, Meta, Service, Split};
 use crate::modes::Modes;
+use pods::Pods;
 use security::Behind;
 
 pub use access::{Access, Closed, Offer};
@@ -63,6 +65,7 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
         namespace,
         contents,
         modes,
+        pods: Pods::of(contents),
     };
     for group in contents.groups.values() {
         matches::check(&scope, group, &mut plan.diagnostics);
@@ -115,6 +118,7 @@ struct Scope<'a> {
     namespace: &'a str,
     contents: &'a Contents,
     modes: Modes,
+    pods: Pods<'a>,
 }
 
 impl<'a> Scope<'a> {

@@ -14,7 +14,7 @@ use smilax_core::config::{AccessTarget, SourceMatch};
 
 use super::{Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
-use crate::model::{Addressing, Pod, RoutePorts, Target};
+use crate::model::{Pod, RoutePorts, Target};
 
 /// What the targets of a namespace allow, by whom it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,22 +134,12 @@ fn one(scope: &Scope<'_>, target: &Target, access: &mut Access, diagnostics: &mu
 
 /// Services that send to some of these pods.
 fn services(scope: &Scope<'_>, closed: &Closed) -> BTreeSet<DestinationName> {
-    let pods: Vec<&Pod> = scope
-        .contents
-        .pods
-        .values()
-        .filter(|pod| !pod.finished && closed.contains(pod))
-        .collect();
     scope
         .contents
         .services
-        .values()
-        .filter(|service| {
-            !service.selector.is_empty()
-                && !matches!(service.addressing, Addressing::External(_))
-                && pods.iter().any(|pod| pod.is_selected_by(&service.selector))
-        })
-        .map(|service| DestinationName::new(scope.namespace, service.meta.name.clone()))
+        .keys()
+        .filter(|service| scope.pods.behind(service).iter().any(|pod| closed.contains(pod)))
+        .map(|service| DestinationName::new(scope.namespace, service.clone()))
         .collect()
 }
 

@@ -26,16 +26,10 @@ enum Strict {
 impl<'a> Behind<'a> {
     pub(super) fn of(scope: &Scope<'a>, service: &'a Service) -> Self {
         let selects = !service.selector.is_empty() && !matches!(service.addressing, Addressing::External(_));
-        let pods = scope
-            .contents
-            .pods
-            .values()
-            .filter(|pod| selects && !pod.finished && pod.is_selected_by(&service.selector))
-            .collect();
         let strict = scope.modes.tls == TlsMode::Strict && is_enabled(scope.index, scope.namespace);
         Self {
             service,
-            pods,
+            pods: scope.pods.behind(&service.meta.name).to_vec(),
             strict: if selects && strict {
                 Strict::Yes
             } else {

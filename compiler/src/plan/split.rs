@@ -255,13 +255,6 @@ impl<'a> Translation<'a, '_> {
     }
 
     fn overlaps(&mut self, candidates: &[Candidate<'a>]) {
-        let selects = |service: &Service, labels: &BTreeMap<String, String>| {
-            !service.selector.is_empty()
-                && service
-                    .selector
-                    .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value))
-        };
         let others: Vec<&Service> = candidates
             .iter()
             .map(|one| one.service)
@@ -273,10 +266,13 @@ impl<'a> Translation<'a, '_> {
                 .skip(index + 1)
                 .filter(|second| second.meta.name != first.meta.name)
             {
-                let shared =
-                    self.scope.contents.pods.values().find(|pod| {
-                        !pod.finished && selects(first, &pod.labels) && selects(second, &pod.labels)
-                    });
+                let both = self.scope.pods.behind(&second.meta.name);
+                let shared = self
+                    .scope
+                    .pods
+                    .behind(&first.meta.name)
+                    .iter()
+                    .find(|pod| both.iter().any(|other| other.meta.name == pod.meta.name));
                 if shared.is_some() {
                     self.report(
                         Reason::OverlappingBackends,
