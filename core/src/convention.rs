@@ -129,6 +129,9 @@ pub mod key {
     pub const MEMORY_REQUEST: &str = "smilax.dev/proxy-memory-request";
     /// Annotation: memory limit of the proxy.
     pub const MEMORY_LIMIT: &str = "smilax.dev/proxy-memory-limit";
+    /// Annotation of the MeshConfig: asks for a new root or issuer, `root/<id>` or `issuer/<id>`; `/force` behind it
+    /// goes on without waiting for pods. Another id is another request.
+    pub const ROTATE: &str = "smilax.dev/rotate";
     /// Annotation of a Namespace: pods may set what the Namespace would otherwise decide.
     pub const ALLOW_RELAX: &str = "smilax.dev/allow-relax";
 }

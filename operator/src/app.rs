@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health};
 use crate::args::{Args, Command, LogFormat, RunArgs};
+use crate::authority::{self, AuthorityMetrics, AuthorityTask, PodState};
 use crate::certificate::{self, CertificateMetrics, CertificateResolver, CertificateTask};
 use crate::controller::events::Events;
 use crate::controller::view::Watched;
@@ -28,6 +29,7 @@ use crate::inject::{InjectSettings, ProxyLogFormat, Resources};
 use crate::lease::{Election, Leadership};
 use crate::metrics::Metrics;
 use crate::webhook::{self, WebhookMetrics, WebhookState};
+use crate::workload_server::{self, FleetStore, MemberHub, WorkloadMetrics};
 
 /// How long the parts may take to end after a signal.
 /// The webhooks serve on for a while, until every API server has heard that this replica goes.
@@ -35,6 +37,8 @@ const GRACE: Duration = Duration::from_secs(8);
 /// How often a replica that is not trusted yet looks again.
 const TRUST_PERIOD: Duration = Duration::from_millis(500);
 const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
+/// How often what was heard of pods that are gone is forgotten.
+const FORGET_PERIOD: Duration = Duration::from_mins(1);
 
 /// Runs what the command line asks for.
 ///
@@ -74,6 +78,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     // Everything is opened before anything is promised.
     let admin = listen(args.admin_port).await?;
     let webhooks = listen(args.webhook_port).await?;
+    let workloads = listen(args.workload_port).await?;
     let inject = inject_settings(&args)?;
     let resolver = CertificateResolver::new();
     // A replica that is ready must be one whose webhooks the API server calls: what waits for the installation would
@@ -126,6 +131,14 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     ending.spawn(certificate::run(client.clone(), certificate, shutdown.clone()));
     watches::start(&client, &state, &settings, &metrics, &mut tasks);
+    let parts = Workloads {
+        client: client.clone(),
+        state: Arc::clone(&state),
+        leadership: leadership.clone(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+    };
+    parts.start(workloads, &args, &mut tasks, &mut ending)?;
     let writer = Writer {
         state: Arc::clone(&state),
         client: client.clone(),
@@ -158,6 +171,105 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         tracing::warn!("not everything ended in time");
     }
     outcome
+}
+
+/// What the authority and the workload port are started with.
+struct Workloads {
+    client: Client,
+    state: Arc<State>,
+    leadership: watch::Receiver<Leadership>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+impl Workloads {
+    fn start(
+        self,
+        listener: TcpListener,
+        args: &RunArgs,
+        tasks: &mut JoinSet<()>,
+        ending: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let registry = &self.metrics.registry;
+        let (in_use, in_use_seen) = watch::channel(None);
+        let (contexts, contexts_seen) = watch::channel(None);
+        let fleet = Arc::new(FleetStore::new());
+        let members = Arc::new(MemberHub::new(Arc::clone(&self.state)));
+        let pods = {
+            let (state, fleet) = (Arc::clone(&self.state), Arc::clone(&fleet));
+            move || pod_states(&state, &fleet)
+        };
+        let authority = AuthorityTask {
+            state: Arc::clone(&self.state),
+            pods: Arc::new(pods),
+            metrics: AuthorityMetrics::new(registry)?,
+            leadership: self.leadership.clone(),
+            namespace: args.namespace.clone(),
+            given: args.authority_secret.clone(),
+            in_use,
+        };
+        ending.spawn(authority::run(
+            self.client.clone(),
+            authority,
+            self.shutdown.clone(),
+        ));
+        tasks.spawn(workload_server::keep_contexts(
+            in_use_seen,
+            Arc::clone(&self.state),
+            args.namespace.clone(),
+            contexts,
+        ));
+        let server = workload_server::Server::new(
+            (
+                self.client.clone(),
+                Arc::clone(&self.state),
+                args.namespace.clone(),
+            ),
+            contexts_seen.clone(),
+            (Arc::clone(&fleet), Arc::clone(&members)),
+            Duration::from_secs(args.certificate_lifetime.into()),
+            WorkloadMetrics::new(registry)?,
+        );
+        ending.spawn(workload_server::serve(listener, server, self.shutdown));
+        tasks.spawn(async move { members.run().await });
+        tasks.spawn(forget(Arc::clone(&self.state), Arc::clone(&fleet)));
+        tasks.spawn(workload_server::relay(
+            self.client,
+            (args.namespace.clone(), args.workload_port),
+            contexts_seen,
+            fleet,
+            self.leadership,
+        ));
+        Ok(())
+    }
+}
+
+/// What every Ready pod with a proxy has told.
+fn pod_states(state: &State, fleet: &FleetStore) -> Vec<PodState> {
+    let known = fleet.known();
+    let ready = state.read(|inner| inner.ready_proxies());
+    ready
+        .into_iter()
+        .map(|(uid, name)| {
+            let report = known.0.get(uid.as_str());
+            PodState {
+                name,
+                bundle: report.and_then(|report| report.bundle),
+                issuer: report.and_then(|report| Some(report.certificate.as_ref()?.issuer.clone())),
+            }
+        })
+        .collect()
+}
+
+/// Forgets what pods told that are gone.
+async fn forget(state: Arc<State>, fleet: Arc<FleetStore>) {
+    loop {
+        tokio::time::sleep(FORGET_PERIOD).await;
+        if state.unlisted().is_empty() {
+            let uids = state.read(|inner| inner.pod_uids());
+            fleet.retain(|uid| uids.contains(uid));
+        }
+    }
 }
 
 fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {

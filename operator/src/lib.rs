@@ -3,10 +3,16 @@
 pub mod admin;
 pub mod app;
 pub mod args;
+pub mod authority;
+mod call;
 pub mod certificate;
 pub mod cluster_view;
 pub mod controller;
 pub mod inject;
 pub mod lease;
 pub mod metrics;
+pub mod pki;
+#[cfg(test)]
+mod testing;
 pub mod webhook;
+pub mod workload_server;

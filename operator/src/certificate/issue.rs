@@ -1,16 +1,14 @@
 //! Making keys and certificates: ECDSA on P-256 throughout.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use time::{Duration, OffsetDateTime};
 
 use super::plan::Plan;
-use super::stored::{Handover, Material, Pair};
+use super::stored::{Handover, Material};
+use crate::pki::{BACK_DATED, Pair, named};
 
-/// For clocks that are a little slow.
-pub(super) const BACK_DATED: Duration = Duration::seconds(60);
 const AUTHORITY_LIFE: Duration = Duration::days(365);
 const SERVING_LIFE: Duration = Duration::days(30);
 
@@ -58,12 +56,6 @@ impl Material {
         }
         Ok(next)
     }
-}
-
-fn named(common_name: String) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
 }
 
 fn authority(now: OffsetDateTime) -> Result<Pair, rcgen::Error> {

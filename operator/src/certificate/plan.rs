@@ -2,8 +2,8 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::issue::BACK_DATED;
-use super::stored::{Stored, Validity};
+use super::stored::Stored;
+use crate::pki::{BACK_DATED, Validity};
 
 /// A clock that is off by more than this makes certificates that nobody else accepts.
 const CLOCK_SKEW: Duration = Duration::days(1);
@@ -64,7 +64,7 @@ pub fn plan(stored: &Stored, names: &[String], publication: Publication, now: Of
         return renew(format!("it {reason}"));
     }
     match handover(stored, authority, serving, publication, now) {
-        Plan::Keep if now >= at_two_thirds(serving) => renew("two thirds of its time are over".to_owned()),
+        Plan::Keep if now >= serving.two_thirds() => renew("two thirds of its time are over".to_owned()),
         plan => plan,
     }
 }
@@ -90,7 +90,7 @@ fn handover(
         // What was announced cannot be used: announce another.
         (Handover::Announced(_), _) => Plan::Announce,
         (Handover::Done { .. }, _) if now >= serving.not_before + BACK_DATED + OVERLAP => Plan::Forget,
-        (Handover::None, _) if now >= at_two_thirds(authority) => Plan::Announce,
+        (Handover::None, _) if now >= authority.two_thirds() => Plan::Announce,
         (Handover::Done { .. } | Handover::None, _) => Plan::Keep,
     }
 }
@@ -111,10 +111,6 @@ fn unusable(validity: Validity, now: OffsetDateTime) -> Option<String> {
     } else {
         None
     }
-}
-
-fn at_two_thirds(validity: Validity) -> OffsetDateTime {
-    validity.not_before + (validity.not_after - validity.not_before) * 2 / 3
 }
 
 fn same_names(one: &[String], other: &[String]) -> bool {

@@ -1,7 +1,6 @@
 //! The part that talks to the API server.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +15,16 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Plan, Publication, plan};
 use super::publish::{Decision, Target, decide, targets};
 use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
+use crate::call::{CallError, MANAGER, call};
 use crate::lease::Leadership;
 
-const MANAGER: &str = "smilax-operator";
-const CALL: Duration = Duration::from_secs(5);
 /// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
 /// suspended machine.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -69,27 +67,15 @@ pub async fn run(client: Client, task: CertificateTask, shutdown: CancellationTo
     }
 }
 
-/// A call that did not bring what was asked for.
+/// What kept the certificate from being kept up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    #[error("{what} {name}: no answer within {} s", CALL.as_secs())]
-    Time { what: &'static str, name: String },
-    #[error("{what} {name}: {source}")]
-    Api {
-        what: &'static str,
-        name: String,
-        source: Box<kube::Error>,
-    },
+pub(super) enum KeepError {
+    #[error(transparent)]
+    Call(#[from] CallError),
     #[error(transparent)]
     Issue(#[from] super::IssueError),
     #[error("making a certificate was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
-}
-
-impl CallError {
-    fn is(&self, code: u16) -> bool {
-        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == code))
-    }
 }
 
 /// The Secret as it was last seen.
@@ -152,14 +138,14 @@ impl Keeper {
     }
 
     /// Loads the Secret, or makes it when there is none.
-    pub(super) async fn ensure(&mut self) -> Result<(), CallError> {
+    pub(super) async fn ensure(&mut self) -> Result<(), KeepError> {
         match call("get Secret", SECRET, self.secrets.get(SECRET)).await {
             Ok(secret) => {
                 self.adopt(secret);
                 return Ok(());
             }
             Err(error) if error.is(404) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         let names = self.names.clone();
         let material =
@@ -169,7 +155,7 @@ impl Keeper {
     }
 
     /// Creates the Secret; when somebody else was first, theirs counts.
-    async fn create(&mut self, material: &Material) -> Result<(), CallError> {
+    async fn create(&mut self, material: &Material) -> Result<(), KeepError> {
         let parameters = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -183,7 +169,7 @@ impl Keeper {
                 let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
                 self.adopt(theirs);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
@@ -246,7 +232,7 @@ impl Keeper {
     }
 
     /// What only the leader does: publish, and take the next step of the plan.
-    pub(super) async fn lead(&mut self, now: OffsetDateTime) -> Result<(), CallError> {
+    pub(super) async fn lead(&mut self, now: OffsetDateTime) -> Result<(), KeepError> {
         if self.current.is_none() {
             self.ensure().await?;
         }
@@ -271,7 +257,7 @@ impl Keeper {
                 self.current = None;
                 return self.ensure().await;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         self.publish().await;
         Ok(())
@@ -361,24 +347,5 @@ fn secret(material: &Material, meta: ObjectMeta) -> Secret {
                 .collect(),
         ),
         ..Secret::default()
-    }
-}
-
-async fn call<T>(
-    what: &'static str,
-    name: &str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, CallError> {
-    match timeout(CALL, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(CallError::Api {
-            what,
-            name: name.to_owned(),
-            source: Box::new(source),
-        }),
-        Err(_) => Err(CallError::Time {
-            what,
-            name: name.to_owned(),
-        }),
     }
 }

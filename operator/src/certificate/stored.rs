@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, pki_types};
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+pub use crate::pki::Fault;
+use crate::pki::{Pair, Validity, chain, examine_authority, first, leads_to, malformed, parse, provider};
 
 /// Keys of the Secret.
 pub(super) mod entry {
@@ -23,19 +20,6 @@ pub(super) mod entry {
     pub(in crate::certificate) const NEXT: &str = "next-ca.crt";
     pub(in crate::certificate) const NEXT_KEY: &str = "next-ca.key";
     pub(in crate::certificate) const PREVIOUS: &str = "previous-ca.crt";
-}
-
-/// A certificate and its key, PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Pair {
-    pub(super) certificate: String,
-    pub(super) key: String,
-}
-
-impl std::fmt::Debug for Pair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pair").finish_non_exhaustive()
-    }
 }
 
 /// Content of the Secret, as far as it is there.
@@ -70,37 +54,6 @@ pub struct Stored {
     pub(super) serving: Result<(Validity, Vec<String>), Fault>,
     /// Validity of the next authority.
     pub(super) next: Option<Result<Validity, Fault>>,
-}
-
-/// From when until when a certificate is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
-    pub(super) not_before: OffsetDateTime,
-    pub(super) not_after: OffsetDateTime,
-}
-
-/// What is wrong with an entry of the Secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// It is not what its name says.
-    #[error("entry {entry} is malformed: {reason}")]
-    Malformed {
-        /// The entry.
-        entry: &'static str,
-        /// Why.
-        reason: String,
-    },
-    /// A key belongs to another certificate.
-    #[error("entry {key} is not the key of {certificate}")]
-    OtherKey {
-        /// The entry of the key.
-        key: &'static str,
-        /// The entry of the certificate.
-        certificate: &'static str,
-    },
-    /// The serving certificate is not from our authority.
-    #[error("entry tls.crt is not signed by ca.crt: {0}")]
-    OtherAuthority(String),
 }
 
 impl Material {
@@ -205,68 +158,20 @@ impl Stored {
     }
 }
 
-fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
-}
-
-fn malformed(entry: &'static str, reason: impl std::fmt::Display) -> Fault {
-    Fault::Malformed {
-        entry,
-        reason: reason.to_string(),
-    }
-}
-
-fn chain(entry: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(entry, error))?;
-    if chain.is_empty() {
-        return Err(malformed(entry, "it holds no certificate"));
-    }
-    Ok(chain)
-}
-
-fn first(entry: &'static str, pem: &str) -> Result<CertificateDer<'static>, Fault> {
-    let mut chain = chain(entry, pem)?;
-    Ok(chain.swap_remove(0))
-}
-
-fn parse<'a>(entry: &'static str, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {
-    X509Certificate::from_der(der)
-        .map(|(_, certificate)| certificate)
-        .map_err(|error| malformed(entry, error))
-}
-
-fn validity(certificate: &X509Certificate<'_>) -> Validity {
-    Validity {
-        not_before: certificate.validity().not_before.to_datetime(),
-        not_after: certificate.validity().not_after.to_datetime(),
-    }
-}
-
-fn examine_authority(pair: &Pair, entry: &'static str, key_entry: &'static str) -> Result<Validity, Fault> {
-    let der = first(entry, &pair.certificate)?;
-    let certificate = parse(entry, &der)?;
-    if !certificate.is_ca() {
-        return Err(malformed(entry, "it may not sign certificates"));
-    }
-    let key = rcgen::KeyPair::from_pem(&pair.key).map_err(|error| malformed(key_entry, error))?;
-    if key.public_key_raw() != certificate.public_key().subject_public_key.data.as_ref() {
-        return Err(Fault::OtherKey {
-            key: key_entry,
-            certificate: entry,
-        });
-    }
-    Ok(validity(&certificate))
-}
-
 fn examine_serving(material: &Material) -> Result<(Validity, Vec<String>), Fault> {
     material.certified_key()?;
     let der = first(entry::SERVING, &material.serving.certificate)?;
     let certificate = parse(entry::SERVING, &der)?;
-    let validity = validity(&certificate);
+    let validity = Validity::of(&certificate);
     let authority = first(entry::AUTHORITY, &material.authority.certificate)?;
-    signed_by(&der, authority, validity.not_before)?;
+    leads_to(
+        entry::SERVING,
+        entry::AUTHORITY,
+        &der,
+        &[],
+        vec![authority],
+        validity.not_before,
+    )?;
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| malformed(entry::SERVING, error))?
@@ -278,20 +183,4 @@ fn examine_serving(material: &Material) -> Result<(Validity, Vec<String>), Fault
         })
         .collect();
     Ok((validity, names))
-}
-
-/// Checks the signature at a time when both were valid: whether they are now is another question.
-fn signed_by(
-    der: &CertificateDer<'_>,
-    authority: CertificateDer<'_>,
-    at: OffsetDateTime,
-) -> Result<(), Fault> {
-    let other = |error: rustls::Error| Fault::OtherAuthority(error.to_string());
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.into_owned()).map_err(other)?;
-    let at = u64::try_from(at.unix_timestamp()).unwrap_or_default();
-    let at: UnixTime = pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(at));
-    let parsed = ParsedCertificate::try_from(der).map_err(other)?;
-    let algorithms = provider().signature_verification_algorithms.all;
-    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], at, algorithms).map_err(other)
 }

@@ -1,4 +1,3 @@
-mod api;
 mod plan;
 mod publish;
 mod shell;
@@ -95,7 +94,7 @@ fn keys_and_signatures_of_others_are_faults() {
     );
     assert!(matches!(
         mixed(entry::AUTHORITY).serving.unwrap_err(),
-        Fault::OtherAuthority(_)
+        Fault::OtherAuthority { .. }
     ));
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use smilax_core::packed::{self, Form, TooLarge};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
@@ -10,6 +11,8 @@ use smilax_core::{ProxyConfig, Revision, Workload};
 pub struct StoredMap {
     /// The policy as it stands there, unpacked; empty when there is none that can be read.
     pub policy: String,
+    /// The trust bundle as it stands there; empty when there is none.
+    pub bundle: String,
     /// Anything in it that is not ours: another key, or the policy in the wrong form.
     pub foreign: bool,
     /// Version of the object, so that a write meets only what was compared.
@@ -27,6 +30,8 @@ pub enum MapChange {
         workload: Workload,
         /// Text of the policy, with its revision.
         policy: String,
+        /// Text of the trust bundle; empty for none.
+        bundle: String,
         /// How it is kept.
         form: Form,
         /// Version that was compared; `None` when it does not exist.
@@ -54,6 +59,17 @@ impl StoredMap {
         let value: serde_json::Value = serde_json::from_str(&self.policy).ok()?;
         value["revision"].as_str()?.parse().ok()
     }
+
+    /// Whether another one holds the same, whatever its version.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.policy == other.policy && self.bundle == other.bundle && self.foreign == other.foreign
+    }
+
+    /// Generation of the bundle that it carries, if it can be read.
+    pub fn bundle_generation(&self) -> Option<u64> {
+        let value: serde_json::Value = serde_json::from_str(&self.bundle).ok()?;
+        value["generation"].as_u64()
+    }
 }
 
 impl Sequence {
@@ -71,44 +87,53 @@ impl Sequence {
     }
 }
 
-/// Text of a policy. The same configuration is always the same bytes.
-pub fn render(config: &ProxyConfig) -> String {
-    // A configuration holds strings, numbers and lists only, so it cannot fail to be written.
-    serde_json::to_string(config).unwrap_or_default()
+/// Text of a policy or a bundle. The same content is always the same bytes.
+pub fn render(content: &impl Serialize) -> String {
+    // Both hold strings, numbers and lists only, so they cannot fail to be written.
+    serde_json::to_string(content).unwrap_or_default()
 }
 
 /// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written, and
 /// a configuration that is too large to be kept leaves what is stored as it is; these are told by the second answer.
+///
+/// Policy and bundle are compared each for itself: a change of one leaves the other as it stands there, with its
+/// revision. Without a bundle, one that is stored stays.
 pub fn map_changes(
     stored: &BTreeMap<String, StoredMap>,
     desired: &BTreeMap<String, ProxyConfig>,
+    bundle: Option<&str>,
     sequence: &mut Sequence,
 ) -> (Vec<MapChange>, Vec<(Workload, TooLarge)>) {
     let mut changes = Vec::new();
     let mut too_large = Vec::new();
     for (name, config) in desired {
         let before = stored.get(name);
-        let unchanged = before.is_some_and(|before| {
-            !before.foreign
-                && before.revision().is_some_and(|revision| {
-                    render(&ProxyConfig {
-                        revision,
-                        ..config.clone()
-                    }) == before.policy
-                })
+        let same_policy = before.filter(|before| {
+            before.revision().is_some_and(|revision| {
+                render(&ProxyConfig {
+                    revision,
+                    ..config.clone()
+                }) == before.policy
+            })
         });
-        if unchanged {
+        let stored_bundle = before.map_or("", |before| before.bundle.as_str());
+        let bundle = bundle.unwrap_or(stored_bundle);
+        if same_policy.is_some_and(|before| !before.foreign && before.bundle == bundle) {
             continue;
         }
-        let policy = render(&ProxyConfig {
-            revision: sequence.next(),
-            ..config.clone()
-        });
+        let policy = match same_policy {
+            Some(before) if !before.foreign => before.policy.clone(),
+            _ => render(&ProxyConfig {
+                revision: sequence.next(),
+                ..config.clone()
+            }),
+        };
         match packed::form(&policy) {
             Ok(form) => changes.push(MapChange::Apply {
                 name: name.clone(),
                 workload: config.workload.clone(),
                 policy,
+                bundle: bundle.to_owned(),
                 form,
                 resource_version: before.map(|before| before.resource_version.clone()),
             }),
@@ -128,6 +153,8 @@ pub fn map_changes(
 mod tests {
     use super::*;
 
+    const BUNDLE: &str = r#"{"generation":7,"roots":"","issuer":""}"#;
+
     fn config() -> ProxyConfig {
         smilax_core::decode(br#"{"workload":{"namespace":"shop","account":"web"}}"#).unwrap()
     }
@@ -143,6 +170,7 @@ mod tests {
     fn stored(policy: &str) -> BTreeMap<String, StoredMap> {
         let map = StoredMap {
             policy: policy.to_owned(),
+            bundle: BUNDLE.to_owned(),
             foreign: false,
             resource_version: "7".to_owned(),
         };
@@ -154,7 +182,7 @@ mod tests {
         desired: &BTreeMap<String, ProxyConfig>,
         sequence: &mut Sequence,
     ) -> Vec<MapChange> {
-        let (changes, too_large) = super::map_changes(stored, desired, sequence);
+        let (changes, too_large) = super::map_changes(stored, desired, Some(BUNDLE), sequence);
         assert_eq!(too_large, []);
         changes
     }
@@ -234,9 +262,35 @@ mod tests {
     fn what_fits_in_no_way_is_told_and_what_is_stored_stays() {
         let desired = large(20_000);
         let before = stored(&render(&config()));
-        let (changes, too_large) = super::map_changes(&before, &desired, &mut sequence());
+        let (changes, too_large) = super::map_changes(&before, &desired, Some(BUNDLE), &mut sequence());
         assert_eq!(changes, []);
         assert_eq!(too_large[0].0, config().workload);
+    }
+
+    #[test]
+    fn a_new_bundle_leaves_the_policy_as_it_stands_with_its_revision() {
+        let policy = render(&config());
+        let next = BUNDLE.replace('7', "8");
+        let (changes, _) = super::map_changes(&stored(&policy), &desired(), Some(&next), &mut sequence());
+        let [
+            MapChange::Apply {
+                policy: written,
+                bundle,
+                ..
+            },
+        ] = &changes[..]
+        else {
+            panic!("{changes:?}")
+        };
+        assert_eq!((written, bundle), (&policy, &next));
+    }
+
+    #[test]
+    fn without_a_bundle_the_stored_one_stays() {
+        let (changes, _) = super::map_changes(&stored(&render(&config())), &desired(), None, &mut sequence());
+        assert_eq!(changes, []);
+        let (changes, _) = super::map_changes(&stored("broken"), &desired(), None, &mut sequence());
+        assert!(matches!(&changes[..], [MapChange::Apply { bundle, .. }] if bundle == BUNDLE));
     }
 
     #[test]

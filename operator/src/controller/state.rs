@@ -8,9 +8,10 @@ use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
 use smilax_compiler::status::Stored;
 use smilax_core::Revision;
-use tokio::sync::Notify;
+use smilax_core::workload_connection::TrustBundle;
+use tokio::sync::{Notify, watch};
 
-use super::change::StoredMap;
+use super::change::{self, StoredMap};
 use super::kinds::{SmiKind, Watched};
 use super::oversize::Oversize;
 
@@ -19,6 +20,8 @@ use super::oversize::Oversize;
 pub struct State {
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Rises with every update, for those who are not the writer.
+    version: watch::Sender<u64>,
 }
 
 /// What the lock protects.
@@ -30,9 +33,22 @@ pub struct Inner {
     pub maps: BTreeMap<String, BTreeMap<String, StoredMap>>,
     /// Status of SMI objects as stored.
     pub objects: BTreeMap<ObjectKey, StoredObject>,
+    /// UIDs of the pods that are Ready.
+    ready: BTreeSet<String>,
+    /// Text of the trust bundle that lies beside every policy; `None` while there is none.
+    bundle: Option<Arc<str>>,
     /// Configurations that are too large to be kept.
     pub oversize: Oversize,
     unlisted: BTreeSet<Watched>,
+}
+
+/// Whether a pod takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its condition Ready holds.
+    Ready,
+    /// It does not, or the pod is gone.
+    NotReady,
 }
 
 /// Which SMI object.
@@ -59,10 +75,13 @@ impl State {
                 index: Index::new(settings),
                 maps: BTreeMap::new(),
                 objects: BTreeMap::new(),
+                ready: BTreeSet::new(),
+                bundle: None,
                 oversize: Oversize::default(),
                 unlisted: Watched::all().collect(),
             }),
             changed: Notify::new(),
+            version: watch::Sender::new(0),
         })
     }
 
@@ -70,7 +89,14 @@ impl State {
     pub fn update<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
         let result = change(&mut self.inner.lock());
         self.changed.notify_one();
+        self.version
+            .send_modify(|version| *version = version.wrapping_add(1));
         result
+    }
+
+    /// Rises with every update.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// Reads the state without telling anybody.
@@ -99,6 +125,74 @@ impl Inner {
     pub fn highest_revision(&self) -> Revision {
         let maps = self.maps.values().flat_map(BTreeMap::values);
         maps.filter_map(StoredMap::revision).max().unwrap_or_default()
+    }
+
+    /// Takes in whether a pod is Ready.
+    pub fn set_ready(&mut self, uid: &str, ready: Readiness) {
+        match ready {
+            Readiness::Ready => {
+                self.ready.insert(uid.to_owned());
+            }
+            Readiness::NotReady => {
+                self.ready.remove(uid);
+            }
+        }
+    }
+
+    /// Takes in every pod that is Ready.
+    pub fn reset_ready(&mut self, all: BTreeSet<String>) {
+        self.ready = all;
+    }
+
+    /// Every Ready pod with a proxy: its UID, and `namespace/name`.
+    pub fn ready_proxies(&self) -> Vec<(String, String)> {
+        self.index
+            .namespaces()
+            .filter_map(|namespace| self.index.contents(&namespace.name))
+            .flat_map(|contents| contents.pods.values())
+            .filter(|pod| pod.injected() && !pod.finished && self.ready.contains(&pod.meta.uid))
+            .map(|pod| {
+                let name = format!("{}/{}", pod.meta.namespace, pod.meta.name);
+                (pod.meta.uid.clone(), name)
+            })
+            .collect()
+    }
+
+    /// UIDs of every pod that is known.
+    pub fn pod_uids(&self) -> BTreeSet<String> {
+        self.index
+            .namespaces()
+            .filter_map(|namespace| self.index.contents(&namespace.name))
+            .flat_map(|contents| contents.pods.values())
+            .map(|pod| pod.meta.uid.clone())
+            .collect()
+    }
+
+    /// Takes in the bundle that the mesh is to trust.
+    pub fn set_bundle(&mut self, bundle: &TrustBundle) {
+        let text: Arc<str> = change::render(bundle).into();
+        if self.bundle.as_ref() != Some(&text) {
+            self.bundle = Some(text);
+            self.mark_all();
+        }
+    }
+
+    /// Text of the bundle that lies beside every policy.
+    pub fn bundle(&self) -> Option<&str> {
+        self.bundle.as_deref()
+    }
+
+    /// Generations of the bundles in all stored ConfigMaps.
+    pub fn bundle_generations(&self) -> Vec<u64> {
+        let maps = self.maps.values().flat_map(BTreeMap::values);
+        maps.filter_map(StoredMap::bundle_generation).collect()
+    }
+
+    /// Whether every stored ConfigMap carries this bundle.
+    pub fn carries_everywhere(&self, bundle: &TrustBundle) -> bool {
+        let text = change::render(bundle);
+        let mut maps = self.maps.values().flat_map(BTreeMap::values);
+        maps.all(|map| map.bundle == text)
     }
 
     /// Marks every namespace that has, or should have, something of ours.

@@ -16,13 +16,13 @@ use serde::de::DeserializeOwned;
 use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 use smilax_compiler::ingest;
 use smilax_compiler::status::Stored;
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::packed;
 use tokio::task::JoinSet;
 
 use super::change::StoredMap;
 use super::kinds::{SmiKind, Watched};
-use super::state::{Inner, ObjectKey, State, StoredObject};
+use super::state::{Inner, ObjectKey, Readiness, State, StoredObject};
 use crate::metrics::Metrics;
 
 /// Label of everything that we write, and what it says.
@@ -65,7 +65,12 @@ pub fn start(
         all.clone(),
         services,
     );
-    let go = go.watch(Watched::Pod, Api::<Pod>::all(client.clone()), all.clone(), pods);
+    let go = go.watch(
+        Watched::Pod,
+        Api::<Pod>::all(client.clone()),
+        all.clone(),
+        pods_and_readiness,
+    );
     let go = go.watch(
         Watched::EndpointSlice,
         Api::<EndpointSlice>::all(client.clone()),
@@ -253,6 +258,32 @@ by_name!(
 by_name!(services, Service, ingest::service, set_service, reset_services);
 by_name!(pods, Pod, ingest::pod, set_pod, reset_pods);
 
+/// Readiness is no policy: it is kept beside the index, so that a pod that becomes Ready compiles nothing.
+fn pods_and_readiness(inner: &mut Inner, seen: Seen<Pod>) {
+    let uid = |pod: &Pod| pod.uid().unwrap_or_default();
+    match &seen {
+        Seen::Applied(pod) => inner.set_ready(&uid(pod), readiness(pod)),
+        Seen::Deleted(pod) => inner.set_ready(&uid(pod), Readiness::NotReady),
+        Seen::All(all) => {
+            let ready = all.iter().filter(|pod| readiness(pod) == Readiness::Ready);
+            inner.reset_ready(ready.map(uid).collect());
+        }
+    }
+    pods(inner, seen);
+}
+
+fn readiness(pod: &Pod) -> Readiness {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|one| one.type_ == "Ready" && one.status == "True");
+    match (ready.next(), &pod.metadata.deletion_timestamp) {
+        (Some(_), None) => Readiness::Ready,
+        _ => Readiness::NotReady,
+    }
+}
+
 fn slices(inner: &mut Inner, seen: Seen<EndpointSlice>) {
     match seen {
         Seen::Applied(object) => {
@@ -290,8 +321,7 @@ fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
                 .or_default()
                 .insert(name.to_string(), stored.clone());
             // Our own writes come back here too; only what somebody else changed is worth a look.
-            if before.is_none_or(|before| before.policy != stored.policy || before.foreign != stored.foreign)
-            {
+            if before.is_none_or(|before| !before.same_content(&stored)) {
                 inner.index.mark(&namespace);
             }
         }
@@ -320,7 +350,9 @@ fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
 /// What we compare of a ConfigMap.
 pub fn stored_map(object: &ConfigMap) -> StoredMap {
     let (data, binary) = (object.data.as_ref(), object.binary_data.as_ref());
-    let keys = data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len);
+    let bundle = data.and_then(|data| data.get(TRUST_BUNDLE_KEY));
+    let keys =
+        data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len) - usize::from(bundle.is_some());
     let plain = data.and_then(|data| data.get(POLICY_KEY));
     let packed = binary.and_then(|binary| binary.get(PACKED_POLICY_KEY));
     let policy = match (plain, packed) {
@@ -332,6 +364,7 @@ pub fn stored_map(object: &ConfigMap) -> StoredMap {
     StoredMap {
         foreign: keys > 1 || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
         policy,
+        bundle: bundle.cloned().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
     }
 }

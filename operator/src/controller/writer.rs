@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_compiler::{Diagnostic, compile, workloads};
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, config_map_name};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY, config_map_name};
 use smilax_core::packed::Form;
 use smilax_core::{ObjectRef, ProxyConfig, Workload};
 use tokio::sync::watch;
@@ -274,10 +274,17 @@ impl Writer {
                 name,
                 workload,
                 policy,
+                bundle,
                 form,
                 resource_version,
             } => {
-                let object = map_object(name, workload, (policy, form), resource_version.as_deref());
+                let object = map_object(
+                    name,
+                    workload,
+                    (policy, form),
+                    bundle,
+                    resource_version.as_deref(),
+                );
                 let params = PatchParams::apply(FIELD_MANAGER).force();
                 let mut written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
                 // A key that somebody else added is not ours to apply away; take it out by name.
@@ -422,7 +429,7 @@ fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
             let stored = inner.maps.get(&**namespace).cloned().unwrap_or_default();
-            let (changes, too_large) = map_changes(&stored, &desired, sequence);
+            let (changes, too_large) = map_changes(&stored, &desired, inner.bundle(), sequence);
             batch
                 .maps
                 .extend(changes.into_iter().map(|change| (namespace.to_string(), change)));
@@ -478,6 +485,7 @@ fn map_object(
     name: &str,
     workload: &Workload,
     (policy, form): (&str, &Form),
+    bundle: &str,
     resource_version: Option<&str>,
 ) -> serde_json::Value {
     let mut object = json!({
@@ -494,13 +502,16 @@ fn map_object(
             object["binaryData"] = json!({ PACKED_POLICY_KEY: ByteString(bytes.clone()) });
         }
     }
+    if !bundle.is_empty() {
+        object["data"][TRUST_BUNDLE_KEY] = json!(bundle);
+    }
     if let Some(version) = resource_version {
         object["metadata"]["resourceVersion"] = json!(version);
     }
     object
 }
 
-/// Every key but the one that holds the policy, each set to nothing.
+/// Every key but those that hold the policy and the bundle, each set to nothing.
 fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
     let (plain, packed) = match form {
         Form::Plain => (POLICY_KEY, ""),
@@ -509,7 +520,7 @@ fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
     let data = map.data.iter().flatten().map(|(key, _)| key);
     let binary = map.binary_data.iter().flatten().map(|(key, _)| key);
     json!({
-        "data": nothing_for(data.filter(|key| *key != plain)),
+        "data": nothing_for(data.filter(|key| *key != plain && *key != TRUST_BUNDLE_KEY)),
         "binaryData": nothing_for(binary.filter(|key| *key != packed)),
     })
 }
@@ -518,7 +529,8 @@ fn nothing_for<'a>(keys: impl Iterator<Item = &'a String>) -> serde_json::Map<St
     keys.map(|key| (key.clone(), serde_json::Value::Null)).collect()
 }
 
-fn condition_json(condition: &Stored) -> serde_json::Value {
+/// A condition as the API writes it.
+pub(crate) fn condition_json(condition: &Stored) -> serde_json::Value {
     json!({
         "type": condition.kind, "status": condition.status, "reason": condition.reason, "message": condition.message,
         "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,

@@ -6,10 +6,10 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 use time::Duration;
 
-use super::api::Api;
 use super::{fresh, names, start};
 use crate::certificate::shell::Keeper;
 use crate::certificate::{CertificateMetrics, CertificateResolver, Material, targets};
+use crate::testing::Api;
 
 const SECRETS: &str = "/api/v1/namespaces/smilax-system/secrets";
 const SECRET: &str = "/api/v1/namespaces/smilax-system/secrets/smilax-webhook-tls";

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 #[derive(Clone, Default)]
-pub(super) struct Api(Arc<Mutex<State>>);
+pub(crate) struct Api(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl Api {
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
@@ -33,20 +33,24 @@ impl Api {
         Client::new(service, "default")
     }
 
-    pub(super) fn put(&self, path: &str, object: Value) {
+    pub(crate) fn put(&self, path: &str, object: Value) {
         self.0.lock().objects.insert(path.to_owned(), object);
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().objects.get(path).cloned()
     }
 
-    pub(super) fn overtake(&self, path: &str, object: Value) {
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().objects.remove(path);
+    }
+
+    pub(crate) fn overtake(&self, path: &str, object: Value) {
         self.0.lock().overtaking = Some((path.to_owned(), object));
     }
 
     /// What was written since this was asked last.
-    pub(super) fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().writes)
     }
 

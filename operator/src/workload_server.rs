@@ -1,0 +1,36 @@
+//! What proxies ask of the operator: certificates, and a stream that tells them whom to trust and which pods bindings
+//! mean, and by which they acknowledge (see [`smilax_core::workload_connection`]).
+//!
+//! ```text
+//!  listener ─► TLS 1.3 ─► /v1/certificate  token ─► TokenReview ─► identity ─► Authority::sign
+//!                    └──► /v1/connect      certificate ─► identity ─► stream ◄── bundle, members (newest only)
+//!                    │                                        └─ Hello, Ack ─► Fleet
+//!                    └──► /v1/fleet        another replica ─► Fleet (of the leader)
+//! ```
+//!
+//! Everything comes from pods that nobody vouches for until their token or certificate was checked, so everything is
+//! bounded: connections, handshakes, time, bytes, and how often one pod may ask.
+
+mod accept;
+mod connect;
+mod fleet;
+mod issue;
+mod limit;
+mod member_hub;
+mod metrics;
+mod peer;
+mod relay;
+mod review;
+mod route;
+mod tls;
+
+pub use accept::serve;
+pub use fleet::{Fleet, FleetStore, Report};
+pub use member_hub::MemberHub;
+pub use metrics::WorkloadMetrics;
+pub use relay::relay;
+pub use route::Server;
+pub use tls::{Contexts, TlsContext, keep_contexts};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Connections of proxies.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::peer::Peer;
+use super::route::{Caller, Server};
+use super::tls::Contexts;
+
+/// Connections at once; more wait in the kernel's queue. A proxy keeps one.
+const CONNECTIONS: usize = 16_384;
+/// Of them, those of one address: a node's, where addresses are translated.
+const CONNECTIONS_OF_ONE: usize = 512;
+/// Handshakes under way at once.
+const HANDSHAKES: usize = 256;
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long a connection without an identity may live: long enough for one certificate.
+const STRANGERS_TIME: Duration = Duration::from_secs(30);
+const STREAMS: u32 = 8;
+/// A connection is asked whether the other side still lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(20);
+const HEADER_BYTES: u32 = 16 * 1024;
+/// What may be under way towards us, for each stream and each connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+/// What may wait to be sent, for each stream.
+const SEND_BUFFER: usize = 64 * 1024;
+const DRAIN: Duration = Duration::from_secs(2);
+const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+
+/// Serves proxies on `listener` until `shutdown`. While there is no authority, connections are closed at once; proxies
+/// come back.
+pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let sources = Arc::new(Sources::default());
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let (stream, address, slot) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "workload port: accept failed");
+                tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
+                continue;
+            }
+        };
+        let Some(place) = Sources::enter(&sources, address) else {
+            server.count_handshake("too_many");
+            continue;
+        };
+        let (server, handshakes) = (Arc::clone(&server), Arc::clone(&handshakes));
+        let closing = shutdown.clone();
+        connections.spawn(async move {
+            connection(stream, address, &server, &handshakes, closing).await;
+            drop((slot, place));
+        });
+    }
+    connections.close();
+    if timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::debug!("proxies' connections were still open at the end");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address.ip().to_canonical(), slot))
+}
+
+async fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    server: &Arc<Server>,
+    handshakes: &Semaphore,
+    closing: CancellationToken,
+) {
+    let Some(context) = server.contexts.borrow().clone() else {
+        server.count_handshake("no_authority");
+        return;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&context.server));
+    let handshake = async {
+        let _under_way = handshakes.acquire().await;
+        acceptor.accept(stream).await
+    };
+    let stream = match timeout(HANDSHAKE_TIME, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            server.count_handshake("failed");
+            tracing::debug!(%address, %error, "workload handshake failed");
+            return;
+        }
+        Err(_) => {
+            server.count_handshake("slow");
+            return;
+        }
+    };
+    let chain: Vec<CertificateDer<'static>> = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .unwrap_or_default()
+        .iter()
+        .map(|der| der.clone().into_owned())
+        .collect();
+    let peer = if chain.is_empty() {
+        None
+    } else {
+        match context.peer(&chain, UnixTime::now()) {
+            Ok(peer) => Some(peer),
+            Err(error) => {
+                server.count_handshake("identity");
+                tracing::warn!(%address, %error, "a certificate of ours says nothing of use");
+                return;
+            }
+        }
+    };
+    server.count_handshake("ok");
+    let until = match &peer {
+        Some(peer) => until_untrusted(server.contexts.clone(), chain, peer.clone()).left_future(),
+        None => tokio::time::sleep(STRANGERS_TIME).right_future(),
+    };
+    let caller = Arc::new(Caller { address, peer });
+    let service = {
+        let (server, caller, closing) = (Arc::clone(server), Arc::clone(&caller), closing.clone());
+        service_fn(move |request| {
+            let (server, caller) = (Arc::clone(&server), Arc::clone(&caller));
+            let closing = closing.clone();
+            async move { Ok::<_, Infallible>(server.answer(&caller, request, closing).await) }
+        })
+    };
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection, until);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = until => Ok(()),
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%address, %error, "workload connection ended");
+    }
+}
+
+/// Ends when nothing vouches for the peer any more: its certificate ran out, or its root is no longer trusted.
+async fn until_untrusted(mut contexts: Contexts, chain: Vec<CertificateDer<'static>>, peer: Peer) {
+    loop {
+        let now = UnixTime::now();
+        let expires = peer.not_after.saturating_sub(now.as_secs());
+        let trusted = contexts
+            .borrow_and_update()
+            .as_ref()
+            .is_none_or(|context| context.peer(&chain, now).is_ok());
+        if !trusted {
+            return;
+        }
+        tokio::select! {
+            changed = contexts.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(Duration::from_secs(expires + 1)) => {}
+        }
+    }
+}
+
+/// Connections by address.
+#[derive(Debug, Default)]
+struct Sources(Mutex<HashMap<IpAddr, usize>>);
+
+#[derive(Debug)]
+struct Place(Arc<Sources>, IpAddr);
+
+impl Sources {
+    fn enter(sources: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut counts = sources.0.lock();
+        let count = counts.entry(address).or_default();
+        if *count >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place(Arc::clone(sources), address))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.0.0.lock();
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `/v1/connect`: the stream of one proxy.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::Response;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body, Frame};
+use serde::de::DeserializeOwned;
+use smilax_core::workload_connection::{self as wire, OperatorMessage, Outcome, ProxyMessage, Subject};
+use smilax_core::{Members, Workload};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::fleet::{FleetStore, Report};
+use super::route::{Answer, Server};
+use super::tls::{Contexts, TlsContext};
+
+/// The first message must come within this time.
+const HELLO_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a message of a proxy's at most.
+const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// What is still to be told to one proxy.
+struct Telling {
+    contexts: Contexts,
+    members: watch::Receiver<Members>,
+    next: Next,
+    ended: CancellationToken,
+    /// Ends the reading side when nobody reads here any more.
+    _guard: DropGuard,
+}
+
+#[derive(Clone, Copy)]
+enum Next {
+    Bundle,
+    Members,
+    Changes,
+}
+
+impl Server {
+    /// The newest bundle and members at once and whenever they change. Nothing is queued: what a slow proxy has not read
+    /// is replaced by what is newer.
+    pub(super) fn connect<B>(
+        &self,
+        workload: &Workload,
+        uid: &str,
+        body: B,
+        closing: &CancellationToken,
+    ) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Send,
+    {
+        let ended = closing.child_token();
+        let telling = Telling {
+            contexts: self.contexts.clone(),
+            members: self.members.subscribe(workload),
+            next: Next::Bundle,
+            ended: ended.clone(),
+            _guard: ended.clone().drop_guard(),
+        };
+        let listening = Listening {
+            fleet: Arc::clone(&self.fleet),
+            workload: workload.clone(),
+            uid: uid.into(),
+            connected: self.metrics.connected.clone(),
+            rejected: self.metrics.rejected.clone(),
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = listening.listen(body) => {}
+            }
+            ended.cancel();
+        });
+        let frames = stream::unfold(telling, |mut telling| async move {
+            let frame = telling.frame().await?;
+            Some((Ok::<_, Infallible>(Frame::data(frame)), telling))
+        });
+        Response::new(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+impl Telling {
+    async fn frame(&mut self) -> Option<Bytes> {
+        loop {
+            let message = match self.next {
+                Next::Bundle => {
+                    self.next = Next::Members;
+                    self.bundle()
+                }
+                Next::Members => {
+                    self.next = Next::Changes;
+                    Some(OperatorMessage::Members(self.members.borrow_and_update().clone()))
+                }
+                Next::Changes => tokio::select! {
+                    () = self.ended.cancelled() => return None,
+                    changed = self.contexts.changed() => {
+                        changed.ok()?;
+                        self.bundle()
+                    }
+                    changed = self.members.changed() => {
+                        changed.ok()?;
+                        Some(OperatorMessage::Members(self.members.borrow_and_update().clone()))
+                    }
+                },
+            };
+            if let Some(message) = message {
+                return match wire::encode(&message) {
+                    Ok(frame) => Some(frame),
+                    Err(error) => {
+                        tracing::error!(%error, "a proxy cannot be told something");
+                        None
+                    }
+                };
+            }
+        }
+    }
+
+    fn bundle(&mut self) -> Option<OperatorMessage> {
+        let context: Arc<TlsContext> = self.contexts.borrow_and_update().clone()?;
+        Some(OperatorMessage::Bundle(context.in_use.bundle.clone()))
+    }
+}
+
+struct Listening {
+    fleet: Arc<FleetStore>,
+    workload: Workload,
+    uid: Box<str>,
+    connected: prometheus::IntGauge,
+    rejected: prometheus::IntCounterVec,
+}
+
+impl Listening {
+    async fn listen<B>(self, body: B)
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut messages = Messages::new(body, MOST_MESSAGE_BYTES);
+        let Ok(Some(ProxyMessage::Hello(hello))) = timeout(HELLO_TIME, messages.next()).await else {
+            tracing::debug!(workload = %self.workload, "a proxy's stream began without a Hello");
+            return;
+        };
+        let since = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+        let report = Report::new(self.workload.clone(), hello, since);
+        tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
+        let place = self.fleet.begin(&self.uid, report);
+        self.connected.inc();
+        loop {
+            let message = tokio::select! {
+                () = place.superseded.cancelled() => break,
+                message = messages.next() => message,
+            };
+            match message {
+                Some(message) => {
+                    self.report(&message);
+                    place.take(message);
+                }
+                None => break,
+            }
+        }
+        self.connected.dec();
+    }
+
+    fn report(&self, message: &ProxyMessage) {
+        let ProxyMessage::Ack(ack) = message else { return };
+        let Outcome::Rejected { path, reason } = &ack.outcome else {
+            return;
+        };
+        let subject = match ack.subject {
+            Subject::Revision(_) => "revision",
+            Subject::Bundle(_) => "bundle",
+        };
+        self.rejected.with_label_values(&[subject]).inc();
+        let short = |text: &str| text.chars().take(200).collect::<String>();
+        tracing::warn!(
+            workload = %self.workload, pod_uid = &*self.uid, subject = ?ack.subject,
+            path = short(path), reason = short(reason),
+            "a proxy does not take what it was given"
+        );
+    }
+}
+
+/// Messages out of a body.
+pub(super) struct Messages<B> {
+    body: B,
+    received: BytesMut,
+    most: usize,
+}
+
+impl<B> Messages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    pub(super) fn new(body: B, most: usize) -> Self {
+        Self {
+            body,
+            received: BytesMut::new(),
+            most,
+        }
+    }
+
+    /// The next message; `None` at the end, and when the stream cannot be read on. Safe to be dropped and called again.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
+        loop {
+            let announced = self.received.first_chunk::<4>().copied().map(u32::from_be_bytes);
+            if announced.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > self.most))
+            {
+                tracing::debug!(announced, "a message is too large");
+                return None;
+            }
+            match wire::decode(&mut self.received) {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a stream cannot be read on");
+                    return None;
+                }
+            }
+            let frame = self.body.frame().await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                self.received.extend_from_slice(&data);
+            }
+        }
+    }
+}

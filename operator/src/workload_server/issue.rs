@@ -1,0 +1,218 @@
+//! `/v1/certificate`: a token and a key in, a certificate out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Body;
+use kube::Client;
+use smilax_core::workload_connection::{CertificateRequest, CertificateResponse, MOST_REQUEST_BYTES};
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+use super::limit::Limiter;
+use super::review::{self, Holder, ReviewError};
+use super::route::{Answer, Caller, Server, refusal, whole};
+use crate::authority::{CsrError, IssueError, PublicKey, Subject};
+use crate::call::CallError;
+use crate::controller::State;
+
+/// For the body, and for everything after it.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Questions that one address may lead to: a node's, where addresses are translated.
+const ADDRESS_BURST: u32 = 64;
+const ADDRESS_PERIOD: Duration = Duration::from_millis(100);
+/// Certificates of one pod. It needs one, and one whenever the issuer changes.
+const POD_BURST: u32 = 6;
+const POD_PERIOD: Duration = Duration::from_secs(10);
+
+/// What issuing needs.
+pub(super) struct Issuing {
+    client: Client,
+    state: Arc<State>,
+    lifetime: Duration,
+    addresses: Limiter<IpAddr>,
+    pods: Limiter<String>,
+}
+
+impl std::fmt::Debug for Issuing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuing").finish_non_exhaustive()
+    }
+}
+
+/// Why no certificate is given.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the request is not complete within {} s", BODY_TIME.as_secs())]
+    Slow,
+    #[error("the request is larger than {MOST_REQUEST_BYTES} bytes, or was not sent to its end")]
+    TooLarge,
+    #[error("the request is malformed: {0}")]
+    Malformed(String),
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    #[error(transparent)]
+    Review(#[from] ReviewError),
+    #[error("pod {0} is not there, or is another one by now")]
+    Gone(String),
+    #[error("too many requests; wait {} s", .0.as_secs() + 1)]
+    TooMany(Duration),
+    #[error("the operator has no authority to sign with")]
+    NoAuthority,
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl Issuing {
+    pub(super) fn new(client: Client, state: Arc<State>, lifetime: Duration) -> Self {
+        Self {
+            client,
+            state,
+            lifetime,
+            addresses: Limiter::new(ADDRESS_BURST, ADDRESS_PERIOD),
+            pods: Limiter::new(POD_BURST, POD_PERIOD),
+        }
+    }
+
+    /// Whom the token is for, if the pod lives.
+    async fn holder(&self, token: String) -> Result<Holder, Refusal> {
+        let holder = review::review(&self.client, token).await?;
+        let known = self.state.read(|inner| {
+            let contents = inner.index.contents(&holder.workload.namespace)?;
+            let pod = contents.pods.get(holder.pod.as_str())?;
+            Some(pod.meta.uid == holder.pod_uid && pod.account == holder.workload.account && !pod.finished)
+        });
+        // The watch may be behind a pod that was made a moment ago, and a pod that was replaced under its name.
+        let lives = match known {
+            Some(true) => true,
+            Some(false) | None => review::exists(&self.client, &holder)
+                .await
+                .map_err(ReviewError::from)?,
+        };
+        if lives {
+            Ok(holder)
+        } else {
+            Err(Refusal::Gone(format!(
+                "{}/{}",
+                holder.workload.namespace, holder.pod
+            )))
+        }
+    }
+}
+
+impl Server {
+    pub(super) async fn issue<B>(&self, caller: &Caller, body: B) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self.try_issue(caller, body).await {
+            Ok(response) => {
+                self.count_request("issued");
+                let body = serde_json::to_vec(&response).unwrap_or_default();
+                whole(StatusCode::OK, "application/json", body)
+            }
+            Err(refused) => {
+                self.count_request(refused.word());
+                tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
+                let mut answer = refusal(refused.status(), &refused.to_string());
+                if let Refusal::TooMany(wait) = refused {
+                    let wait = HeaderValue::from(wait.as_secs() + 1);
+                    answer.headers_mut().insert(header::RETRY_AFTER, wait);
+                }
+                answer
+            }
+        }
+    }
+
+    async fn try_issue<B>(&self, caller: &Caller, body: B) -> Result<CertificateResponse, Refusal>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        // Before anybody is asked: a token that is not valid costs the API server as much as one that is.
+        self.issuing
+            .addresses
+            .take(caller.address)
+            .map_err(Refusal::TooMany)?;
+        let body = timeout(BODY_TIME, Limited::new(body, MOST_REQUEST_BYTES).collect())
+            .await
+            .map_err(|_| Refusal::Slow)?
+            .map_err(|_| Refusal::TooLarge)?
+            .to_bytes();
+        // What is wrong is not repeated: the request holds a token.
+        let request: CertificateRequest = serde_json::from_slice(&body).map_err(|error| {
+            let place = format!("line {} column {}", error.line(), error.column());
+            Refusal::Malformed(format!("{:?} at {place}", error.classify()))
+        })?;
+        let csr = STANDARD
+            .decode(&request.csr)
+            .map_err(|error| Refusal::Malformed(format!("csr is no base64: {error}")))?;
+        let key = PublicKey::of_request(&csr)?;
+        let holder = self.issuing.holder(request.token).await?;
+        self.issuing
+            .pods
+            .take(holder.pod_uid.clone())
+            .map_err(Refusal::TooMany)?;
+        let context = self.contexts.borrow().clone().ok_or(Refusal::NoAuthority)?;
+        let subject = Subject {
+            trust_domain: &context.trust_domain,
+            workload: &holder.workload,
+            pod_uid: Some(&holder.pod_uid),
+        };
+        let now = OffsetDateTime::now_utc();
+        let authority = &context.in_use.authority;
+        let issued = authority.sign(&key, &subject, self.issuing.lifetime, now)?;
+        tracing::info!(
+            workload = %holder.workload,
+            pod = holder.pod,
+            not_after = %issued.not_after,
+            "certificate issued"
+        );
+        Ok(CertificateResponse {
+            chain: issued.chain,
+            issuer: authority.key_id().clone(),
+            bundle: context.in_use.bundle.clone(),
+        })
+    }
+
+    fn count_request(&self, outcome: &str) {
+        self.metrics.certificates.with_label_values(&[outcome]).inc();
+    }
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Malformed(_) | Self::Csr(_) => StatusCode::BAD_REQUEST,
+            Self::Review(ReviewError::Call(_)) | Self::NoAuthority | Self::Issue(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Review(_) => StatusCode::UNAUTHORIZED,
+            Self::Gone(_) => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// One word of few, for metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::TooLarge => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::Csr(_) => "csr",
+            Self::Review(ReviewError::Call(CallError::Time { .. } | CallError::Api { .. })) => "api_server",
+            Self::Review(_) => "token",
+            Self::Gone(_) => "pod_gone",
+            Self::TooMany(_) => "too_many",
+            Self::NoAuthority | Self::Issue(_) => "no_authority",
+        }
+    }
+}

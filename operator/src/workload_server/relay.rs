@@ -1,0 +1,203 @@
+//! What one replica heard, told to the one that leads: acknowledgements decide about the next step of a rotation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body, Frame};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use rustls_pki_types::ServerName;
+use smilax_core::workload_connection::{self as wire, MOST_FRAME_BYTES};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Messages;
+use super::fleet::{Fleet, FleetStore};
+use super::route::{Answer, Server, refusal, whole};
+use super::tls::Contexts;
+use crate::call::{CallError, call};
+use crate::lease::{self, Leadership};
+
+/// Path of the stream between replicas.
+pub(super) const FLEET_PATH: &str = "/v1/fleet";
+/// How long changes are gathered.
+const SETTLE: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(3);
+/// How often it is looked who leads.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Takes in what another replica tells, until it ends.
+    pub(super) async fn take_fleet<B>(&self, body: B, closing: CancellationToken) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut messages = Messages::new(body, MOST_FRAME_BYTES);
+        loop {
+            let heard: Option<Fleet> = tokio::select! {
+                () = closing.cancelled() => None,
+                heard = messages.next() => heard,
+            };
+            match heard {
+                Some(fleet) => self.fleet.merge(fleet),
+                None if closing.is_cancelled() => {
+                    return refusal(StatusCode::SERVICE_UNAVAILABLE, "this replica ends");
+                }
+                None => return whole(StatusCode::OK, "text/plain", ""),
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RelayError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("nobody leads")]
+    NoLeader,
+    #[error("pod {0}, which leads, has no address")]
+    NoAddress(String),
+    #[error("there is no authority yet")]
+    NoAuthority,
+    #[error("{0}")]
+    Connection(#[from] std::io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("no connection within {} s", CONNECT_TIME.as_secs())]
+    Time,
+}
+
+/// Tells the leader what this replica hears while another one leads, for ever.
+pub async fn relay(
+    client: Client,
+    (namespace, port): (String, u16),
+    contexts: Contexts,
+    fleet: Arc<FleetStore>,
+    mut leadership: watch::Receiver<Leadership>,
+) {
+    loop {
+        let leads = *leadership.borrow_and_update() != Leadership::Follower;
+        if leads {
+            if leadership.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            continue;
+        }
+        let told = async {
+            let address = leader(&client, &namespace, port).await?;
+            tokio::select! {
+                told = tell(address, &contexts, &fleet) => told,
+                () = until_another_leads(&client, (&namespace, port), address) => Ok(()),
+            }
+        };
+        tokio::select! {
+            told = told => {
+                if let Err(error) = told {
+                    tracing::debug!(%error, "the leader is not told what this replica hears; it is tried again");
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            changed = leadership.changed() => if changed.is_err() {
+                std::future::pending::<()>().await;
+            },
+        }
+    }
+}
+
+/// Where the replica that leads is reached.
+async fn leader(client: &Client, namespace: &str, port: u16) -> Result<SocketAddr, RelayError> {
+    let leases = Api::<Lease>::namespaced(client.clone(), namespace);
+    let lease = call("get Lease", lease::NAME, leases.get(lease::NAME)).await?;
+    let holder = lease
+        .spec
+        .and_then(|spec| spec.holder_identity)
+        .unwrap_or_default();
+    // The pod's name, and what tells its lives apart.
+    let (pod, _) = holder.rsplit_once('_').ok_or(RelayError::NoLeader)?;
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let found = call("get pod", pod, pods.get(pod)).await?;
+    let address = found.status.and_then(|status| status.pod_ip?.parse().ok());
+    let address = address.ok_or_else(|| RelayError::NoAddress(pod.to_owned()))?;
+    Ok(SocketAddr::new(address, port))
+}
+
+/// Ends when the leader is no longer at this address.
+async fn until_another_leads(client: &Client, (namespace, port): (&str, u16), address: SocketAddr) {
+    loop {
+        tokio::time::sleep(LOOK_PERIOD).await;
+        if leader(client, namespace, port)
+            .await
+            .is_ok_and(|now| now != address)
+        {
+            return;
+        }
+    }
+}
+
+/// Tells everything at once and whenever it changes: the newest only.
+pub(super) async fn tell(
+    address: SocketAddr,
+    contexts: &Contexts,
+    fleet: &Arc<FleetStore>,
+) -> Result<(), RelayError> {
+    let context = contexts.borrow().clone().ok_or(RelayError::NoAuthority)?;
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        let connector = TlsConnector::from(Arc::clone(&context.client));
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = connector.connect(name, stream).await?;
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        Ok::<_, RelayError>(connection)
+    };
+    let (mut sender, connection) = timeout(CONNECT_TIME, connect)
+        .await
+        .map_err(|_| RelayError::Time)??;
+    let mut changes = fleet.changes();
+    changes.mark_changed();
+    let frames = stream::unfold((Arc::clone(fleet), changes), |(fleet, mut changes)| async move {
+        loop {
+            changes.changed().await.ok()?;
+            tokio::time::sleep(SETTLE).await;
+            changes.borrow_and_update();
+            match wire::encode(&fleet.connected()) {
+                Ok(frame) => {
+                    let frame = Ok::<_, std::convert::Infallible>(Frame::data(frame));
+                    return Some((frame, (fleet, changes)));
+                }
+                Err(error) => tracing::error!(%error, "the leader cannot be told what this replica hears"),
+            }
+        }
+    });
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("https://{address}{FLEET_PATH}"))
+        .body(StreamBody::new(frames).boxed_unsync());
+    let Ok(request) = request else {
+        return Err(RelayError::NoLeader);
+    };
+    // The answer comes when the leader ends; until then the connection carries on.
+    tokio::select! {
+        ended = connection => ended?,
+        answer = sender.send_request(request) => {
+            answer?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Clients that speak TLS to a server on a port of this machine.
+
+mod certificate;
+mod streams;
+mod support;
+
+use support::{Client, Fixture, hello};
