@@ -44,6 +44,9 @@ COMBINATIONS = {
         "--set", "proxy.logLevel=warn", "--set", "proxy.drainSeconds=5", "--set", "clusterDomain=corp.example",
     ],
     "no-network-policy": ["--set", "networkPolicy.enabled=false", "--set", "injector.excludedNamespaces={ci}"],
+    "given-authority": [
+        "--set", "certificates.authoritySecret=corporate-issuer", "--set", "certificates.lifetimeSeconds=3600",
+    ],
     "open-metrics": ["--set", "networkPolicy.metricsFrom[0].ipBlock.cidr=10.0.0.0/8"],
 }
 
@@ -63,6 +66,8 @@ REFUSED = {
     "injector.timeoutSeconds=60": "injector.timeoutSeconds",
     "networkPolicy.metricsFrom[0].podSelectors.a=b": "podSelectors",
     "clusterDomain=not_a_domain": "clusterDomain",
+    "certificates.lifetimeSeconds=30": "certificates.lifetimeSeconds",
+    "certificates.authoritySecret=smilax-ca": "certificates.authoritySecret",
 }
 
 problems = []
