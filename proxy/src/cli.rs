@@ -1,20 +1,21 @@
 //! Arguments of the binary, and the settings that they make.
 
+mod parse;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use smilax_core::PodView;
-use smilax_core::config::{Protocol, TlsMode};
+use smilax_core::config::Protocol;
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
-use crate::redirect::{InboundUdp, InvalidPorts, PortRanges, Rules};
+use crate::redirect::{InboundUdp, Rules};
 use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
 
@@ -226,7 +227,7 @@ impl RunArguments {
             pod: Pod {
                 name: self.pod_name.clone(),
                 namespace: self.pod_namespace.clone(),
-                ips: parse_addresses(&self.pod_ips)?,
+                ips: parse::addresses(&self.pod_ips)?,
                 account: self.account.clone(),
                 workload: self.workload.clone(),
                 app: self.app.clone(),
@@ -234,10 +235,10 @@ impl RunArguments {
             },
             pod_view: PodView {
                 labels: BTreeMap::new(),
-                port_names: parse_json(variable::PORT_NAMES, &self.port_names)?,
-                access: parse_mode(variable::ACCESS_MODE, &self.access_mode)?,
-                tls: parse_mode(variable::TLS_MODE, &self.tls_mode)?,
-                tls_ports: parse_port_modes(&self.tls_port_modes)?,
+                port_names: parse::json(variable::PORT_NAMES, &self.port_names)?,
+                access: parse::mode(variable::ACCESS_MODE, &self.access_mode)?,
+                tls: parse::mode(variable::TLS_MODE, &self.tls_mode)?,
+                tls_ports: parse::port_modes(&self.tls_port_modes)?,
             },
             labels: Some(self.labels.clone()),
             identity: match (&self.identity_key, &self.identity_chain) {
@@ -251,11 +252,11 @@ impl RunArguments {
             },
             trust_roots: self.trust_roots.clone(),
             cluster_domain: self.cluster_domain.clone(),
-            inbound_protocols: parse_json::<BTreeMap<u16, Protocol>>(
+            inbound_protocols: parse::json::<BTreeMap<u16, Protocol>>(
                 variable::INBOUND_PORTS,
                 &self.inbound_ports,
             )?,
-            probes: parse_json::<ProbeTable>(variable::PROBES, &self.probes)?,
+            probes: parse::json::<ProbeTable>(variable::PROBES, &self.probes)?,
             drain: Duration::from_secs(self.drain_seconds),
             outbound_destination: self.outbound_original_destination,
             inbound_destination: self.inbound_original_destination,
@@ -273,172 +274,16 @@ impl InitArguments {
     /// [`SettingsError`] naming the argument that is not of its form.
     pub fn rules(&self) -> Result<Rules, SettingsError> {
         Ok(Rules {
-            skip_inbound: parse_ports(variable::SKIP_INBOUND_PORTS, &self.skip_inbound_ports)?,
-            skip_outbound: parse_ports(variable::SKIP_OUTBOUND_PORTS, &self.skip_outbound_ports)?,
+            skip_inbound: parse::ports(variable::SKIP_INBOUND_PORTS, &self.skip_inbound_ports)?,
+            skip_outbound: parse::ports(variable::SKIP_OUTBOUND_PORTS, &self.skip_outbound_ports)?,
             inbound_udp: self.inbound_udp,
         })
     }
-}
-
-fn parse_ports(name: &'static str, value: &str) -> Result<PortRanges, SettingsError> {
-    value
-        .parse()
-        .map_err(|error: InvalidPorts| SettingsError::Invalid {
-            name,
-            value: value.to_owned(),
-            reason: error.to_string(),
-        })
 }
 
 fn labels_file() -> PathBuf {
     PathBuf::from(convention::POD_DIRECTORY).join("labels")
 }
 
-fn parse_mode<T: FromStr>(name: &'static str, value: &str) -> Result<Option<T>, SettingsError>
-where
-    T::Err: std::fmt::Display,
-{
-    match value.trim() {
-        "" => Ok(None),
-        mode => mode
-            .parse()
-            .map(Some)
-            .map_err(|error: T::Err| SettingsError::Invalid {
-                name,
-                value: value.to_owned(),
-                reason: error.to_string(),
-            }),
-    }
-}
-
-fn parse_port_modes(value: &str) -> Result<BTreeMap<u16, TlsMode>, SettingsError> {
-    let invalid = |reason: String| SettingsError::Invalid {
-        name: variable::TLS_PORT_MODES,
-        value: value.to_owned(),
-        reason,
-    };
-    let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(|part| {
-            let (port, mode) = part
-                .split_once('=')
-                .ok_or_else(|| invalid(format!("{part:?} is not of the form 8080=strict")))?;
-            let port = port
-                .trim()
-                .parse::<u16>()
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(|| invalid(format!("{port:?} is no port")))?;
-            let mode = mode
-                .trim()
-                .parse::<TlsMode>()
-                .map_err(|error| invalid(error.to_string()))?;
-            Ok((port, mode))
-        })
-        .collect()
-}
-
-/// An empty variable is one that was not set: injection writes all of them.
-fn parse_json<T: serde::de::DeserializeOwned + Default>(
-    name: &'static str,
-    value: &str,
-) -> Result<T, SettingsError> {
-    if value.trim().is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_str(value).map_err(|error| SettingsError::Invalid {
-        name,
-        value: value.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-fn parse_addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            part.parse().map_err(|_| SettingsError::Invalid {
-                name: variable::POD_IPS,
-                value: value.to_owned(),
-                reason: format!("{part:?} is no address; addresses are separated by commas"),
-            })
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use smilax_core::config::AccessMode;
-
-    use super::*;
-
-    #[expect(clippy::unwrap_in_result, reason = "a test")]
-    fn run(arguments: &[&str]) -> Result<Settings, SettingsError> {
-        let all = ["smilax-proxy", "run"].iter().chain(arguments);
-        let Command::Run(run) = Arguments::try_parse_from(all).unwrap().command else {
-            panic!("not run")
-        };
-        run.settings()
-    }
-
-    #[test]
-    fn the_arguments_are_consistent() {
-        use clap::CommandFactory as _;
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn without_arguments_the_convention_holds() {
-        let settings = run(&["--workers", "1"]).unwrap();
-        assert_eq!(settings.ports, Ports::default());
-        assert_eq!(settings.config, Settings::default().config);
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_its_variable() {
-        for (arguments, name) in [
-            (["--pod-ips", "10.0.0.1,x"], "SMILAX_POD_IPS"),
-            (["--probes", "{"], "SMILAX_PROBES"),
-            (["--inbound-ports", "{\"a\":\"http\"}"], "SMILAX_INBOUND_PORTS"),
-            (["--access-mode", "maybe"], "SMILAX_ACCESS_MODE"),
-            (["--tls-mode", "loose"], "SMILAX_TLS_MODE"),
-            (["--tls-port-modes", "0=strict"], "SMILAX_TLS_PORT_MODES"),
-            (["--tls-port-modes", "80=loose"], "SMILAX_TLS_PORT_MODES"),
-            (["--port-names", "[]"], "SMILAX_PORT_NAMES"),
-        ] {
-            let error = run(&arguments).unwrap_err().to_string();
-            assert!(error.starts_with(name), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_the_pod_asks_for_is_read_and_empty_variables_ask_for_nothing() {
-        let settings = run(&[
-            "--access-mode=deny",
-            "--tls-mode=",
-            "--tls-port-modes=8080=strict, 9090=permissive",
-            "--port-names={\"web\":8080}",
-        ])
-        .unwrap();
-        let view = settings.pod_view;
-        assert_eq!((view.access, view.tls), (Some(AccessMode::Deny), None));
-        assert_eq!(view.tls_ports[&8080], TlsMode::Strict);
-        assert_eq!(view.tls_ports[&9090], TlsMode::Permissive);
-        assert_eq!(view.port_names["web"], 8080);
-    }
-
-    #[test]
-    fn a_key_without_its_certificate_is_refused() {
-        let arguments = ["smilax-proxy", "run", "--identity-key", "key.pem"];
-        assert!(Arguments::try_parse_from(arguments).is_err());
-    }
-
-    #[test]
-    fn ports_of_the_application_are_read_from_json() {
-        let settings = run(&["--inbound-ports", "{\"8080\":\"http\",\"9\":\"tcp\"}"]).unwrap();
-        assert_eq!(settings.inbound_protocols[&8080], Protocol::Http);
-        assert_eq!(settings.inbound_protocols[&9], Protocol::Tcp);
-    }
-}
+mod tests;

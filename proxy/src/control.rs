@@ -1,5 +1,7 @@
 //! What the control thread works with: the configuration, the certificate and the bundle in force.
 
+pub mod reload;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

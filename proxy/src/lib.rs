@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mounted file ─► config_source ─► RouteTable behind an ArcSwap          (control thread: also admin, metrics, probes)
+//! operator ─► identity ─► TlsContext behind another one                  (the same thread)
 //!                                        │ one load per request
 //!                                        ▼
 //! accept ─► original_destination ─► connection ─► detect ─► http::server or tcp   (worker threads, nothing shared)

@@ -156,6 +156,27 @@ async fn a_certificate_is_renewed_before_it_runs_out() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_ran_out_is_asked_for_until_it_is_given_and_the_pod_stays_ready() {
+    let operator = operator().await;
+    operator.sign_with(|leaf| leaf.not_after = 3);
+    let proxy = builder(&operator).start();
+    certified(&proxy).await;
+    let first = not_after(&proxy);
+    operator
+        .state
+        .refusals
+        .lock()
+        .extend([StatusCode::FORBIDDEN; 1000]);
+    eventually("it has run out", || smilax_proxy::config_source::now() > first).await;
+    assert_eq!(not_after(&proxy), first);
+    let answer = get(proxy.metrics_address(), "/ready").await;
+    assert_eq!(answer.status, StatusCode::OK, "its peers judge it, not kubelet");
+    operator.sign_with(|_| {});
+    operator.state.refusals.lock().clear();
+    eventually("another one is given", || not_after(&proxy) > first).await;
+}
+
+#[tokio::test]
 async fn another_issuer_in_the_bundle_is_reason_to_renew() {
     let operator = operator().await;
     let proxy = builder(&operator).start();

@@ -1,0 +1,158 @@
+//! Reads what lies in files, and puts it in force.
+
+use std::sync::Arc;
+
+use smilax_core::RouteTable;
+use smilax_core::workload_connection::TrustBundle;
+
+use super::Control;
+use crate::config_source::{self, Step};
+use crate::identity::renewal;
+use crate::pod;
+use crate::settings::ConfigLocation;
+
+/// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
+/// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
+pub fn begin(control: &Control) {
+    if let Err(UnknownLabels) = read_labels(control) {
+        return;
+    }
+    let state_directory = control.shared.settings.state_directory.as_deref();
+    if let Some(saved) =
+        state_directory.and_then(|directory| config_source::read(&config_source::last_good(directory)).ok())
+    {
+        match control.source.lock().consider(Ok(saved), config_source::now()) {
+            Step::Apply(table) => {
+                tracing::info!(revision = %table.revision, "the last good configuration is in force");
+                put_in_force(control, *table);
+            }
+            Step::Reject(rejection) => tracing::warn!(%rejection, "the saved configuration is not usable"),
+            Step::Unchanged | Step::RejectAgain => {}
+        }
+    }
+    renewal::begin(control);
+    again(control);
+}
+
+/// Reads everything again that may have changed: labels, configuration, bundle, certificate.
+pub fn again(control: &Control) {
+    if let Err(UnknownLabels) = read_labels(control)
+        && control.source.lock().applied().is_none()
+    {
+        return;
+    }
+    read_config(control);
+    follow_domain(control);
+    read_bundle(control);
+    renewal::read_files(control);
+}
+
+/// The pod's labels cannot be read. No configuration comes into force then: one that is meant for these pods alone would
+/// be left out, and with it what it forbids.
+struct UnknownLabels;
+
+/// Reads the pod's labels, which people may change while it runs.
+fn read_labels(control: &Control) -> Result<(), UnknownLabels> {
+    let Some(file) = &control.shared.settings.labels else {
+        return Ok(());
+    };
+    // Without Kubernetes there are no labels.
+    if !file.exists() {
+        return Ok(());
+    }
+    let read = config_source::read(file)
+        .and_then(|content| String::from_utf8(content).map_err(|error| error.to_string()))
+        .and_then(|text| pod::parse_labels(&text).map_err(|error| error.to_string()));
+    match read {
+        Ok(labels) => {
+            if let Some(table) = control.source.lock().set_labels(labels) {
+                tracing::info!("the pod's labels have changed");
+                put_in_force(control, table);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            control.complain("the list of the pod's labels", file, &error);
+            Err(UnknownLabels)
+        }
+    }
+}
+
+/// Accepts identities of the trust domain that the configuration names.
+fn follow_domain(control: &Control) {
+    let domain = control
+        .source
+        .lock()
+        .applied()
+        .map(|applied| applied.trust_domain.clone());
+    if let Some(domain) = domain
+        && control.keyring.lock().set_domain(&domain)
+    {
+        tracing::info!(%domain, "another trust domain is in force");
+        control.publish();
+    }
+}
+
+/// Reads whom to trust: from the directory of the configuration, or from a file of roots.
+fn read_bundle(control: &Control) {
+    let settings = &control.shared.settings;
+    if let Some(roots) = &settings.trust_roots {
+        let read = config_source::read(roots).map(|content| String::from_utf8_lossy(&content).into_owned());
+        let known = control.keyring.lock().trust().map(|trust| trust.bundle.clone());
+        let known = known.unwrap_or_default();
+        match read {
+            Ok(roots) if roots == known.roots => {}
+            Ok(roots) => control.offer_bundle(
+                TrustBundle {
+                    generation: known.generation + 1,
+                    roots,
+                    ..known
+                },
+                "its file",
+            ),
+            Err(error) => control.complain("the roots", roots, &error),
+        }
+    } else if let ConfigLocation::Directory(directory) = &settings.config {
+        match config_source::read_bundle(directory) {
+            Ok(Some(bundle)) => control.offer_bundle(bundle, "the mounted configuration"),
+            Ok(None) => {}
+            Err(error) => control.complain("the trust bundle", directory, &error),
+        }
+    }
+}
+
+fn read_config(control: &Control) {
+    let settings = &control.shared.settings;
+    let file = settings.config.file();
+    let mut source = control.source.lock();
+    match source.consider(config_source::read_from(&settings.config), config_source::now()) {
+        Step::Unchanged | Step::RejectAgain => {}
+        Step::Apply(table) => {
+            tracing::info!(revision = %table.revision, "a configuration is in force");
+            put_in_force(control, *table);
+            if let (Some(directory), Some(applied)) = (&settings.state_directory, source.applied())
+                && let Err(error) = config_source::save(directory, &applied.content)
+            {
+                tracing::warn!(directory = %directory.display(), %error, "cannot keep the configuration for a restart");
+            }
+        }
+        Step::Reject(rejection) => {
+            control.shared.metrics.config_rejected(rejection.reason());
+            let in_force = source.applied().map(|applied| applied.revision.to_string());
+            tracing::warn!(
+                file = %file.display(),
+                %rejection,
+                in_force = in_force.as_deref().unwrap_or("none"),
+                "a configuration was refused"
+            );
+            // The operator wants to know.
+            control.shared.changes.tell();
+        }
+    }
+}
+
+fn put_in_force(control: &Control, table: RouteTable) {
+    control.shared.metrics.config_applied(table.revision);
+    control.shared.table.store(Arc::new(table));
+    control.shared.changes.tell();
+}
