@@ -265,7 +265,8 @@ impl Verifier {
 fn name(own: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> [u8; 32] {
     let mut hash = Context::new(&SHA256);
     for certificate in std::iter::once(own).chain(others) {
-        // Each begins with its own length: no two chains make the same bytes.
+        // With their lengths, no two chains make the same bytes.
+        hash.update(&certificate.len().to_be_bytes());
         hash.update(certificate);
     }
     hash.finish().as_ref().try_into().unwrap_or_default()

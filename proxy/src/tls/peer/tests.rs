@@ -188,6 +188,18 @@ fn what_was_verified_is_not_verified_twice_and_another_chain_is() {
 }
 
 #[test]
+fn a_chain_run_together_is_not_taken_for_the_one_that_was_verified() {
+    let authority = Authority::new("cluster.local");
+    let verifier = verifier(&authority, End::Client);
+    let signed = authority.leaf("shop/web");
+    let (own, others) = signed.chain.split_first().unwrap();
+    verifier.verify(own, others, UnixTime::now()).unwrap();
+    let together = CertificateDer::from([own.as_ref(), others[0].as_ref()].concat());
+    let refused = verifier.verify(&together, &[], UnixTime::now()).unwrap_err();
+    assert_eq!(refused.reason(), "malformed");
+}
+
+#[test]
 fn the_reason_can_be_found_in_the_error_of_a_handshake() {
     let error = rustls::Error::from(PeerError::Uris(2));
     assert_eq!(PeerError::of(&error), Some(&PeerError::Uris(2)));
