@@ -47,6 +47,7 @@ COMBINATIONS = {
     "given-authority": [
         "--set", "certificates.authoritySecret=corporate-issuer", "--set", "certificates.lifetimeSeconds=3600",
     ],
+    "closed": ["--set", "access.closed=true"],
     "open-metrics": ["--set", "networkPolicy.metricsFrom[0].ipBlock.cidr=10.0.0.0/8"],
 }
 
@@ -54,6 +55,7 @@ COMBINATIONS = {
 REFUSED = {
     "replica=3": "replica",
     "replicas=-1": "replicas",
+    "access.mode=open": "access.mode",
     "image.tagg=1": "tagg",
     "image.digest=sha256:1": "image.digest",
     "image.pullPolicy=Sometimes": "image.pullPolicy",
