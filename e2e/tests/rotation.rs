@@ -91,7 +91,7 @@ fn all_renewed(load: &UnderLoad, bundle: &TrustBundle) {
             || {
                 let page = client.get("http://127.0.0.1:15000/certificates").body;
                 let issuer = serde_json::from_str::<Value>(&page)
-                    .map(|page| page["issuer"].clone())
+                    .map(|page| page["certificate"]["issuer"].clone())
                     .unwrap_or_default();
                 Progress::when(issuer == bundle.issuer.0.as_str(), (), || page.clone())
             },
