@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
 
 /// Looks at a Smilax service mesh from outside.
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// Says whether one workload may call another, and which TrafficTarget decides. Exits with 0 when it may, with 1 when
     /// it may not, and with 2 when that cannot be said.
     Authz(Box<AuthzArgs>),
+    /// Changes the root or the issuer that the mesh trusts, and shows where that stands.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Shows the versions of this program, the operator and the proxies.
     Version {
         /// Only of this program; asks no cluster.

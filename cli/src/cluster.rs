@@ -98,7 +98,8 @@ fn typed(mut objects: Vec<Value>, api_version: &str, kind: &str) -> Vec<Value> {
     objects
 }
 
-async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
+/// Access to the cluster of the kubeconfig.
+pub(crate) async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()

@@ -1,6 +1,7 @@
 //! The command line of the mesh, also as `kubectl smilax`.
 
 mod args;
+mod authority;
 mod authz;
 mod check;
 mod cluster;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Args, Command};
+use crate::authority::{CaCommand, Health};
 use crate::authz::{Question, Verdict, World};
 
 fn main() -> ExitCode {
@@ -67,6 +69,20 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             } else {
                 ExitCode::SUCCESS
+            })
+        }
+        Command::Ca(CaCommand::Rotate(asked)) => {
+            let client = cluster::connect(args.context.as_deref()).await?;
+            write!(out, "{}", authority::rotate(client, &asked).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Ca(CaCommand::Status) => {
+            let client = cluster::connect(args.context.as_deref()).await?;
+            let status = authority::status(client).await?;
+            write!(out, "{}", status.text)?;
+            Ok(match status.health {
+                Health::Sound => ExitCode::SUCCESS,
+                Health::Unsound => ExitCode::FAILURE,
             })
         }
         Command::Completion { shell } => {

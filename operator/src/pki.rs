@@ -99,8 +99,16 @@ pub enum Fault {
     },
 }
 
+/// What is agreed on first is what a recording cannot be read with later either.
 pub(crate) fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
+    CryptoProvider {
+        kx_groups: vec![
+            aws_lc_rs::kx_group::X25519MLKEM768,
+            aws_lc_rs::kx_group::X25519,
+            aws_lc_rs::kx_group::SECP256R1,
+        ],
+        ..aws_lc_rs::default_provider()
+    }
 }
 
 pub(crate) fn malformed(entry: &'static str, reason: impl std::fmt::Display) -> Fault {

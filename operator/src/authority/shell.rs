@@ -35,8 +35,8 @@ use crate::lease::Leadership;
 
 /// How often the clock, and what pods acknowledged, are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
-/// How often the Secret is tried for while there is none.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether ConfigMaps were listed.
+const AGAIN: Duration = Duration::from_millis(250);
 /// How often the status may change while a change is under way.
 const STATUS_PERIOD: Duration = Duration::from_secs(5);
 /// Of the conditions, which are not the compiler's.
@@ -138,14 +138,6 @@ impl Keeper {
     async fn keep(mut self) {
         // What lies in ConfigMaps says which generations there were, and whom pods trust that live already.
         while self.task.state.unlisted().contains(&Watched::ConfigMap) {
-            tokio::time::sleep(AGAIN / 4).await;
-        }
-        let mut failing = false;
-        while let Err(error) = self.ensure(OffsetDateTime::now_utc()).await {
-            if !failing {
-                tracing::warn!(%error, "the mesh has no authority yet; it is tried again");
-                failing = true;
-            }
             tokio::time::sleep(AGAIN).await;
         }
         let mut secret = one(self.secrets.clone(), SECRET);
@@ -178,10 +170,17 @@ impl Keeper {
                     return;
                 },
             }
-            if *leadership.borrow_and_update() == Leadership::Follower {
-                continue;
+            let leads = *leadership.borrow_and_update() != Leadership::Follower;
+            let kept = match self.in_use() {
+                // Any replica may make it, so that none waits for a leader.
+                None => self.ensure(now).await,
+                Some(_) if leads => self.lead(now).await,
+                Some(_) => Ok(()),
+            };
+            if leads && self.in_use().is_none() {
+                self.write_status(&Step::Keep).await;
             }
-            match self.lead(now).await {
+            match kept {
                 Ok(()) => failing = false,
                 Err(error) => {
                     if !failing {
@@ -399,8 +398,7 @@ impl Keeper {
     /// What only the leader does: the next step of the plan, and telling about it.
     pub(super) async fn lead(&mut self, now: OffsetDateTime) -> Result<(), KeepError> {
         let Some(in_use) = self.in_use() else {
-            self.write_status(&Step::Keep).await;
-            return self.ensure(now).await;
+            return Ok(());
         };
         // Once: whoever may write a ConfigMap could otherwise make us write all of them, again and again.
         let highest = self.highest(now);

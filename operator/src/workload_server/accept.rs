@@ -16,19 +16,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::peer::Peer;
 use super::route::{Caller, Server};
-use super::tls::Contexts;
+use super::tls::{Contexts, TlsContext};
 
 /// Connections at once; more wait in the kernel's queue. A proxy keeps one.
 const CONNECTIONS: usize = 16_384;
 /// Of them, those of one address: a node's, where addresses are translated.
 const CONNECTIONS_OF_ONE: usize = 512;
-/// Handshakes under way at once.
-const HANDSHAKES: usize = 256;
+/// Handshakes under way at once, and of them those of one address: nobody who opens connections and says nothing keeps
+/// others from theirs.
+const HANDSHAKES: usize = 1024;
+const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a connection without an identity may live: long enough for one certificate.
 const STRANGERS_TIME: Duration = Duration::from_secs(30);
@@ -50,7 +53,8 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let sources = Arc::new(Sources::default());
+    let sources = Sources::at_most(CONNECTIONS_OF_ONE);
+    let shaking = Sources::at_most(HANDSHAKES_OF_ONE);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -65,14 +69,18 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: Cancell
                 continue;
             }
         };
-        let Some(place) = Sources::enter(&sources, address) else {
+        let places = Sources::enter(&sources, address).zip(Sources::enter(&shaking, address));
+        let Some((place, shaking)) = places else {
             server.count_handshake("too_many");
             continue;
         };
         let (server, handshakes) = (Arc::clone(&server), Arc::clone(&handshakes));
         let closing = shutdown.clone();
         connections.spawn(async move {
-            connection(stream, address, &server, &handshakes, closing).await;
+            if let Some(stream) = shake(stream, address, &server, &handshakes).await {
+                drop(shaking);
+                connection(stream, address, &server, closing).await;
+            }
             drop((slot, place));
         });
     }
@@ -94,34 +102,44 @@ async fn accept(
     Ok((stream, address.ip().to_canonical(), slot))
 }
 
-async fn connection(
+/// A connection whose handshake is done.
+struct Shaken {
+    stream: TlsStream<TcpStream>,
+    /// What it was done with.
+    context: Arc<TlsContext>,
+}
+
+async fn shake(
     stream: TcpStream,
     address: IpAddr,
-    server: &Arc<Server>,
+    server: &Server,
     handshakes: &Semaphore,
-    closing: CancellationToken,
-) {
+) -> Option<Shaken> {
     let Some(context) = server.contexts.borrow().clone() else {
         server.count_handshake("no_authority");
-        return;
+        return None;
     };
     let acceptor = TlsAcceptor::from(Arc::clone(&context.server));
     let handshake = async {
         let _under_way = handshakes.acquire().await;
         acceptor.accept(stream).await
     };
-    let stream = match timeout(HANDSHAKE_TIME, handshake).await {
-        Ok(Ok(stream)) => stream,
+    match timeout(HANDSHAKE_TIME, handshake).await {
+        Ok(Ok(stream)) => Some(Shaken { stream, context }),
         Ok(Err(error)) => {
             server.count_handshake("failed");
             tracing::debug!(%address, %error, "workload handshake failed");
-            return;
+            None
         }
         Err(_) => {
             server.count_handshake("slow");
-            return;
+            None
         }
-    };
+    }
+}
+
+async fn connection(shaken: Shaken, address: IpAddr, server: &Arc<Server>, closing: CancellationToken) {
+    let Shaken { stream, context } = shaken;
     let chain: Vec<CertificateDer<'static>> = stream
         .get_ref()
         .1
@@ -202,17 +220,27 @@ async fn until_untrusted(mut contexts: Contexts, chain: Vec<CertificateDer<'stat
 }
 
 /// Connections by address.
-#[derive(Debug, Default)]
-struct Sources(Mutex<HashMap<IpAddr, usize>>);
+#[derive(Debug)]
+struct Sources {
+    most: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
 
 #[derive(Debug)]
 struct Place(Arc<Sources>, IpAddr);
 
 impl Sources {
+    fn at_most(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            counts: Mutex::default(),
+        })
+    }
+
     fn enter(sources: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = sources.0.lock();
+        let mut counts = sources.counts.lock();
         let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_OF_ONE {
+        if *count >= sources.most {
             return None;
         }
         *count += 1;
@@ -223,7 +251,7 @@ impl Sources {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.0.0.lock();
+        let mut counts = self.0.counts.lock();
         if let Some(count) = counts.get_mut(&self.1) {
             *count -= 1;
             if *count == 0 {

@@ -29,7 +29,7 @@ const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 /// What is still to be told to one proxy.
 struct Telling {
     contexts: Contexts,
-    members: watch::Receiver<Members>,
+    members: watch::Receiver<Option<Members>>,
     next: Next,
     ended: CancellationToken,
     /// Ends the reading side when nobody reads here any more.
@@ -97,7 +97,7 @@ impl Telling {
                 }
                 Next::Members => {
                     self.next = Next::Changes;
-                    Some(OperatorMessage::Members(self.members.borrow_and_update().clone()))
+                    self.newest_members()
                 }
                 Next::Changes => tokio::select! {
                     () = self.ended.cancelled() => return None,
@@ -107,7 +107,7 @@ impl Telling {
                     }
                     changed = self.members.changed() => {
                         changed.ok()?;
-                        Some(OperatorMessage::Members(self.members.borrow_and_update().clone()))
+                        self.newest_members()
                     }
                 },
             };
@@ -121,6 +121,11 @@ impl Telling {
                 };
             }
         }
+    }
+
+    fn newest_members(&mut self) -> Option<OperatorMessage> {
+        let members = self.members.borrow_and_update().clone();
+        members.map(OperatorMessage::Members)
     }
 
     fn bundle(&mut self) -> Option<OperatorMessage> {
@@ -151,7 +156,7 @@ impl Listening {
         let report = Report::new(self.workload.clone(), hello, since);
         tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
         let place = self.fleet.begin(&self.uid, report);
-        self.connected.inc();
+        let _counted = Counted::new(&self.connected);
         loop {
             let message = tokio::select! {
                 () = place.superseded.cancelled() => break,
@@ -165,7 +170,6 @@ impl Listening {
                 None => break,
             }
         }
-        self.connected.dec();
     }
 
     fn report(&self, message: &ProxyMessage) {
@@ -184,6 +188,22 @@ impl Listening {
             path = short(path), reason = short(reason),
             "a proxy does not take what it was given"
         );
+    }
+}
+
+/// One of those that are counted, until it is dropped: a stream ends in more than one way.
+struct Counted<'a>(&'a prometheus::IntGauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a prometheus::IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

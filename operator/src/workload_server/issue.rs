@@ -29,6 +29,9 @@ const ADDRESS_PERIOD: Duration = Duration::from_millis(100);
 /// Certificates of one pod. It needs one, and one whenever the issuer changes.
 const POD_BURST: u32 = 6;
 const POD_PERIOD: Duration = Duration::from_secs(10);
+/// Lines of log about refusals of one address.
+const LOG_BURST: u32 = 5;
+const LOG_PERIOD: Duration = Duration::from_mins(1);
 
 /// What issuing needs.
 pub(super) struct Issuing {
@@ -37,6 +40,7 @@ pub(super) struct Issuing {
     lifetime: Duration,
     addresses: Limiter<IpAddr>,
     pods: Limiter<String>,
+    lines: Limiter<IpAddr>,
 }
 
 impl std::fmt::Debug for Issuing {
@@ -60,6 +64,8 @@ enum Refusal {
     Review(#[from] ReviewError),
     #[error("pod {0} is not there, or is another one by now")]
     Gone(String),
+    #[error("the identity of the operator is not given to pods")]
+    Operator,
     #[error("too many requests; wait {} s", .0.as_secs() + 1)]
     TooMany(Duration),
     #[error("the operator has no authority to sign with")]
@@ -76,6 +82,7 @@ impl Issuing {
             lifetime,
             addresses: Limiter::new(ADDRESS_BURST, ADDRESS_PERIOD),
             pods: Limiter::new(POD_BURST, POD_PERIOD),
+            lines: Limiter::new(LOG_BURST, LOG_PERIOD),
         }
     }
 
@@ -119,7 +126,9 @@ impl Server {
             }
             Err(refused) => {
                 self.count_request(refused.word());
-                tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
+                if self.issuing.lines.take(caller.address).is_ok() {
+                    tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
+                }
                 let mut answer = refusal(refused.status(), &refused.to_string());
                 if let Refusal::TooMany(wait) = refused {
                     let wait = HeaderValue::from(wait.as_secs() + 1);
@@ -159,6 +168,10 @@ impl Server {
             .pods
             .take(holder.pod_uid.clone())
             .map_err(Refusal::TooMany)?;
+        // Who can get a token of this account could otherwise speak to every proxy as the operator.
+        if self.is_own(&holder.workload) {
+            return Err(Refusal::Operator);
+        }
         let context = self.contexts.borrow().clone().ok_or(Refusal::NoAuthority)?;
         let subject = Subject {
             trust_domain: &context.trust_domain,
@@ -196,7 +209,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Review(_) => StatusCode::UNAUTHORIZED,
-            Self::Gone(_) => StatusCode::FORBIDDEN,
+            Self::Gone(_) | Self::Operator => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -211,6 +224,7 @@ impl Refusal {
             Self::Review(ReviewError::Call(CallError::Time { .. } | CallError::Api { .. })) => "api_server",
             Self::Review(_) => "token",
             Self::Gone(_) => "pod_gone",
+            Self::Operator => "operator",
             Self::TooMany(_) => "too_many",
             Self::NoAuthority | Self::Issue(_) => "no_authority",
         }

@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct MemberHub {
     state: Arc<State>,
-    subscribed: Mutex<HashMap<Workload, watch::Sender<Members>>>,
+    subscribed: Mutex<HashMap<Workload, watch::Sender<Option<Members>>>>,
 }
 
 impl MemberHub {
@@ -29,8 +29,9 @@ impl MemberHub {
         }
     }
 
-    /// The members of the bindings that a workload's configuration names.
-    pub(super) fn subscribe(&self, workload: &Workload) -> watch::Receiver<Members> {
+    /// The members of the bindings that a workload's configuration names; `None` until everything was listed: to tell
+    /// less than there is would take rights away.
+    pub(super) fn subscribe(&self, workload: &Workload) -> watch::Receiver<Option<Members>> {
         let mut subscribed = self.subscribed.lock();
         let sender = subscribed.entry(workload.clone()).or_default();
         self.refresh_one(workload, sender);
@@ -64,10 +65,13 @@ impl MemberHub {
     }
 
     /// Under the lock, so that nothing older comes after something newer.
-    fn refresh_one(&self, workload: &Workload, sender: &watch::Sender<Members>) {
+    fn refresh_one(&self, workload: &Workload, sender: &watch::Sender<Option<Members>>) {
+        if !self.state.unlisted().is_empty() {
+            return;
+        }
         let now = self
             .state
-            .read(|inner| smilax_compiler::members(&mut inner.index, workload));
+            .read(|inner| Some(smilax_compiler::members(&mut inner.index, workload)));
         sender.send_if_modified(|members| {
             let changed = *members != now;
             *members = now;

@@ -34,6 +34,8 @@ pub(super) enum PeerError {
     Untrusted,
     #[error("it is of no account")]
     NoWorkload,
+    #[error("it does not say that it is for clients and for servers, as all of a mesh do")]
+    Usage,
 }
 
 /// Reads the identity: exactly one name, a SPIFFE ID of the trust domain, compared byte for byte.
@@ -47,6 +49,15 @@ pub(super) fn peer(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Resu
     let [GeneralName::URI(uri)] = names[..] else {
         return Err(PeerError::Names(names.len()));
     };
+    // The chain's check lets one pass that says nothing of its use.
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|_| PeerError::Malformed)?
+        .ok_or(PeerError::Usage)?
+        .value;
+    if !usage.client_auth || !usage.server_auth {
+        return Err(PeerError::Usage);
+    }
     let id: SpiffeId = uri.parse()?;
     if id.trust_domain() != *trust_domain {
         return Err(PeerError::TrustDomain(id.trust_domain()));

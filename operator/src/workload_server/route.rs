@@ -11,6 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use kube::Client;
+use smilax_core::Workload;
 use smilax_core::convention::OPERATOR_ACCOUNT;
 use smilax_core::workload_connection::{CERTIFICATE_PATH, CONNECT_PATH};
 use tokio_util::sync::CancellationToken;
@@ -98,9 +99,12 @@ impl Server {
 
     /// Pods' certificates carry a UID, so that no pod is taken for the operator.
     fn is_operator(&self, peer: &Peer) -> bool {
-        peer.pod_uid.is_none()
-            && *peer.workload.namespace == *self.namespace
-            && &*peer.workload.account == OPERATOR_ACCOUNT
+        peer.pod_uid.is_none() && self.is_own(&peer.workload)
+    }
+
+    /// Whether this is the account that the operator itself runs under.
+    pub(super) fn is_own(&self, workload: &Workload) -> bool {
+        *workload.namespace == *self.namespace && &*workload.account == OPERATOR_ACCOUNT
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
@@ -147,4 +147,49 @@ async fn without_an_authority_nobody_is_served_and_everybody_may_come_back() {
     assert!(Client::connect(fixture.address, &config).await.is_err());
     fixture.contexts.send_replace(before);
     fixture.stranger().await;
+}
+
+#[tokio::test]
+async fn the_identity_of_the_operator_is_given_to_nobody() {
+    let fixture = Fixture::start().await;
+    let operator = Workload::new(super::support::NAMESPACE, "smilax-operator");
+    fixture.cluster.pod("good", &operator, "smilax-operator-1", "u-9");
+    let answer = fixture.stranger().await.certificate("good").await;
+    assert_eq!(answer, Err(StatusCode::FORBIDDEN));
+}
+
+#[tokio::test]
+async fn f1_a_body_without_end_is_refused_before_it_ends() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.stranger().await;
+    let spaces = futures::stream::repeat_with(|| {
+        let bytes = bytes::Bytes::from_static(&[b' '; 4096]);
+        Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(bytes))
+    });
+    let body = http_body_util::StreamBody::new(spaces).boxed_unsync();
+    let response = client.post(CERTIFICATE_PATH, body).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn f1_connections_that_say_nothing_are_bounded_and_keep_nobody_out_for_long() {
+    let fixture = Fixture::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(fixture.address).await.unwrap());
+    }
+    // Of one address, 32 may be about to begin; the others are closed.
+    let closed = silent.drain(32..).map(|mut stream| async move {
+        let mut byte = [0];
+        matches!(stream.read(&mut byte).await, Ok(0) | Err(_))
+    });
+    let closed = tokio::time::timeout(Duration::from_secs(5), futures::future::join_all(closed));
+    assert_eq!(closed.await.unwrap(), [true; 68]);
+    // What serves other addresses: this one's places are free again as soon as it lets go.
+    drop(silent);
+    let config = client_config(&fixture.authority, None);
+    let served = async { while Client::connect(fixture.address, &config).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), served)
+        .await
+        .unwrap();
 }

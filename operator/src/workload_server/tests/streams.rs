@@ -275,3 +275,17 @@ async fn members_are_told_when_pods_of_a_binding_come_and_go() {
     assert_eq!(stream.hear().await, Some(members(&[])));
     running.abort();
 }
+
+#[tokio::test]
+async fn members_are_not_told_before_everything_is_listed() {
+    use smilax_compiler::index::Settings;
+    let state = crate::controller::State::new(Settings::default());
+    super::support::bind(&state);
+    let hub = crate::workload_server::MemberHub::new(Arc::clone(&state));
+    let members = hub.subscribe(&web());
+    assert_eq!(*members.borrow(), None);
+    state.update(|inner| crate::controller::kinds::Watched::all().for_each(|kind| inner.listed(kind)));
+    hub.refresh();
+    let bound = BTreeMap::from([("shop/labelled".to_owned(), std::collections::BTreeSet::new())]);
+    assert_eq!(*members.borrow(), Some(Members(bound)));
+}

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, InUse, Material, Subject};
 use crate::controller::State;
+use crate::controller::kinds::Watched;
 use crate::pki::provider;
 use crate::workload_server::{FleetStore, MemberHub, Server, TlsContext, WorkloadMetrics, serve};
 
@@ -168,6 +169,7 @@ impl Fixture {
 
     pub(super) async fn with(authority: Authority) -> Self {
         let (cluster, state) = (Cluster::default(), State::new(Settings::default()));
+        state.update(|inner| Watched::all().for_each(|kind| inner.listed(kind)));
         let (contexts, seen) = watch::channel(Some(context(&authority)));
         let fleet = Arc::new(FleetStore::new());
         let members = Arc::new(MemberHub::new(Arc::clone(&state)));

@@ -1,0 +1,180 @@
+//! `smilax ca`: asks the operator to change the root or the issuer, and shows where a change stands. Both by the
+//! MeshConfig: nobody but the operator reads the authority itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use smilax_core::convention::key;
+use tokio::time::timeout;
+
+const CALL: Duration = Duration::from_secs(10);
+const NAME: &str = "default";
+/// Field manager of the annotation.
+const MANAGER: &str = "smilax-ca";
+/// Conditions about the authority.
+const CONDITIONS: [(&str, &str); 2] = [("AuthorityReady", "authority"), ("AuthorityRotating", "change")];
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Changes the root, or only the issuer below it, without a failed request: the new one is trusted, then used, then
+    /// the old one is forgotten, and each step waits until every Ready pod has taken the one before.
+    Rotate(RotateArgs),
+    /// Shows who signs, and what a change waits for. Exits with 1 while nothing is signed or a Secret cannot be used.
+    Status,
+}
+
+/// What is changed.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["root", "issuer"])))]
+pub(crate) struct RotateArgs {
+    /// The root, and with it the issuer.
+    #[arg(long)]
+    root: bool,
+    /// The issuer, below the same root.
+    #[arg(long)]
+    issuer: bool,
+    /// Does not wait for pods: those that lag behind lose their connections until they have caught up. Also ends the
+    /// waiting of a change that is under way.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What the status says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) text: String,
+    pub(crate) health: Health,
+}
+
+/// Whether certificates are signed and everything is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Sound,
+    Unsound,
+}
+
+impl RotateArgs {
+    /// The request as the operator reads it. Another id is another request.
+    fn request(&self, id: &str) -> String {
+        let target = if self.root { "root" } else { "issuer" };
+        let patience = if self.force { "/force" } else { "" };
+        format!("{target}/{id}{patience}")
+    }
+}
+
+/// Asks for a change.
+pub(crate) async fn rotate(client: Client, args: &RotateArgs) -> anyhow::Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let request = args.request(&now.as_millis().to_string());
+    let resource = resource();
+    // Made if there is none.
+    let object = json!({
+        "apiVersion": resource.api_version, "kind": resource.kind,
+        "metadata": { "name": NAME, "annotations": { key::ROTATE: request } },
+    });
+    let api = Api::<DynamicObject>::all_with(client, &resource);
+    let parameters = PatchParams::apply(MANAGER).force();
+    timeout(CALL, api.patch(NAME, &parameters, &Patch::Apply(object)))
+        .await
+        .context("the API server does not answer")?
+        .context("the MeshConfig cannot be written; that needs the right to patch and create meshconfigs")?;
+    Ok(format!(
+        "asked for {request}; `smilax ca status` shows how far it is\n"
+    ))
+}
+
+/// What the operator tells.
+pub(crate) async fn status(client: Client) -> anyhow::Result<Status> {
+    let api = Api::<DynamicObject>::all_with(client, &resource());
+    let found = timeout(CALL, api.get_opt(NAME))
+        .await
+        .context("the API server does not answer")?
+        .context("the MeshConfig cannot be read")?;
+    Ok(read(found.map(|object| object.data).as_ref()))
+}
+
+fn read(mesh: Option<&Value>) -> Status {
+    let Some(mesh) = mesh else {
+        return Status {
+            text: "there is no MeshConfig named default, on which the operator would tell; create an empty one\n".to_owned(),
+            health: Health::Unsound,
+        };
+    };
+    let conditions: Vec<&Value> = mesh["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = Vec::new();
+    let mut health = Health::Unsound;
+    for (kind, word) in CONDITIONS {
+        match conditions.iter().find(|one| one["type"] == kind) {
+            Some(one) => {
+                if kind == "AuthorityReady" && one["status"] == "True" {
+                    health = Health::Sound;
+                }
+                lines.push(format!(
+                    "{word}: {}: {}\n",
+                    text(&one["reason"]),
+                    text(&one["message"])
+                ));
+            }
+            None => lines.push(format!("{word}: unknown; the operator has not told yet\n")),
+        }
+    }
+    Status {
+        text: lines.concat(),
+        health,
+    }
+}
+
+fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "mesh.smilax.dev",
+        "v1alpha1",
+        "MeshConfig",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_written_as_the_operator_reads_them() {
+        let request = |root, force| {
+            let args = RotateArgs {
+                root,
+                issuer: !root,
+                force,
+            };
+            args.request("17")
+        };
+        assert_eq!(request(true, false), "root/17");
+        assert_eq!(request(false, true), "issuer/17/force");
+    }
+
+    #[test]
+    fn the_status_shows_what_the_operator_told() {
+        let mesh = json!({"status": {"conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "-"},
+            {"type": "AuthorityReady", "status": "True", "reason": "Ready", "message": "signed by a"},
+            {"type": "AuthorityRotating", "status": "True", "reason": "TrustingBoth", "message": "it waits for 1: shop/web"},
+        ]}});
+        let expected = Status {
+            text: "authority: Ready: signed by a\nchange: TrustingBoth: it waits for 1: shop/web\n"
+                .to_owned(),
+            health: Health::Sound,
+        };
+        assert_eq!(read(Some(&mesh)), expected);
+        assert_eq!(read(Some(&json!({}))).health, Health::Unsound);
+        assert_eq!(read(None).health, Health::Unsound);
+    }
+}
