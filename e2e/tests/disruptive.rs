@@ -420,6 +420,6 @@ fn without_a_stream_a_change_takes_hold_within_the_kubelets_period() {
     }
     cluster.kubelet_sync("2s");
     println!("seconds from kubectl apply to enforcement with the default period of 60 s: {delays:?}");
-    // One period, and a tenth of jitter, and the watch.
+    // kubelet syncs a pod after one period and up to a half of it more, and each change here comes right after a sync.
     assert!(delays.iter().all(|seconds| *seconds <= 100), "{delays:?}");
 }
