@@ -190,7 +190,10 @@ impl Endpoint {
         let result = if self.presence.is_absent() {
             Err(ConnectError::Absent(self.address))
         } else {
-            transport::connect(self.address, self.limits.connect).await
+            tokio::select! {
+                result = transport::connect(self.address, self.limits.connect) => result,
+                () = self.presence.in_vain() => Err(ConnectError::Absent(self.address)),
+            }
         };
         match &result {
             Ok(_) => self.presence.answered(),

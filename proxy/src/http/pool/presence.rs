@@ -11,12 +11,16 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A connection that was made this recently speaks for the address in spite of a refusal.
 const RECENTLY: Duration = Duration::from_secs(10);
 /// How often an address where nobody is gets tried.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How long an attempt that is under way when an absence begins may still take. One that can succeed has succeeded by
+/// then; the others would wait for retransmissions that are not answered either.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// How long it is tried without anybody asking for it.
 const FORGET: Duration = Duration::from_secs(30);
 
@@ -29,6 +33,7 @@ struct Known {
     answered: Cell<Option<Instant>>,
     asked: Cell<Instant>,
     absent: Cell<bool>,
+    begins: Notify,
 }
 
 impl Presence {
@@ -38,6 +43,7 @@ impl Presence {
             answered: Cell::new(None),
             asked: Cell::new(Instant::now()),
             absent: Cell::new(false),
+            begins: Notify::new(),
         }))
     }
 
@@ -71,8 +77,24 @@ impl Presence {
         let begins = !self.is_known();
         if begins {
             self.0.absent.set(true);
+            self.0.begins.notify_waiters();
         }
         begins
+    }
+
+    /// Resolves when an attempt that is under way is in vain: a moment after an absence began, unless somebody answered.
+    pub(super) async fn in_vain(&self) {
+        loop {
+            let begins = self.0.begins.notified();
+            if self.is_absent() {
+                tokio::time::sleep(LAST_MOMENT).await;
+                if self.is_absent() {
+                    return;
+                }
+            } else {
+                begins.await;
+            }
+        }
     }
 
     /// Tries again and again until somebody answers or nobody asks any more.
@@ -106,6 +128,31 @@ mod tests {
         assert!(!presence.refused() && !presence.is_absent() && presence.is_known());
         tokio::time::advance(RECENTLY).await;
         assert!(presence.refused());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_is_under_way_is_given_up_when_another_was_refused() {
+        let presence = Presence::unknown();
+        let from = Instant::now();
+        let refusal = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            presence.refused();
+        };
+        tokio::join!(presence.in_vain(), refusal);
+        assert_eq!(from.elapsed(), Duration::from_secs(1) + LAST_MOMENT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_goes_on_when_somebody_answers_in_the_last_moment() {
+        let presence = Presence::unknown();
+        presence.refused();
+        let answer = async {
+            tokio::time::sleep(LAST_MOMENT / 2).await;
+            presence.answered();
+        };
+        let given_up = tokio::time::timeout(RECENTLY, presence.in_vain());
+        let (given_up, ()) = tokio::join!(given_up, answer);
+        assert!(given_up.is_err());
     }
 
     #[tokio::test(start_paused = true)]
