@@ -57,6 +57,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     definitions(snapshot, &mut findings);
     operator(snapshot, &mut findings);
     webhooks(snapshot, &mut findings);
+    authority(snapshot, &mut findings);
     pods(snapshot, &mut findings);
     udp::check(snapshot, &mut findings);
     objects(snapshot, &mut findings);
@@ -340,6 +341,26 @@ fn objects(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             snapshot.objects.len()
         ),
     ));
+}
+
+/// What the operator tells about the authority, when there is a MeshConfig for it to tell on.
+fn authority(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
+    let conditions = snapshot
+        .meshes
+        .iter()
+        .filter(|mesh| mesh["metadata"]["name"] == "default")
+        .filter_map(|mesh| mesh["status"]["conditions"].as_array())
+        .flatten();
+    for one in conditions {
+        let text = |field: &str| one[field].as_str().unwrap_or_default();
+        let message = format!("{}: {}", text("reason"), text("message"));
+        match (text("type"), text("status")) {
+            ("AuthorityReady", "True") => findings.push(good("authority", message)),
+            ("AuthorityReady", _) => findings.push(failed("authority", message)),
+            ("AuthorityRotating", "True") => findings.push(notice("authority", message)),
+            _ => {}
+        }
+    }
 }
 
 fn good(subject: &str, message: impl Into<String>) -> Finding {

@@ -219,6 +219,7 @@ impl Workloads {
             args.namespace.clone(),
             contexts,
         ));
+        let metrics = WorkloadMetrics::new(registry)?;
         let server = workload_server::Server::new(
             (
                 self.client.clone(),
@@ -228,7 +229,7 @@ impl Workloads {
             contexts_seen.clone(),
             (Arc::clone(&fleet), Arc::clone(&members)),
             Duration::from_secs(args.certificate_lifetime.into()),
-            WorkloadMetrics::new(registry)?,
+            metrics.clone(),
         );
         ending.spawn(workload_server::serve(listener, server, self.shutdown));
         tasks.spawn(async move { members.run().await });
@@ -237,7 +238,7 @@ impl Workloads {
             self.client,
             (args.namespace.clone(), args.workload_port),
             contexts_seen,
-            fleet,
+            (fleet, metrics),
             self.leadership,
         ));
         Ok(())

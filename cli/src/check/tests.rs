@@ -139,3 +139,22 @@ fn a_udp_route_is_worth_a_look_but_no_failure() {
     assert_eq!(complaints(&snapshot).len(), 1);
     assert!(table(&check(&snapshot)).ends_with("All is well.\n"));
 }
+
+#[test]
+fn what_the_operator_tells_about_the_authority_is_shown() {
+    let verdicts = |ready: &str, rotating: &str| {
+        let mesh = json!({"metadata": {"name": "default"}, "status": {"conditions": [
+            {"type": "AuthorityReady", "status": ready, "reason": "R", "message": "m"},
+            {"type": "AuthorityRotating", "status": rotating, "reason": "R", "message": "m"},
+        ]}});
+        let snapshot = Snapshot {
+            meshes: vec![mesh],
+            ..Snapshot::default()
+        };
+        let mut findings = Vec::new();
+        authority(&snapshot, &mut findings);
+        findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts("True", "False"), [Verdict::Good]);
+    assert_eq!(verdicts("False", "True"), [Verdict::Failed, Verdict::Notice]);
+}

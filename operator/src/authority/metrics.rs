@@ -40,7 +40,7 @@ impl AuthorityMetrics {
         Ok(Self {
             not_after: gauges(
                 "smilax_authority_expiry_timestamp_seconds",
-                "When the root and the issuer of the mesh expire, in seconds since 1970; 0 while there is none.",
+                "When the root and the issuer of the mesh expire, in seconds since 1970.",
                 &["certificate"],
             )?,
             unusable: gauges(

@@ -580,6 +580,20 @@ mod tests {
     }
 
     #[test]
+    fn a_trust_bundle_is_read_beside_the_policy_in_either_form_and_is_not_foreign() {
+        let policy = "x".repeat(packed::MOST_STORED + 1);
+        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
+            panic!("it is kept as text")
+        };
+        let stored = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[(PACKED_POLICY_KEY, &bytes)]);
+        assert!(stored.bundle == "{1}" && stored.policy == policy && !stored.foreign);
+        let beside = map(&[(POLICY_KEY, "{}"), (TRUST_BUNDLE_KEY, "{1}")], &[]);
+        assert!(beside.bundle == "{1}" && beside.policy == "{}" && !beside.foreign);
+        let alone = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[]);
+        assert!(alone.bundle == "{1}" && alone.policy.is_empty() && !alone.foreign);
+    }
+
+    #[test]
     fn text_alone_is_not_foreign_and_any_other_key_is() {
         assert!(!map(&[(POLICY_KEY, "{}")], &[]).foreign);
         assert!(!map(&[], &[]).foreign);

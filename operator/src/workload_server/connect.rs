@@ -191,11 +191,11 @@ impl Listening {
     }
 }
 
-/// One of those that are counted, until it is dropped: a stream ends in more than one way.
-struct Counted<'a>(&'a prometheus::IntGauge);
+/// One of those that are counted, until it is dropped: streams end in more than one way.
+pub(super) struct Counted<'a>(&'a prometheus::IntGauge);
 
 impl<'a> Counted<'a> {
-    fn new(gauge: &'a prometheus::IntGauge) -> Self {
+    pub(super) fn new(gauge: &'a prometheus::IntGauge) -> Self {
         gauge.inc();
         Self(gauge)
     }

@@ -9,6 +9,7 @@ pub struct WorkloadMetrics {
     pub(super) connected: IntGauge,
     pub(super) handshakes: IntCounterVec,
     pub(super) rejected: IntCounterVec,
+    pub(super) relayed: IntGauge,
 }
 
 impl WorkloadMetrics {
@@ -27,6 +28,11 @@ impl WorkloadMetrics {
             "Proxies whose stream ends in this process.",
         )?;
         registry.register(Box::new(connected.clone()))?;
+        let relayed = IntGauge::new(
+            "smilax_operator_relay_connected",
+            "1 while this replica tells the one that leads what its proxies acknowledge; 0 on the one that leads.",
+        )?;
+        registry.register(Box::new(relayed.clone()))?;
         Ok(Self {
             certificates: counter(
                 "smilax_operator_certificate_requests_total",
@@ -44,6 +50,7 @@ impl WorkloadMetrics {
                 "What proxies did not take into force, by subject.",
                 "subject",
             )?,
+            relayed,
         })
     }
 }

@@ -22,8 +22,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Messages;
+use super::connect::{Counted, Messages};
 use super::fleet::{Fleet, FleetStore};
+use super::metrics::WorkloadMetrics;
 use super::route::{Answer, Server, refusal, whole};
 use super::tls::Contexts;
 use crate::call::{CallError, call};
@@ -63,7 +64,7 @@ impl Server {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RelayError {
+enum RelayError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("nobody leads")]
@@ -85,9 +86,10 @@ pub async fn relay(
     client: Client,
     (namespace, port): (String, u16),
     contexts: Contexts,
-    fleet: Arc<FleetStore>,
+    (fleet, metrics): (Arc<FleetStore>, WorkloadMetrics),
     mut leadership: watch::Receiver<Leadership>,
 ) {
+    let mut failing = false;
     loop {
         let leads = *leadership.borrow_and_update() != Leadership::Follower;
         if leads {
@@ -99,14 +101,19 @@ pub async fn relay(
         let told = async {
             let address = leader(&client, &namespace, port).await?;
             tokio::select! {
-                told = tell(address, &contexts, &fleet) => told,
+                told = tell(address, &contexts, &fleet, &metrics) => told,
                 () = until_another_leads(&client, (&namespace, port), address) => Ok(()),
             }
         };
         tokio::select! {
             told = told => {
-                if let Err(error) = told {
-                    tracing::debug!(%error, "the leader is not told what this replica hears; it is tried again");
+                match told {
+                    Ok(()) => failing = false,
+                    Err(error) if failing => tracing::debug!(%error, "the leader is still not told"),
+                    Err(error) => {
+                        failing = true;
+                        tracing::info!(%error, "the leader is not told what this replica hears; it is tried again");
+                    }
                 }
                 tokio::time::sleep(AGAIN).await;
             }
@@ -148,10 +155,11 @@ async fn until_another_leads(client: &Client, (namespace, port): (&str, u16), ad
 }
 
 /// Tells everything at once and whenever it changes: the newest only.
-pub(super) async fn tell(
+async fn tell(
     address: SocketAddr,
     contexts: &Contexts,
     fleet: &Arc<FleetStore>,
+    metrics: &WorkloadMetrics,
 ) -> Result<(), RelayError> {
     let context = contexts.borrow().clone().ok_or(RelayError::NoAuthority)?;
     let connect = async {
@@ -192,6 +200,7 @@ pub(super) async fn tell(
     let Ok(request) = request else {
         return Err(RelayError::NoLeader);
     };
+    let _counted = Counted::new(&metrics.relayed);
     // The answer comes when the leader ends; until then the connection carries on.
     tokio::select! {
         ended = connection => ended?,

@@ -4,20 +4,25 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
+use prometheus::Registry;
+use serde_json::json;
 use smilax_compiler::model::{Meta, Pod};
 use smilax_core::workload_connection::{
     Ack, CONNECT_PATH, CertificateInfo, KeyId, OperatorMessage, Outcome, ProxyMessage, Subject,
 };
 use smilax_core::{Members, Workload};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::support::{authority, client_config, context};
+use super::support::{NAMESPACE, authority, client_config, context};
 use super::{Client, Fixture, hello};
 use crate::authority::{Authority, Next, Step};
-use crate::workload_server::FleetStore;
+use crate::lease::Leadership;
+use crate::testing::Api;
 use crate::workload_server::fleet::{Fleet, Report};
-use crate::workload_server::relay::{FLEET_PATH, tell};
+use crate::workload_server::relay::FLEET_PATH;
+use crate::workload_server::{FleetStore, WorkloadMetrics, relay};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -211,11 +216,8 @@ async fn bytes_that_are_no_messages_end_the_stream() {
     timeout(PATIENCE, ended).await.expect("the stream ends");
 }
 
-#[tokio::test]
-async fn one_replica_tells_another_what_it_heard() {
-    let leader = Fixture::start().await;
-    let heard = Arc::new(FleetStore::new());
-    let report = |bundle| Report {
+fn report(bundle: u64) -> Report {
+    Report {
         workload: web(),
         pod: "web-1".to_owned(),
         version: "1".to_owned(),
@@ -224,21 +226,60 @@ async fn one_replica_tells_another_what_it_heard() {
         rejected: None,
         certificate: None,
         since: 1,
-    };
+    }
+}
+
+/// An API server that knows who leads: a pod at 127.0.0.1.
+fn elected() -> Api {
+    let api = Api::default();
+    api.put(
+        "/apis/coordination.k8s.io/v1/namespaces/smilax-system/leases/smilax-operator",
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "smilax-operator"},
+            "spec": {"holderIdentity": "smilax-operator-5b98d6f877-jznvf_0a1b2c3d"},
+        }),
+    );
+    api.put(
+        "/api/v1/namespaces/smilax-system/pods/smilax-operator-5b98d6f877-jznvf",
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "smilax-operator-5b98d6f877-jznvf"},
+            "status": {"podIP": "127.0.0.1"},
+        }),
+    );
+    api
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_lead_tells_the_one_that_does_what_it_hears() {
+    let leader = Fixture::start().await;
+    let heard = Arc::new(FleetStore::new());
     let place = heard.begin("u-1", report(7));
-    let (_sender, contexts) = tokio::sync::watch::channel(Some(context(&leader.authority)));
-    let told = {
-        let (address, heard) = (leader.address, Arc::clone(&heard));
-        tokio::spawn(async move { tell(address, &contexts, &heard).await.is_ok() })
-    };
+    let (_contexts, contexts) = watch::channel(Some(context(&leader.authority)));
+    let (leads, leadership) = watch::channel(Leadership::Follower);
+    let metrics = WorkloadMetrics::new(&Registry::new()).unwrap();
+    let relaying = tokio::spawn(relay(
+        elected().client(),
+        (NAMESPACE.to_owned(), leader.address.port()),
+        contexts,
+        (Arc::clone(&heard), metrics.clone()),
+        leadership,
+    ));
     until(&leader.fleet, |fleet| fleet.0.contains_key("u-1")).await;
+    assert_eq!(metrics.relayed.get(), 1);
     place.take(ProxyMessage::Ack(Ack {
         subject: Subject::Bundle(8),
         outcome: Outcome::Applied,
     }));
     until(&leader.fleet, |fleet| fleet.0["u-1"].bundle == Some(8)).await;
-    assert!(!told.is_finished());
-    told.abort();
+    leads.send_replace(Leadership::Leader { term: 2 });
+    timeout(PATIENCE, async {
+        while metrics.relayed.get() != 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("who leads tells nobody");
+    relaying.abort();
 }
 
 #[tokio::test]
