@@ -1,6 +1,7 @@
 //! Clients that speak TLS to a server on a port of this machine.
 
 mod certificate;
+mod peers;
 mod streams;
 mod support;
 

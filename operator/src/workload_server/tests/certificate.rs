@@ -137,6 +137,8 @@ async fn only_tls_1_3_is_spoken() {
     let stream = super::support::handshake(fixture.address, &config).await.unwrap();
     let version = stream.get_ref().1.protocol_version();
     assert_eq!(version, Some(rustls::ProtocolVersion::TLSv1_3));
+    let exchange = stream.get_ref().1.negotiated_key_exchange_group().unwrap();
+    assert_eq!(exchange.name(), rustls::NamedGroup::X25519MLKEM768);
 }
 
 #[tokio::test]

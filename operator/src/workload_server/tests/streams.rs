@@ -330,3 +330,38 @@ async fn members_are_not_told_before_everything_is_listed() {
     let bound = BTreeMap::from([("shop/labelled".to_owned(), std::collections::BTreeSet::new())]);
     assert_eq!(*members.borrow(), Some(Members(bound)));
 }
+
+#[tokio::test]
+async fn at_shutdown_streams_end_so_that_proxies_go_elsewhere() {
+    let fixture = Fixture::start().await;
+    let mut client = fixture.pod(&web(), "u-1").await;
+    let mut stream = client.stream(hello("web-1", 7)).await;
+    stream.hear().await;
+    fixture.shutdown.cancel();
+    let ended = async {
+        while stream.hear().await.is_some() {}
+        client.ended.await
+    };
+    timeout(PATIENCE, ended).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn connected_proxies_are_counted_however_their_streams_end() {
+    let fixture = Fixture::start().await;
+    let connected = fixture.metrics.connected.clone();
+    for ending in 0..10 {
+        let mut client = fixture.pod(&web(), "u-1").await;
+        let stream = client.stream(hello("web-1", 7)).await;
+        until(&fixture.fleet, |_| connected.get() == 1).await;
+        if ending % 2 == 0 {
+            // It says that it has ended, and hears on.
+            drop(stream.says);
+        } else {
+            // It resets the stream.
+            drop(stream);
+        }
+        drop(client);
+        until(&fixture.fleet, |_| fixture.fleet.connected().0.is_empty()).await;
+        assert_eq!(connected.get(), 0);
+    }
+}

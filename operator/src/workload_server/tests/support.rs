@@ -140,7 +140,8 @@ pub(super) struct Fixture {
     pub(super) members: Arc<MemberHub>,
     pub(super) state: Arc<State>,
     pub(super) authority: Authority,
-    shutdown: CancellationToken,
+    pub(super) metrics: WorkloadMetrics,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl Drop for Fixture {
@@ -173,12 +174,13 @@ impl Fixture {
         let (contexts, seen) = watch::channel(Some(context(&authority)));
         let fleet = Arc::new(FleetStore::new());
         let members = Arc::new(MemberHub::new(Arc::clone(&state)));
+        let metrics = WorkloadMetrics::new(&Registry::new()).unwrap();
         let server = Server::new(
             (cluster.client(), Arc::clone(&state), NAMESPACE.to_owned()),
             seen,
             (Arc::clone(&fleet), Arc::clone(&members)),
             Duration::from_hours(24),
-            WorkloadMetrics::new(&Registry::new()).unwrap(),
+            metrics.clone(),
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -192,6 +194,7 @@ impl Fixture {
             members,
             state,
             authority,
+            metrics,
             shutdown,
         }
     }
