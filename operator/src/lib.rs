@@ -12,6 +12,7 @@ pub mod inject;
 pub mod lease;
 pub mod metrics;
 pub mod pki;
+mod sources;
 #[cfg(test)]
 mod testing;
 pub mod webhook;

@@ -13,7 +13,6 @@ mod metrics;
 mod review;
 mod route;
 mod server;
-mod sources;
 
 use std::fmt;
 use std::sync::Arc;

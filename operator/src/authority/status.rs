@@ -8,10 +8,11 @@ use super::plan::{Blocker, Step};
 /// Blockers that are named; more are counted.
 const NAMED: usize = 10;
 
-/// The conditions, from what is in use, what is wrong with the Secrets, and the step that is due.
+/// The conditions, from what is in use, what is wrong with the Secrets, the user's Secret, and the step that is due.
 pub(super) fn conditions(
     authority: Option<&Authority>,
     faults: &[String],
+    given: Option<&str>,
     step: &Step,
     generation: i64,
 ) -> [Condition; 2] {
@@ -47,7 +48,7 @@ pub(super) fn conditions(
         ),
     };
     let (reason, message) = match authority.map(|authority| &authority.material.rotation) {
-        None | Some(Rotation::None) => ("Steady", "root and issuer are not being changed".to_owned()),
+        None | Some(Rotation::None) => ("Steady", steady(given)),
         Some(Rotation::Announced(_)) => (
             "TrustingBoth",
             format!("the next root is trusted beside the present one; {}", waits(step)),
@@ -71,6 +72,15 @@ pub(super) fn conditions(
     [ready, condition("AuthorityRotating", rotating, reason, message)]
 }
 
+fn steady(given: Option<&str>) -> String {
+    match given {
+        None => "root and issuer are not being changed".to_owned(),
+        Some(name) => format!(
+            "root and issuer are not being changed; they follow Secret {name}, and no request: change that Secret"
+        ),
+    }
+}
+
 fn waits(step: &Step) -> String {
     let Step::Wait(blockers) = step else {
         return "the next step follows".to_owned();
@@ -81,4 +91,57 @@ fn waits(step: &Step) -> String {
         more => format!(", and {more} more"),
     };
     format!("it waits for {}: {}{more}", blockers.len(), named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::super::material::Material;
+    use super::*;
+
+    fn authority() -> Authority {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        Authority::examine(Material::create(7, now).unwrap(), now).unwrap()
+    }
+
+    fn told(authority: Option<&Authority>, faults: &[String], step: &Step) -> [(&'static str, String); 2] {
+        conditions(authority, faults, None, step, 1).map(|one| (one.reason, one.message))
+    }
+
+    #[test]
+    fn who_holds_a_change_up_is_named_ten_at_most() {
+        let authority = authority();
+        let now = authority.root.not_before;
+        let announce = Step::Announce {
+            next: super::super::Next::SelfMade,
+            request: None,
+        };
+        let announced = authority.material.carry_out(&announce, 0, now).unwrap();
+        let announced = Authority::examine(announced, now).unwrap();
+        let blockers = (0..12).map(|pod| Blocker::Silent(format!("shop/web-{pod}")));
+        let [_, (reason, message)] = told(Some(&announced), &[], &Step::Wait(blockers.collect()));
+        assert_eq!(reason, "TrustingBoth");
+        assert!(
+            message.contains("it waits for 12: shop/web-0 is not connected"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("and 2 more") && !message.contains("web-10"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_secret_is_told_whether_or_not_something_is_in_use() {
+        let fault = ["Secret smilax-ca: entry issuer.key is malformed: x".to_owned()];
+        let [(reason, message), _] = told(Some(&authority()), &fault, &Step::Keep);
+        assert_eq!(reason, "SecretUnusable");
+        assert!(message.contains(&fault[0]));
+        let [(reason, message), _] = told(None, &fault, &Step::Keep);
+        assert_eq!(reason, "NoAuthority");
+        assert!(message.contains(&fault[0]));
+        let [(reason, _), (rotating, _)] = told(Some(&authority()), &[], &Step::Keep);
+        assert_eq!((reason, rotating), ("Ready", "Steady"));
+    }
 }

@@ -160,7 +160,7 @@ fn a_root_may_sign_by_itself_when_it_is_given_so() {
 }
 
 #[test]
-fn keys_are_not_shown() {
+fn c13_keys_of_the_authority_are_not_shown() {
     let material = fresh().carry_out(&announce(), 0, start()).unwrap();
     let Rotation::Announced(next) = &material.rotation else {
         panic!("{material:?}")

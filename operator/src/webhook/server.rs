@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use super::WebhookState;
 use super::route::Routes;
-use super::sources::Sources;
 use crate::certificate::CertificateResolver;
+use crate::sources::Sources;
 
 /// Connections at once; more wait in the kernel's queue. An API server keeps few and sends many requests over each.
 const CONNECTIONS: usize = 256;

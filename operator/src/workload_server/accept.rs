@@ -1,6 +1,5 @@
 //! Connections of proxies.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use futures::FutureExt as _;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::peer::Peer;
 use super::route::{Caller, Server};
 use super::tls::{Contexts, TlsContext};
+use crate::sources::Sources;
 
 /// Connections at once; more wait in the kernel's queue. A proxy keeps one.
 const CONNECTIONS: usize = 16_384;
@@ -53,8 +52,8 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let sources = Sources::at_most(CONNECTIONS_OF_ONE);
-    let shaking = Sources::at_most(HANDSHAKES_OF_ONE);
+    let sources = Sources::new(CONNECTIONS_OF_ONE);
+    let shaking = Sources::new(HANDSHAKES_OF_ONE);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -69,7 +68,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: Cancell
                 continue;
             }
         };
-        let places = Sources::enter(&sources, address).zip(Sources::enter(&shaking, address));
+        let places = sources.enter(address).zip(shaking.enter(address));
         let Some((place, shaking)) = places else {
             server.count_handshake("too_many");
             continue;
@@ -215,48 +214,6 @@ async fn until_untrusted(mut contexts: Contexts, chain: Vec<CertificateDer<'stat
                 return;
             },
             () = tokio::time::sleep(Duration::from_secs(expires + 1)) => {}
-        }
-    }
-}
-
-/// Connections by address.
-#[derive(Debug)]
-struct Sources {
-    most: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-#[derive(Debug)]
-struct Place(Arc<Sources>, IpAddr);
-
-impl Sources {
-    fn at_most(most: usize) -> Arc<Self> {
-        Arc::new(Self {
-            most,
-            counts: Mutex::default(),
-        })
-    }
-
-    fn enter(sources: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = sources.counts.lock();
-        let count = counts.entry(address).or_default();
-        if *count >= sources.most {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Place(Arc::clone(sources), address))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.0.counts.lock();
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
         }
     }
 }

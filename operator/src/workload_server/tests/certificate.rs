@@ -116,7 +116,7 @@ async fn f1_garbage_is_refused_and_the_server_goes_on() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_says_does_not_hold_the_token() {
+async fn c13_what_a_refusal_says_does_not_hold_the_token() {
     let fixture = Fixture::start().await;
     let mut client = fixture.stranger().await;
     let (_, body) = client.ask(request("marked-token")).await;
@@ -127,7 +127,7 @@ async fn what_a_refusal_says_does_not_hold_the_token() {
 }
 
 #[tokio::test]
-async fn only_tls_1_3_is_spoken() {
+async fn c7_only_tls_1_3_is_spoken() {
     let fixture = Fixture::start().await;
     let config = client_config(&fixture.authority, None);
     let mut older = (*config).clone();
@@ -152,7 +152,7 @@ async fn without_an_authority_nobody_is_served_and_everybody_may_come_back() {
 }
 
 #[tokio::test]
-async fn the_identity_of_the_operator_is_given_to_nobody() {
+async fn f5_the_identity_of_the_operator_is_given_to_nobody() {
     let fixture = Fixture::start().await;
     let operator = Workload::new(super::support::NAMESPACE, "smilax-operator");
     fixture.cluster.pod("good", &operator, "smilax-operator-1", "u-9");

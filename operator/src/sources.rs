@@ -1,5 +1,5 @@
-//! Who is connected: an address has its share of the connections and no more, so that one caller cannot keep the API
-//! server out.
+//! Who is connected: an address has its share of the connections and no more, so that one caller cannot keep the
+//! others out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,21 +9,21 @@ use parking_lot::Mutex;
 
 /// Connections by the address that they come from.
 #[derive(Clone, Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     connected: Arc<Mutex<HashMap<IpAddr, usize>>>,
     most_of_one: usize,
 }
 
 /// One connection; over when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     sources: Sources,
     address: IpAddr,
 }
 
 impl Sources {
     /// Nobody yet; at most so many connections of one address.
-    pub(super) fn new(most_of_one: usize) -> Self {
+    pub(crate) fn new(most_of_one: usize) -> Self {
         Self {
             connected: Arc::default(),
             most_of_one,
@@ -31,7 +31,7 @@ impl Sources {
     }
 
     /// One more connection; `None` when the address has its share.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
         let mut connected = self.connected.lock();
         let of_one = connected.entry(address).or_default();
         if *of_one >= self.most_of_one {
