@@ -24,9 +24,7 @@ mod status;
 pub use issue::{IssueError, Issued, Subject};
 pub use material::{Authority, Given, Material};
 pub use metrics::AuthorityMetrics;
-pub use plan::{
-    Blocker, Next, Patience, PodState, Publication, Request, Situation, Source, Step, Target, plan,
-};
+pub use plan::{Blocker, Next, Patience, PodState, Request, Situation, Source, Step, Target, plan};
 pub use request::{CsrError, PublicKey};
 pub use shell::{AuthorityTask, InUse, run};
 

@@ -107,23 +107,14 @@ pub struct PodState {
 /// What a change waits for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocker {
-    /// The bundle is not in every ConfigMap yet.
-    Publication,
+    /// A ConfigMap that does not carry the bundle yet.
+    Publication(String),
     /// A pod that never connected to the operator.
     Silent(String),
     /// A pod that does not have the bundle in force.
     Bundle(String),
     /// A pod that uses a certificate of the issuer before.
     Certificate(String),
-}
-
-/// Whether every ConfigMap carries the bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Publication {
-    /// Every one.
-    Complete,
-    /// Some do not yet.
-    Pending,
 }
 
 /// Everything that decides beside the authority itself.
@@ -135,8 +126,8 @@ pub struct Situation {
     pub request: Option<Request>,
     /// Every Ready pod with a proxy.
     pub pods: Vec<PodState>,
-    /// Whether new pods find the bundle.
-    pub publication: Publication,
+    /// ConfigMaps, `namespace/name`, in which new pods would not find the bundle.
+    pub unpublished: Vec<String>,
     /// The highest generation of a bundle that lies anywhere.
     pub highest: u64,
 }
@@ -237,10 +228,7 @@ fn given_differs(signer: &Signer, given: &Given) -> Step {
 }
 
 fn blockers(situation: &Situation, lacks: impl Fn(&PodState) -> Option<Blocker>) -> Vec<Blocker> {
-    let published = match situation.publication {
-        Publication::Complete => None,
-        Publication::Pending => Some(Blocker::Publication),
-    };
+    let unpublished = situation.unpublished.iter().cloned().map(Blocker::Publication);
     let pods = situation.pods.iter().filter_map(|pod| {
         if pod.bundle.is_none() && pod.issuer.is_none() {
             Some(Blocker::Silent(pod.name.clone()))
@@ -248,7 +236,7 @@ fn blockers(situation: &Situation, lacks: impl Fn(&PodState) -> Option<Blocker>)
             lacks(pod)
         }
     });
-    published.into_iter().chain(pods).collect()
+    unpublished.chain(pods).collect()
 }
 
 fn last_call(authority: &Authority) -> OffsetDateTime {
@@ -304,7 +292,7 @@ impl FromStr for Request {
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Publication => f.write_str("the bundle is not in every ConfigMap yet"),
+            Self::Publication(map) => write!(f, "ConfigMap {map} does not carry the bundle yet"),
             Self::Silent(pod) => write!(f, "{pod} is not connected"),
             Self::Bundle(pod) => write!(f, "{pod} does not trust the new root yet"),
             Self::Certificate(pod) => write!(f, "{pod} has a certificate of the issuer before"),

@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::material::{Authority, Given, Material};
-use super::plan::{PodState, Publication, Request, Situation, Source, Step, plan};
+use super::plan::{PodState, Request, Situation, Source, Step, plan};
 use super::status::conditions;
 use super::{AuthorityMetrics, IssueError, SECRET};
 use crate::call::{CallError, MANAGER, call};
@@ -444,10 +444,6 @@ impl Keeper {
     }
 
     fn situation(&self, in_use: &InUse) -> Situation {
-        let everywhere = self
-            .task
-            .state
-            .read(|inner| inner.carries_everywhere(&in_use.bundle));
         Situation {
             source: match &self.given {
                 None => Source::SelfMade,
@@ -455,11 +451,7 @@ impl Keeper {
             },
             request: self.mesh.as_ref().and_then(|mesh| mesh.request.clone()),
             pods: (self.task.pods)(),
-            publication: if everywhere {
-                Publication::Complete
-            } else {
-                Publication::Pending
-            },
+            unpublished: self.task.state.read(|inner| inner.without_bundle(&in_use.bundle)),
             highest: self.behind.unwrap_or_default(),
         }
     }

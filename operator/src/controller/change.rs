@@ -137,7 +137,10 @@ pub fn map_changes(
                 form,
                 resource_version: before.map(|before| before.resource_version.clone()),
             }),
-            Err(error) => too_large.push((config.workload.clone(), error)),
+            Err(error) => {
+                too_large.push((config.workload.clone(), error));
+                changes.extend(before.and_then(|before| bundle_only(name, config, before, bundle)));
+            }
         }
     }
     for (name, before) in stored.iter().filter(|(name, _)| !desired.contains_key(*name)) {
@@ -147,6 +150,21 @@ pub fn map_changes(
         });
     }
     (changes, too_large)
+}
+
+/// The new bundle beside the policy that is stored: whom to trust does not wait until the next policy can be kept.
+fn bundle_only(name: &str, config: &ProxyConfig, before: &StoredMap, bundle: &str) -> Option<MapChange> {
+    if before.bundle == bundle || before.revision().is_none() {
+        return None;
+    }
+    Some(MapChange::Apply {
+        name: name.to_owned(),
+        workload: config.workload.clone(),
+        form: packed::form(&before.policy).ok()?,
+        policy: before.policy.clone(),
+        bundle: bundle.to_owned(),
+        resource_version: Some(before.resource_version.clone()),
+    })
 }
 
 #[cfg(test)]
@@ -291,6 +309,26 @@ mod tests {
         assert_eq!(changes, []);
         let (changes, _) = super::map_changes(&stored("broken"), &desired(), None, &mut sequence());
         assert!(matches!(&changes[..], [MapChange::Apply { bundle, .. }] if bundle == BUNDLE));
+    }
+
+    #[test]
+    fn a_policy_that_fits_in_no_way_does_not_keep_a_new_bundle_from_its_pods() {
+        let policy = render(&config());
+        let next = BUNDLE.replace('7', "8");
+        let (changes, too_large) =
+            super::map_changes(&stored(&policy), &large(20_000), Some(&next), &mut sequence());
+        assert_eq!(too_large.len(), 1);
+        let [
+            MapChange::Apply {
+                policy: written,
+                bundle,
+                ..
+            },
+        ] = &changes[..]
+        else {
+            panic!("{} changes", changes.len())
+        };
+        assert_eq!((written, bundle), (&policy, &next));
     }
 
     #[test]

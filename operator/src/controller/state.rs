@@ -188,11 +188,15 @@ impl Inner {
         maps.filter_map(StoredMap::bundle_generation).collect()
     }
 
-    /// Whether every stored ConfigMap carries this bundle.
-    pub fn carries_everywhere(&self, bundle: &TrustBundle) -> bool {
+    /// Stored ConfigMaps, `namespace/name`, that do not carry this bundle.
+    pub fn without_bundle(&self, bundle: &TrustBundle) -> Vec<String> {
         let text = change::render(bundle);
-        let mut maps = self.maps.values().flat_map(BTreeMap::values);
-        maps.all(|map| map.bundle == text)
+        self.maps
+            .iter()
+            .flat_map(|(namespace, maps)| maps.iter().map(move |(name, map)| (namespace, name, map)))
+            .filter(|(_, _, map)| map.bundle != text)
+            .map(|(namespace, name, _)| format!("{namespace}/{name}"))
+            .collect()
     }
 
     /// Marks every namespace that has, or should have, something of ours.

@@ -7,16 +7,14 @@ use time::Duration;
 
 use super::{examine, fresh, given, start};
 use crate::authority::material::{Authority, Material};
-use crate::authority::{
-    Blocker, Next, Patience, PodState, Publication, Request, Situation, Source, Step, Target, plan,
-};
+use crate::authority::{Blocker, Next, Patience, PodState, Request, Situation, Source, Step, Target, plan};
 
 fn situation() -> Situation {
     Situation {
         source: Source::SelfMade,
         request: None,
         pods: Vec::new(),
-        publication: Publication::Complete,
+        unpublished: Vec::new(),
         highest: 0,
     }
 }
@@ -98,12 +96,12 @@ fn the_next_root_signs_when_every_ready_pod_trusts_it() {
 #[test]
 fn the_next_root_signs_only_when_new_pods_find_it() {
     let pending = Situation {
-        publication: Publication::Pending,
+        unpublished: vec!["shop/smilax-web".to_owned()],
         ..situation()
     };
     assert_eq!(
         plan(&announced(), &pending, start()),
-        Step::Wait(vec![Blocker::Publication])
+        Step::Wait(vec![Blocker::Publication("shop/smilax-web".to_owned())])
     );
 }
 
