@@ -101,12 +101,13 @@ fn f15_a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforc
     let split = TrafficSplit::of("large").backend("web-v1", 1);
     let split = namespace.apply(groups.iter().fold(split, |split, group| split.matching(group)));
     client.enforces_split(&split);
-    assert_eq!(keys(), (vec![], vec!["policy.json.gz".to_owned()]));
+    let bundle = "trust-bundle.json".to_owned();
+    assert_eq!(keys(), (vec![bundle.clone()], vec!["policy.json.gz".to_owned()]));
     let report = client.load(Load::http("large").method("POST").requests(100));
     assert_no_failures(&report);
     namespace.delete(&split);
     client.forgot_split("large");
-    assert_eq!(keys(), (vec!["policy.json".to_owned()], vec![]));
+    assert_eq!(keys(), (vec!["policy.json".to_owned(), bundle], vec![]));
 }
 
 #[test]

@@ -88,7 +88,10 @@ async fn carry_plaintext(
 ) -> Result<(), CarryError> {
     let limits = worker.shared.settings.limits;
     let plaintext = inbound::plaintext(&worker, client.ip(), original.port());
-    inbound::count_plaintext(&worker, client.ip(), plaintext);
+    // Who has said nothing yet may still be a proxy that is slow to begin.
+    if spoken.is_some() || plaintext == Plaintext::Refused {
+        inbound::count_plaintext(&worker, client.ip(), plaintext);
+    }
     let telemetry = Rc::clone(&worker.inbound_telemetry);
     let caller = Caller::unknown(client.ip());
     let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
@@ -106,6 +109,7 @@ async fn carry_plaintext(
             connection.serve(stream, Version::Http2).await
         }
         (Protocol::Tcp, None) if worker.shared.tls.load().is_none() => {
+            inbound::count_plaintext(&worker, client.ip(), plaintext);
             connection.carry_bytes(stream.into()).await
         }
         (Protocol::Tcp | Protocol::Detect, None) => carry_silent(connection, stream, client).await,
@@ -156,9 +160,14 @@ async fn carry_silent(
 ) -> Result<(), CarryError> {
     let limits = connection.worker.shared.settings.limits;
     let protocol = inbound::protocol(&connection.worker, connection.original);
+    let count = || {
+        let (worker, port) = (&connection.worker, connection.original.port());
+        inbound::count_plaintext(worker, client.ip(), inbound::plaintext(worker, client.ip(), port));
+    };
     let patience = patience(limits.idle, limits.detect);
     let refused = connection.judge().is_some_and(|judge| judge.would_refuse(None));
     if refused && protocol == Protocol::Tcp {
+        count();
         return connection.carry_bytes(stream.into()).await;
     }
     // Where bytes would be refused, the application is not asked, and only the client can begin.
@@ -170,6 +179,7 @@ async fn carry_silent(
             biased;
             spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),
             greeting = upstream.stream.speaks() => {
+                count();
                 connection.remember(silent(client, connection.original));
                 connection.judged()?;
                 let target = connection.bytes_target();
@@ -177,7 +187,11 @@ async fn carry_silent(
             }
         }
     };
-    match (spoken.ok_or(CarryError::Idle(limits.idle))?, upstream) {
+    let spoken = spoken.ok_or(CarryError::Idle(limits.idle))?;
+    if spoken != Spoken::Tls {
+        count();
+    }
+    match (spoken, upstream) {
         // A proxy that was very slow to begin, perhaps.
         (Spoken::Tls, _) => {
             let worker = Rc::clone(&connection.worker);
