@@ -7,7 +7,7 @@ use smilax_e2e::objects::port;
 use smilax_e2e::wait::{PATIENCE, wait_within};
 use smilax_e2e::{
     Client, Guarded, Inject, Load, Namespace, Object, Probe, Progress, RouteGroup, Service, TrafficTarget,
-    Workload, wait_until,
+    Workload,
 };
 
 static GUARDED: Guarded = Guarded::new("identity");

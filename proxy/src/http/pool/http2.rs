@@ -21,8 +21,11 @@ use crate::transport::{Expected, fits};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
-/// Streams that are assumed to be allowed until the server says.
+/// Streams that a connection is given until its server says how many it allows; all but the first wait in it for that
+/// word, since a server may refuse what goes beyond (RFC 9113 section 5.1.2).
 const FIRST_STREAMS: usize = 100;
+/// Streams that are opened before the server has said how many it allows.
+const UNASKED_STREAMS: usize = 1;
 /// Bytes that a server may send on one stream before the client has taken them.
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same on one connection.
@@ -159,7 +162,7 @@ impl Endpoint {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEADER_BYTES)
-            .initial_max_send_streams(FIRST_STREAMS);
+            .initial_max_send_streams(UNASKED_STREAMS);
         if upstream.peer.is_some() {
             builder
                 .initial_connection_window_size(wire::CONNECTION_WINDOW)
@@ -176,7 +179,10 @@ impl Endpoint {
                 let mut connection = pin!(connection);
                 poll_fn(|cx| {
                     let polled = connection.as_mut().poll(cx);
-                    allowed.set(connection.current_max_send_streams());
+                    let said = connection.current_max_send_streams();
+                    if said > UNASKED_STREAMS {
+                        allowed.set(said);
+                    }
                     polled
                 })
                 .await
