@@ -117,6 +117,8 @@ pub mod key {
     pub const UNAUTHENTICATED_SOURCES: &str = "smilax.dev/unauthenticated-sources";
     /// Annotation of a pod, written: whether new inbound UDP is let in, `open` or `drop`.
     pub const INBOUND_UDP: &str = "smilax.dev/inbound-udp";
+    /// Annotation of a Namespace or pod: whether callers are told why they are refused, `kept` or `told`.
+    pub const DENIAL_REASONS: &str = "smilax.dev/denial-reasons";
     /// Annotation: log filter of the proxy.
     pub const LOG_LEVEL: &str = "smilax.dev/log-level";
     /// Annotation: how long draining may take, in seconds.

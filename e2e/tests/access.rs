@@ -52,6 +52,18 @@ fn a_target_lets_its_sources_in_and_nobody_else() {
 }
 
 #[test]
+fn a_caller_is_told_why_it_is_refused_where_the_pod_asks_for_that() {
+    let callers = GUARDED.callers();
+    let workload = Workload::deployment("frank").annotation("smilax.dev/denial-reasons", "told");
+    let server = callers.serve(workload, "frank");
+    callers.namespace.apply(everything("frank"));
+    callers.protect(&server, TrafficTarget::of("frank").from("friend").http("frank"));
+    let refused = callers.stranger.get(&server.url("/"));
+    assert_eq!(refused.status, FORBIDDEN);
+    assert_eq!(refused.headers["smilax-reason"], ["source"]);
+}
+
+#[test]
 fn requests_are_allowed_by_path_method_and_header() {
     let callers = GUARDED.callers();
     let server = callers.server("rules");

@@ -6,7 +6,7 @@ use serde_json::Value;
 use smilax_core::convention::TRUST_BUNDLE_KEY;
 use smilax_core::workload_connection::TrustBundle;
 use smilax_e2e::client::Background;
-use smilax_e2e::disrupt::OperatorAway;
+use smilax_e2e::disrupt::{Helm, OperatorAway};
 use smilax_e2e::guarded::Callers;
 use smilax_e2e::namespace::must;
 use smilax_e2e::share::assert_no_failures;
@@ -111,6 +111,33 @@ fn a_root_is_exchanged_under_load_without_a_failure_and_without_plaintext() {
     assert_ne!(after.roots, before.roots);
     all_renewed(&load, &after);
     load.end();
+}
+
+#[test]
+fn certificates_that_run_out_close_the_mesh_and_it_opens_again_with_the_operator() {
+    let callers = GUARDED.callers();
+    let helm = Helm::of(&callers.mesh);
+    helm.upgrade(&["certificates.lifetimeSeconds=60"]);
+    callers.mesh.available();
+    // Certificates of the shorter life come with the next pods.
+    let server = callers.server("short");
+    let caller = callers.namespace.client("shortlived");
+    caller.secures("short");
+    caller.reaches(&server.url("/"));
+    let away = OperatorAway::begin(&callers.mesh);
+    // A minute of life, and what clocks are forgiven.
+    wait_within(ROTATION, "nobody is believed any more", || {
+        let fetched = caller.get(&server.url("/"));
+        assert!(
+            matches!(fetched.status, Some(200 | 503)),
+            "neither served nor closed: {fetched:?}"
+        );
+        Progress::when(fetched.status == Some(503), (), || format!("{fetched:?}"))
+    });
+    away.end();
+    caller.reaches(&server.url("/"));
+    helm.upgrade(&["certificates.lifetimeSeconds=86400"]);
+    callers.mesh.available();
 }
 
 #[test]

@@ -20,7 +20,7 @@ const PREFIX: &str = "smilax.dev/";
 const LONGEST_DRAIN: u32 = 3600;
 
 /// Annotations of a pod template.
-const ON_PODS: [&str; 13] = [
+const ON_PODS: [&str; 14] = [
     key::INJECT,
     key::ACCESS_MODE,
     key::TLS_MODE,
@@ -30,6 +30,7 @@ const ON_PODS: [&str; 13] = [
     key::MEMORY_REQUEST,
     key::MEMORY_LIMIT,
     key::LOG_LEVEL,
+    key::DENIAL_REASONS,
     key::SKIP_INBOUND_PORTS,
     key::SKIP_OUTBOUND_PORTS,
     key::OPAQUE_PORTS,
@@ -59,6 +60,8 @@ pub(super) struct Options {
     pub(super) skip_inbound: PortSet,
     pub(super) skip_outbound: PortSet,
     pub(super) opaque: PortSet,
+    /// Whether callers are told why they are refused, where somebody said.
+    pub(super) denial_reasons: Option<&'static str>,
     /// What the pod's template asks for about who may call it.
     pub(super) own: OwnModes,
     /// What becomes of UDP that comes in unasked.
@@ -118,6 +121,7 @@ pub(super) fn resolve(
     );
     let log_level = reader.value(key::LOG_LEVEL, log_filter);
     let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
+    let denial_reasons = reader.value(key::DENIAL_REASONS, denial_reasons);
     let own = reader.own_modes();
     let mut ports =
         |key, read: fn(&str) -> Result<PortSet, String>| reader.value(key, read).unwrap_or_default();
@@ -136,6 +140,7 @@ pub(super) fn resolve(
         opaque: ports(key::OPAQUE_PORTS, |text| {
             PortSet::opaque(text).map_err(|error| error.to_string())
         }),
+        denial_reasons,
         inbound_udp: namespace.modes.inbound_udp(own.access),
         own,
     };
@@ -270,6 +275,13 @@ impl Reader<'_> {
 fn any_ports(text: &str) -> Result<PortSet, String> {
     text.parse()
         .map_err(|error: super::ports::PortsError| error.to_string())
+}
+
+fn denial_reasons(text: &str) -> Result<&'static str, String> {
+    ["kept", "told"]
+        .into_iter()
+        .find(|word| *word == text.trim())
+        .ok_or_else(|| format!("{text:?} is none of kept, told"))
 }
 
 fn drain_seconds(text: &str) -> Result<u32, String> {

@@ -165,6 +165,8 @@ impl Sidecar<'_> {
             plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             plain(variable::DRAIN_SECONDS, &self.options.drain_seconds.to_string()),
         ]);
+        let reasons = self.options.denial_reasons;
+        environment.extend(reasons.map(|word| plain(variable::DENIAL_REASONS, word)));
         let own = &self.options.own;
         environment.extend(own.access.map(|mode| plain(variable::ACCESS_MODE, mode.as_str())));
         environment.extend(own.tls.map(|mode| plain(variable::TLS_MODE, mode.as_str())));

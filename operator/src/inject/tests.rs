@@ -518,14 +518,22 @@ fn a_proxy_is_told_what_its_template_asks_for_and_the_names_of_its_ports() {
         .annotation(key::ACCESS_MODE, "deny")
         .annotation(key::TLS_MODE, "strict")
         .annotation(key::TLS_PORT_MODES, "8080=strict")
+        .annotation(key::DENIAL_REASONS, "told")
         .injected();
     let proxy = variables(&pod, PROXY);
+    assert_eq!(proxy[variable::DENIAL_REASONS], "told");
     assert_eq!(proxy[variable::ACCESS_MODE], "deny");
     assert_eq!(proxy[variable::TLS_MODE], "strict");
     assert_eq!(proxy[variable::TLS_PORT_MODES], "8080=strict");
     assert_eq!(proxy[variable::PORT_NAMES], r#"{"http":8080}"#);
     let plain = variables(&super::fixture::pod().injected(), PROXY);
-    assert!(!plain.contains_key(variable::ACCESS_MODE) && !plain.contains_key(variable::TLS_MODE));
+    for unsaid in [
+        variable::ACCESS_MODE,
+        variable::TLS_MODE,
+        variable::DENIAL_REASONS,
+    ] {
+        assert!(!plain.contains_key(unsaid), "{unsaid}");
+    }
 }
 
 #[test]
