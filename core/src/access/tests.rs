@@ -278,6 +278,44 @@ fn a_binding_by_labels_means_the_pods_that_the_operator_names_and_until_then_nob
 }
 
 #[test]
+fn an_id_means_who_has_it_byte_for_byte() {
+    let named = AccessTarget {
+        sources: vec![SourceMatch::Spiffe(client().id)],
+        ..target("named")
+    };
+    let table = table(policy(AccessMode::Deny, vec![named]));
+    assert_eq!(connects(&table, Some(&client()), 80), "named");
+    for other in [
+        "spiffe://cluster.local/ns/shop/sa/clients",
+        "spiffe://other.local/ns/shop/sa/client",
+    ] {
+        let other = Identity::new(other.parse().unwrap(), None);
+        assert_eq!(connects(&table, Some(&other), 80), "source named");
+    }
+}
+
+#[test]
+fn a_denial_names_the_target_that_came_nearest_and_of_equals_the_first() {
+    let other = |name| AccessTarget {
+        sources: vec![SourceMatch::Account(Workload::new("shop", "other"))],
+        ..target(name)
+    };
+    let elsewhere = AccessTarget {
+        ports: vec![vec![number(8080)]],
+        ..target("elsewhere")
+    };
+    let far = table(policy(AccessMode::Deny, vec![other("first"), other("second")]));
+    assert_eq!(connects(&far, Some(&client()), 80), "source first");
+    for targets in [
+        vec![other("far"), elsewhere.clone()],
+        vec![elsewhere, other("far")],
+    ] {
+        let near = table(policy(AccessMode::Deny, targets));
+        assert_eq!(connects(&near, Some(&client()), 80), "port elsewhere");
+    }
+}
+
+#[test]
 fn an_account_of_the_same_name_in_another_namespace_is_somebody_else() {
     let table = table(policy(AccessMode::Deny, vec![target("a")]));
     let namesake = Identity::new("spiffe://cluster.local/ns/other/sa/client".parse().unwrap(), None);
