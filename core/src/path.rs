@@ -131,6 +131,7 @@ mod tests {
             "/%41",
             "/a;v=1",
             "/caf%C3%A9",
+            "/issue%2342",
             "*",
         ] {
             assert_eq!(check(path), Ok(()), "{path}");

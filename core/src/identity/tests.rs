@@ -49,6 +49,25 @@ fn text_that_could_be_read_as_another_id_is_none() {
     }
 }
 
+#[test]
+fn the_trust_domain_is_the_first_part_of_an_id() {
+    let id: SpiffeId = "spiffe://mesh.example/ns/a/sa/b".parse().unwrap();
+    assert_eq!(id.trust_domain().as_str(), "mesh.example");
+    assert_ne!(id.trust_domain(), TrustDomain::default());
+}
+
+#[test]
+fn ids_and_trust_domains_may_be_as_long_as_spiffe_says_and_no_longer() {
+    let id = |length: usize| format!("spiffe://td/{}", "a".repeat(length - "spiffe://td/".len()));
+    assert!(id(2048).parse::<SpiffeId>().is_ok());
+    assert_eq!(id(2049).parse::<SpiffeId>(), Err(InvalidId::TooLong));
+    assert!("a".repeat(255).parse::<TrustDomain>().is_ok());
+    assert_eq!(
+        "a".repeat(256).parse::<TrustDomain>(),
+        Err(InvalidId::TrustDomain)
+    );
+}
+
 proptest! {
     #[test]
     fn an_id_that_parses_prints_as_it_was_written(text in "spiffe://[a-z.]{1,9}(/[a-zA-Z0-9._-]{1,9}){0,5}") {

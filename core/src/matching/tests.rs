@@ -97,3 +97,17 @@ fn the_wrong_field_is_named() {
     };
     assert_eq!(Matcher::new(&config).unwrap_err().field, "headers[0].value");
 }
+
+#[test]
+fn expressions_within_the_bounds_are_accepted_up_to_the_last_byte() {
+    assert!(compile_pattern(&"a".repeat(MAX_PATTERN_BYTES)).is_ok());
+    assert!(compile_pattern(&"a".repeat(MAX_PATTERN_BYTES + 1)).is_err());
+    // Larger than its text by far, and well within what is allowed.
+    assert!(compile_pattern("[a-z]{200}").is_ok());
+}
+
+#[test]
+fn only_a_match_with_a_path_reads_paths() {
+    assert!(matcher(Some("^/"), &[], &[]).reads_path());
+    assert!(!matcher(None, &["GET"], &[("x-user", "a")]).reads_path());
+}
