@@ -88,8 +88,14 @@ async fn carry_plaintext(
 ) -> Result<(), CarryError> {
     let limits = worker.shared.settings.limits;
     let plaintext = inbound::plaintext(&worker, client.ip(), original.port());
-    // Who has said nothing yet may still be a proxy that is slow to begin.
-    if spoken.is_some() || plaintext == Plaintext::Refused {
+    // Who has said nothing yet may still be a proxy that is slow to begin, and who went away without a word, one that
+    // only looked whether somebody is there.
+    let counts = match spoken {
+        Some(Spoken::Bytes) => stream.peek(&mut [0]).await? > 0,
+        Some(_) => true,
+        None => plaintext == Plaintext::Refused,
+    };
+    if counts {
         inbound::count_plaintext(&worker, client.ip(), plaintext);
     }
     let telemetry = Rc::clone(&worker.inbound_telemetry);

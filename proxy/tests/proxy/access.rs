@@ -162,6 +162,23 @@ async fn a_connection_of_bytes_is_allowed_or_reset() {
 }
 
 #[tokio::test]
+async fn who_only_looks_whether_somebody_is_there_is_not_counted_as_plaintext() {
+    let mesh = Mesh::new();
+    let app = echo(&mesh).await;
+    let web = mesh.web(vec![]);
+    let mut looker = TcpStream::connect(web.inbound_address()).await.unwrap();
+    looker.shutdown().await.unwrap();
+    // It is carried to its end, as a client that lets the application speak may have finished its own part.
+    let mut rest = Vec::new();
+    soon("the end", looker.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(app.connections(), 1);
+    let counted = web
+        .metric_sum("smilax_proxy_plaintext_connections_total", &[])
+        .await;
+    assert_eq!(counted, 0);
+}
+
+#[tokio::test]
 async fn clients_without_identity_are_counted_by_address_where_they_are_permitted() {
     let mesh = Mesh::new();
     let _app = Server::named(mesh.app(1), "app").await;
