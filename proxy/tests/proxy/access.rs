@@ -70,12 +70,9 @@ async fn a_denial_says_nothing_about_the_rules_and_the_connection_goes_on() {
         "reason=\"unauthenticated\"",
         "source=\"unknown\"",
     ];
-    assert_eq!(web.metric_sum(DECISIONS, &denied).await, 2);
-    assert_eq!(
-        web.metric_sum("istio_requests_total", &["response_code=\"403\""])
-            .await,
-        2
-    );
+    web.counts(DECISIONS, &denied, 2).await;
+    web.counts("istio_requests_total", &["response_code=\"403\""], 2)
+        .await;
 }
 
 #[tokio::test]
@@ -107,7 +104,7 @@ async fn an_audit_counts_and_lets_pass() {
     let _app = Server::named(mesh.app(1), "app").await;
     let web = mesh.web(mode(AccessMode::Audit));
     assert_eq!(get(web.inbound_address(), "/").await.text, "app");
-    assert_eq!(web.metric_sum(DECISIONS, &["decision=\"audited\""]).await, 1);
+    web.counts(DECISIONS, &["decision=\"audited\""], 1).await;
 }
 
 #[tokio::test]
@@ -186,7 +183,7 @@ async fn clients_without_identity_are_counted_by_address_where_they_are_permitte
     assert_eq!(get(web.inbound_address(), "/").await.text, "app");
     let counted = ["source=\"127.0.0.1\"", "outcome=\"permitted\""];
     let plaintext = "smilax_proxy_plaintext_connections_total";
-    assert_eq!(web.metric_sum(plaintext, &counted).await, 1);
+    web.counts(plaintext, &counted, 1).await;
 }
 
 #[tokio::test]

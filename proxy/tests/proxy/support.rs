@@ -213,6 +213,32 @@ impl TestProxy {
             .sum()
     }
 
+    /// Holds that the sum of the metric comes to this. What a connection's end is counted as, is counted when the proxy
+    /// is done with it, which its client may have heard before.
+    #[track_caller]
+    pub(crate) fn counts<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [&str],
+        expected: u64,
+    ) -> impl Future<Output = ()> + 'a {
+        let asked_at = std::panic::Location::caller();
+        async move {
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            loop {
+                let found = self.metric_sum(name, labels).await;
+                if found == expected {
+                    return;
+                }
+                assert!(
+                    found < expected && std::time::Instant::now() < deadline,
+                    "{asked_at}: {name} with {labels:?} is {found}, not {expected}"
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     /// Waits until it has finished.
     pub(crate) async fn join(mut self) {
         let proxy = self.proxy.take().unwrap();

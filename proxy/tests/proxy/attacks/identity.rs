@@ -55,7 +55,7 @@ async fn c1_plaintext_to_a_strict_port_is_reset_and_the_application_sees_no_byte
     assert_eq!(app.connections(), 0);
     let refused = ["outcome=\"refused\""];
     let plaintext = "smilax_proxy_plaintext_connections_total";
-    assert_eq!(web.metric_sum(plaintext, &refused).await, 4);
+    web.counts(plaintext, &refused, 4).await;
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn c2_a_client_without_a_certificate_of_this_mesh_is_turned_away() {
         assert!(is_turned_away(&mesh, Arc::clone(context.client(wire))).await);
     }
     assert_eq!(app.connections(), 0);
-    assert_eq!(web.metric_sum(FAILURES, &["direction=\"inbound\""]).await, 4);
+    web.counts(FAILURES, &["direction=\"inbound\""], 4).await;
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn c2_a_server_without_a_certificate_of_this_mesh_is_sent_nothing() {
     let answer = get(client.outbound_address(), "/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(soon("the handshake", told.recv()).await, Some(false));
-    assert_eq!(client.metric_sum(FAILURES, &["reason=\"untrusted\""]).await, 1);
+    client.counts(FAILURES, &["reason=\"untrusted\""], 1).await;
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn c2_a_proxy_without_a_certificate_sends_nothing_in_plaintext_instead() {
     let answer = get(client.outbound_address(), "/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(web.connections(), 0);
-    assert_eq!(client.metric_sum(FAILURES, &["reason=\"no_identity\""]).await, 1);
+    client.counts(FAILURES, &["reason=\"no_identity\""], 1).await;
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn c6_a_server_with_a_certificate_for_clients_only_is_sent_nothing() {
     let answer = get(client.outbound_address(), "/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(app.requests(), 0);
-    assert_eq!(client.metric_sum(FAILURES, &["reason=\"usage\""]).await, 1);
+    client.counts(FAILURES, &["reason=\"usage\""], 1).await;
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn c2_a_proxy_that_is_not_believed_says_so_and_does_not_blame_the_applicat
     certify(&client, &mesh.context_of(&leaf, &[&mesh.authority]));
     let answer = get(client.outbound_address(), "/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(client.metric_sum(FAILURES, &["reason=\"disbelieved\""]).await, 1);
+    client.counts(FAILURES, &["reason=\"disbelieved\""], 1).await;
 }
 
 #[tokio::test]
@@ -413,7 +413,7 @@ async fn c11_a_valid_certificate_of_the_wrong_account_on_a_stolen_address_is_ref
     );
     assert_eq!(stolen.load(Ordering::SeqCst), 0);
     let counted = ["reason=\"unexpected_peer\"", "direction=\"outbound\""];
-    assert_eq!(client.metric_sum(FAILURES, &counted).await, 2);
+    client.counts(FAILURES, &counted, 2).await;
     certify(&thief, &mesh.context("shop/web"));
     assert_eq!(get(client.outbound_address(), "/").await.text, "stolen");
 }
