@@ -6,8 +6,10 @@
 //!   ◄─ {chain, issuer, bundle} ────────────────────
 //!   ══ POST /v1/connect (mutual TLS), kept open ══►  one length-delimited stream of frames each way
 //!   ── Hello ──────────────────────────────────────►
-//!   ◄─ Bundle, Members ────────────────────────────  at once, and whenever they change; only the newest counts
-//!   ── Ack, Certificate ───────────────────────────►
+//!   ◄─ Bundle, Members, Policy ────────────────────  at once, and whenever they change; only the newest counts.
+//!   ── Ack, Certificate ───────────────────────────►    A policy of the revision that Hello names is not sent
+//!   ── Subscribe {add, remove} ────────────────────►  as destinations are used, and are no longer
+//!   ◄─ Update ─────────────────────────────────────  for each resource at once, and whenever it changes
 //! ```
 //!
 //! A frame is a length of four bytes, most significant first, and that many bytes of JSON: one
@@ -16,6 +18,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::endpoints::{Resource, Update};
 use crate::members::Members;
 use crate::revision::Revision;
 
@@ -25,6 +28,8 @@ pub const CERTIFICATE_PATH: &str = "/v1/certificate";
 pub const CONNECT_PATH: &str = "/v1/connect";
 /// Bytes of a request for a certificate at most.
 pub const MOST_REQUEST_BYTES: usize = 32 * 1024;
+/// Resources that a proxy may be subscribed to at once; what it asks for beyond that is not told.
+pub const MOST_RESOURCES: usize = 4096;
 /// Bytes of a frame at most, without its length.
 pub const MOST_FRAME_BYTES: usize = 4 * 1024 * 1024;
 
@@ -86,6 +91,20 @@ pub enum ProxyMessage {
     Ack(Ack),
     /// It has a new certificate.
     Certificate(CertificateInfo),
+    /// What it wants to be told of, and what no longer. A new stream begins with nothing.
+    Subscribe(Subscribe),
+}
+
+/// A change of what a proxy wants to be told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscribe {
+    /// From now on. One that is there already is told again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<Resource>,
+    /// No longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<Resource>,
 }
 
 /// The beginning of a stream.
@@ -160,6 +179,20 @@ pub enum OperatorMessage {
     Bundle(TrustBundle),
     /// The pods of every binding that the proxy's configuration names.
     Members(Members),
+    /// The configuration, as it lies in the ConfigMap.
+    Policy(Policy),
+    /// What is known now of something that was subscribed to.
+    Update(Update),
+}
+
+/// A configuration on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Policy {
+    /// Its text.
+    Text(String),
+    /// The same, packed (see [`crate::packed`]), in base64.
+    Packed(String),
 }
 
 /// A stream that cannot be read on.

@@ -65,6 +65,7 @@ impl Report {
                 *self = Self::new(self.workload.clone(), hello, self.since);
             }
             ProxyMessage::Certificate(certificate) => self.certificate = Some(certificate),
+            ProxyMessage::Subscribe(_) => {}
             ProxyMessage::Ack(Ack { subject, outcome }) => match outcome {
                 Outcome::Applied => {
                     match subject {

@@ -172,6 +172,7 @@ fn take(
             control.take_members(members);
             Ok(())
         }
+        OperatorMessage::Policy(_) | OperatorMessage::Update(_) => Ok(()),
     }
 }
 

@@ -33,6 +33,7 @@ fn heard(messages: &[ProxyMessage]) -> Option<Facts> {
     for message in rest {
         match message {
             ProxyMessage::Hello(_) => panic!("a second Hello"),
+            ProxyMessage::Subscribe(_) => panic!("nothing was used"),
             ProxyMessage::Certificate(certificate) => known.certificate = Some(certificate.clone()),
             ProxyMessage::Ack(Ack { subject, outcome }) => match (*subject, outcome.clone()) {
                 (Subject::Bundle(generation), Outcome::Applied) => known.bundle = Some(generation),
