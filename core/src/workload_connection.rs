@@ -30,6 +30,9 @@ pub const CONNECT_PATH: &str = "/v1/connect";
 pub const MOST_REQUEST_BYTES: usize = 32 * 1024;
 /// Resources that a proxy may be subscribed to at once; what it asks for beyond that is not told.
 pub const MOST_RESOURCES: usize = 4096;
+/// Bytes of a frame of a proxy's at most, without its length; the operator ends a stream with a longer one. A long
+/// [`Subscribe`] is said in several messages.
+pub const MOST_PROXY_FRAME_BYTES: usize = 64 * 1024;
 /// Bytes of a frame at most, without its length.
 pub const MOST_FRAME_BYTES: usize = 4 * 1024 * 1024;
 

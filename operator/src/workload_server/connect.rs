@@ -23,8 +23,6 @@ use super::tls::{Contexts, TlsContext};
 
 /// The first message must come within this time.
 const HELLO_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a message of a proxy's at most.
-const MOST_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// What is still to be told to one proxy.
 struct Telling {
@@ -147,7 +145,7 @@ impl Listening {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let mut messages = Messages::new(body, MOST_MESSAGE_BYTES);
+        let mut messages = Messages::new(body, wire::MOST_PROXY_FRAME_BYTES);
         let Ok(Some(ProxyMessage::Hello(hello))) = timeout(HELLO_TIME, messages.next()).await else {
             tracing::debug!(workload = %self.workload, "a proxy's stream began without a Hello");
             return;
