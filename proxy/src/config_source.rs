@@ -1,9 +1,13 @@
 //! Where the configuration comes from, and which one is in force.
 //!
 //! ```text
-//! mounted file ─► Source::consider ─► Apply   ─► table swapped, saved as last good
-//!                                 └─► Reject  ─► the one in force stays; told once
+//! mounted file, stream ─► Source::consider ─► Apply   ─► table swapped, saved as last good
+//!                                         ├─► Reject  ─► the one in force stays; told once
+//!                                         └─► Older   ─► the one in force stays; nobody minds
 //! ```
+//!
+//! The operator's stream brings the same configurations sooner than kubelet does. What lies in the mount may be behind,
+//! and never leads back to it.
 
 pub mod watch;
 
@@ -35,7 +39,19 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Source {
     pod: PodView,
     applied: Option<Applied>,
-    rejected: Option<Rejected>,
+    /// The newest of each origin, where it is not usable.
+    rejected: BTreeMap<Origin, Rejected>,
+}
+
+/// How a configuration came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Mounted by kubelet.
+    Mount,
+    /// From the operator, over the workload connection.
+    Stream,
+    /// Kept by a proxy of this pod before it ended.
+    Kept,
 }
 
 /// A configuration in force.
@@ -45,6 +61,8 @@ pub struct Applied {
     pub revision: Revision,
     /// As it was read: packed, if it was.
     pub content: Arc<[u8]>,
+    /// How it came here; the mount as soon as it holds the same.
+    pub origin: Origin,
     /// When it came into force, in seconds since the epoch.
     pub at: u64,
     /// Where it says that the operator is reached.
@@ -71,6 +89,8 @@ pub enum Step {
     Reject(Rejection),
     /// The same, and this was said already.
     RejectAgain,
+    /// It is older than what came another way. That is late, and no mistake.
+    Older,
 }
 
 /// Why a configuration is not acceptable.
@@ -178,54 +198,45 @@ impl Source {
 
     /// Why the newest configuration is not in force, where it says which one it is.
     pub fn refusal(&self) -> Option<(Revision, Refusal)> {
-        #[derive(serde::Deserialize)]
-        struct Numbered {
-            revision: Revision,
-        }
-        let rejected = self.rejected.as_ref()?;
-        let (path, reason) = match &rejected.rejection {
-            Rejection::Malformed { path, reason } | Rejection::Unusable { path, reason } => {
-                (path.as_str(), reason)
-            }
-            Rejection::MissingFeature(reason) => ("requires", reason),
-            // Nobody waits for what is older than what is in force, and what cannot be read has no number.
-            Rejection::Unreadable(_) | Rejection::Stale { .. } => return None,
-        };
-        let numbered: Numbered = serde_json::from_slice(&rejected.content).ok()?;
-        let refusal = Refusal {
-            path: path.to_owned(),
-            reason: reason.clone(),
-        };
-        Some((numbered.revision, refusal))
+        let refusals = self.rejected.values().filter_map(Rejected::refusal);
+        refusals.max_by_key(|(revision, _)| *revision)
     }
 
     /// Decides about a configuration that was read at `at`, in seconds since the epoch.
-    pub fn consider(&mut self, read: Result<Vec<u8>, String>, at: u64) -> Step {
+    pub fn consider(&mut self, read: Result<Vec<u8>, String>, origin: Origin, at: u64) -> Step {
         let content = match read {
             Ok(content) => content,
-            Err(reason) => return self.reject(Vec::new(), Rejection::Unreadable(reason), at),
+            Err(reason) => return self.reject(Vec::new(), Rejection::Unreadable(reason), origin, at),
         };
-        if self
-            .applied
-            .as_ref()
-            .is_some_and(|applied| *applied.content == *content)
-        {
-            self.rejected = None;
-            return Step::Unchanged;
+        if let Some(applied) = &mut self.applied {
+            if *applied.content == *content {
+                if origin == Origin::Mount {
+                    applied.origin = origin;
+                }
+                self.rejected.remove(&origin);
+                return Step::Unchanged;
+            }
+            // Only the mount itself can be said to go back.
+            let late = (origin, applied.origin) != (Origin::Mount, Origin::Mount);
+            if late && revision_of(&content).is_some_and(|revision| revision < applied.revision) {
+                self.rejected.remove(&origin);
+                return Step::Older;
+            }
         }
         match self.lower(&content) {
             Ok((config, table)) => {
-                self.rejected = None;
+                self.rejected.clear();
                 self.applied = Some(Applied {
                     revision: table.revision,
                     content: content.into(),
+                    origin,
                     at,
                     operator: config.operator,
                     trust_domain: config.trust_domain,
                 });
                 Step::Apply(Box::new(table))
             }
-            Err(rejection) => self.reject(content, rejection, at),
+            Err(rejection) => self.reject(content, rejection, origin, at),
         }
     }
 
@@ -239,11 +250,15 @@ impl Source {
         Status {
             revision: self.applied.as_ref().map(|applied| applied.revision),
             applied_at: self.applied.as_ref().map(|applied| applied.at),
-            rejection: self.rejected.as_ref().map(|rejected| RejectionStatus {
-                reason: rejected.rejection.reason(),
-                message: rejected.rejection.to_string(),
-                at: rejected.at,
-            }),
+            rejection: self
+                .rejected
+                .values()
+                .max_by_key(|rejected| rejected.at)
+                .map(|rejected| RejectionStatus {
+                    reason: rejected.rejection.reason(),
+                    message: rejected.rejection.to_string(),
+                    at: rejected.at,
+                }),
         }
     }
 
@@ -265,21 +280,55 @@ impl Source {
         }
     }
 
-    fn reject(&mut self, content: Vec<u8>, rejection: Rejection, at: u64) -> Step {
+    fn reject(&mut self, content: Vec<u8>, rejection: Rejection, origin: Origin, at: u64) -> Step {
         let known = self
             .rejected
-            .as_ref()
-            .is_some_and(|known| known.content == content && known.rejection == rejection);
-        if known {
-            return Step::RejectAgain;
-        }
-        self.rejected = Some(Rejected {
+            .values()
+            .any(|known| known.content == content && known.rejection == rejection);
+        let rejected = Rejected {
             content,
             rejection: rejection.clone(),
             at,
-        });
+        };
+        if known {
+            self.rejected.entry(origin).or_insert(rejected);
+            return Step::RejectAgain;
+        }
+        self.rejected.insert(origin, rejected);
         Step::Reject(rejection)
     }
+}
+
+impl Rejected {
+    fn refusal(&self) -> Option<(Revision, Refusal)> {
+        let (path, reason) = match &self.rejection {
+            Rejection::Malformed { path, reason } | Rejection::Unusable { path, reason } => {
+                (path.as_str(), reason)
+            }
+            Rejection::MissingFeature(reason) => ("requires", reason),
+            // Nobody waits for what is older than what is in force, and what cannot be read has no number.
+            Rejection::Unreadable(_) | Rejection::Stale { .. } => return None,
+        };
+        let refusal = Refusal {
+            path: path.to_owned(),
+            reason: reason.clone(),
+        };
+        Some((revision_of(&self.content)?, refusal))
+    }
+}
+
+/// The number of a configuration, packed or not, that may be of no other use.
+fn revision_of(content: &[u8]) -> Option<Revision> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        revision: Revision,
+    }
+    let numbered: Numbered = if packed::is_packed(content) {
+        serde_json::from_slice(&packed::unpack(content).ok()?).ok()?
+    } else {
+        serde_json::from_slice(content).ok()?
+    };
+    Some(numbered.revision)
 }
 
 /// Reads the configuration from where it lies.

@@ -1,12 +1,13 @@
-//! Reads what lies in files, and puts it in force.
+//! Reads what lies in files, takes what the operator sends, and puts it in force.
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use smilax_core::RouteTable;
-use smilax_core::workload_connection::TrustBundle;
+use smilax_core::workload_connection::{Policy, TrustBundle};
 
 use super::Control;
-use crate::config_source::{self, Step};
+use crate::config_source::{self, Origin, Step};
 use crate::identity::renewal;
 use crate::pod;
 use crate::settings::ConfigLocation;
@@ -21,13 +22,17 @@ pub fn begin(control: &Control) {
     if let Some(saved) =
         state_directory.and_then(|directory| config_source::read(&config_source::last_good(directory)).ok())
     {
-        match control.source.lock().consider(Ok(saved), config_source::now()) {
+        match control
+            .source
+            .lock()
+            .consider(Ok(saved), Origin::Kept, config_source::now())
+        {
             Step::Apply(table) => {
                 tracing::info!(revision = %table.revision, "the last good configuration is in force");
                 put_in_force(control, *table);
             }
             Step::Reject(rejection) => tracing::warn!(%rejection, "the saved configuration is not usable"),
-            Step::Unchanged | Step::RejectAgain => {}
+            Step::Unchanged | Step::RejectAgain | Step::Older => {}
         }
     }
     renewal::begin(control);
@@ -121,16 +126,40 @@ fn read_bundle(control: &Control) {
     }
 }
 
+/// Decides about a configuration that the operator sent.
+pub fn take_policy(control: &Control, policy: Policy) {
+    let content = match policy {
+        Policy::Text(text) => Ok(text.into_bytes()),
+        Policy::Packed(packed) => base64::engine::general_purpose::STANDARD
+            .decode(packed)
+            .map_err(|error| format!("it is no base64: {error}")),
+    };
+    offer(control, content, Origin::Stream, "the operator");
+    follow_domain(control);
+}
+
 fn read_config(control: &Control) {
-    let settings = &control.shared.settings;
-    let file = settings.config.file();
+    let location = &control.shared.settings.config;
+    let content = config_source::read_from(location);
+    offer(
+        control,
+        content,
+        Origin::Mount,
+        &location.file().display().to_string(),
+    );
+}
+
+/// Decides about a configuration, and puts it in force.
+fn offer(control: &Control, content: Result<Vec<u8>, String>, origin: Origin, from: &str) {
     let mut source = control.source.lock();
-    match source.consider(config_source::read_from(&settings.config), config_source::now()) {
+    match source.consider(content, origin, config_source::now()) {
         Step::Unchanged | Step::RejectAgain => {}
+        Step::Older => tracing::debug!(from, "a configuration is older than the one in force"),
         Step::Apply(table) => {
-            tracing::info!(revision = %table.revision, "a configuration is in force");
+            tracing::info!(revision = %table.revision, from, "a configuration is in force");
             put_in_force(control, *table);
-            if let (Some(directory), Some(applied)) = (&settings.state_directory, source.applied())
+            if let (Some(directory), Some(applied)) =
+                (&control.shared.settings.state_directory, source.applied())
                 && let Err(error) = config_source::save(directory, &applied.content)
             {
                 tracing::warn!(directory = %directory.display(), %error, "cannot keep the configuration for a restart");
@@ -140,7 +169,7 @@ fn read_config(control: &Control) {
             control.shared.metrics.config_rejected(rejection.reason());
             let in_force = source.applied().map(|applied| applied.revision.to_string());
             tracing::warn!(
-                file = %file.display(),
+                from,
                 %rejection,
                 in_force = in_force.as_deref().unwrap_or("none"),
                 "a configuration was refused"

@@ -41,6 +41,8 @@ pub enum Event {
     Facts(Facts),
     /// The operator sent a bundle, and it has been decided about: this is the case now. It is always answered.
     BundleDecided(Facts),
+    /// The same of a configuration.
+    PolicyDecided(Facts),
 }
 
 /// A conversation over one connection after the other.
@@ -96,6 +98,13 @@ impl Conversation {
                 if let State::Together(told) = &mut self.state {
                     told.bundle = None;
                     told.refused_bundle = None;
+                }
+            }
+            Event::PolicyDecided(facts) => {
+                self.facts = facts;
+                if let State::Together(told) = &mut self.state {
+                    told.revision = None;
+                    told.refused_revision = None;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Stays connected to the operator: tells it what is in force, and takes bundles and members from it.
+//! Stays connected to the operator: tells it what is in force, and takes bundles, members and configurations from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::certificate::accepted;
 use super::channel::{self, OperatorError};
 use super::conversation::{Conversation, Event};
-use crate::control::Control;
+use crate::control::{Control, reload};
 use crate::identity::schedule;
 use crate::tls::{Credentials, OperatorTls, Trust};
 
@@ -172,7 +172,11 @@ fn take(
             control.take_members(members);
             Ok(())
         }
-        OperatorMessage::Policy(_) | OperatorMessage::Update(_) => Ok(()),
+        OperatorMessage::Policy(policy) => {
+            reload::take_policy(control, policy);
+            tell(say, conversation.step(Event::PolicyDecided(control.facts())))
+        }
+        OperatorMessage::Update(_) => Ok(()),
     }
 }
 

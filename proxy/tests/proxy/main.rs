@@ -22,6 +22,7 @@ mod identity;
 mod inbound;
 mod interception;
 mod lifecycle;
+mod live;
 mod mutual_tls;
 mod probes;
 mod process;

@@ -88,6 +88,15 @@ fn a_bundle_that_is_sent_again_is_answered_again() {
 }
 
 #[test]
+fn a_configuration_that_is_sent_again_is_answered_again() {
+    let mut conversation = conversation();
+    conversation.step(Event::Facts(facts(3, 7)));
+    conversation.step(Event::Connected);
+    let told = conversation.step(Event::PolicyDecided(facts(3, 7)));
+    assert_eq!(told, [ack(Subject::Revision(revision(7)), Outcome::Applied)]);
+}
+
+#[test]
 fn a_refusal_says_where_and_why_also_after_the_connection_was_lost() {
     let mut conversation = conversation();
     let refusal = Refusal {
@@ -135,6 +144,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Connected),
         Just(Event::Lost),
         any_facts().prop_map(Event::BundleDecided),
+        any_facts().prop_map(Event::PolicyDecided),
         any_facts().prop_map(Event::Facts),
         any_facts().prop_map(Event::Facts),
     ]
@@ -154,7 +164,7 @@ proptest! {
                 Event::Connected if session.is_some() => continue,
                 Event::Connected => session = Some(Vec::new()),
                 Event::Lost => session = None,
-                Event::Facts(_) | Event::BundleDecided(_) => {}
+                Event::Facts(_) | Event::BundleDecided(_) | Event::PolicyDecided(_) => {}
             }
             let said = conversation.step(event);
             match &mut session {

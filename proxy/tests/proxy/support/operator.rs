@@ -26,10 +26,12 @@ use smilax_core::workload_connection::{
     CERTIFICATE_PATH, CertificateRequest, CertificateResponse, OperatorEndpoint, OperatorMessage,
     ProxyMessage, TrustBundle, decode, encode,
 };
+use smilax_proxy::settings::IdentitySource;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::ProxyBuilder;
 use super::authority::{Authority, Leaf, pem};
 
 /// The token that it takes.
@@ -109,6 +111,15 @@ impl Operator {
             addresses: vec![self.address],
             workload: Workload::new("smilax-system", "smilax-operator"),
         }
+    }
+
+    /// A proxy that trusts it, and has the token that it takes.
+    pub(crate) fn certified(&self, mut builder: ProxyBuilder) -> ProxyBuilder {
+        let bundle = serde_json::to_vec(&*self.state.bundle.lock()).unwrap();
+        builder.put("config/trust-bundle.json", &bundle);
+        builder.put("token", format!("{TOKEN}\n").as_bytes());
+        let token = builder.path("token");
+        builder.set(|settings| settings.identity = IdentitySource::Operator { token })
     }
 
     /// How leaves differ from good ones.
