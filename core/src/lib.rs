@@ -11,6 +11,7 @@
 //! does IO, reads a clock, starts a task or knows a Kubernetes kind.
 
 pub mod access;
+pub mod balance;
 pub mod choice;
 pub mod config;
 pub mod convention;
@@ -30,6 +31,7 @@ pub mod table;
 pub mod workload_connection;
 
 pub use access::AccessTable;
+pub use balance::Balancer;
 pub use choice::{ChoiceState, Weights};
 pub use config::{DecodeError, ProxyConfig, decode};
 pub use endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Resource, Update};
