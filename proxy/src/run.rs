@@ -15,6 +15,7 @@ use crate::changes::Changes;
 use crate::config_source::watch::Watch;
 use crate::control::{Control, reload};
 use crate::drain::{Lifecycle, Stage};
+use crate::http::pool::presence::Presences;
 use crate::identity::{memory, renewal};
 use crate::listener::{BindError, Bound, bind};
 use crate::log::Level;
@@ -71,6 +72,7 @@ impl Proxy {
             settings,
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
             members: Arc::default(),
+            presences: Presences::default(),
             changes: Changes::default(),
             tls: TlsStore::default(),
             metrics,

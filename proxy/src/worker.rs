@@ -22,6 +22,7 @@ use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
 use crate::http::pool::Pool;
+use crate::http::pool::presence::Presences;
 use crate::http::server::Servers;
 use crate::inbound::Handshakes;
 use crate::listener::{Bound, accept_forever};
@@ -48,6 +49,8 @@ pub struct Shared {
     pub table: Arc<ArcSwap<RouteTable>>,
     /// The pods that bindings select, as far as the operator has told.
     pub members: Arc<ArcSwap<Members>>,
+    /// At which addresses nobody is.
+    pub presences: Presences,
     /// Says when `table`, `members` or whom to trust has changed.
     pub changes: Changes,
     /// What handshakes are made of; nothing until there are a certificate and a bundle.

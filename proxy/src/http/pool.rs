@@ -2,7 +2,7 @@
 
 pub mod http1;
 pub mod http2;
-mod presence;
+pub mod presence;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -87,7 +87,7 @@ impl Pool {
                 shared: Arc::clone(&self.shared),
                 http1: http1::Connections::default(),
                 http2: http2::Connections::default(),
-                presence: Presence::unknown(),
+                presence: self.shared.presences.of(address),
             })
         });
         Rc::clone(endpoint)

@@ -5,12 +5,17 @@
 //! for a while and a connection is refused, requests are refused at once, and the address is tried aside from them
 //! until somebody is there. An address at which somebody has answered lately is never judged by one refusal: behind it
 //! may be others.
+//!
+//! All workers share what is known: the kernel tells the whole pod once a second, and whoever tries aside would use
+//! that up for the others.
 
-use std::cell::Cell;
+use std::collections::HashMap;
 use std::future::Future;
-use std::rc::Rc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -24,59 +29,83 @@ const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// How long it is tried without anybody asking for it.
 const FORGET: Duration = Duration::from_secs(30);
 
+/// What is known of every address to which some worker goes.
+#[derive(Debug, Default)]
+pub struct Presences(Mutex<HashMap<SocketAddr, Weak<Known>>>);
+
 /// What is known of an address. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Presence(Rc<Known>);
+pub(super) struct Presence(Arc<Known>);
 
 #[derive(Debug)]
 struct Known {
-    answered: Cell<Option<Instant>>,
-    asked: Cell<Instant>,
-    absent: Cell<bool>,
+    facts: Mutex<Facts>,
     begins: Notify,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    answered: Option<Instant>,
+    asked: Instant,
+    absent: bool,
+}
+
+impl Presences {
+    /// What is known of an address, by whichever worker.
+    pub(super) fn of(&self, address: SocketAddr) -> Presence {
+        let mut known = self.0.lock();
+        if let Some(known) = known.get(&address).and_then(Weak::upgrade) {
+            return Presence(known);
+        }
+        known.retain(|_, one| one.strong_count() > 0);
+        let presence = Presence::unknown();
+        known.insert(address, Arc::downgrade(&presence.0));
+        presence
+    }
 }
 
 impl Presence {
     /// Nothing is known yet.
     pub(super) fn unknown() -> Self {
-        Self(Rc::new(Known {
-            answered: Cell::new(None),
-            asked: Cell::new(Instant::now()),
-            absent: Cell::new(false),
+        let facts = Facts {
+            answered: None,
+            asked: Instant::now(),
+            absent: false,
+        };
+        Self(Arc::new(Known {
+            facts: Mutex::new(facts),
             begins: Notify::new(),
         }))
     }
 
     /// Whether nobody is there, as far as is known.
     pub(super) fn is_absent(&self) -> bool {
-        self.0.absent.get()
+        self.0.facts.lock().absent
     }
 
     /// Whether something is known that is worth keeping.
     pub(super) fn is_known(&self) -> bool {
-        self.is_absent() || self.answered_lately()
-    }
-
-    fn answered_lately(&self) -> bool {
-        self.0.answered.get().is_some_and(|at| at.elapsed() < RECENTLY)
+        self.0.facts.lock().are_worth_keeping()
     }
 
     /// Somebody wants to go there.
     pub(super) fn asked(&self) {
-        self.0.asked.set(Instant::now());
+        self.0.facts.lock().asked = Instant::now();
     }
 
     /// Somebody answered.
     pub(super) fn answered(&self) {
-        self.0.answered.set(Some(Instant::now()));
-        self.0.absent.set(false);
+        let mut facts = self.0.facts.lock();
+        facts.answered = Some(Instant::now());
+        facts.absent = false;
     }
 
     /// A connection was refused. Whether that starts an absence, which then must be watched with [`Self::watch`].
     pub(super) fn refused(&self) -> bool {
-        let begins = !self.is_known();
+        let mut facts = self.0.facts.lock();
+        let begins = !facts.are_worth_keeping();
         if begins {
-            self.0.absent.set(true);
+            facts.absent = true;
             self.0.begins.notify_waiters();
         }
         begins
@@ -86,6 +115,9 @@ impl Presence {
     pub(super) async fn in_vain(&self) {
         loop {
             let begins = self.0.begins.notified();
+            tokio::pin!(begins);
+            // Whoever is told aside could tell between the question and the wait.
+            begins.as_mut().enable();
             if self.is_absent() {
                 tokio::time::sleep(LAST_MOMENT).await;
                 if self.is_absent() {
@@ -103,16 +135,38 @@ impl Presence {
             tokio::time::sleep(TRY_AGAIN).await;
             if attempt().await {
                 self.answered();
-            } else if self.0.asked.get().elapsed() > FORGET {
-                self.0.absent.set(false);
+            } else {
+                let mut facts = self.0.facts.lock();
+                if facts.asked.elapsed() > FORGET {
+                    facts.absent = false;
+                }
             }
         }
     }
 }
 
+impl Facts {
+    fn are_worth_keeping(self) -> bool {
+        self.absent || self.answered.is_some_and(|at| at.elapsed() < RECENTLY)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_worker_hears_the_others_know() {
+        let presences = Presences::default();
+        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        let (one, other) = (presences.of(address), presences.of(address));
+        assert!(one.refused() && other.is_absent());
+        assert!(!presences.of(SocketAddr::from(([10, 0, 0, 1], 81))).is_absent());
+        drop((one, other));
+        assert!(!presences.of(address).is_absent(), "nobody remembers it");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_begins_an_absence_once() {
