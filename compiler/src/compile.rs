@@ -109,7 +109,7 @@ pub fn concerned_workloads(index: &Index, namespace: &str) -> BTreeSet<Workload>
 
 /// What of another namespace a workload asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// One destination.
     One(DestinationName),
     /// All of them.
@@ -139,7 +139,7 @@ fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), S
 }
 
 /// Adds what is wanted, with every backend that its routes lead to.
-fn import(
+pub(crate) fn import(
     index: &mut Index,
     namespace: &str,
     wanted: &Wanted,

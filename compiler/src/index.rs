@@ -1,6 +1,10 @@
 //! Everything that was seen, by namespace, and what changed since it was last asked.
 
+mod addresses;
 mod links;
+mod live;
+mod moved;
+mod slices;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,14 +16,20 @@ use smilax_core::workload_connection::OperatorEndpoint;
 use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Service, Split, Target};
 use crate::operator;
 use crate::plan::{self, NamespacePlan};
+use addresses::Addresses;
 use links::{Links, Refers};
+
+pub(crate) use addresses::Owner;
+pub use moved::Moved;
+pub use slices::Slices;
 
 type Name = Arc<str>;
 
 /// The objects of the cluster, as plain data.
 ///
 /// Changes go in through `set_…`, with `None` for an object that is gone, and through `reset_…` after a relist. They
-/// mark what depends on them; [`Index::take_dirty`] hands that out. Equal content marks nothing.
+/// mark what depends on them; [`Index::take_dirty`] hands that out, and [`Index::take_moved`] what only those care about
+/// who follow endpoints. Equal content marks nothing.
 #[derive(Debug, Default)]
 pub struct Index {
     settings: Settings,
@@ -28,6 +38,8 @@ pub struct Index {
     plans: HashMap<Name, Arc<NamespacePlan>>,
     links: Links,
     dirty: BTreeSet<Name>,
+    addresses: Addresses,
+    moved: Moved,
     /// Where proxies reach the operator, by its Service.
     operator: Option<OperatorEndpoint>,
 }
@@ -105,8 +117,8 @@ pub struct Contents {
     pub tcp_routes: BTreeMap<Name, PortRoute>,
     /// UDPRoutes by name.
     pub udp_routes: BTreeMap<Name, PortRoute>,
-    /// Ready endpoints of each EndpointSlice, by Service and slice.
-    pub ready: BTreeMap<(Name, Name), usize>,
+    /// EndpointSlices.
+    pub slices: Slices,
 }
 
 impl Default for Settings {
@@ -172,14 +184,6 @@ impl Index {
     }
 
     kind!(
-        set_service,
-        reset_services,
-        services,
-        Service,
-        Services,
-        "Service"
-    );
-    kind!(
         set_account,
         reset_accounts,
         accounts,
@@ -187,7 +191,6 @@ impl Index {
         Identities,
         "ServiceAccount"
     );
-    kind!(set_pod, reset_pods, pods, Pod, Others, "pod");
     kind!(set_split, reset_splits, splits, Split, Others, "TrafficSplit");
     kind!(
         set_group,
@@ -241,6 +244,7 @@ impl Index {
             None => self.namespaces.remove(name).is_some(),
         };
         if changed {
+            self.moved.modes.insert(name.into());
             self.touch(name, Touched::Others);
         }
     }
@@ -251,41 +255,6 @@ impl Index {
         let known: BTreeSet<Name> = self.namespaces.keys().chain(next.keys()).cloned().collect();
         for name in known {
             self.set_namespace(&name, next.get(&name).cloned());
-        }
-    }
-
-    /// Takes in how many endpoints of a slice are ready, or that the slice is gone. Only a Service's way from none to
-    /// some, or back, changes anything: pods come and go without a compile.
-    pub fn set_ready(&mut self, namespace: &str, service: &str, slice: &str, ready: Option<usize>) {
-        let before = self.is_ready(namespace, service);
-        let contents = self.contents.entry(namespace.into()).or_default();
-        let key = (Name::from(service), Name::from(slice));
-        match ready {
-            Some(ready) => contents.ready.insert(key, ready),
-            None => contents.ready.remove(&key),
-        };
-        if before != self.is_ready(namespace, service) {
-            self.touch(namespace, Touched::Others);
-        }
-    }
-
-    /// Takes in every slice that there is: namespace, Service, slice, ready endpoints.
-    pub fn reset_ready(&mut self, all: impl IntoIterator<Item = (Name, Name, Name, usize)>) {
-        let mut gone: BTreeSet<(Name, Name, Name)> = BTreeSet::new();
-        for (namespace, contents) in &self.contents {
-            gone.extend(
-                contents
-                    .ready
-                    .keys()
-                    .map(|(service, slice)| (namespace.clone(), service.clone(), slice.clone())),
-            );
-        }
-        for (namespace, service, slice, ready) in all {
-            self.set_ready(&namespace, &service, &slice, Some(ready));
-            gone.remove(&(namespace, service, slice));
-        }
-        for (namespace, service, slice) in gone {
-            self.set_ready(&namespace, &service, &slice, None);
         }
     }
 
@@ -343,18 +312,6 @@ impl Index {
         self.contents.get(namespace)
     }
 
-    /// Whether some endpoint of a Service is ready.
-    pub fn is_ready(&self, namespace: &str, service: &str) -> bool {
-        let from = (Name::from(service), Name::from(""));
-        self.contents.get(namespace).is_some_and(|contents| {
-            contents
-                .ready
-                .range(from..)
-                .take_while(|((name, _), _)| &**name == service)
-                .any(|(_, &ready)| ready > 0)
-        })
-    }
-
     /// The plan of a namespace, made when it is first asked for after a change.
     pub fn plan(&mut self, namespace: &str) -> Arc<NamespacePlan> {
         if let Some(plan) = self.plans.get(namespace) {
@@ -369,6 +326,12 @@ impl Index {
         let name = Name::from(namespace);
         self.plans.remove(namespace);
         self.dirty.insert(name.clone());
+        self.moved.plans.insert(name.clone());
+        // Targets there may have bindings of this one as sources.
+        self.moved.members.insert(name.clone());
+        self.moved
+            .members
+            .extend(self.links.that_name(namespace).cloned());
         let refers = Refers::of(self.namespaces.get(namespace), self.contents.get(namespace));
         // Workloads there hold what is offered here, before this change or after it.
         self.dirty.extend(self.links.set(&name, refers));
@@ -377,6 +340,7 @@ impl Index {
             let elsewhere: Vec<Name> = self.links.that_name(namespace).cloned().collect();
             for other in elsewhere {
                 self.plans.remove(&other);
+                self.moved.plans.insert(other.clone());
                 self.dirty.insert(other);
             }
         }
@@ -391,8 +355,16 @@ impl Index {
 
     fn touch_all(&mut self) {
         self.plans.clear();
-        self.dirty.extend(self.contents.keys().cloned());
-        self.dirty.extend(self.namespaces.keys().cloned());
+        let all: BTreeSet<Name> = self
+            .contents
+            .keys()
+            .chain(self.namespaces.keys())
+            .cloned()
+            .collect();
+        self.moved.modes.extend(all.iter().cloned());
+        self.moved.plans.extend(all.iter().cloned());
+        self.moved.members.extend(all.iter().cloned());
+        self.dirty.extend(all);
     }
 }
 

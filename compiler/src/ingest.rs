@@ -3,27 +3,26 @@
 mod access;
 mod pod;
 mod port_protocol;
+mod slice;
 mod smi;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use smilax_core::config::ContainerPort;
 use smilax_core::convention::key;
 
-use crate::model::{Account, Addressing, Meta, Namespace, Service};
+use crate::model::{Account, Addressing, Meta, Namespace, Reach, Service};
 
 pub use access::{identity_binding, port_route, traffic_target};
 pub use pod::pod;
+pub use slice::slice;
 pub use smi::{route_group, split};
 
 /// Prefix of annotations that are ours; others are not remembered.
 const OUR_PREFIX: &str = "smilax.dev/";
-/// Label of an EndpointSlice that names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// What every object has.
 pub fn meta(meta: &ObjectMeta) -> Meta {
@@ -87,6 +86,8 @@ pub fn service(object: &core::Service) -> Service {
         addressing,
         ports: BTreeMap::new(),
         target_ports: BTreeMap::new(),
+        port_names: BTreeMap::new(),
+        reach: reach(&spec),
         other_ports: std::collections::BTreeSet::new(),
         selector: spec.selector.unwrap_or_default(),
     };
@@ -103,6 +104,9 @@ pub fn service(object: &core::Service) -> Service {
             );
             service.ports.insert(number, protocol);
             service
+                .port_names
+                .insert(number, port.name.clone().unwrap_or_default());
+            service
                 .target_ports
                 .insert(number, target_port(number, port.target_port.as_ref()));
         } else {
@@ -110,6 +114,16 @@ pub fn service(object: &core::Service) -> Service {
         }
     }
     service
+}
+
+fn reach(spec: &core::ServiceSpec) -> Reach {
+    if spec.internal_traffic_policy.as_deref() == Some("Local") {
+        Reach::Node
+    } else if spec.session_affinity.as_deref() == Some("ClientIP") {
+        Reach::Same
+    } else {
+        Reach::All
+    }
 }
 
 /// The same number when none is written (core/v1 ServicePort).
@@ -122,25 +136,6 @@ fn target_port(number: u16, written: Option<&IntOrString>) -> ContainerPort {
             .map_or(ContainerPort::Number(number), ContainerPort::Number),
         Some(IntOrString::String(name)) => ContainerPort::Name(name.clone()),
     }
-}
-
-/// The Service of an EndpointSlice, the slice's name, and how many of its endpoints are ready. `None` for a slice
-/// that belongs to no Service.
-pub fn ready_endpoints(object: &EndpointSlice) -> Option<(String, String, usize)> {
-    let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME)?.clone();
-    let ready = object
-        .endpoints
-        .iter()
-        .filter(|endpoint| {
-            // An unknown readiness counts as ready (discovery.k8s.io/v1 EndpointConditions).
-            endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true)
-        })
-        .count();
-    Some((service, object.metadata.name.clone().unwrap_or_default(), ready))
 }
 
 fn our_annotations(meta: &ObjectMeta) -> BTreeMap<String, String> {

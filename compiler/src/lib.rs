@@ -14,6 +14,7 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod endpoints;
 pub mod index;
 pub mod ingest;
 pub mod members;
@@ -25,6 +26,7 @@ pub mod status;
 
 pub use compile::{compile, concerned_workloads, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
+pub use endpoints::{endpoints, found};
 pub use index::Index;
 pub use members::members;
 pub use modes::Modes;

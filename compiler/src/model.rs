@@ -7,8 +7,10 @@ use std::sync::Arc;
 use smilax_core::config::{ContainerPort, Protocol};
 
 mod access;
+mod slice;
 
 pub use access::{Binding, DestinationPort, PortRoute, RoutePorts, Rule, Rules, Subject, Target};
+pub use slice::{Slice, SliceEndpoint, SlicePort};
 
 /// What every namespaced object has.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -68,6 +70,8 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// Whether it has ended or is about to.
     pub finished: bool,
+    /// Its addresses, one for each family; of its node where it shares its network.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// How a Service is reached.
@@ -83,6 +87,18 @@ pub enum Addressing {
     Pending,
 }
 
+/// Which endpoints of a Service a connection may go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Any.
+    #[default]
+    All,
+    /// Always the one that the same client was sent to before (`sessionAffinity: ClientIP`).
+    Same,
+    /// Those of the caller's node (`internalTrafficPolicy: Local`).
+    Node,
+}
+
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -94,6 +110,10 @@ pub struct Service {
     pub ports: BTreeMap<u16, Protocol>,
     /// Where the TCP ports lead on its pods, by number.
     pub target_ports: BTreeMap<u16, ContainerPort>,
+    /// Names of the TCP ports, by number, as EndpointSlices repeat them; empty where there is none.
+    pub port_names: BTreeMap<u16, String>,
+    /// Which of its endpoints a connection may go to.
+    pub reach: Reach,
     /// Ports of other transports, which a proxy does not carry.
     pub other_ports: BTreeSet<u16>,
     /// Labels of its pods; empty when its endpoints are made by hand.
@@ -155,7 +175,26 @@ pub struct GroupMatch {
     pub headers: Vec<(String, String)>,
 }
 
+impl Service {
+    /// Its virtual addresses.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match &self.addressing {
+            Addressing::Virtual(addresses) => addresses,
+            Addressing::Headless | Addressing::External(_) | Addressing::Pending => &[],
+        }
+    }
+}
+
 impl Pod {
+    /// Addresses that are its alone, while it runs.
+    pub fn own_addresses(&self) -> &[IpAddr] {
+        if self.host_network || self.finished {
+            &[]
+        } else {
+            &self.addresses
+        }
+    }
+
     /// Whether a proxy runs beside it.
     pub fn injected(&self) -> bool {
         self.proxy_version.is_some()

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smilax_core::config::{ContainerPort, Protocol};
+use smilax_core::endpoints::EndpointState;
 
 use crate::index::{Index, Settings};
 use crate::model::{
-    Account, Addressing, Binding, GroupMatch, Meta, Namespace, Pod, PortRoute, Reference, RouteGroup,
-    RoutePorts, Rule, Rules, Service, Split, SplitBackend, Subject, Target,
+    Account, Addressing, Binding, GroupMatch, Meta, Namespace, Pod, PortRoute, Reach, Reference, RouteGroup,
+    RoutePorts, Rule, Rules, Service, Slice, SliceEndpoint, SlicePort, Split, SplitBackend, Subject, Target,
 };
 use crate::plan::NamespacePlan;
 
@@ -33,6 +34,10 @@ pub(crate) enum Change {
     Binding(Binding),
     TcpRoute(PortRoute),
     UdpRoute(PortRoute),
+    /// By name, in `shop`; `None` when it is gone.
+    Slice(&'static str, Option<Slice>),
+    /// A pod that is gone, by name, in `shop`.
+    PodGone(&'static str),
 }
 
 impl Cluster {
@@ -116,6 +121,10 @@ impl Cluster {
         self.with(Change::UdpRoute(port_route(name, &[])))
     }
 
+    pub(crate) fn slice(self, name: &'static str, slice: Slice) -> Self {
+        self.with(Change::Slice(name, Some(slice)))
+    }
+
     pub(crate) fn index(&self) -> Index {
         let mut index = Index::new(self.settings.clone());
         for change in &self.changes {
@@ -137,9 +146,12 @@ pub(crate) fn apply(index: &mut Index, change: Change) {
         }
         Change::Service(one, ready) => {
             let (namespace, name) = (one.meta.namespace.clone(), one.meta.name.clone());
-            index.set_ready(&namespace, &name, "slice", Some(usize::from(ready)));
+            let slice = ready.then(|| slice(&name, [endpoint("10.1.0.1")]));
+            index.set_slice(&namespace, &format!("{name}-ready").into(), slice);
             index.set_service(&namespace, name, Some(one));
         }
+        Change::Slice(name, one) => index.set_slice(SHOP, &name.into(), one),
+        Change::PodGone(name) => index.set_pod(SHOP, name.into(), None),
         Change::Pod(one) => index.set_pod(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Split(one) => index.set_split(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
         Change::Group(one) => index.set_group(&one.meta.namespace.clone(), one.meta.name.clone(), Some(one)),
@@ -209,6 +221,11 @@ impl PodBuilder {
 
     pub(crate) fn on_host_network(mut self) -> Self {
         self.0.host_network = true;
+        self
+    }
+
+    pub(crate) fn at(mut self, address: &str) -> Self {
+        self.0.addresses.push(address.parse().unwrap());
         self
     }
 
@@ -318,6 +335,8 @@ pub(crate) fn service(name: &str) -> ServiceBuilder {
             addressing: Addressing::Virtual(vec![std::net::Ipv4Addr::new(10, 0, 0, last).into()]),
             ports: BTreeMap::from([(80, Protocol::Http)]),
             target_ports: BTreeMap::from([(80, ContainerPort::Number(80))]),
+            port_names: BTreeMap::from([(80, String::new())]),
+            reach: Reach::All,
             other_ports: std::collections::BTreeSet::new(),
             selector: BTreeMap::new(),
         },
@@ -326,6 +345,10 @@ pub(crate) fn service(name: &str) -> ServiceBuilder {
 }
 
 impl ServiceBuilder {
+    pub(crate) fn into_inner(self) -> Service {
+        self.0
+    }
+
     pub(crate) fn port(self, port: u16) -> Self {
         self.protocol(port, Protocol::Http)
     }
@@ -346,6 +369,17 @@ impl ServiceBuilder {
 
     pub(crate) fn of(mut self, namespace: &str) -> Self {
         self.0.meta.namespace = namespace.into();
+        self
+    }
+
+    pub(crate) fn reached(mut self, reach: Reach) -> Self {
+        self.0.reach = reach;
+        self
+    }
+
+    pub(crate) fn at(mut self, addresses: &[&str]) -> Self {
+        let addresses = addresses.iter().map(|one| one.parse().unwrap());
+        self.0.addressing = Addressing::Virtual(addresses.collect());
         self
     }
 
@@ -370,6 +404,38 @@ impl ServiceBuilder {
     }
 }
 
+/// A slice of a Service of `shop` whose port without a name leads to 8080.
+pub(crate) fn slice(service: &str, endpoints: impl IntoIterator<Item = SliceEndpoint>) -> Slice {
+    Slice {
+        service: service.into(),
+        ports: Box::new([SlicePort {
+            name: "".into(),
+            number: 8080,
+        }]),
+        endpoints: endpoints.into_iter().collect(),
+    }
+}
+
+/// A ready endpoint without a pod.
+pub(crate) fn endpoint(address: &str) -> SliceEndpoint {
+    SliceEndpoint {
+        address: address.parse().unwrap(),
+        state: Some(EndpointState::Ready),
+        zone: None,
+        for_zones: Box::default(),
+        node: None,
+        pod: None,
+    }
+}
+
+/// A ready endpoint of a pod.
+pub(crate) fn endpoint_of(pod: &str, address: &str) -> SliceEndpoint {
+    SliceEndpoint {
+        pod: Some(pod.into()),
+        ..endpoint(address)
+    }
+}
+
 pub(crate) struct SplitBuilder(Split);
 
 /// A split named like its root.
@@ -382,6 +448,10 @@ pub(crate) fn split(root: &str) -> SplitBuilder {
 }
 
 impl SplitBuilder {
+    pub(crate) fn into_inner(self) -> Split {
+        self.0
+    }
+
     pub(crate) fn named(mut self, name: &str) -> Self {
         self.0.meta.name = name.into();
         self

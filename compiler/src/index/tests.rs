@@ -5,7 +5,7 @@ use smilax_core::convention::key;
 
 use super::*;
 use crate::compile::compile;
-use crate::testing::{Change, Cluster, apply, binding, group, pod, service, split, target};
+use crate::testing::{Change, Cluster, apply, binding, endpoint, group, pod, service, slice, split, target};
 
 /// A cluster in which most things refer to each other, rightly or wrongly.
 fn tangle(weights: &[i64]) -> Vec<Change> {
@@ -183,20 +183,22 @@ fn equal_content_marks_nothing() {
 #[test]
 fn pods_that_come_and_go_mark_nothing_while_one_stays_ready() {
     let mut index = Index::new(Settings::default());
-    index.set_ready("shop", "web", "a", Some(1));
+    let with = |addresses: &[&str]| Some(slice("web", addresses.iter().map(|one| endpoint(one))));
+    let (a, b) = (Name::from("a"), Name::from("b"));
+    index.set_slice("shop", &a, with(&["10.1.0.1"]));
     index.take_dirty();
-    index.set_ready("shop", "web", "a", Some(5));
-    index.set_ready("shop", "web", "b", Some(2));
-    index.set_ready("shop", "web", "a", None);
+    index.set_slice("shop", &a, with(&["10.1.0.2", "10.1.0.3"]));
+    index.set_slice("shop", &b, with(&["10.1.0.4"]));
+    index.set_slice("shop", &a, None);
     assert!(index.take_dirty().is_empty());
-    index.set_ready("shop", "web", "b", Some(0));
+    index.set_slice("shop", &b, with(&[]));
     assert!(!index.take_dirty().is_empty());
 }
 
 #[test]
 fn a_service_whose_name_begins_like_anothers_is_not_taken_for_it() {
     let mut index = Index::new(Settings::default());
-    index.set_ready("shop", "web-v2", "a", Some(1));
+    index.set_slice("shop", &"a".into(), Some(slice("web-v2", [endpoint("10.1.0.1")])));
     assert!(!index.is_ready("shop", "web"));
     assert!(index.is_ready("shop", "web-v2"));
 }

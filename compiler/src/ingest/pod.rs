@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
 use smilax_core::convention::{key, variable};
@@ -28,9 +29,22 @@ pub fn pod(object: &core::Pod) -> Pod {
         skip_inbound: skipped(spec, &annotations),
         finished: object.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),
+        addresses: addresses(object.status.as_ref()),
         annotations,
         labels,
     }
+}
+
+fn addresses(status: Option<&core::PodStatus>) -> Vec<IpAddr> {
+    let Some(status) = status else {
+        return Vec::new();
+    };
+    let all = status.pod_ips.iter().flatten();
+    let mut found: Vec<IpAddr> = all.filter_map(|one| one.ip.parse().ok()).collect();
+    if found.is_empty() {
+        found.extend(status.pod_ip.as_ref().and_then(|one| one.parse::<IpAddr>().ok()));
+    }
+    found
 }
 
 fn port_names(spec: &core::PodSpec) -> BTreeMap<String, u16> {
@@ -89,6 +103,16 @@ mod tests {
         }));
         assert!(found.skips_inbound(80) && found.skips_inbound(9005));
         assert!(!found.skips_inbound(1) && !found.skips_inbound(9011));
+    }
+
+    #[test]
+    fn every_address_of_a_pod_is_remembered() {
+        let found = read(json!({
+            "metadata": {}, "spec": {"containers": []},
+            "status": {"podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}, {"ip": "fd00::1"}]},
+        }));
+        let addresses: Vec<_> = found.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.1.0.1", "fd00::1"]);
     }
 
     #[test]

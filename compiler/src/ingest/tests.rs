@@ -39,16 +39,6 @@ fn headless_external_and_new_services_are_told_apart() {
 }
 
 #[test]
-fn an_endpoint_of_unknown_readiness_counts_as_ready() {
-    let slice = json!({
-        "metadata": {"name": "web-abc", "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"], "conditions": {"ready": false}}],
-    });
-    let found = ready_endpoints(&serde_json::from_value(slice).unwrap());
-    assert_eq!(found, Some(("web".to_owned(), "web-abc".to_owned(), 1)));
-}
-
-#[test]
 fn a_pod_with_our_label_has_a_proxy_and_an_ended_one_is_finished() {
     let object = json!({
         "metadata": {"name": "a", "namespace": "shop", "labels": {"smilax.dev/proxy-version": "0.1.0"}},

@@ -287,25 +287,16 @@ fn readiness(pod: &Pod) -> Readiness {
 fn slices(inner: &mut Inner, seen: Seen<EndpointSlice>) {
     match seen {
         Seen::Applied(object) => {
-            if let Some((service, slice, ready)) = ingest::ready_endpoints(&object) {
-                inner.index.set_ready(
-                    &object.namespace().unwrap_or_default(),
-                    &service,
-                    &slice,
-                    Some(ready),
-                );
-            }
+            let (namespace, name) = names(&object);
+            inner.index.set_slice(&namespace, &name, ingest::slice(&object));
         }
         Seen::Deleted(object) => {
-            if let Some((service, slice, _)) = ingest::ready_endpoints(&object) {
-                inner
-                    .index
-                    .set_ready(&object.namespace().unwrap_or_default(), &service, &slice, None);
-            }
+            let (namespace, name) = names(&object);
+            inner.index.set_slice(&namespace, &name, None);
         }
-        Seen::All(all) => inner.index.reset_ready(all.iter().filter_map(|object| {
-            let (service, slice, ready) = ingest::ready_endpoints(object)?;
-            Some((object.namespace()?.into(), service.into(), slice.into(), ready))
+        Seen::All(all) => inner.index.reset_slices(all.iter().filter_map(|object| {
+            let (namespace, name) = names(object);
+            Some((namespace.into(), name, ingest::slice(object)?))
         })),
     }
 }

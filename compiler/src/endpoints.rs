@@ -1,0 +1,165 @@
+//! Where the pods of a destination are, and what stands behind an address: what changes too often to be policy, and is
+//! told only to those who ask.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use smilax_core::config::{Destination, Protocol, TlsMode};
+use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found};
+use smilax_core::{DestinationName, Workload};
+
+use crate::compile::{Wanted, import, is_enabled};
+use crate::index::{Contents, Index, Owner};
+use crate::model::{Addressing, Pod, Reach, Service, SliceEndpoint};
+use crate::modes::Modes;
+
+/// The endpoints of a port, in the order of their addresses. `None` when its virtual address is to be used: there is no
+/// such port, or not every caller may be sent to every endpoint.
+pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint>> {
+    let contents = index.contents(&of.destination.namespace)?;
+    let service = contents.services.get(&of.destination.name)?;
+    let balanced = match service.addressing {
+        Addressing::Virtual(_) | Addressing::Headless => service.reach == Reach::All,
+        Addressing::External(_) | Addressing::Pending => false,
+    };
+    let name = service.port_names.get(&of.port).filter(|_| balanced)?;
+    let behind = Behind {
+        contents,
+        expected: Expected::of(index, service),
+    };
+    let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    for slice in contents.slices.of(&service.meta.name) {
+        for port in slice.ports.iter().filter(|port| *port.name == **name) {
+            for endpoint in &slice.endpoints {
+                let Some(endpoint) = behind.endpoint(endpoint, port.number) else {
+                    continue;
+                };
+                // While a pod moves from one slice to another it is in both.
+                let better = |known: &Endpoint| (endpoint.state, &endpoint) < (known.state, known);
+                if found.get(&endpoint.address).is_none_or(better) {
+                    found.insert(endpoint.address, endpoint);
+                }
+            }
+        }
+    }
+    Some(of_one_family(found.into_values().collect(), service))
+}
+
+/// What stands behind an address.
+pub fn found(index: &mut Index, address: SocketAddr) -> Found {
+    let ip = address.ip().to_canonical();
+    let owners: Vec<Owner> = index.owners(ip).cloned().collect();
+    for owner in owners {
+        match owner {
+            // A Service's address is its for every port: what it does not offer is nothing.
+            Owner::Service(namespace, name) => {
+                return behind_service(index, &DestinationName::new(namespace, name), address.port());
+            }
+            Owner::Pod(namespace, name) => {
+                let pod = index.contents(&namespace).and_then(|one| one.pods.get(&name));
+                if let Some(pod) = pod.filter(|pod| can_answer(pod, address.port())) {
+                    return Found::Pod {
+                        workload: account(pod),
+                        protocol: Protocol::Detect,
+                    };
+                }
+            }
+        }
+    }
+    Found::Nothing
+}
+
+fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found {
+    let mut all: BTreeMap<DestinationName, Destination> = BTreeMap::new();
+    import(index, &name.namespace, &Wanted::One(name.clone()), &mut all);
+    match all.remove(name) {
+        Some(destination) if destination.ports.iter().any(|one| one.port == port) => {
+            Found::Destinations(std::iter::once(destination).chain(all.into_values()).collect())
+        }
+        _ => Found::Nothing,
+    }
+}
+
+/// What is looked at for each endpoint of a Service.
+struct Behind<'a> {
+    contents: &'a Contents,
+    expected: Expected,
+}
+
+/// Who must prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Nobody: the endpoints are made by hand.
+    Nobody,
+    /// Pods that can.
+    WhoCan,
+    /// Everybody: the namespace takes no plaintext, so nothing else is worth trying.
+    All,
+}
+
+impl Expected {
+    fn of(index: &Index, service: &Service) -> Self {
+        let namespace = &service.meta.namespace;
+        if service.selector.is_empty() {
+            return Self::Nobody;
+        }
+        let strict = index.namespace(namespace).is_some_and(|one| {
+            let (modes, _) = Modes::of(index.settings(), &one.annotations);
+            modes.tls == TlsMode::Strict
+        });
+        if strict && is_enabled(index, namespace) {
+            Self::All
+        } else {
+            Self::WhoCan
+        }
+    }
+}
+
+impl Behind<'_> {
+    /// `None` for one that takes no requests, and for one of which nobody could tell (yet) whether plaintext may be sent
+    /// there.
+    fn endpoint(&self, endpoint: &SliceEndpoint, port: u16) -> Option<Endpoint> {
+        let state = endpoint.state?;
+        let (workload, finished) = match (self.expected, &endpoint.pod) {
+            (Expected::Nobody, _) | (Expected::WhoCan, None) => (None, false),
+            (Expected::All, None) => return None,
+            (Expected::WhoCan | Expected::All, Some(name)) => {
+                let pod = self.contents.pods.get(name)?;
+                let expected = can_answer(pod, port) || self.expected == Expected::All;
+                let workload = (expected && !pod.skips_inbound(port)).then(|| account(pod));
+                (workload, pod.finished)
+            }
+        };
+        Some(Endpoint {
+            address: SocketAddr::new(endpoint.address, port),
+            workload,
+            // That a pod ends is heard of sooner from itself than from its slice.
+            state: if finished { EndpointState::Draining } else { state },
+            zone: endpoint.zone.as_deref().map(Box::from),
+            for_zones: endpoint.for_zones.iter().map(|zone| (&**zone).into()).collect(),
+            node: endpoint.node.as_deref().map(Box::from),
+        })
+    }
+}
+
+/// Whether a pod's proxy takes connections to a port.
+fn can_answer(pod: &Pod, port: u16) -> bool {
+    pod.injected() && !pod.host_network && !pod.skips_inbound(port)
+}
+
+fn account(pod: &Pod) -> Workload {
+    Workload::new(pod.meta.namespace.clone(), pod.account.clone())
+}
+
+/// A pod with an address of each family is one endpoint, not two: that of the Service's first family, where there is
+/// any.
+fn of_one_family(mut found: Vec<Endpoint>, service: &Service) -> Vec<Endpoint> {
+    let first = service.addresses().first().is_none_or(IpAddr::is_ipv4);
+    if found.iter().any(|one| one.address.is_ipv4() == first) {
+        found.retain(|one| one.address.is_ipv4() == first);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

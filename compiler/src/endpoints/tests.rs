@@ -1,0 +1,433 @@
+use proptest::prelude::*;
+use smilax_core::convention::key;
+
+use super::*;
+use crate::index::{Moved, Settings};
+use crate::model::Slice;
+use crate::testing::{Change, Cluster, apply, endpoint, endpoint_of, pod, service, slice, split};
+
+fn web() -> DestinationPortName {
+    DestinationPortName {
+        destination: DestinationName::new("shop", "web"),
+        port: 80,
+    }
+}
+
+fn shop() -> Cluster {
+    Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[])
+        .service(service("web").not_ready().selecting("app", "web"))
+}
+
+fn strict() -> Cluster {
+    Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, "strict")])
+        .service(service("web").not_ready().selecting("app", "web"))
+}
+
+/// Address, account (`-` for plaintext) and state of each.
+fn told(cluster: &Cluster) -> Option<Vec<String>> {
+    let found = endpoints(&cluster.index(), &web())?;
+    let line = |one: &Endpoint| {
+        let workload = one
+            .workload
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), ToString::to_string);
+        format!("{} {workload} {:?}", one.address, one.state)
+    };
+    Some(found.iter().map(line).collect())
+}
+
+fn in_state(state: Option<EndpointState>, endpoint: SliceEndpoint) -> SliceEndpoint {
+    SliceEndpoint { state, ..endpoint }
+}
+
+#[test]
+fn endpoints_are_the_pods_of_every_slice_in_order_with_the_accounts_of_those_that_have_a_proxy() {
+    let cluster = shop()
+        .add_pod(pod("a").account("one").injected())
+        .add_pod(pod("b").account("two"))
+        .slice("s1", slice("web", [endpoint_of("b", "10.1.0.2")]))
+        .slice("s2", slice("web", [endpoint_of("a", "10.1.0.1")]))
+        .slice("s3", slice("web-v2", [endpoint_of("a", "10.1.0.3")]));
+    assert_eq!(
+        told(&cluster).unwrap(),
+        ["10.1.0.1:8080 shop/one Ready", "10.1.0.2:8080 - Ready"]
+    );
+}
+
+#[test]
+fn in_a_strict_namespace_every_pod_is_expected_to_prove_who_it_is() {
+    let cluster = strict()
+        .add_pod(pod("a").account("one"))
+        .add_pod(pod("b").account("two").injected().on_host_network())
+        .slice(
+            "s",
+            slice(
+                "web",
+                [endpoint_of("a", "10.1.0.1"), endpoint_of("b", "10.1.0.2")],
+            ),
+        );
+    assert_eq!(
+        told(&cluster).unwrap(),
+        ["10.1.0.1:8080 shop/one Ready", "10.1.0.2:8080 shop/two Ready"]
+    );
+}
+
+#[test]
+fn a_port_that_a_proxy_leaves_alone_is_plaintext() {
+    let cluster = strict()
+        .add_pod(pod("a").injected().skipping(8080))
+        .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 - Ready"]);
+}
+
+#[test]
+fn a_pod_that_is_not_known_yet_is_not_told_of_as_nobody_knows_whether_plaintext_may_go_there() {
+    let cluster = shop().slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), [""; 0]);
+    let cluster = cluster.add_pod(pod("a").injected());
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/web Ready"]);
+}
+
+#[test]
+fn an_endpoint_that_is_no_pod_is_plaintext_and_in_a_strict_namespace_nothing() {
+    let by_hand = || slice("web", [endpoint("10.1.0.1")]);
+    assert_eq!(
+        told(&shop().slice("s", by_hand())).unwrap(),
+        ["10.1.0.1:8080 - Ready"]
+    );
+    assert_eq!(told(&strict().slice("s", by_hand())).unwrap(), [""; 0]);
+}
+
+#[test]
+fn endpoints_made_by_hand_are_plaintext() {
+    let cluster = Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, "strict")])
+        .service(service("web").not_ready())
+        .slice("s", slice("web", [endpoint("192.0.2.7")]));
+    assert_eq!(told(&cluster).unwrap(), ["192.0.2.7:8080 - Ready"]);
+}
+
+#[test]
+fn who_ends_is_draining_as_soon_as_its_pod_or_its_slice_says_so_and_who_serves_no_longer_is_gone() {
+    let draining = Some(EndpointState::Draining);
+    let cluster = shop()
+        .add_pod(pod("a").finished())
+        .add_pod(pod("b"))
+        .add_pod(pod("c"))
+        .slice(
+            "s",
+            slice(
+                "web",
+                [
+                    endpoint_of("a", "10.1.0.1"),
+                    in_state(draining, endpoint_of("b", "10.1.0.2")),
+                    in_state(None, endpoint_of("c", "10.1.0.3")),
+                ],
+            ),
+        );
+    assert_eq!(
+        told(&cluster).unwrap(),
+        ["10.1.0.1:8080 - Draining", "10.1.0.2:8080 - Draining"]
+    );
+}
+
+#[test]
+fn an_endpoint_in_two_slices_is_one_and_the_better_of_the_two() {
+    let draining = in_state(Some(EndpointState::Draining), endpoint_of("a", "10.1.0.1"));
+    let cluster = shop()
+        .add_pod(pod("a"))
+        .slice("s1", slice("web", [draining]))
+        .slice("s2", slice("web", [endpoint_of("a", "10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 - Ready"]);
+}
+
+#[test]
+fn a_pod_with_an_address_of_each_family_is_one_endpoint_of_the_services_first_family() {
+    let cluster = |addresses: &[&str]| {
+        Cluster::new()
+            .service(service("web").not_ready().at(addresses).selecting("app", "web"))
+            .add_pod(pod("a"))
+            .slice("four", slice("web", [endpoint_of("a", "10.1.0.1")]))
+            .slice("six", slice("web", [endpoint_of("a", "fd00::1")]))
+    };
+    assert_eq!(
+        told(&cluster(&["10.0.0.9", "fd01::9"])).unwrap(),
+        ["10.1.0.1:8080 - Ready"]
+    );
+    assert_eq!(
+        told(&cluster(&["fd01::9", "10.0.0.9"])).unwrap(),
+        ["[fd00::1]:8080 - Ready"]
+    );
+}
+
+#[test]
+fn a_port_is_joined_by_its_name() {
+    let mut named = slice("web", [endpoint_of("a", "10.1.0.1")]);
+    named.ports[0].name = "admin".into();
+    let cluster = shop().add_pod(pod("a")).slice("s", named);
+    assert_eq!(told(&cluster).unwrap(), [""; 0]);
+}
+
+#[test]
+fn the_virtual_address_is_used_where_endpoints_do_not_tell_where_requests_go() {
+    let with = |service| {
+        Cluster::new()
+            .service(service)
+            .slice("s", slice("web", [endpoint("10.1.0.1")]))
+    };
+    assert_eq!(told(&with(service("web").external("example.com"))), None);
+    assert_eq!(told(&with(service("web").reached(Reach::Same))), None);
+    assert_eq!(told(&with(service("web").reached(Reach::Node))), None);
+    assert_eq!(told(&with(service("other"))), None);
+    assert!(told(&with(service("web").headless())).is_some());
+    let index = with(service("web")).index();
+    let other_port = DestinationPortName { port: 81, ..web() };
+    assert_eq!(endpoints(&index, &other_port), None);
+}
+
+#[test]
+fn behind_a_services_address_is_its_destination_with_routes_and_its_backends_without() {
+    let mut index = Cluster::new()
+        .service(service("web").at(&["10.0.0.1"]))
+        .service(service("web-v1").at(&["10.0.0.2"]))
+        .service(service("other").at(&["10.0.0.3"]))
+        .split(split("web").backend("web-v1", 1))
+        .split(split("web-v1").backend("web", 1))
+        .index();
+    let Found::Destinations(all) = found(&mut index, "10.0.0.1:80".parse().unwrap()) else {
+        panic!("it is a Service's")
+    };
+    let names: Vec<_> = all.iter().map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["shop/web", "shop/web-v1"]);
+    let routes: Vec<_> = all.iter().map(|one| one.ports[0].routes.len()).collect();
+    assert_eq!(routes, [1, 0]);
+    let mapped = found(&mut index, "[::ffff:10.0.0.1]:80".parse().unwrap());
+    assert_eq!(mapped, Found::Destinations(all));
+    for nothing in ["10.0.0.1:81", "10.0.0.9:80"] {
+        assert_eq!(found(&mut index, nothing.parse().unwrap()), Found::Nothing);
+    }
+}
+
+#[test]
+fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
+    let mut index = Cluster::new()
+        .add_pod(pod("a").account("one").injected().skipping(9090).at("10.1.0.1"))
+        .add_pod(pod("plain").at("10.1.0.2"))
+        .add_pod(pod("host").injected().on_host_network().at("10.1.0.3"))
+        .add_pod(pod("ended").injected().finished().at("10.1.0.4"))
+        .index();
+    let mut at = |address: &str| found(&mut index, address.parse().unwrap());
+    let expected = Found::Pod {
+        workload: Workload::new("shop", "one"),
+        protocol: Protocol::Detect,
+    };
+    assert_eq!(at("10.1.0.1:8080"), expected);
+    for nothing in ["10.1.0.1:9090", "10.1.0.2:80", "10.1.0.3:80", "10.1.0.4:80"] {
+        assert_eq!(at(nothing), Found::Nothing, "{nothing}");
+    }
+}
+
+#[test]
+fn an_address_that_a_pod_left_to_another_is_the_others() {
+    let mut index = Cluster::new()
+        .add_pod(pod("old").account("one").injected().at("10.1.0.1"))
+        .add_pod(pod("new").account("two").injected().at("10.1.0.1"))
+        .add_pod(pod("old").account("one").injected().finished().at("10.1.0.1"))
+        .index();
+    let expected = Found::Pod {
+        workload: Workload::new("shop", "two"),
+        protocol: Protocol::Detect,
+    };
+    assert_eq!(found(&mut index, "10.1.0.1:80".parse().unwrap()), expected);
+}
+
+#[test]
+fn what_a_change_moves_is_told_and_nothing_else() {
+    let mut index = shop()
+        .service(service("other"))
+        .add_pod(pod("a").at("10.1.0.1"))
+        .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]))
+        .index();
+    let moved = |index: &mut Index, change: Change| {
+        index.take_moved();
+        apply(index, change);
+        index.take_moved()
+    };
+    let services = || [("shop".into(), "web".into())].into();
+    let endpoint = moved(
+        &mut index,
+        Change::Slice("s", Some(slice("web", [endpoint_of("a", "10.1.0.9")]))),
+    );
+    assert_eq!(
+        endpoint,
+        Moved {
+            services: services(),
+            ..Moved::default()
+        }
+    );
+    let pod = moved(&mut index, Change::Pod(pod("a").injected().at("10.1.0.2").0));
+    assert_eq!(pod.services, services());
+    let addresses = ["10.1.0.1", "10.1.0.2"].map(|one| one.parse().unwrap());
+    assert_eq!(pod.addresses, addresses.into());
+    let policy = moved(
+        &mut index,
+        Change::Split(split("web").backend("other", 1).into_inner()),
+    );
+    assert_eq!(
+        (policy.services, policy.plans),
+        ([].into(), ["shop".into()].into())
+    );
+}
+
+#[test]
+fn a_pod_that_gets_its_address_compiles_nothing() {
+    let mut index = shop().add_pod(pod("a")).index();
+    index.take_dirty();
+    apply(&mut index, Change::Pod(pod("a").at("10.1.0.1").0));
+    assert!(index.take_dirty().is_empty());
+    index.reset_pods([("shop".into(), "a".into(), pod("a").at("10.1.0.2").0)]);
+    assert!(index.take_dirty().is_empty());
+}
+
+const SLICES: [&str; 3] = ["s0", "s1", "s2"];
+const SERVICES: [&str; 2] = ["web", "web-v2"];
+const PODS: [&str; 3] = ["a", "b", "c"];
+
+fn any_slice() -> impl Strategy<Value = Option<Slice>> {
+    let state = prop_oneof![
+        Just(Some(EndpointState::Ready)),
+        Just(Some(EndpointState::Draining)),
+        Just(None)
+    ];
+    let endpoint = (0usize..3, 0u8..4, state)
+        .prop_map(|(pod, last, state)| in_state(state, endpoint_of(PODS[pod], &format!("10.1.0.{last}"))));
+    let slice = (0usize..2, prop::collection::vec(endpoint, 0..4))
+        .prop_map(|(service, endpoints)| slice(SERVICES[service], endpoints));
+    prop::option::of(slice)
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let slice = (0usize..3, any_slice()).prop_map(|(name, slice)| Change::Slice(SLICES[name], slice));
+    let pods = (0usize..3, 0u8..4, 0u8..5).prop_map(|(name, last, kind)| {
+        let pod = pod(PODS[name]).at(&format!("10.1.0.{last}"));
+        match kind {
+            0 => Change::PodGone(PODS[name]),
+            1 => Change::Pod(pod.0),
+            2 => Change::Pod(pod.injected().0),
+            3 => Change::Pod(pod.injected().finished().0),
+            _ => Change::Pod(pod.injected().account("two").skipping(8080).0),
+        }
+    });
+    let service = (0usize..2, 0u8..3).prop_map(|(name, kind)| {
+        let service = service(SERVICES[name]).not_ready();
+        let service = match kind {
+            0 => service.reached(Reach::Node),
+            1 => service.headless(),
+            _ => service.selecting("app", "web"),
+        };
+        Change::Service(service.into_inner(), false)
+    });
+    let modes = any::<bool>().prop_map(|strict| {
+        let mode = if strict { "strict" } else { "permissive" };
+        let cluster = Cluster::new().namespace("shop", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, mode)]);
+        cluster.changes[0].clone()
+    });
+    prop_oneof![4 => slice, 4 => pods, 1 => service, 1 => modes]
+}
+
+/// Everything that could be asked.
+fn asked(index: &mut Index) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for name in SERVICES {
+        let of = DestinationPortName {
+            destination: DestinationName::new("shop", name),
+            port: 80,
+        };
+        all.insert(name.to_owned(), format!("{:?}", endpoints(index, &of)));
+    }
+    for last in 0..4 {
+        let address: SocketAddr = format!("10.1.0.{last}:8080").parse().unwrap();
+        all.insert(address.ip().to_string(), format!("{:?}", found(index, address)));
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn endpoints_follow_from_what_there_is_now_in_whatever_order_it_came(
+        history in prop::collection::vec(any_change(), 0..12), last in prop::collection::vec(any_change(), 0..12),
+        seed in any::<u64>(),
+    ) {
+        // Of every object only its last state counts.
+        let key = |change: &Change| match change {
+            Change::Slice(name, _) | Change::PodGone(name) => format!("{name} of shop"),
+            Change::Pod(pod) => format!("{} of shop", pod.meta.name),
+            Change::Service(service, _) => format!("service {}", service.meta.name),
+            _ => "modes".to_owned(),
+        };
+        let last: BTreeMap<String, Change> = last.into_iter().map(|change| (key(&change), change)).collect();
+        let mut straight = Index::new(Settings::default());
+        for change in history.iter().filter(|change| !last.contains_key(&key(change))) {
+            apply(&mut straight, change.clone());
+        }
+        for change in last.values() {
+            apply(&mut straight, change.clone());
+        }
+        let mut mixed = Index::new(Settings::default());
+        for change in history {
+            apply(&mut mixed, change);
+        }
+        let mut order: Vec<&Change> = last.values().collect();
+        let count = order.len().max(1);
+        order.rotate_left(usize::try_from(seed % 97).unwrap() % count);
+        if seed % 2 == 0 {
+            order.reverse();
+        }
+        for change in order {
+            apply(&mut mixed, change.clone());
+        }
+        prop_assert_eq!(asked(&mut straight), asked(&mut mixed));
+    }
+
+    #[test]
+    fn what_changed_for_somebody_is_among_what_moved(changes in prop::collection::vec(any_change(), 1..20)) {
+        let mut index = Index::new(Settings::default());
+        for change in changes {
+            let before = asked(&mut index);
+            index.take_moved();
+            apply(&mut index, change);
+            let after = asked(&mut index);
+            let moved = index.take_moved();
+            for (what, now) in &after {
+                if before.get(what) == Some(now) {
+                    continue;
+                }
+                let told = moved.modes.contains("shop")
+                    || moved.services.contains(&("shop".into(), what.as_str().into()))
+                    || what.parse().is_ok_and(|address: IpAddr| moved.addresses.contains(&address));
+                prop_assert!(told, "{what} changed and {moved:?} does not name it");
+            }
+        }
+    }
+
+    #[test]
+    fn a_relist_leads_to_the_same_as_the_events_that_were_lost(
+        before in prop::collection::vec(any_slice(), 3), after in prop::collection::vec(any_slice(), 3),
+    ) {
+        let with = |slices: &[Option<Slice>]| {
+            let mut index = shop().add_pod(pod("a")).add_pod(pod("b").injected()).index();
+            for (name, slice) in SLICES.iter().zip(slices) {
+                apply(&mut index, Change::Slice(name, slice.clone()));
+            }
+            index
+        };
+        let mut relisted = with(&before);
+        let all = SLICES.iter().zip(&after).filter_map(|(name, slice)| {
+            Some(("shop".into(), (*name).into(), slice.clone()?))
+        });
+        relisted.reset_slices(all.collect::<Vec<_>>());
+        prop_assert_eq!(asked(&mut with(&after)), asked(&mut relisted));
+    }
+}

@@ -1,0 +1,30 @@
+//! What changed for those who follow endpoints and addresses, beside what the writer is told.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+type Name = Arc<str>;
+
+/// What may be different since it was last asked. To name too much is only work; to name too little leaves somebody
+/// with what is old.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Services, by namespace and name, whose endpoints may be.
+    pub services: BTreeSet<(Name, Name)>,
+    /// Namespaces in which the endpoints of every Service may be.
+    pub modes: BTreeSet<Name>,
+    /// Addresses with others behind them.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Namespaces whose destinations may be, and so what stands behind the addresses of their Services.
+    pub plans: BTreeSet<Name>,
+    /// Namespaces whose workloads may let in other pods than before.
+    pub members: BTreeSet<Name>,
+}
+
+impl Moved {
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
