@@ -84,3 +84,27 @@ impl fmt::Display for DenialReason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_granted_may_go_on() {
+        assert!(Decision::Allowed(Grant::Open).is_allowed());
+        let denial = Denial {
+            reason: DenialReason::NoTarget,
+            nearest: None,
+        };
+        assert!(!Decision::Denied(denial).is_allowed());
+        assert!(!Decision::AmbiguousPath(Ambiguity::Nul).is_allowed());
+    }
+
+    #[test]
+    fn a_denial_says_in_words_what_is_missing() {
+        assert_eq!(
+            DenialReason::Source.to_string(),
+            "no TrafficTarget names the caller"
+        );
+    }
+}
