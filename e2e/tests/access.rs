@@ -101,9 +101,11 @@ fn requests_are_allowed_by_path_method_and_header() {
 fn a_path_that_could_be_read_in_two_ways_is_refused_where_rules_read_paths() {
     let callers = GUARDED.callers();
     let server = callers.server("paths");
-    callers
-        .namespace
-        .apply(RouteGroup::named("paths").or(Match::named("public").path("/public")));
+    callers.namespace.apply(
+        RouteGroup::named("paths")
+            .or(Match::named("public").path("/public"))
+            .or(Match::named("costly").path("/(x+x+)+y")),
+    );
     callers.protect(&server, TrafficTarget::of("paths").from("friend").http("paths"));
     for path in [
         "/public/../admin",
@@ -119,8 +121,18 @@ fn a_path_that_could_be_read_in_two_ways_is_refused_where_rules_read_paths() {
         FINE,
         "allowed as what it is"
     );
+    assert_eq!(
+        get(&callers.friend, &server, "/public/"),
+        FINE,
+        "a slash at the end is part of the path"
+    );
     assert_eq!(get(&callers.friend, &server, "/admin"), FORBIDDEN);
     assert_eq!(get(&callers.friend, &server, "/Public"), FORBIDDEN);
+    assert_eq!(
+        get(&callers.friend, &server, &format!("/{}", "x".repeat(2000))),
+        FORBIDDEN,
+        "an expression that others would not come back from is answered"
+    );
 }
 
 #[test]
