@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -66,14 +67,10 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
             Some(applied) => json(applied.text().into()),
             None => text(StatusCode::NOT_FOUND, "no configuration is in force"),
         },
-        (&Method::GET, "/config/status") => match serde_json::to_vec(&control.source.lock().status()) {
-            Ok(status) => json(status.into()),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        },
-        (&Method::GET, "/certificates") => match serde_json::to_vec(&control.certificates()) {
-            Ok(status) => json(status.into()),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        },
+        (&Method::GET, "/config/status") => status(&control.source.lock().status()),
+        (&Method::GET, "/certificates") => status(&control.certificates()),
+        (&Method::GET, "/endpoints") => status(&control.shared.endpoints.status()),
+        (&Method::GET, "/subscriptions") => status(&control.subscriptions()),
         (&Method::POST, "/drain") => {
             control.shared.lifecycle.drain();
             text(StatusCode::OK, "draining")
@@ -83,12 +80,14 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
             Err(error) => text(StatusCode::CONFLICT, &error.to_string()),
         },
         (&Method::PUT, "/log-level") => set_level(&control, request).await,
-        (_, "/config" | "/config/status" | "/certificates" | "/drain" | "/log-level") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "this is not done that way")
-        }
+        (
+            _,
+            "/config" | "/config/status" | "/certificates" | "/endpoints" | "/subscriptions" | "/drain"
+            | "/log-level",
+        ) => text(StatusCode::METHOD_NOT_ALLOWED, "this is not done that way"),
         _ => text(
             StatusCode::NOT_FOUND,
-            "GET /config, GET /config/status, GET /certificates, POST /drain, GET or PUT /log-level",
+            "GET /config, /config/status, /certificates, /endpoints or /subscriptions, POST /drain, GET or PUT /log-level",
         ),
     }
 }
@@ -165,6 +164,13 @@ where
         });
     })
     .await;
+}
+
+fn status(of: &impl Serialize) -> Answer {
+    match serde_json::to_vec(of) {
+        Ok(status) => json(status.into()),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn text(status: StatusCode, line: &str) -> Answer {

@@ -17,9 +17,10 @@ use crate::http::server::{self, Version};
 use crate::inbound::{self, arrival};
 use crate::metrics::traffic::Telemetry;
 use crate::outbound;
+use crate::target::{Elsewhere, Target};
 use crate::tcp::{self, CarryError};
 use crate::tls::{Peer, Wire};
-use crate::transport::{self, ConnectError, Expected, Stream, Upstream};
+use crate::transport::{self, ConnectError, Stream, Upstream};
 use crate::worker::Worker;
 
 /// Which way a connection goes.
@@ -52,16 +53,6 @@ pub enum Side {
         /// What is measured about its caller.
         telemetry: Rc<Telemetry>,
     },
-}
-
-/// Where a connection is carried to.
-pub struct Target {
-    /// The address.
-    pub address: SocketAddr,
-    /// Whom the server must prove to be.
-    pub expected: Expected,
-    /// What is measured there.
-    pub telemetry: Rc<Telemetry>,
 }
 
 /// Counts a connection while it lives, so that a panic does not leave it counted.
@@ -185,8 +176,8 @@ impl Connection {
                 None => self.carry_bytes(stream.into()).await,
             };
         }
-        let target = self.bytes_target();
-        let mut upstream = self.connect(&stream, &target).await?;
+        let mut target = self.bytes_target();
+        let mut upstream = self.connect(&stream, &mut target).await?;
         let heard = tokio::select! {
             biased;
             spoken = detect::wait(&stream, patience(limits.idle, limits.detect)) => {
@@ -195,7 +186,10 @@ impl Connection {
             greeting = upstream.stream.speaks() => Err(greeting?),
         };
         match heard.map(version) {
-            Ok(Some(version)) => self.serve(stream, version).await,
+            Ok(Some(version)) => {
+                drop((upstream, target));
+                self.serve(stream, version).await
+            }
             Ok(None) => {
                 self.between(stream.into(), upstream, &target, &Bytes::new())
                     .await
@@ -222,8 +216,8 @@ impl Connection {
             tcp::reset(stream.socket());
             return Err(refused.into());
         }
-        let target = self.bytes_target();
-        let upstream = self.connect(stream.socket(), &target).await?;
+        let mut target = self.bytes_target();
+        let upstream = self.connect(stream.socket(), &mut target).await?;
         self.between(stream, upstream, &target, &Bytes::new()).await
     }
 
@@ -241,8 +235,17 @@ impl Connection {
     }
 
     /// A client that cannot be connected is reset, as it would be without a proxy between.
-    pub(crate) async fn connect(&self, client: &TcpStream, target: &Target) -> Result<Upstream, CarryError> {
-        let result = self.connect_upstream(target).await;
+    pub(crate) async fn connect(
+        &self,
+        client: &TcpStream,
+        target: &mut Target,
+    ) -> Result<Upstream, CarryError> {
+        let result = loop {
+            match self.connect_upstream(target).await {
+                Err(error) if target.go_elsewhere(&self.worker, &error) == Elsewhere::Found => {}
+                result => break result,
+            }
+        };
         if result.is_err() {
             tcp::reset(client);
         }
@@ -250,6 +253,12 @@ impl Connection {
     }
 
     async fn connect_upstream(&self, target: &Target) -> Result<Upstream, ConnectError> {
+        if target.endpoint.is_some() {
+            let endpoint = self.worker.endpoint_pool.endpoint(target.address);
+            let upstream = endpoint.open(Wire::Bytes, target.expected.as_ref()).await?;
+            target.reached();
+            return Ok(upstream);
+        }
         if self.goes_to_a_service() {
             let endpoint = self.worker.outbound.endpoint(target.address);
             return endpoint.open(Wire::Bytes, target.expected.as_ref()).await;

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use smilax_core::Members;
 use smilax_core::workload_connection::{KeyId, TrustBundle};
+use smilax_core::{Members, Resource};
 
 use crate::config_source::Source;
 use crate::identity::{BundleStep, Keyring};
 use crate::log::Level;
 use crate::operator_connection::conversation::{Facts, Refusal};
+use crate::operator_connection::interest::Interest;
 use crate::settings::IdentitySource;
 use crate::tls::Credentials;
 use crate::worker::Shared;
@@ -29,11 +30,22 @@ pub struct Control {
     pub source: Mutex<Source>,
     /// Which certificate and bundle are.
     pub keyring: Mutex<Keyring>,
+    /// What the operator is asked to tell of.
+    pub interest: Mutex<Interest>,
     /// What is logged.
     pub level: Level,
     /// When the proxy started.
     pub started: Instant,
     complaints: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// What the operator is asked to tell of, for people.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionStatus {
+    resource: Resource,
+    /// Seconds since it was last known to be used.
+    unused_for: u64,
 }
 
 /// Certificates and trust, for people. No secret is in it.
@@ -76,6 +88,7 @@ impl Control {
             shared,
             source: Mutex::new(source),
             keyring: Mutex::default(),
+            interest: Mutex::default(),
             level,
             started: Instant::now(),
             complaints: Mutex::default(),
@@ -148,6 +161,20 @@ impl Control {
             refused_revision: source.refusal(),
             certificate: keyring.certificate(),
         }
+    }
+
+    /// What the operator is asked to tell of, for people.
+    pub fn subscriptions(&self) -> Vec<SubscriptionStatus> {
+        let interest = self.interest.lock();
+        let mut status: Vec<_> = interest
+            .all(self.started.elapsed())
+            .map(|(resource, unused)| SubscriptionStatus {
+                resource: resource.clone(),
+                unused_for: unused.as_secs(),
+            })
+            .collect();
+        status.sort_by(|a, b| a.resource.cmp(&b.resource));
+        status
     }
 
     /// Whether this proxy is to have a certificate.

@@ -18,10 +18,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::StartHandshake;
 
-use crate::connection::Target;
 use crate::detect::hello::{self, Hello};
 use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
+use crate::target::Target;
 use crate::tls::{Peer, Wire};
 use crate::transport::{Stream, TlsFailure};
 use crate::worker::Worker;
@@ -46,11 +46,7 @@ pub fn protocol(worker: &Worker, original: SocketAddr) -> Protocol {
 
 /// The application.
 pub fn target(original: SocketAddr, telemetry: &Rc<Telemetry>) -> Target {
-    Target {
-        address: original,
-        expected: None,
-        telemetry: Rc::clone(telemetry),
-    }
+    Target::straight(original, None, Rc::clone(telemetry))
 }
 
 /// What becomes of a connection to this port from this address that proves no identity.

@@ -4,6 +4,7 @@
 //! ([`traffic::Telemetry`]).
 
 pub mod access;
+pub mod endpoints;
 pub mod identity;
 pub mod peers;
 pub mod process;
@@ -44,6 +45,8 @@ pub struct Metrics {
     pub connect_failures: IntCounter,
     /// Requests sent a second time.
     pub retries: IntCounter,
+    /// Endpoints of destinations.
+    pub endpoints: endpoints::EndpointMetrics,
     /// Who may call.
     pub access: access::AccessMetrics,
     config: ConfigMetrics,
@@ -154,6 +157,7 @@ impl Metrics {
                 "retries_total",
                 "Requests sent again on another connection",
             )?,
+            endpoints: endpoints::EndpointMetrics::new(&registry)?,
             access: access::AccessMetrics::new(&registry)?,
             config: ConfigMetrics::new(&registry)?,
             stage: gauge(&registry, "drain_state", "0 serving, 1 draining, 2 stopping")?,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! certificate: key, token ─► POST /v1/certificate ─► chain, bundle ─► Keyring
-//! stream:      facts ─► Conversation ─► POST /v1/connect ─► bundles, members
+//! stream:      facts ─► Conversation ─► POST /v1/connect ─► bundles, members, configurations
+//!              uses ──► Interest ─────►                  ─► endpoints
 //! ```
 //!
 //! Nothing that the application sends waits for any of it. It runs on the control thread.
@@ -10,4 +11,5 @@
 pub mod certificate;
 pub mod channel;
 pub mod conversation;
+pub mod interest;
 pub mod stream;

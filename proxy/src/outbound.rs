@@ -8,11 +8,12 @@ use smilax_core::config::Protocol;
 use smilax_core::{Backend, PortRoutes};
 use tokio::net::TcpStream;
 
-use crate::connection::Target;
 use crate::http::errors::Refusal;
 use crate::http::headers::{self, View};
+use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
-use crate::worker::Worker;
+use crate::target::{Otherwise, Target};
+use crate::worker::{TableState, Worker};
 
 /// A connection that was made to the proxy itself would come back to it for ever.
 pub fn accepts(settings: &Settings, stream: &TcpStream, original: SocketAddr) -> bool {
@@ -45,11 +46,9 @@ pub fn target(worker: &Worker, original: SocketAddr) -> Target {
     let chosen = state
         .choose(worker, routes, &routes.select_connection())
         .unwrap_or(&routes.own);
-    Target {
-        address: address_of(routes, chosen, original).unwrap_or(original),
-        expected: chosen.peers.clone(),
-        telemetry: state.telemetry(worker, chosen),
-    }
+    let telemetry = state.telemetry(worker, chosen);
+    towards(worker, &state, routes, chosen, original, &telemetry)
+        .unwrap_or_else(|| Target::straight(original, chosen.peers.clone(), telemetry))
 }
 
 /// Where a request goes. `concerns` hears early what it will be counted for, so that a refusal is, too.
@@ -60,7 +59,7 @@ pub fn request_target(
     worker: &Worker,
     original: SocketAddr,
     request: &Parts,
-    mut concerns: impl FnMut(&Target),
+    mut concerns: impl FnMut(&Rc<Telemetry>),
 ) -> Result<Target, Refusal> {
     let state = worker.state();
     let headless = || state.table.headless(headers::host(request)?, original.port());
@@ -68,25 +67,39 @@ pub fn request_target(
         return Ok(unknown(worker, original));
     };
     let chosen = state.choose(worker, routes, &routes.select(&View(request)))?;
-    let address = address_of(routes, chosen, original);
-    let target = Target {
-        address: address.unwrap_or(original),
+    let telemetry = state.telemetry(worker, chosen);
+    concerns(&telemetry);
+    towards(worker, &state, routes, chosen, original, &telemetry)
+        .ok_or_else(|| Refusal::NoAddress(chosen.destination.to_string()))
+}
+
+/// An endpoint of what was chosen, where any is known, and its virtual address otherwise. `None` when there is neither.
+fn towards(
+    worker: &Worker,
+    state: &TableState,
+    routes: &PortRoutes,
+    chosen: &Backend,
+    original: SocketAddr,
+    telemetry: &Rc<Telemetry>,
+) -> Option<Target> {
+    let otherwise = address_of(routes, chosen, original).map(|address| Otherwise {
+        address,
         expected: chosen.peers.clone(),
-        telemetry: state.telemetry(worker, chosen),
-    };
-    concerns(&target);
-    match address {
-        Some(_) => Ok(target),
-        None => Err(Refusal::NoAddress(chosen.destination.to_string())),
+    });
+    match otherwise {
+        // Whoever calls a headless destination has chosen one of its pods already.
+        Some(Otherwise { address, expected }) if chosen.addresses.is_empty() => {
+            Some(Target::straight(address, expected, Rc::clone(telemetry)))
+        }
+        otherwise => {
+            let among = state.balanced(worker, chosen);
+            Target::balanced(worker, among, original.ip(), otherwise, telemetry)
+        }
     }
 }
 
 fn unknown(worker: &Worker, original: SocketAddr) -> Target {
-    Target {
-        address: original,
-        expected: None,
-        telemetry: Rc::clone(&worker.unknown_telemetry),
-    }
+    Target::straight(original, None, Rc::clone(&worker.unknown_telemetry))
 }
 
 /// What a route sends to its own destination goes to where the caller was going. `None` for another destination that

@@ -15,6 +15,7 @@ use crate::changes::Changes;
 use crate::config_source::watch::Watch;
 use crate::control::{Control, reload};
 use crate::drain::{Lifecycle, Stage};
+use crate::endpoints::{Endpoints, Wanted};
 use crate::http::pool::presence::Presences;
 use crate::identity::{memory, renewal};
 use crate::listener::{BindError, Bound, bind};
@@ -77,6 +78,8 @@ impl Proxy {
             tls: TlsStore::default(),
             metrics,
             lifecycle: lifecycle.clone(),
+            endpoints: Endpoints::default(),
+            wanted: Wanted::default(),
         });
         let end = CancellationToken::new();
         let state = Arc::new(Control::new(Arc::clone(&shared), level));

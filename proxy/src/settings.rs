@@ -37,6 +37,8 @@ pub struct Settings {
     pub identity: IdentitySource,
     /// Root certificates in PEM, for a proxy that no operator tells whom to trust.
     pub trust_roots: Option<PathBuf>,
+    /// Zone of the pod's node; endpoints that are meant for it are preferred.
+    pub zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names, for metrics.
     pub cluster_domain: String,
     /// What the application's ports speak, where it is known.
@@ -153,6 +155,8 @@ pub struct Limits {
     /// What is under way on a connection between proxies may take so much longer when the other side is no longer
     /// trusted.
     pub distrusted: Duration,
+    /// How long endpoints are used after the stream that told them was lost.
+    pub endpoints: Duration,
 }
 
 /// Settings that cannot be used.
@@ -197,6 +201,7 @@ impl Default for Limits {
             handshakes: 1024,
             handshakes_of_one: 256,
             distrusted: Duration::from_secs(30),
+            endpoints: Duration::from_secs(10),
         }
     }
 }
@@ -220,6 +225,7 @@ impl Default for Settings {
                 token: PathBuf::from(convention::TOKEN_FILE),
             },
             trust_roots: None,
+            zone: None,
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),
             probes: ProbeTable::default(),

@@ -6,23 +6,27 @@ use std::fs;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use prometheus::IntCounter;
 use smilax_core::{
-    Backend, ChoiceState, DestinationName, Members, PortRoutes, Route, RouteTable, Selection, SpiffeId,
+    Backend, ChoiceState, DestinationName, DestinationPortName, Members, PortRoutes, Route, RouteTable,
+    Selection, SpiffeId,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::MissedTickBehavior;
 
 use crate::access::Reports;
 use crate::changes::Changes;
 use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
-use crate::http::pool::Pool;
+use crate::endpoints::{Balanced, Endpoints, Known, Wanted};
 use crate::http::pool::presence::Presences;
+use crate::http::pool::{Age, Pool};
 use crate::http::server::Servers;
 use crate::inbound::Handshakes;
 use crate::listener::{Bound, accept_forever};
@@ -33,8 +37,10 @@ use crate::tls::{Peer, TlsStore};
 
 /// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
 const OUTBOUND_SPREAD: usize = 4;
-/// The application is one process: one connection serves where one suffices.
-const INBOUND_SPREAD: usize = 1;
+/// The application is one process, and so is an endpoint: one connection serves where one suffices.
+const SPREAD_OF_ONE: usize = 1;
+/// How often it is said what is in use.
+const SAY_USES: Duration = Duration::from_secs(30);
 /// Callers whose series are kept at hand at most.
 const MOST_CALLERS: usize = 256;
 /// Most workers that are started without being asked for.
@@ -59,6 +65,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where the proxy is in its life.
     pub lifecycle: Lifecycle,
+    /// Where the pods of destinations are.
+    pub endpoints: Endpoints,
+    /// What workers would like to be told of.
+    pub wanted: Wanted,
 }
 
 impl Shared {
@@ -88,6 +98,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to Services.
     pub outbound: Pool,
+    /// Connections to endpoints of Services.
+    pub endpoint_pool: Pool,
     /// Connections to the application.
     pub inbound: Pool,
     /// Servers that speak first.
@@ -107,6 +119,9 @@ pub struct Worker {
     cache: RefCell<Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>>,
     state: RefCell<Rc<TableState>>,
     telemetry: RefCell<HashMap<DestinationName, Rc<Telemetry>>>,
+    started: Instant,
+    endpoints: RefCell<Cache<Arc<ArcSwap<Known>>, Arc<Known>>>,
+    balanced: RefCell<HashMap<DestinationPortName, Rc<Balanced>>>,
 }
 
 /// What a worker keeps for one configuration.
@@ -115,6 +130,7 @@ pub struct TableState {
     pub table: Arc<RouteTable>,
     routes: RefCell<Vec<Option<RouteState>>>,
     telemetry: RefCell<Vec<Option<Rc<Telemetry>>>>,
+    balanced: RefCell<Vec<Option<Rc<Balanced>>>>,
 }
 
 struct RouteState {
@@ -136,8 +152,9 @@ impl Worker {
         let limits = shared.settings.limits;
         let table = shared.table.load_full();
         Rc::new(Self {
-            outbound: Pool::new(OUTBOUND_SPREAD, &shared),
-            inbound: Pool::new(INBOUND_SPREAD, &shared),
+            outbound: Pool::new(OUTBOUND_SPREAD, Age::Limited, &shared),
+            endpoint_pool: Pool::new(SPREAD_OF_ONE, Age::Unlimited, &shared),
+            inbound: Pool::new(SPREAD_OF_ONE, Age::Limited, &shared),
             server_first: RefCell::new(ServerFirst::new(limits.server_first_memory)),
             servers: Servers::new(),
             handshakes: Handshakes::new(limits),
@@ -149,6 +166,9 @@ impl Worker {
             cache: RefCell::new(Cache::new(Arc::clone(&shared.table))),
             state: RefCell::new(Rc::new(TableState::new(table))),
             telemetry: RefCell::default(),
+            started: Instant::now(),
+            endpoints: RefCell::new(Cache::new(Arc::clone(shared.endpoints.shared()))),
+            balanced: RefCell::default(),
             shared,
         })
     }
@@ -167,6 +187,48 @@ impl Worker {
     /// The pods that bindings select.
     pub fn members(&self) -> Arc<Members> {
         Arc::clone(self.members.borrow_mut().load())
+    }
+
+    /// Time since this worker began.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Looks at what is known of endpoints.
+    pub fn endpoints<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(self.endpoints.borrow_mut().load())
+    }
+
+    /// What is kept of a port of a destination.
+    fn balanced(&self, backend: &Backend) -> Rc<Balanced> {
+        let of = DestinationPortName {
+            destination: backend.destination.clone(),
+            port: backend.port,
+        };
+        let mut all = self.balanced.borrow_mut();
+        let balanced = all
+            .entry(of)
+            .or_insert_with_key(|of| Rc::new(Balanced::new(of.clone())));
+        Rc::clone(balanced)
+    }
+
+    /// Says what is in use, and lets go of what is neither that nor in the configuration, for ever.
+    async fn say_uses_forever(&self) {
+        let mut interval = tokio::time::interval(SAY_USES);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let mut used = Vec::new();
+            self.balanced.borrow_mut().retain(|_, balanced| {
+                let resource = balanced.take_use();
+                let keep = resource.is_some() || Rc::strong_count(balanced) > 1;
+                used.extend(resource);
+                keep
+            });
+            if !used.is_empty() {
+                self.shared.wanted.say(used);
+            }
+        }
     }
 
     /// What is measured about what this pod is sent by a caller that proved who it is. Kept for so many, and for the
@@ -196,8 +258,10 @@ impl TableState {
     fn new(table: Arc<RouteTable>) -> Self {
         let routes = (0..table.route_count()).map(|_| None).collect();
         let telemetry = vec![None; table.backend_count()];
+        let balanced = vec![None; table.backend_count()];
         Self {
             table,
+            balanced: RefCell::new(balanced),
             routes: RefCell::new(routes),
             telemetry: RefCell::new(telemetry),
         }
@@ -231,6 +295,16 @@ impl TableState {
             counter.inc();
         }
         route.backends.get(chosen).unwrap_or(&routes.own)
+    }
+
+    /// What is kept of the endpoints of a backend of this configuration.
+    pub fn balanced(&self, worker: &Worker, backend: &Backend) -> Rc<Balanced> {
+        let mut all = self.balanced.borrow_mut();
+        match all.get_mut(backend.index) {
+            Some(Some(known)) => Rc::clone(known),
+            Some(slot) => Rc::clone(slot.insert(worker.balanced(backend))),
+            None => worker.balanced(backend),
+        }
     }
 
     /// What is measured about a backend of this configuration.
@@ -284,6 +358,9 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<()> {
                 tokio::join!(
                     worker.outbound.reap_forever(),
                     worker.outbound.distrust_forever(),
+                    worker.endpoint_pool.reap_forever(),
+                    worker.endpoint_pool.distrust_forever(),
+                    worker.say_uses_forever(),
                     worker.inbound.reap_forever(),
                 );
             }

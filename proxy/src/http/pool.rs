@@ -4,7 +4,7 @@ pub mod http1;
 pub mod http2;
 pub mod presence;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +23,10 @@ use crate::tls::{Peer, TlsContext, Wire};
 use crate::transport::{self, ConnectError, TlsFailure, Upstream};
 use crate::worker::Shared;
 
+/// An age that no connection comes to.
+const AGES: Duration = Duration::from_hours(24 * 365);
+/// Time without a request after which a connection of HTTP/2 is closed.
+const UNUSED: Duration = Duration::from_mins(1);
 /// How often unused connections are closed.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,7 +35,17 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Pool {
     endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
     spread: usize,
+    age: Age,
     shared: Arc<Shared>,
+}
+
+/// How old connections may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// As the settings say: behind the address may be many, and connections must be spread over them anew.
+    Limited,
+    /// Any age while they are used: behind the address is one.
+    Unlimited,
 }
 
 /// Connections to one address.
@@ -39,6 +53,8 @@ pub struct Pool {
 pub struct Endpoint {
     address: SocketAddr,
     spread: usize,
+    age: Age,
+    used: Cell<Instant>,
     limits: Limits,
     shared: Arc<Shared>,
     http1: http1::Connections,
@@ -68,10 +84,11 @@ pub enum OpenError {
 
 impl Pool {
     /// An empty pool that spreads requests to one address over at least `spread` connections.
-    pub fn new(spread: usize, shared: &Arc<Shared>) -> Self {
+    pub fn new(spread: usize, age: Age, shared: &Arc<Shared>) -> Self {
         Self {
             endpoints: RefCell::default(),
             spread,
+            age,
             shared: Arc::clone(shared),
         }
     }
@@ -83,6 +100,8 @@ impl Pool {
             Rc::new(Endpoint {
                 address,
                 spread: self.spread,
+                age: self.age,
+                used: Cell::new(Instant::now()),
                 limits: self.shared.settings.limits,
                 shared: Arc::clone(&self.shared),
                 http1: http1::Connections::default(),
@@ -120,6 +139,9 @@ impl Pool {
         self.endpoints.borrow_mut().retain(|_, endpoint| {
             endpoint.http1.reap(now, endpoint.limits.pool_idle);
             endpoint.http2.prune(now);
+            if now - endpoint.used.get() >= UNUSED {
+                endpoint.http2.close_unused();
+            }
             // Somebody who is about to use it has a handle of their own.
             Rc::strong_count(endpoint) > 1 || !endpoint.is_empty()
         });
@@ -245,7 +267,11 @@ impl Endpoint {
     /// When a connection that is made now takes no more requests. Ages differ, so that connections made together are
     /// not replaced together.
     fn expiry(&self) -> Instant {
-        Instant::now() + self.limits.pool_max_age.mul_f64(1.0 - fastrand::f64() / 4.0)
+        let most = match self.age {
+            Age::Limited => self.limits.pool_max_age,
+            Age::Unlimited => AGES,
+        };
+        Instant::now() + most.mul_f64(1.0 - fastrand::f64() / 4.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Serving a client's connection, and deciding for each of its requests.
 
 mod ending;
+mod forward;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,20 +18,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use smilax_core::convention::wire::REASON_HEADER;
 
 use self::ending::{Ending, finish, peer_is_over};
+use self::forward::Sent;
 use super::LocalExecutor;
 use super::body::{RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::identity_headers;
-use super::pool::{Hold, Pool};
+use super::pool::Hold;
 use super::upgrade::Switched;
 use super::upstream::{self, Protocol};
 use super::wire::{self, Form};
-use crate::connection::{Connection, Direction, Side, Target};
+use crate::connection::{Connection, Direction, Side};
 use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::settings::Reasons;
+use crate::target::Target;
 use crate::transport::{ClientStream, HeadClock, HeadLimits, Stream};
 use crate::{inbound, outbound};
 
@@ -253,7 +256,7 @@ impl Exchange {
         let on_upgrade = (self.version == Version::Http1).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let Ready {
-            target,
+            mut target,
             spoken,
             protocol,
             upgrade,
@@ -268,10 +271,17 @@ impl Exchange {
             Some(gate) => RequestBody::Gated(body, gate),
             None => RequestBody::Client(body),
         });
-        let endpoint = self.pool().endpoint(target.address);
-        let retries = &self.connection.worker.shared.metrics.retries;
-        let (mut response, hold) =
-            upstream::send(&endpoint, &target.expected, protocol, request, retries).await?;
+        let (mut response, hold) = forward::send(
+            &self.connection,
+            &mut target,
+            request,
+            &Sent {
+                spoken,
+                protocol,
+                upgrade: &upgrade,
+            },
+        )
+        .await?;
         if self.version == Version::Http1 {
             *response.version_mut() = http::Version::HTTP_11;
         }
@@ -327,16 +337,11 @@ impl Exchange {
                 })
             }
             Side::Outbound => {
-                let target = outbound::request_target(worker, *original, parts, |target| {
-                    recording.concerns(&target.telemetry);
+                let target = outbound::request_target(worker, *original, parts, |telemetry| {
+                    recording.concerns(telemetry);
                 })?;
                 let upgrade = headers::strip_request(parts);
-                let protocol = if target.expected.is_some() {
-                    wire::prepare(parts, spoken, &upgrade, *original)
-                } else {
-                    upstream::prepare(parts, spoken, *original);
-                    spoken
-                };
+                let protocol = forward::wrap(parts, &target, spoken, &upgrade, *original);
                 Ok(Ready {
                     target,
                     spoken,
@@ -344,13 +349,6 @@ impl Exchange {
                     upgrade,
                 })
             }
-        }
-    }
-
-    fn pool(&self) -> &Pool {
-        match self.connection.direction() {
-            Direction::Inbound => &self.connection.worker.inbound,
-            Direction::Outbound => &self.connection.worker.outbound,
         }
     }
 }

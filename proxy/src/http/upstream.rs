@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
@@ -30,6 +31,26 @@ pub enum SendError {
     Broken(hyper::Error),
 }
 
+/// A request that has no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: SendError,
+    /// The request, where nothing of it was sent, or nothing that repeating it would do harm.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its beginning.
+    pub response: Response<Incoming>,
+    /// What it holds of its connection.
+    pub hold: Hold,
+    /// Time from sending the request to the end of the response's headers.
+    pub after: Duration,
+}
+
 /// Which protocol goes upstream: the one that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -52,29 +73,45 @@ struct Spare {
 /// (RFC 9110 section 9.2.2): its server most likely closed it for being unused. Nothing else is sent again.
 ///
 /// # Errors
-/// [`SendError`].
+/// [`Failure`], with the request when no connection could be made for it.
 pub async fn send(
     endpoint: &Rc<Endpoint>,
     expected: &Expected,
     protocol: Protocol,
     mut request: Request<RequestBody>,
     retries: &IntCounter,
-) -> Result<(Response<Incoming>, Hold), SendError> {
+) -> Result<Answer, Failure> {
     let mut spare = None;
     for attempt in 0.. {
-        let mut hold = match (protocol, attempt) {
+        let hold = match (protocol, attempt) {
             (Protocol::Http1, 0) => endpoint.http1(expected).await.map(Hold::Http1),
             (Protocol::Http1, _) => endpoint.fresh_http1(expected).await.map(Hold::Http1),
             (Protocol::Http2, _) => endpoint.http2(expected).await.map(Hold::Http2),
-        }?;
+        };
+        let mut hold = match hold {
+            Ok(hold) => hold,
+            Err(error) => {
+                return Err(Failure {
+                    error: error.into(),
+                    unsent: Some(Box::new(request)),
+                });
+            }
+        };
         if attempt == 0 && hold.reused() == Reused::Yes {
             spare = Spare::of(&request);
         }
+        let began = Instant::now();
         let Some(answer) = hold.try_send(request).await else {
-            return Err(SendError::Connect(gone(endpoint)));
+            return Err(Failure::of(gone(endpoint)));
         };
         let mut error = match answer {
-            Ok(response) => return Ok((response, hold)),
+            Ok(response) => {
+                return Ok(Answer {
+                    response,
+                    hold,
+                    after: began.elapsed(),
+                });
+            }
             Err(error) => error,
         };
         request = match (error.take_message(), spare.take()) {
@@ -83,15 +120,21 @@ pub async fn send(
                 unsent
             }
             (None, Some(spare)) if attempt == 0 && closed_before_answering(error.error()) => spare.request(),
-            _ => return Err(endpoint.broken(error.into_error())),
+            (unsent, _) => {
+                return Err(Failure {
+                    error: endpoint.broken(error.into_error()),
+                    unsent: unsent.map(Box::new),
+                });
+            }
         };
         retries.inc();
     }
-    Err(SendError::Connect(gone(endpoint)))
+    Err(Failure::of(gone(endpoint)))
 }
 
-fn gone(endpoint: &Endpoint) -> ConnectError {
-    ConnectError::Refused(endpoint.address(), std::io::ErrorKind::NotConnected.into())
+fn gone(endpoint: &Endpoint) -> SendError {
+    let reason = std::io::ErrorKind::NotConnected.into();
+    SendError::Connect(ConnectError::Refused(endpoint.address(), reason))
 }
 
 /// Not when something came back that is no answer: that server is alive, and has acted.
@@ -144,6 +187,12 @@ impl Spare {
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
         request
+    }
+}
+
+impl Failure {
+    fn of(error: SendError) -> Self {
+        Self { error, unsent: None }
     }
 }
 

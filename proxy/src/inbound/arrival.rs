@@ -180,7 +180,9 @@ async fn carry_silent(
     let (spoken, upstream) = if refused {
         (detect::wait(&stream, patience).await?, None)
     } else {
-        let mut upstream = connection.connect(&stream, &connection.bytes_target()).await?;
+        let mut upstream = connection
+            .connect(&stream, &mut connection.bytes_target())
+            .await?;
         tokio::select! {
             biased;
             spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),

@@ -1,5 +1,7 @@
-//! Stays connected to the operator: tells it what is in force, and takes bundles, members and configurations from it.
+//! Stays connected to the operator: tells it what is in force and what is used, and takes bundles, members,
+//! configurations and endpoints from it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +12,17 @@ use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use smilax_core::workload_connection::{
-    CONNECT_PATH, MOST_FRAME_BYTES, OperatorEndpoint, OperatorMessage, ProxyMessage, decode, encode,
+    CONNECT_PATH, MOST_FRAME_BYTES, OperatorEndpoint, OperatorMessage, ProxyMessage, Subscribe, decode,
+    encode,
 };
-use tokio::time::{Instant, sleep_until, timeout};
+use smilax_core::{Resource, Update};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::certificate::accepted;
 use super::channel::{self, OperatorError};
 use super::conversation::{Conversation, Event};
+use super::interest;
 use crate::control::{Control, reload};
 use crate::identity::schedule;
 use crate::tls::{Credentials, OperatorTls, Trust};
@@ -27,6 +33,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_WAITING: usize = 64;
 /// After a renewal the new certificate is used within this time; proxies that renew together come back one by one.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether what is asked for is still used.
+const LOOK_FOR_UNUSED: Duration = Duration::from_secs(15);
+
+/// What goes over one connection after the other.
+struct Dialogue {
+    control: Arc<Control>,
+    conversation: Conversation,
+    wanted: Receiver<Vec<Resource>>,
+    ticks: Interval,
+    /// Number of the stream that is open, or will be next.
+    stream: u64,
+}
 
 /// What a connection is made with.
 struct Means {
@@ -43,20 +62,30 @@ enum Parted {
 
 /// Keeps a connection for as long as this runs.
 pub async fn stay_connected(control: Arc<Control>) {
-    let mut conversation = Conversation::new(env!("CARGO_PKG_VERSION"), &control.shared.settings.pod.name);
+    let Some(wanted) = control.shared.wanted.listen() else {
+        return;
+    };
+    let mut dialogue = Dialogue {
+        conversation: Conversation::new(env!("CARGO_PKG_VERSION"), &control.shared.settings.pod.name),
+        wanted,
+        ticks: interval(LOOK_FOR_UNUSED),
+        stream: 1,
+        control,
+    };
+    dialogue.ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let control = Arc::clone(&dialogue.control);
     let mut failures = 0;
     loop {
         let mut changes = control.shared.changes.watch();
         let Some(means) = means(&control) else {
-            if changes.changed().await.is_err() {
+            if dialogue.wait(changes.changed()).await.is_err() {
                 return;
             }
             continue;
         };
         let began = Instant::now();
-        let parted = connect(&control, &means, &mut conversation).await;
-        conversation.step(Event::Lost);
-        control.shared.metrics.identity.connected.set(0);
+        let parted = connect(&mut dialogue, &means).await;
+        dialogue.lost();
         match parted {
             Ok(Parted::ForAnother) => failures = 0,
             Err(error) => {
@@ -71,7 +100,8 @@ pub async fn stay_connected(control: Arc<Control>) {
                 } else {
                     tracing::debug!(%error, failures, "not connected to the operator");
                 }
-                tokio::time::sleep(schedule::pause(failures, fastrand::f64())).await;
+                let pause = schedule::pause(failures, fastrand::f64());
+                dialogue.wait(tokio::time::sleep(pause)).await;
             }
         }
     }
@@ -88,11 +118,8 @@ fn means(control: &Control) -> Option<Means> {
     })
 }
 
-async fn connect(
-    control: &Arc<Control>,
-    means: &Means,
-    conversation: &mut Conversation,
-) -> Result<Parted, OperatorError> {
+async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, OperatorError> {
+    let control = Arc::clone(&dialogue.control);
     let tls = OperatorTls::new(&means.trust, Some(&means.own))?;
     let mut sender = channel::open(&means.endpoint, &tls).await?;
     let (mut say, said) = mpsc::channel::<Bytes>(MOST_WAITING);
@@ -104,14 +131,15 @@ async fn connect(
     .body(body)
     .map_err(|error| OperatorError::Answer(error.to_string()))?;
     let mut changes = control.shared.changes.watch();
-    conversation.step(Event::Facts(control.facts()));
-    tell(&mut say, conversation.step(Event::Connected))?;
+    dialogue.conversation.step(Event::Facts(control.facts()));
+    tell(&mut say, dialogue.conversation.step(Event::Connected))?;
     let response = timeout(PATIENCE, sender.send_request(request))
         .await
         .map_err(|_| OperatorError::TimedOut)??;
     let mut heard = accepted(response).await?.into_body();
     control.shared.metrics.identity.connected.set(1);
     tracing::info!("connected to the operator");
+    dialogue.follow(interest::Event::Connected, &mut say)?;
     let mut received = BytesMut::new();
     let mut leave: Option<Instant> = None;
     loop {
@@ -125,18 +153,20 @@ async fn connect(
             more = hear(&mut heard, &mut received) => {
                 more?;
                 while let Some(message) = decode(&mut received)? {
-                    take(control, conversation, &mut say, message)?;
+                    dialogue.take(&mut say, message)?;
                 }
             }
             news = changes.changed() => {
                 if news.is_err() {
                     return Ok(Parted::ForAnother);
                 }
-                tell(&mut say, conversation.step(Event::Facts(control.facts())))?;
-                if leave.is_none() && is_outdated(control, means) {
+                tell(&mut say, dialogue.conversation.step(Event::Facts(control.facts())))?;
+                if leave.is_none() && is_outdated(&control, means) {
                     leave = Some(Instant::now() + RECONNECT_WITHIN.mul_f64(fastrand::f64()));
                 }
             }
+            Some(used) = dialogue.wanted.recv() => dialogue.follow(interest::Event::Used(used), &mut say)?,
+            _ = dialogue.ticks.tick() => dialogue.follow(interest::Event::Tick, &mut say)?,
             () = leaving => return Ok(Parted::ForAnother),
         }
     }
@@ -157,26 +187,103 @@ async fn hear(heard: &mut Incoming, received: &mut BytesMut) -> Result<(), Opera
     Ok(())
 }
 
-fn take(
-    control: &Control,
-    conversation: &mut Conversation,
-    say: &mut mpsc::Sender<Bytes>,
-    message: OperatorMessage,
-) -> Result<(), OperatorError> {
-    match message {
-        OperatorMessage::Bundle(bundle) => {
-            control.offer_bundle(bundle, "the operator");
-            tell(say, conversation.step(Event::BundleDecided(control.facts())))
+impl Dialogue {
+    /// Waits for something while there is no stream.
+    async fn wait<T>(&mut self, event: impl Future<Output = T>) -> T {
+        let mut event = pin!(event);
+        loop {
+            let happened = tokio::select! {
+                output = &mut event => return output,
+                Some(used) = self.wanted.recv() => interest::Event::Used(used),
+                _ = self.ticks.tick() => interest::Event::Tick,
+            };
+            self.step(happened);
         }
-        OperatorMessage::Members(members) => {
-            control.take_members(members);
-            Ok(())
+    }
+
+    fn take(&mut self, say: &mut mpsc::Sender<Bytes>, message: OperatorMessage) -> Result<(), OperatorError> {
+        let control = &self.control;
+        match message {
+            OperatorMessage::Bundle(bundle) => {
+                control.offer_bundle(bundle, "the operator");
+                tell(say, self.conversation.step(Event::BundleDecided(control.facts())))
+            }
+            OperatorMessage::Members(members) => {
+                control.take_members(members);
+                Ok(())
+            }
+            OperatorMessage::Policy(policy) => {
+                reload::take_policy(control, policy);
+                tell(say, self.conversation.step(Event::PolicyDecided(control.facts())))
+            }
+            OperatorMessage::Update(update) => {
+                // It may have been on its way when it was asked for no longer.
+                if self.control.interest.lock().contains(&update.resource()) {
+                    self.update(update);
+                }
+                Ok(())
+            }
         }
-        OperatorMessage::Policy(policy) => {
-            reload::take_policy(control, policy);
-            tell(say, conversation.step(Event::PolicyDecided(control.facts())))
+    }
+
+    fn update(&self, update: Update) {
+        let shared = &self.control.shared;
+        match update {
+            Update::Endpoints { of, endpoints } => {
+                shared.endpoints.tell(self.stream, of, endpoints);
+                self.measure();
+            }
+            Update::Address { .. } => {}
         }
-        OperatorMessage::Update(_) => Ok(()),
+    }
+
+    /// Follows what is used, and says so.
+    fn follow(&mut self, event: interest::Event, say: &mut mpsc::Sender<Bytes>) -> Result<(), OperatorError> {
+        match self.step(event) {
+            Some(subscribe) => tell(say, vec![ProxyMessage::Subscribe(subscribe)]),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&mut self, event: interest::Event) -> Option<Subscribe> {
+        let control = &self.control;
+        let change = control.interest.lock().step(event, control.started.elapsed());
+        let forget: Vec<_> = change
+            .forget
+            .into_iter()
+            .filter_map(|resource| match resource {
+                Resource::Endpoints(of) => Some(of),
+                Resource::Address(_) => None,
+            })
+            .collect();
+        self.control.shared.endpoints.forget(&forget);
+        self.measure();
+        change.say
+    }
+
+    fn measure(&self) {
+        let metrics = &self.control.shared.metrics.endpoints;
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.known.set(number(self.control.shared.endpoints.count()));
+        metrics
+            .subscriptions
+            .set(number(self.control.interest.lock().count()));
+    }
+
+    /// The stream is gone. What it told of endpoints is used for a while; pods that are gone by then would be worse than
+    /// what kube-proxy knows.
+    fn lost(&mut self) {
+        self.conversation.step(Event::Lost);
+        self.step(interest::Event::Lost);
+        self.control.shared.metrics.identity.connected.set(0);
+        let (shared, stream) = (Arc::clone(&self.control.shared), self.stream);
+        self.stream += 1;
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(shared.settings.limits.endpoints).await;
+            shared.endpoints.forget_stream(stream);
+            let known = i64::try_from(shared.endpoints.count()).unwrap_or(i64::MAX);
+            shared.metrics.endpoints.known.set(known);
+        });
     }
 }
 

@@ -15,6 +15,7 @@ mod attacks;
 mod configuration;
 mod control;
 mod corpus;
+mod endpoints;
 mod exhaustion;
 mod grpc;
 mod http;

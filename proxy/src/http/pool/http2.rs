@@ -81,6 +81,11 @@ impl Connections {
             .retain(|one| !one.sender.is_closed() && one.expires > now);
     }
 
+    /// Lets go of what carries no stream.
+    pub(super) fn close_unused(&self) {
+        self.open.borrow_mut().retain(|one| one.streams.get() > 0);
+    }
+
     /// Lets go of what leads to others than these.
     pub(super) fn retain(&self, keep: impl Fn(Option<&Peer>) -> bool) {
         self.open.borrow_mut().retain(|one| keep(one.peer.as_deref()));
@@ -136,6 +141,7 @@ impl Endpoint {
     /// # Errors
     /// [`OpenError`] when a connection was needed and could not be made.
     pub async fn http2(self: &Rc<Self>, expected: &Expected) -> Result<Stream, OpenError> {
+        self.used.set(Instant::now());
         loop {
             let mut opened = pin!(self.http2.opened.notified());
             match self.http2.step(expected, self.spread) {

@@ -1,0 +1,147 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use smilax_core::{DestinationName, DestinationPortName};
+
+use super::*;
+
+fn port(number: u16) -> Resource {
+    Resource::Endpoints(DestinationPortName {
+        destination: DestinationName::new("shop", "web"),
+        port: number,
+    })
+}
+
+fn address(number: u32) -> Resource {
+    let [_, a, b, c] = number.to_be_bytes();
+    Resource::Address(([10, a, b, c], 80).into())
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn added(change: &Change) -> &[Resource] {
+    change.say.as_ref().map_or(&[], |say| &say.add)
+}
+
+fn removed(change: &Change) -> &[Resource] {
+    change.say.as_ref().map_or(&[], |say| &say.remove)
+}
+
+fn connected() -> Interest {
+    let mut interest = Interest::default();
+    assert_eq!(interest.step(Event::Connected, seconds(0)), Change::default());
+    interest
+}
+
+#[test]
+fn what_is_used_first_is_asked_for_once() {
+    let mut interest = connected();
+    let change = interest.step(Event::Used(vec![port(80)]), seconds(1));
+    assert_eq!(added(&change), [port(80)]);
+    let change = interest.step(Event::Used(vec![port(80)]), seconds(2));
+    assert_eq!(change, Change::default());
+}
+
+#[test]
+fn what_is_unused_for_five_minutes_is_no_longer_asked_for_and_forgotten() {
+    let mut interest = connected();
+    interest.step(Event::Used(vec![port(80), port(81)]), seconds(0));
+    interest.step(Event::Used(vec![port(81)]), seconds(299));
+    assert_eq!(interest.step(Event::Tick, seconds(299)), Change::default());
+    let change = interest.step(Event::Tick, seconds(300));
+    assert_eq!(
+        (removed(&change), &change.forget[..]),
+        (&[port(80)][..], &[port(80)][..])
+    );
+    let change = interest.step(Event::Used(vec![port(80)]), seconds(301));
+    assert_eq!(added(&change), [port(80)]);
+}
+
+#[test]
+fn a_new_stream_is_told_everything_again() {
+    let mut interest = connected();
+    interest.step(Event::Used(vec![port(80)]), seconds(0));
+    interest.step(Event::Lost, seconds(1));
+    let change = interest.step(Event::Used(vec![port(81)]), seconds(2));
+    assert_eq!(change, Change::default(), "nothing is said to nobody");
+    let change = interest.step(Event::Connected, seconds(3));
+    assert_eq!(added(&change), [port(80), port(81)]);
+}
+
+#[test]
+fn without_a_stream_what_is_unused_is_forgotten_too() {
+    let mut interest = Interest::default();
+    interest.step(Event::Used(vec![port(80)]), seconds(0));
+    let change = interest.step(Event::Tick, seconds(300));
+    assert_eq!((change.say, &change.forget[..]), (None, &[port(80)][..]));
+}
+
+#[test]
+fn beyond_the_bound_whatever_was_used_longest_ago_goes() {
+    let mut interest = connected();
+    let most = u32::try_from(MOST_ADDRESSES).unwrap();
+    for number in 0..most {
+        interest.step(Event::Used(vec![address(number)]), seconds(u64::from(number) / 8));
+    }
+    interest.step(Event::Used(vec![address(0), port(80)]), seconds(200));
+    let change = interest.step(Event::Used(vec![address(most)]), seconds(201));
+    assert_eq!(added(&change), [address(most)]);
+    assert_eq!(removed(&change).len(), 1);
+    assert!(!change.forget.contains(&address(0)) && !change.forget.contains(&port(80)));
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let any_resource = || prop_oneof![(0u16..6).prop_map(port), (0u32..6).prop_map(address)];
+    prop_oneof![
+        Just(Event::Connected),
+        Just(Event::Lost),
+        Just(Event::Tick),
+        proptest::collection::vec(any_resource(), 0..4).prop_map(Event::Used),
+        proptest::collection::vec(any_resource(), 0..4).prop_map(Event::Used),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_operator_tells_of_what_is_used_and_of_nothing_else(
+        events in proptest::collection::vec((any_event(), 0u64..120), 0..60),
+    ) {
+        let mut interest = Interest::default();
+        let mut now = 0;
+        let mut told: Option<HashSet<Resource>> = None;
+        let mut remembered = HashSet::new();
+        for (event, pause) in events {
+            now += pause;
+            match &event {
+                // A stream begins after the one before is gone.
+                Event::Connected if told.is_some() => continue,
+                Event::Connected => told = Some(HashSet::new()),
+                Event::Lost => told = None,
+                Event::Used(resources) => remembered.extend(resources.iter().cloned()),
+                Event::Tick => {}
+            }
+            let change = interest.step(event, seconds(now));
+            for resource in &change.forget {
+                prop_assert!(remembered.remove(resource));
+            }
+            match (&mut told, change.say) {
+                (Some(told), Some(say)) => {
+                    for resource in say.remove {
+                        prop_assert!(told.remove(&resource), "removed what was not there");
+                    }
+                    for resource in say.add {
+                        prop_assert!(told.insert(resource), "asked for twice");
+                    }
+                }
+                (None, say) => prop_assert_eq!(say, None),
+                (Some(_), None) => {}
+            }
+            if let Some(told) = &told {
+                prop_assert_eq!(told, &remembered);
+            }
+        }
+        prop_assert_eq!(interest.count(), remembered.len());
+    }
+}
