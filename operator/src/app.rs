@@ -29,7 +29,7 @@ use crate::inject::{InjectSettings, ProxyLogFormat, Resources};
 use crate::lease::{Election, Leadership};
 use crate::metrics::Metrics;
 use crate::webhook::{self, WebhookMetrics, WebhookState};
-use crate::workload_server::{self, FleetStore, MemberHub, WorkloadMetrics};
+use crate::workload_server::{self, FleetStore, Hub, WorkloadMetrics};
 
 /// How long the parts may take to end after a signal.
 /// The webhooks serve on for a while, until every API server has heard that this replica goes.
@@ -194,7 +194,12 @@ impl Workloads {
         let (in_use, in_use_seen) = watch::channel(None);
         let (contexts, contexts_seen) = watch::channel(None);
         let fleet = Arc::new(FleetStore::new());
-        let members = Arc::new(MemberHub::new(Arc::clone(&self.state)));
+        let metrics = WorkloadMetrics::new(registry)?;
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&self.state),
+            contexts_seen.clone(),
+            metrics.clone(),
+        ));
         let pods = {
             let (state, fleet) = (Arc::clone(&self.state), Arc::clone(&fleet));
             move || pod_states(&state, &fleet)
@@ -219,7 +224,6 @@ impl Workloads {
             args.namespace.clone(),
             contexts,
         ));
-        let metrics = WorkloadMetrics::new(registry)?;
         let server = workload_server::Server::new(
             (
                 self.client.clone(),
@@ -227,12 +231,12 @@ impl Workloads {
                 args.namespace.clone(),
             ),
             contexts_seen.clone(),
-            (Arc::clone(&fleet), Arc::clone(&members)),
+            (Arc::clone(&fleet), Arc::clone(&hub)),
             Duration::from_secs(args.certificate_lifetime.into()),
             metrics.clone(),
         );
         ending.spawn(workload_server::serve(listener, server, self.shutdown));
-        tasks.spawn(async move { members.run().await });
+        tasks.spawn(async move { hub.run().await });
         tasks.spawn(forget(Arc::clone(&self.state), Arc::clone(&fleet)));
         tasks.spawn(workload_server::relay(
             self.client,

@@ -1,9 +1,9 @@
-//! What proxies ask of the operator: certificates, and a stream that tells them whom to trust and which pods bindings
-//! mean, and by which they acknowledge (see [`smilax_core::workload_connection`]).
+//! What proxies ask of the operator: certificates, and a stream that tells them whom to trust, their policy, and where
+//! the pods are that they call, and by which they acknowledge (see [`smilax_core::workload_connection`]).
 //!
 //! ```text
 //!  listener ─► TLS 1.3 ─► /v1/certificate  token ─► TokenReview ─► identity ─► Authority::sign
-//!                    └──► /v1/connect      certificate ─► identity ─► stream ◄── bundle, members (newest only)
+//!                    └──► /v1/connect      certificate ─► identity ─► stream ◄── Hub: the newest of what it follows
 //!                    │                                        └─ Hello, Ack ─► Fleet
 //!                    └──► /v1/fleet        another replica ─► Fleet (of the leader)
 //! ```
@@ -16,9 +16,9 @@ mod connect;
 mod fleet;
 mod issue;
 mod limit;
-mod member_hub;
 mod metrics;
 mod peer;
+mod publish;
 mod relay;
 mod review;
 mod route;
@@ -26,8 +26,8 @@ mod tls;
 
 pub use accept::serve;
 pub use fleet::{Fleet, FleetStore, Report};
-pub use member_hub::MemberHub;
 pub use metrics::WorkloadMetrics;
+pub use publish::Hub;
 pub use relay::relay;
 pub use route::Server;
 pub use tls::{Contexts, TlsContext, keep_contexts};

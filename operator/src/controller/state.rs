@@ -31,6 +31,8 @@ pub struct Inner {
     pub index: Index,
     /// ConfigMaps of ours, by namespace and name.
     pub maps: BTreeMap<String, BTreeMap<String, StoredMap>>,
+    /// Namespace and name of those whose content may have changed since it was last asked.
+    moved_maps: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Status of SMI objects as stored.
     pub objects: BTreeMap<ObjectKey, StoredObject>,
     /// UIDs of the pods that are Ready.
@@ -74,6 +76,7 @@ impl State {
             inner: Mutex::new(Inner {
                 index: Index::new(settings),
                 maps: BTreeMap::new(),
+                moved_maps: BTreeSet::new(),
                 objects: BTreeMap::new(),
                 ready: BTreeSet::new(),
                 bundle: None,
@@ -89,6 +92,14 @@ impl State {
     pub fn update<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
         let result = change(&mut self.inner.lock());
         self.changed.notify_one();
+        self.version
+            .send_modify(|version| *version = version.wrapping_add(1));
+        result
+    }
+
+    /// Changes what is no news to the writer, and tells all others.
+    pub fn tell<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let result = change(&mut self.inner.lock());
         self.version
             .send_modify(|version| *version = version.wrapping_add(1));
         result
@@ -119,6 +130,49 @@ impl Inner {
     /// A kind has been listed, or is known not to exist.
     pub fn listed(&mut self, kind: Watched) {
         self.unlisted.remove(&kind);
+    }
+
+    /// Whether every kind has been.
+    pub fn is_listed(&self) -> bool {
+        self.unlisted.is_empty()
+    }
+
+    /// Takes in a ConfigMap of ours, or that it is gone. Gives what was known of it before.
+    pub fn set_map(&mut self, namespace: &str, name: &str, map: Option<StoredMap>) -> Option<StoredMap> {
+        let maps = self.maps.entry(namespace.to_owned()).or_default();
+        let before = match map {
+            Some(map) => maps.insert(name.to_owned(), map),
+            None => maps.remove(name),
+        };
+        if before.as_ref().map(|one| &one.policy) != maps.get(name).map(|one| &one.policy) {
+            self.moved_maps.insert((namespace.into(), name.into()));
+        }
+        before
+    }
+
+    /// Takes in every ConfigMap of ours that there is.
+    pub fn reset_maps(&mut self, all: impl IntoIterator<Item = (String, String, StoredMap)>) {
+        let mut gone = std::mem::take(&mut self.maps);
+        for (namespace, name, map) in all {
+            // What was known goes back first, so that only what differs has moved.
+            if let Some(before) = gone.get_mut(&namespace).and_then(|maps| maps.remove(&name)) {
+                self.maps
+                    .entry(namespace.clone())
+                    .or_default()
+                    .insert(name.clone(), before);
+            }
+            self.set_map(&namespace, &name, Some(map));
+        }
+        let gone = gone.iter().flat_map(|(namespace, maps)| {
+            maps.keys()
+                .map(move |name| (Arc::from(namespace.as_str()), Arc::from(name.as_str())))
+        });
+        self.moved_maps.extend(gone);
+    }
+
+    /// ConfigMaps, by namespace and name, whose policy may have changed since the last call.
+    pub fn take_moved_maps(&mut self) -> BTreeSet<(Arc<str>, Arc<str>)> {
+        std::mem::take(&mut self.moved_maps)
     }
 
     /// The highest revision of any stored ConfigMap.

@@ -306,11 +306,7 @@ fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
         Seen::Applied(object) => {
             let (namespace, name) = names(&object);
             let stored = stored_map(&object);
-            let before = inner
-                .maps
-                .entry(namespace.clone())
-                .or_default()
-                .insert(name.to_string(), stored.clone());
+            let before = inner.set_map(&namespace, &name, Some(stored.clone()));
             // Our own writes come back here too; only what somebody else changed is worth a look.
             if before.is_none_or(|before| !before.same_content(&stored)) {
                 inner.index.mark(&namespace);
@@ -318,21 +314,14 @@ fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
         }
         Seen::Deleted(object) => {
             let (namespace, name) = names(&object);
-            if let Some(maps) = inner.maps.get_mut(&namespace) {
-                maps.remove(&*name);
-            }
+            inner.set_map(&namespace, &name, None);
             inner.index.mark(&namespace);
         }
         Seen::All(all) => {
-            inner.maps.clear();
-            for object in &all {
+            inner.reset_maps(all.iter().map(|object| {
                 let (namespace, name) = names(object);
-                inner
-                    .maps
-                    .entry(namespace)
-                    .or_default()
-                    .insert(name.to_string(), stored_map(object));
-            }
+                (namespace, name.to_string(), stored_map(object))
+            }));
             inner.mark_all();
         }
     }

@@ -32,9 +32,9 @@ use crate::metrics::Metrics;
 /// Field manager of every server-side apply of ours.
 pub const FIELD_MANAGER: &str = "smilax-operator";
 /// How long a burst of changes is gathered after its last one.
-const SETTLE: Duration = Duration::from_millis(30);
+const SETTLE: Duration = Duration::from_millis(5);
 /// How long a burst may hold a write back in all.
-const SETTLE_AT_MOST: Duration = Duration::from_millis(300);
+const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
 /// How long one API call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// How many calls are under way at once.
@@ -294,13 +294,9 @@ impl Writer {
                 }
                 let stored = stored_map(&written);
                 tracing::info!(namespace, name, workload = %workload, "configuration written");
-                self.state.read(|inner| {
-                    inner
-                        .maps
-                        .entry(namespace.to_owned())
-                        .or_default()
-                        .insert(name.clone(), stored);
-                });
+                // Proxies need not wait until the watch tells it.
+                self.state
+                    .tell(|inner| inner.set_map(namespace, name, Some(stored)));
             }
             MapChange::Delete {
                 name,
@@ -312,8 +308,7 @@ impl Writer {
                 };
                 call(api.delete(name, &DeleteParams::default().preconditions(preconditions))).await?;
                 tracing::info!(namespace, name, "configuration removed: no workload needs it");
-                self.state
-                    .read(|inner| inner.maps.get_mut(namespace).map(|maps| maps.remove(name)));
+                self.state.tell(|inner| inner.set_map(namespace, name, None));
             }
         }
         Ok(Outcome::Written)
@@ -324,13 +319,8 @@ impl Writer {
     async fn look_at_map(&self, namespace: &str, name: &str) {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
         if let Ok(found) = call(api.get_opt(name)).await {
-            self.state.read(|inner| {
-                let maps = inner.maps.entry(namespace.to_owned()).or_default();
-                match found {
-                    Some(found) => maps.insert(name.to_owned(), stored_map(&found)),
-                    None => maps.remove(name),
-                }
-            });
+            self.state
+                .tell(|inner| inner.set_map(namespace, name, found.as_ref().map(stored_map)));
         }
     }
 

@@ -10,40 +10,30 @@ use http::Response;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame};
 use serde::de::DeserializeOwned;
-use smilax_core::workload_connection::{self as wire, OperatorMessage, Outcome, ProxyMessage, Subject};
-use smilax_core::{Members, Workload};
+use smilax_core::Workload;
+use smilax_core::workload_connection::{self as wire, Outcome, ProxyMessage, Subject};
 use time::OffsetDateTime;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fleet::{FleetStore, Report};
+use super::publish::Connection;
 use super::route::{Answer, Server};
-use super::tls::{Contexts, TlsContext};
 
 /// The first message must come within this time.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 
-/// What is still to be told to one proxy.
+/// The side of a stream that tells.
 struct Telling {
-    contexts: Contexts,
-    members: watch::Receiver<Option<Members>>,
-    next: Next,
+    connection: Arc<Connection>,
     ended: CancellationToken,
     /// Ends the reading side when nobody reads here any more.
     _guard: DropGuard,
 }
 
-#[derive(Clone, Copy)]
-enum Next {
-    Bundle,
-    Members,
-    Changes,
-}
-
 impl Server {
-    /// The newest bundle and members at once and whenever they change. Nothing is queued: what a slow proxy has not read
-    /// is replaced by what is newer.
+    /// Everything that the proxy follows, at once and whenever it changes. Nothing is queued: what a slow proxy has not
+    /// read is replaced by what is newer.
     pub(super) fn connect<B>(
         &self,
         workload: &Workload,
@@ -56,15 +46,15 @@ impl Server {
         B::Error: Send,
     {
         let ended = closing.child_token();
+        let connection = Arc::new(Connection::new(Arc::clone(&self.hub)));
         let telling = Telling {
-            contexts: self.contexts.clone(),
-            members: self.members.subscribe(workload),
-            next: Next::Bundle,
+            connection: Arc::clone(&connection),
             ended: ended.clone(),
             _guard: ended.clone().drop_guard(),
         };
         let listening = Listening {
             fleet: Arc::clone(&self.fleet),
+            connection,
             workload: workload.clone(),
             uid: uid.into(),
             connected: self.metrics.connected.clone(),
@@ -77,7 +67,7 @@ impl Server {
             }
             ended.cancel();
         });
-        let frames = stream::unfold(telling, |mut telling| async move {
+        let frames = stream::unfold(telling, |telling| async move {
             let frame = telling.frame().await?;
             Some((Ok::<_, Infallible>(Frame::data(frame)), telling))
         });
@@ -86,54 +76,17 @@ impl Server {
 }
 
 impl Telling {
-    async fn frame(&mut self) -> Option<Bytes> {
-        loop {
-            let message = match self.next {
-                Next::Bundle => {
-                    self.next = Next::Members;
-                    self.bundle()
-                }
-                Next::Members => {
-                    self.next = Next::Changes;
-                    self.newest_members()
-                }
-                Next::Changes => tokio::select! {
-                    () = self.ended.cancelled() => return None,
-                    changed = self.contexts.changed() => {
-                        changed.ok()?;
-                        self.bundle()
-                    }
-                    changed = self.members.changed() => {
-                        changed.ok()?;
-                        self.newest_members()
-                    }
-                },
-            };
-            if let Some(message) = message {
-                return match wire::encode(&message) {
-                    Ok(frame) => Some(frame),
-                    Err(error) => {
-                        tracing::error!(%error, "a proxy cannot be told something");
-                        None
-                    }
-                };
-            }
+    async fn frame(&self) -> Option<Bytes> {
+        tokio::select! {
+            () = self.ended.cancelled() => None,
+            frame = self.connection.frame() => Some(frame),
         }
-    }
-
-    fn newest_members(&mut self) -> Option<OperatorMessage> {
-        let members = self.members.borrow_and_update().clone();
-        members.map(OperatorMessage::Members)
-    }
-
-    fn bundle(&mut self) -> Option<OperatorMessage> {
-        let context: Arc<TlsContext> = self.contexts.borrow_and_update().clone()?;
-        Some(OperatorMessage::Bundle(context.in_use.bundle.clone()))
     }
 }
 
 struct Listening {
     fleet: Arc<FleetStore>,
+    connection: Arc<Connection>,
     workload: Workload,
     uid: Box<str>,
     connected: prometheus::IntGauge,
@@ -151,6 +104,7 @@ impl Listening {
             return;
         };
         let since = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+        self.connection.hello(&self.workload, &hello);
         let report = Report::new(self.workload.clone(), hello, since);
         tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
         let place = self.fleet.begin(&self.uid, report);
@@ -161,6 +115,7 @@ impl Listening {
                 message = messages.next() => message,
             };
             match message {
+                Some(ProxyMessage::Subscribe(subscribe)) => self.connection.subscribe(subscribe),
                 Some(message) => {
                     self.report(&message);
                     place.take(message);

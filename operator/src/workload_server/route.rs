@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet::FleetStore;
 use super::issue::Issuing;
-use super::member_hub::MemberHub;
 use super::metrics::WorkloadMetrics;
 use super::peer::Peer;
+use super::publish::Hub;
 use super::relay::FLEET_PATH;
 use super::tls::Contexts;
 use crate::controller::State;
@@ -32,7 +32,7 @@ pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 pub struct Server {
     pub(super) contexts: Contexts,
     pub(super) fleet: Arc<FleetStore>,
-    pub(super) members: Arc<MemberHub>,
+    pub(super) hub: Arc<Hub>,
     pub(super) issuing: Issuing,
     pub(super) metrics: WorkloadMetrics,
     namespace: String,
@@ -51,14 +51,14 @@ impl Server {
     pub fn new(
         (client, state, namespace): (Client, Arc<State>, String),
         contexts: Contexts,
-        (fleet, members): (Arc<FleetStore>, Arc<MemberHub>),
+        (fleet, hub): (Arc<FleetStore>, Arc<Hub>),
         lifetime: Duration,
         metrics: WorkloadMetrics,
     ) -> Arc<Self> {
         Arc::new(Self {
             contexts,
             fleet,
-            members,
+            hub,
             issuing: Issuing::new(client, state, lifetime),
             metrics,
             namespace,

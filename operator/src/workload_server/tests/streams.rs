@@ -294,8 +294,6 @@ async fn members_are_told_when_pods_of_a_binding_come_and_go() {
         OperatorMessage::Members(Members(BTreeMap::from([("shop/labelled".to_owned(), uids)])))
     };
     assert_eq!(stream.hear().await, Some(members(&[])));
-    let hub = Arc::clone(&fixture.members);
-    let running = tokio::spawn(async move { hub.run().await });
     let pod = Pod {
         meta: Meta {
             namespace: "shop".into(),
@@ -314,21 +312,6 @@ async fn members_are_told_when_pods_of_a_binding_come_and_go() {
         .state
         .update(|inner| inner.index.set_pod("shop", "client-1".into(), None));
     assert_eq!(stream.hear().await, Some(members(&[])));
-    running.abort();
-}
-
-#[tokio::test]
-async fn members_are_not_told_before_everything_is_listed() {
-    use smilax_compiler::index::Settings;
-    let state = crate::controller::State::new(Settings::default());
-    super::support::bind(&state);
-    let hub = crate::workload_server::MemberHub::new(Arc::clone(&state));
-    let members = hub.subscribe(&web());
-    assert_eq!(*members.borrow(), None);
-    state.update(|inner| crate::controller::kinds::Watched::all().for_each(|kind| inner.listed(kind)));
-    hub.refresh();
-    let bound = BTreeMap::from([("shop/labelled".to_owned(), std::collections::BTreeSet::new())]);
-    assert_eq!(*members.borrow(), Some(Members(bound)));
 }
 
 #[tokio::test]

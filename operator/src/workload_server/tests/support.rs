@@ -41,7 +41,7 @@ use crate::authority::{Authority, InUse, Material, Subject};
 use crate::controller::State;
 use crate::controller::kinds::Watched;
 use crate::pki::provider;
-use crate::workload_server::{FleetStore, MemberHub, Server, TlsContext, WorkloadMetrics, serve};
+use crate::workload_server::{FleetStore, Hub, Server, TlsContext, WorkloadMetrics, serve};
 
 pub(super) const NAMESPACE: &str = "smilax-system";
 
@@ -137,7 +137,6 @@ pub(super) struct Fixture {
     pub(super) address: SocketAddr,
     pub(super) contexts: watch::Sender<Option<Arc<TlsContext>>>,
     pub(super) fleet: Arc<FleetStore>,
-    pub(super) members: Arc<MemberHub>,
     pub(super) state: Arc<State>,
     pub(super) authority: Authority,
     pub(super) metrics: WorkloadMetrics,
@@ -173,12 +172,12 @@ impl Fixture {
         state.update(|inner| Watched::all().for_each(|kind| inner.listed(kind)));
         let (contexts, seen) = watch::channel(Some(context(&authority)));
         let fleet = Arc::new(FleetStore::new());
-        let members = Arc::new(MemberHub::new(Arc::clone(&state)));
         let metrics = WorkloadMetrics::new(&Registry::new()).unwrap();
+        let hub = Arc::new(Hub::new(Arc::clone(&state), seen.clone(), metrics.clone()));
         let server = Server::new(
             (cluster.client(), Arc::clone(&state), NAMESPACE.to_owned()),
             seen,
-            (Arc::clone(&fleet), Arc::clone(&members)),
+            (Arc::clone(&fleet), Arc::clone(&hub)),
             Duration::from_hours(24),
             metrics.clone(),
         );
@@ -186,12 +185,17 @@ impl Fixture {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(listener, server, shutdown.clone()));
+        let following = Arc::clone(&hub);
+        tokio::spawn(
+            shutdown
+                .clone()
+                .run_until_cancelled_owned(async move { following.run().await }),
+        );
         Self {
             cluster,
             address,
             contexts,
             fleet,
-            members,
             state,
             authority,
             metrics,

@@ -1,0 +1,383 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use futures::FutureExt as _;
+use prometheus::Registry;
+use serde_json::json;
+use smilax_compiler::index::Settings;
+use smilax_compiler::ingest;
+use smilax_core::endpoints::{DestinationPortName, Endpoint, Found, Resource, Update};
+use smilax_core::workload_connection::{self as wire, Hello, OperatorMessage, Policy, Subscribe};
+use smilax_core::{DestinationName, Members, Revision, Workload};
+use tokio::sync::watch;
+
+use crate::controller::State;
+use crate::controller::change::StoredMap;
+use crate::controller::kinds::Watched;
+use crate::workload_server::publish::{Connection, Hub};
+use crate::workload_server::{TlsContext, WorkloadMetrics};
+
+struct Fixture {
+    state: Arc<State>,
+    hub: Arc<Hub>,
+    metrics: WorkloadMetrics,
+    _contexts: watch::Sender<Option<Arc<TlsContext>>>,
+}
+
+impl Fixture {
+    fn listed() -> Self {
+        let fixture = Self::unlisted();
+        fixture.list();
+        fixture
+    }
+
+    fn unlisted() -> Self {
+        let state = State::new(Settings::default());
+        let metrics = WorkloadMetrics::new(&Registry::new()).unwrap();
+        let (contexts, seen) = watch::channel(None);
+        let hub = Arc::new(Hub::new(Arc::clone(&state), seen, metrics.clone()));
+        Self {
+            state,
+            hub,
+            metrics,
+            _contexts: contexts,
+        }
+    }
+
+    fn list(&self) {
+        self.state
+            .update(|inner| Watched::all().for_each(|kind| inner.listed(kind)));
+        self.hub.follow();
+    }
+
+    fn connect(&self, account: &str, revision: Option<Revision>) -> Connection {
+        let connection = Connection::new(Arc::clone(&self.hub));
+        let hello = Hello {
+            revision,
+            ..Hello::default()
+        };
+        connection.hello(&Workload::new("shop", account), &hello);
+        connection
+    }
+
+    /// The ConfigMap of an account comes to hold this revision.
+    fn store(&self, account: &str, revision: &str) {
+        let map = StoredMap {
+            policy: policy(revision),
+            bundle: String::new(),
+            foreign: false,
+            resource_version: "1".to_owned(),
+        };
+        self.state
+            .tell(|inner| inner.set_map("shop", &format!("smilax-{account}"), Some(map)));
+        self.hub.follow();
+    }
+
+    fn pod(&self, name: &str, address: &str) {
+        let pod = ingest::pod(
+            &serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {"containers": [], "serviceAccountName": "web"}, "status": {"podIP": address},
+            }))
+            .unwrap(),
+        );
+        self.state
+            .update(|inner| inner.index.set_pod("shop", name.into(), Some(pod)));
+        self.hub.follow();
+    }
+
+    fn slice(&self, service: &str, endpoints: &[(&str, &str)]) {
+        let endpoints = endpoints
+            .iter()
+            .map(|(pod, address)| json!({"addresses": [address], "targetRef": {"kind": "Pod", "name": pod}}));
+        let slice = ingest::slice(
+            &serde_json::from_value(json!({
+                "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4", "endpoints": endpoints.collect::<Vec<_>>(),
+                "ports": [{"name": "http", "port": 8080}],
+            }))
+            .unwrap(),
+        );
+        self.state
+            .update(|inner| inner.index.set_slice("shop", &service.into(), slice));
+        self.hub.follow();
+    }
+
+    fn service(&self, name: &str, address: &str) {
+        let service = ingest::service(
+            &serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {
+                    "clusterIP": address, "selector": {"app": name},
+                    "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+                },
+            }))
+            .unwrap(),
+        );
+        self.state
+            .update(|inner| inner.index.set_service("shop", name.into(), Some(service)));
+        self.hub.follow();
+    }
+}
+
+fn policy(revision: &str) -> String {
+    json!({"revision": revision}).to_string()
+}
+
+fn name(service: &str) -> DestinationPortName {
+    DestinationPortName {
+        destination: DestinationName::new("shop", service),
+        port: 80,
+    }
+}
+
+fn follow(connection: &Connection, resource: Resource) {
+    connection.subscribe(Subscribe {
+        add: vec![resource],
+        ..Subscribe::default()
+    });
+}
+
+/// What is told now.
+fn told(connection: &Connection) -> Vec<OperatorMessage> {
+    let mut all = Vec::new();
+    while let Some(frame) = connection.frame().now_or_never() {
+        all.push(wire::decode(&mut BytesMut::from(&frame[..])).unwrap().unwrap());
+    }
+    all
+}
+
+/// The same, of connections that are told of members at first.
+fn told_first(connection: &Connection) -> Vec<OperatorMessage> {
+    let mut all = told(connection);
+    assert_eq!(all.remove(0), OperatorMessage::Members(Members::default()));
+    all
+}
+
+fn text(revision: &str) -> OperatorMessage {
+    OperatorMessage::Policy(Policy::Text(policy(revision)))
+}
+
+/// Addresses of the endpoints that are told, one update after the other.
+fn addresses(messages: Vec<OperatorMessage>) -> Vec<Vec<String>> {
+    messages
+        .into_iter()
+        .map(|message| match message {
+            OperatorMessage::Update(Update::Endpoints { endpoints, .. }) => endpoints
+                .unwrap()
+                .iter()
+                .map(|one: &Endpoint| one.address.ip().to_string())
+                .collect(),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_policy_is_told_to_the_proxies_of_its_account_and_to_nobody_else() {
+    let fixture = Fixture::listed();
+    let (web, other) = (fixture.connect("web", None), fixture.connect("other", None));
+    assert_eq!((told_first(&web), told_first(&other)), (vec![], vec![]));
+    fixture.store("web", "1.1");
+    assert_eq!((told(&web), told(&other)), (vec![text("1.1")], vec![]));
+    let late = fixture.connect("web", None);
+    assert_eq!(told_first(&late), [text("1.1")]);
+}
+
+#[test]
+fn a_proxy_that_has_the_policy_is_not_sent_it_and_is_sent_the_next() {
+    let fixture = Fixture::listed();
+    fixture.store("web", "1.1");
+    let web = fixture.connect("web", Some(Revision { term: 1, counter: 1 }));
+    assert_eq!(told_first(&web), []);
+    fixture.store("web", "1.2");
+    assert_eq!(told(&web), [text("1.2")]);
+}
+
+#[test]
+fn policy_never_goes_back_whatever_is_stored() {
+    let fixture = Fixture::listed();
+    let web = fixture.connect("web", None);
+    fixture.store("web", "2.1");
+    told(&web);
+    for older in ["1.9", "2.0", "2.1"] {
+        fixture.store("web", older);
+    }
+    fixture
+        .state
+        .tell(|inner| inner.set_map("shop", "smilax-web", None));
+    fixture.hub.follow();
+    assert_eq!(told(&web), []);
+    fixture.store("web", "2.2");
+    assert_eq!(told(&web), [text("2.2")]);
+}
+
+#[test]
+fn who_does_not_read_is_told_the_newest_policy_only() {
+    let fixture = Fixture::listed();
+    let web = fixture.connect("web", None);
+    for counter in 1..100 {
+        fixture.store("web", &format!("1.{counter}"));
+    }
+    assert_eq!(told_first(&web), [text("1.99")]);
+}
+
+#[test]
+fn nothing_is_told_before_everything_was_listed() {
+    let fixture = Fixture::unlisted();
+    let web = fixture.connect("web", None);
+    follow(&web, Resource::Endpoints(name("web")));
+    fixture.store("web", "1.1");
+    fixture.service("web", "10.0.0.1");
+    assert_eq!(told(&web), []);
+    fixture.list();
+    let told = told_first(&web);
+    assert_eq!(told[0], text("1.1"));
+    assert_eq!(addresses(told[1..].to_vec()), [[""; 0]]);
+}
+
+#[test]
+fn endpoints_are_told_at_once_and_when_they_change_and_only_to_who_asked() {
+    let fixture = Fixture::listed();
+    fixture.service("web", "10.0.0.1");
+    fixture.pod("web-1", "10.1.0.1");
+    fixture.pod("web-2", "10.1.0.2");
+    fixture.slice("web", &[("web-1", "10.1.0.1")]);
+    let (asks, other) = (fixture.connect("a", None), fixture.connect("b", None));
+    told(&asks);
+    told(&other);
+    follow(&asks, Resource::Endpoints(name("web")));
+    follow(&other, Resource::Endpoints(name("web-v2")));
+    assert_eq!(addresses(told(&asks)), [["10.1.0.1"]]);
+    told(&other);
+    fixture.slice("web", &[("web-1", "10.1.0.1"), ("web-2", "10.1.0.2")]);
+    assert_eq!(addresses(told(&asks)), [["10.1.0.1", "10.1.0.2"]]);
+    // Of the pod itself it is heard first.
+    fixture
+        .state
+        .update(|inner| inner.index.set_pod("shop", "web-2".into(), None));
+    fixture.hub.follow();
+    assert_eq!(addresses(told(&asks)), [["10.1.0.1"]]);
+    fixture.slice("web", &[("web-1", "10.1.0.1")]);
+    assert_eq!((told(&asks), told(&other)), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_no_longer_subscribed_to_is_not_told() {
+    let fixture = Fixture::listed();
+    fixture.service("web", "10.0.0.1");
+    fixture.pod("web-1", "10.1.0.1");
+    let web = fixture.connect("web", None);
+    follow(&web, Resource::Endpoints(name("web")));
+    told(&web);
+    web.subscribe(Subscribe {
+        remove: vec![Resource::Endpoints(name("web"))],
+        ..Subscribe::default()
+    });
+    fixture.slice("web", &[("web-1", "10.1.0.1")]);
+    assert_eq!(told(&web), []);
+}
+
+#[test]
+fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
+    let fixture = Fixture::listed();
+    let web = fixture.connect("web", None);
+    told(&web);
+    let address = "10.0.0.1:80".parse().unwrap();
+    follow(&web, Resource::Address(address));
+    let nothing = OperatorMessage::Update(Update::Address {
+        of: address,
+        found: Found::Nothing,
+    });
+    assert_eq!(told(&web), [nothing]);
+    fixture.service("web", "10.0.0.1");
+    let found = told(&web);
+    let [
+        OperatorMessage::Update(Update::Address {
+            found: Found::Destinations(all),
+            ..
+        }),
+    ] = &found[..]
+    else {
+        panic!("{found:?}")
+    };
+    assert_eq!(all[0].name, name("web").destination);
+    let split = json!({
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"service": "web", "backends": [{"service": "web", "weight": 1}]},
+    });
+    fixture.state.update(|inner| {
+        inner
+            .index
+            .set_split("shop", "web".into(), Some(ingest::split(&split)));
+    });
+    fixture.hub.follow();
+    assert_eq!(told(&web).len(), 1, "its routes are others");
+}
+
+#[test]
+fn what_nobody_follows_is_forgotten() {
+    let fixture = Fixture::listed();
+    let (one, two) = (fixture.connect("web", None), fixture.connect("web", None));
+    follow(&one, Resource::Endpoints(name("web")));
+    let counted = || (fixture.metrics.topics.get(), fixture.metrics.subscriptions.get());
+    assert_eq!(counted(), (4, 7));
+    drop(one);
+    assert_eq!(counted(), (3, 3));
+    drop(two);
+    assert_eq!(counted(), (0, 0));
+}
+
+#[test]
+fn a_frame_is_made_once_for_all_who_follow_it() {
+    let fixture = Fixture::listed();
+    fixture.store("web", "1.1");
+    let connections: Vec<Connection> = (0..3).map(|_| fixture.connect("web", None)).collect();
+    let places: BTreeSet<_> = connections
+        .iter()
+        .map(|connection| {
+            connection.frame().now_or_never().expect("the members");
+            connection.frame().now_or_never().expect("the policy").as_ptr()
+        })
+        .collect();
+    assert_eq!(places.len(), 1);
+}
+
+#[test]
+fn what_is_sent_is_counted_by_kind() {
+    let fixture = Fixture::listed();
+    fixture.store("web", "1.1");
+    told(&fixture.connect("web", None));
+    let pushes = |kind| fixture.metrics.pushes.with_label_values(&[kind]).get();
+    assert_eq!(
+        (pushes("members"), pushes("policy"), pushes("endpoints")),
+        (1, 1, 0)
+    );
+    let bytes = fixture.metrics.pushed_bytes.with_label_values(&["policy"]).get();
+    assert_eq!(bytes, wire::encode(&text("1.1")).unwrap().len() as u64);
+}
+
+#[test]
+fn a_long_policy_is_told_packed() {
+    let fixture = Fixture::listed();
+    let web = fixture.connect("web", None);
+    told(&web);
+    let long = json!({"revision": "1.1", "x": "y".repeat(smilax_core::packed::MOST_STORED)}).to_string();
+    let map = StoredMap {
+        policy: long.clone(),
+        bundle: String::new(),
+        foreign: false,
+        resource_version: "1".to_owned(),
+    };
+    fixture
+        .state
+        .tell(|inner| inner.set_map("shop", "smilax-web", Some(map)));
+    fixture.hub.follow();
+    let told = told(&web);
+    let [OperatorMessage::Policy(Policy::Packed(packed))] = &told[..] else {
+        panic!("it is not packed")
+    };
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, packed).unwrap();
+    assert!(smilax_core::packed::unpack(&bytes).unwrap() == long.as_bytes());
+}

@@ -1,0 +1,95 @@
+//! What is told of a topic.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use smilax_core::Revision;
+use smilax_core::endpoints::Update;
+use smilax_core::packed::{self, Form};
+use smilax_core::workload_connection::{self as wire, FrameError, OperatorMessage, Policy};
+
+use super::topic::Topic;
+use crate::controller::state::Inner;
+
+/// A value of a topic, before it is encoded.
+#[derive(Debug)]
+pub(super) enum Value {
+    /// There is none (yet); what was told before stands.
+    Nothing,
+    /// A message, newer than those before it.
+    Message(OperatorMessage),
+    /// Text of a configuration, with its revision.
+    Policy(String, Revision),
+}
+
+impl Value {
+    /// The value of a topic that follows from what was seen.
+    pub(super) fn of(topic: &Topic, inner: &mut Inner) -> Self {
+        match topic {
+            Topic::Bundle => Self::Nothing,
+            Topic::Members(workload) => {
+                let members = smilax_compiler::members(&mut inner.index, workload);
+                Self::Message(OperatorMessage::Members(members))
+            }
+            Topic::Policy { namespace, map } => inner
+                .maps
+                .get(&**namespace)
+                .and_then(|maps| maps.get(&**map))
+                .and_then(|map| Some(Self::Policy(map.policy.clone(), map.revision()?)))
+                .unwrap_or(Self::Nothing),
+            Topic::Endpoints(of) => Self::Message(OperatorMessage::Update(Update::Endpoints {
+                of: of.clone(),
+                endpoints: smilax_compiler::endpoints(&inner.index, of),
+            })),
+            Topic::Address(of) => Self::Message(OperatorMessage::Update(Update::Address {
+                of: *of,
+                found: smilax_compiler::found(&mut inner.index, *of),
+            })),
+        }
+    }
+
+    /// Its revision, when it is a configuration.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Policy(_, revision) => Some(*revision),
+            Self::Nothing | Self::Message(_) => None,
+        }
+    }
+
+    /// As a frame; `None` when there is nothing to be sent.
+    pub(super) fn encoded(self, topic: &Topic) -> Option<Bytes> {
+        let message = match self {
+            Self::Nothing => return None,
+            Self::Message(message) => message,
+            Self::Policy(text, _) => OperatorMessage::Policy(policy(text)?),
+        };
+        match (wire::encode(&message), topic) {
+            (Ok(frame), _) => Some(frame),
+            // Nothing is cut to fit: kube-proxy knows them all.
+            (Err(FrameError::TooLarge(_)), Topic::Endpoints(of)) => {
+                tracing::warn!(destination = %of.destination, port = of.port, "there are too many endpoints to be told; its virtual address is used");
+                let update = Update::Endpoints {
+                    of: of.clone(),
+                    endpoints: None,
+                };
+                wire::encode(&OperatorMessage::Update(update)).ok()
+            }
+            (Err(error), _) => {
+                tracing::error!(%error, ?topic, "proxies cannot be told something");
+                None
+            }
+        }
+    }
+}
+
+/// In the form that the ConfigMap has.
+fn policy(text: String) -> Option<Policy> {
+    match packed::form(&text) {
+        Ok(Form::Plain) => Some(Policy::Text(text)),
+        Ok(Form::Packed(bytes)) => Some(Policy::Packed(STANDARD.encode(bytes))),
+        Err(error) => {
+            tracing::error!(%error, "a configuration cannot be told");
+            None
+        }
+    }
+}
