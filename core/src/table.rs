@@ -42,7 +42,18 @@ pub struct PortRoutes {
     pub protocol: Protocol,
     /// Tried in order.
     pub routes: Box<[Route]>,
+    /// How it came to be known.
+    pub origin: Origin,
     reads_path: bool,
+}
+
+/// How a destination came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration names it.
+    Configuration,
+    /// It was found behind an address that the configuration does not name.
+    Lookup,
 }
 
 /// Requests that meet a match, or all, spread over backends.
@@ -101,12 +112,40 @@ impl RouteTable {
     /// # Errors
     /// [`LowerError`] naming the first field that cannot be honoured; nothing is half applied.
     pub fn lower(config: &ProxyConfig, pod: &PodView) -> Result<Self, LowerError> {
+        Self::lower_with(config, pod, std::iter::empty())
+    }
+
+    /// The same with what was found behind addresses that the configuration does not name: each time a destination with
+    /// its routes, and after it those that these lead to ([`crate::Found::Destinations`]). What the configuration says
+    /// of a name or an address counts; what was found and cannot be honoured is left out.
+    ///
+    /// # Errors
+    /// [`LowerError`] naming the first field of the configuration that cannot be honoured.
+    pub fn lower_with<'a>(
+        config: &'a ProxyConfig,
+        pod: &PodView,
+        found: impl Iterator<Item = &'a [Destination]> + Clone,
+    ) -> Result<Self, LowerError> {
         let mut lowering = Lowering::new(config);
         lowering.table.access = access::lower(&config.inbound, pod)?;
         for (index, destination) in config.destinations.iter().enumerate() {
             for (port_index, port) in destination.ports.iter().enumerate() {
                 let path = format!("destinations[{index}].ports[{port_index}]");
                 lowering.add(destination, port, &path)?;
+            }
+        }
+        lowering.origin = Origin::Lookup;
+        let mut seen: HashSet<_> = lowering.known.keys().copied().collect();
+        // Whatever was looked for itself is known better than what something else leads to.
+        let first = found.clone().filter_map(<[_]>::first);
+        for destination in first.clone().chain(found.flatten()) {
+            lowering.known.entry(&destination.name).or_insert(destination);
+        }
+        for destination in first.filter(|one| seen.insert(&one.name)) {
+            for (index, port) in destination.ports.iter().enumerate() {
+                let left_out =
+                    lowering.add(destination, port, &format!("{}.ports[{index}]", destination.name));
+                drop(left_out);
             }
         }
         Ok(lowering.table)
@@ -184,6 +223,7 @@ impl Backend {
 struct Lowering<'a> {
     table: RouteTable,
     known: HashMap<&'a DestinationName, &'a Destination>,
+    origin: Origin,
 }
 
 impl<'a> Lowering<'a> {
@@ -201,6 +241,7 @@ impl<'a> Lowering<'a> {
                 .iter()
                 .map(|destination| (&destination.name, destination))
                 .collect(),
+            origin: Origin::Configuration,
         }
     }
 
@@ -231,14 +272,18 @@ impl<'a> Lowering<'a> {
             own,
             protocol: port.protocol,
             routes,
+            origin: self.origin,
             reads_path,
         });
         for &address in &destination.addresses {
-            self.table
-                .by_address
-                .insert(SocketAddr::new(address, port.port), Arc::clone(&lowered));
+            let address = SocketAddr::new(address, port.port);
+            let lowered = Arc::clone(&lowered);
+            match self.origin {
+                Origin::Configuration => drop(self.table.by_address.insert(address, lowered)),
+                Origin::Lookup => drop(self.table.by_address.entry(address).or_insert(lowered)),
+            }
         }
-        if destination.addresses.is_empty() {
+        if self.origin == Origin::Configuration && destination.addresses.is_empty() {
             self.table.headless_ports.insert(port.port);
             self.table
                 .headless

@@ -163,3 +163,61 @@ fn a_backend_is_reached_over_the_family_that_the_caller_used() {
         Some("10.0.0.1:80".parse().unwrap())
     );
 }
+
+#[test]
+fn what_was_found_is_there_with_its_routes_and_the_configuration_counts_more() {
+    let own = config(vec![
+        destination("shop/web", Some("10.0.0.1"), vec![]),
+        destination("shop/v1", Some("10.0.0.2"), vec![]),
+    ]);
+    let found = [
+        vec![
+            destination("bank/web", Some("10.0.0.8"), vec![route(None, "shop/v1", 1)]),
+            destination("shop/v1", Some("10.0.0.9"), vec![]),
+        ],
+        vec![destination(
+            "shop/web",
+            Some("10.0.0.7"),
+            vec![route(None, "shop/v1", 1)],
+        )],
+        vec![destination("bank/thief", Some("10.0.0.1"), vec![])],
+        vec![destination(
+            "bank/broken",
+            Some("10.0.0.6"),
+            vec![route(Some("("), "bank/broken", 1)],
+        )],
+    ];
+    let table = RouteTable::lower_with(&own, &PodView::default(), found.iter().map(Vec::as_slice)).unwrap();
+    let at = |address: &str| table.port(format!("{address}:80").parse().unwrap());
+    let web = at("10.0.0.8").unwrap();
+    assert_eq!(web.origin, Origin::Lookup);
+    assert_eq!(
+        &*web.routes[0].backends[0].addresses,
+        ["10.0.0.2".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(at("10.0.0.1").unwrap().own.destination.to_string(), "shop/web");
+    assert_eq!(at("10.0.0.1").unwrap().origin, Origin::Configuration);
+    assert!(at("10.0.0.1").unwrap().routes.is_empty());
+    assert!(at("10.0.0.7").is_none() && at("10.0.0.6").is_none());
+}
+
+#[test]
+fn what_two_lookups_found_is_there_once_and_as_the_one_that_asked_for_it_was_told() {
+    let own = config(vec![]);
+    let found = [
+        vec![
+            destination("bank/web", Some("10.0.0.8"), vec![route(None, "bank/v1", 1)]),
+            destination("bank/v1", Some("10.0.0.9"), vec![]),
+        ],
+        vec![destination(
+            "bank/v1",
+            Some("10.0.0.9"),
+            vec![route(None, "bank/v1", 1)],
+        )],
+        vec![destination("bank/v1", Some("10.0.0.9"), vec![])],
+    ];
+    let table = RouteTable::lower_with(&own, &PodView::default(), found.iter().map(Vec::as_slice)).unwrap();
+    let v1 = table.port("10.0.0.9:80".parse().unwrap()).unwrap();
+    assert_eq!(v1.routes.len(), 1);
+    assert_eq!(table.route_count(), 2);
+}
