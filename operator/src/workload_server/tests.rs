@@ -2,6 +2,8 @@
 
 mod certificate;
 mod peers;
+mod push;
+pub(in crate::workload_server) mod seen;
 mod streams;
 mod support;
 

@@ -7,15 +7,15 @@ use prometheus::Registry;
 use serde_json::json;
 use smilax_compiler::index::Settings;
 use smilax_compiler::ingest;
-use smilax_core::endpoints::{DestinationPortName, Endpoint, Found, Resource, Update};
+use smilax_core::endpoints::{Endpoint, Found, Resource, Update};
 use smilax_core::workload_connection::{self as wire, Hello, OperatorMessage, Policy, Subscribe};
-use smilax_core::{DestinationName, Members, Revision, Workload};
+use smilax_core::{Members, Revision, Workload};
 use tokio::sync::watch;
 
 use crate::controller::State;
-use crate::controller::change::StoredMap;
 use crate::controller::kinds::Watched;
 use crate::workload_server::publish::{Connection, Hub};
+use crate::workload_server::tests::seen::{self, port_80, told_policy};
 use crate::workload_server::{TlsContext, WorkloadMetrics};
 
 struct Fixture {
@@ -63,72 +63,23 @@ impl Fixture {
 
     /// The ConfigMap of an account comes to hold this revision.
     fn store(&self, account: &str, revision: &str) {
-        let map = StoredMap {
-            policy: policy(revision),
-            bundle: String::new(),
-            foreign: false,
-            resource_version: "1".to_owned(),
-        };
-        self.state
-            .tell(|inner| inner.set_map("shop", &format!("smilax-{account}"), Some(map)));
+        seen::store(&self.state, account, seen::policy(revision));
         self.hub.follow();
     }
 
     fn pod(&self, name: &str, address: &str) {
-        let pod = ingest::pod(
-            &serde_json::from_value(json!({
-                "metadata": {"name": name, "namespace": "shop"},
-                "spec": {"containers": [], "serviceAccountName": "web"}, "status": {"podIP": address},
-            }))
-            .unwrap(),
-        );
-        self.state
-            .update(|inner| inner.index.set_pod("shop", name.into(), Some(pod)));
+        seen::pod(&self.state, name, address);
         self.hub.follow();
     }
 
     fn slice(&self, service: &str, endpoints: &[(&str, &str)]) {
-        let endpoints = endpoints
-            .iter()
-            .map(|(pod, address)| json!({"addresses": [address], "targetRef": {"kind": "Pod", "name": pod}}));
-        let slice = ingest::slice(
-            &serde_json::from_value(json!({
-                "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
-                "addressType": "IPv4", "endpoints": endpoints.collect::<Vec<_>>(),
-                "ports": [{"name": "http", "port": 8080}],
-            }))
-            .unwrap(),
-        );
-        self.state
-            .update(|inner| inner.index.set_slice("shop", &service.into(), slice));
+        seen::slice(&self.state, service, endpoints);
         self.hub.follow();
     }
 
     fn service(&self, name: &str, address: &str) {
-        let service = ingest::service(
-            &serde_json::from_value(json!({
-                "metadata": {"name": name, "namespace": "shop"},
-                "spec": {
-                    "clusterIP": address, "selector": {"app": name},
-                    "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
-                },
-            }))
-            .unwrap(),
-        );
-        self.state
-            .update(|inner| inner.index.set_service("shop", name.into(), Some(service)));
+        seen::service(&self.state, name, address);
         self.hub.follow();
-    }
-}
-
-fn policy(revision: &str) -> String {
-    json!({"revision": revision}).to_string()
-}
-
-fn name(service: &str) -> DestinationPortName {
-    DestinationPortName {
-        destination: DestinationName::new("shop", service),
-        port: 80,
     }
 }
 
@@ -155,10 +106,6 @@ fn told_first(connection: &Connection) -> Vec<OperatorMessage> {
     all
 }
 
-fn text(revision: &str) -> OperatorMessage {
-    OperatorMessage::Policy(Policy::Text(policy(revision)))
-}
-
 /// Addresses of the endpoints that are told, one update after the other.
 fn addresses(messages: Vec<OperatorMessage>) -> Vec<Vec<String>> {
     messages
@@ -180,9 +127,9 @@ fn a_policy_is_told_to_the_proxies_of_its_account_and_to_nobody_else() {
     let (web, other) = (fixture.connect("web", None), fixture.connect("other", None));
     assert_eq!((told_first(&web), told_first(&other)), (vec![], vec![]));
     fixture.store("web", "1.1");
-    assert_eq!((told(&web), told(&other)), (vec![text("1.1")], vec![]));
+    assert_eq!((told(&web), told(&other)), (vec![told_policy("1.1")], vec![]));
     let late = fixture.connect("web", None);
-    assert_eq!(told_first(&late), [text("1.1")]);
+    assert_eq!(told_first(&late), [told_policy("1.1")]);
 }
 
 #[test]
@@ -192,7 +139,7 @@ fn a_proxy_that_has_the_policy_is_not_sent_it_and_is_sent_the_next() {
     let web = fixture.connect("web", Some(Revision { term: 1, counter: 1 }));
     assert_eq!(told_first(&web), []);
     fixture.store("web", "1.2");
-    assert_eq!(told(&web), [text("1.2")]);
+    assert_eq!(told(&web), [told_policy("1.2")]);
 }
 
 #[test]
@@ -210,7 +157,7 @@ fn policy_never_goes_back_whatever_is_stored() {
     fixture.hub.follow();
     assert_eq!(told(&web), []);
     fixture.store("web", "2.2");
-    assert_eq!(told(&web), [text("2.2")]);
+    assert_eq!(told(&web), [told_policy("2.2")]);
 }
 
 #[test]
@@ -220,20 +167,20 @@ fn who_does_not_read_is_told_the_newest_policy_only() {
     for counter in 1..100 {
         fixture.store("web", &format!("1.{counter}"));
     }
-    assert_eq!(told_first(&web), [text("1.99")]);
+    assert_eq!(told_first(&web), [told_policy("1.99")]);
 }
 
 #[test]
 fn nothing_is_told_before_everything_was_listed() {
     let fixture = Fixture::unlisted();
     let web = fixture.connect("web", None);
-    follow(&web, Resource::Endpoints(name("web")));
+    follow(&web, Resource::Endpoints(port_80("web")));
     fixture.store("web", "1.1");
     fixture.service("web", "10.0.0.1");
     assert_eq!(told(&web), []);
     fixture.list();
     let told = told_first(&web);
-    assert_eq!(told[0], text("1.1"));
+    assert_eq!(told[0], told_policy("1.1"));
     assert_eq!(addresses(told[1..].to_vec()), [[""; 0]]);
 }
 
@@ -247,8 +194,8 @@ fn endpoints_are_told_at_once_and_when_they_change_and_only_to_who_asked() {
     let (asks, other) = (fixture.connect("a", None), fixture.connect("b", None));
     told(&asks);
     told(&other);
-    follow(&asks, Resource::Endpoints(name("web")));
-    follow(&other, Resource::Endpoints(name("web-v2")));
+    follow(&asks, Resource::Endpoints(port_80("web")));
+    follow(&other, Resource::Endpoints(port_80("web-v2")));
     assert_eq!(addresses(told(&asks)), [["10.1.0.1"]]);
     told(&other);
     fixture.slice("web", &[("web-1", "10.1.0.1"), ("web-2", "10.1.0.2")]);
@@ -269,10 +216,10 @@ fn what_is_no_longer_subscribed_to_is_not_told() {
     fixture.service("web", "10.0.0.1");
     fixture.pod("web-1", "10.1.0.1");
     let web = fixture.connect("web", None);
-    follow(&web, Resource::Endpoints(name("web")));
+    follow(&web, Resource::Endpoints(port_80("web")));
     told(&web);
     web.subscribe(Subscribe {
-        remove: vec![Resource::Endpoints(name("web"))],
+        remove: vec![Resource::Endpoints(port_80("web"))],
         ..Subscribe::default()
     });
     fixture.slice("web", &[("web-1", "10.1.0.1")]);
@@ -302,7 +249,7 @@ fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
     else {
         panic!("{found:?}")
     };
-    assert_eq!(all[0].name, name("web").destination);
+    assert_eq!(all[0].name, port_80("web").destination);
     let split = json!({
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"service": "web", "backends": [{"service": "web", "weight": 1}]},
@@ -320,7 +267,7 @@ fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
 fn what_nobody_follows_is_forgotten() {
     let fixture = Fixture::listed();
     let (one, two) = (fixture.connect("web", None), fixture.connect("web", None));
-    follow(&one, Resource::Endpoints(name("web")));
+    follow(&one, Resource::Endpoints(port_80("web")));
     let counted = || (fixture.metrics.topics.get(), fixture.metrics.subscriptions.get());
     assert_eq!(counted(), (4, 7));
     drop(one);
@@ -355,7 +302,7 @@ fn what_is_sent_is_counted_by_kind() {
         (1, 1, 0)
     );
     let bytes = fixture.metrics.pushed_bytes.with_label_values(&["policy"]).get();
-    assert_eq!(bytes, wire::encode(&text("1.1")).unwrap().len() as u64);
+    assert_eq!(bytes, wire::encode(&told_policy("1.1")).unwrap().len() as u64);
 }
 
 #[test]
@@ -364,15 +311,7 @@ fn a_long_policy_is_told_packed() {
     let web = fixture.connect("web", None);
     told(&web);
     let long = json!({"revision": "1.1", "x": "y".repeat(smilax_core::packed::MOST_STORED)}).to_string();
-    let map = StoredMap {
-        policy: long.clone(),
-        bundle: String::new(),
-        foreign: false,
-        resource_version: "1".to_owned(),
-    };
-    fixture
-        .state
-        .tell(|inner| inner.set_map("shop", "smilax-web", Some(map)));
+    seen::store(&fixture.state, "web", long.clone());
     fixture.hub.follow();
     let told = told(&web);
     let [OperatorMessage::Policy(Policy::Packed(packed))] = &told[..] else {
