@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
+use crate::plan::PlanArgs;
 
 /// Looks at a Smilax service mesh from outside.
 #[derive(Debug, Parser)]
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     /// Says whether one workload may call another, and which TrafficTarget decides. Exits with 0 when it may, with 1 when
     /// it may not, and with 2 when that cannot be said.
     Authz(Box<AuthzArgs>),
+    /// Shows what applying objects would change, for which proxies, and what would be found wrong with them. Nothing is
+    /// applied. Exits as kubectl diff does: with 0 when nothing would change, with 1 when something would, and with 2
+    /// when that cannot be said.
+    Plan(PlanArgs),
     /// Changes the root or the issuer that the mesh trusts, and shows where that stands.
     #[command(subcommand)]
     Ca(CaCommand),

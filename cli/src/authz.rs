@@ -2,11 +2,9 @@
 
 mod answer;
 mod question;
-mod world;
 
 pub(crate) use answer::{Verdict, answer};
 pub(crate) use question::{AuthzArgs, Question};
-pub(crate) use world::World;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::check::{SMI_KINDS, Snapshot};
 
-const CALL: Duration = Duration::from_secs(10);
+/// How long a call of the API server may take.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
 
 /// Reads everything that is checked.
 pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::Result<Snapshot> {
@@ -67,23 +68,25 @@ pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::
     Ok(snapshot)
 }
 
-/// Reads everything that decides who may call whom.
-pub(crate) async fn access(namespace: &str, context: Option<&str>) -> anyhow::Result<Vec<Value>> {
-    let client = connect(context).await?;
+/// Reads everything that policy is compiled from.
+pub(crate) async fn policy(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
     let deployment = GroupVersionKind::gvk("apps", "v1", "Deployment");
-    let found = list(&client, Some(namespace), &ApiResource::from_gvk(&deployment)).await?;
+    let found = list(client, Some(namespace), &ApiResource::from_gvk(&deployment)).await?;
     let mut all = typed(found, "apps/v1", "Deployment");
     for kind in ["Namespace", "ServiceAccount", "Service", "Pod"] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
-        all.append(&mut typed(list(&client, None, &resource).await?, "v1", kind));
+        all.append(&mut typed(list(client, None, &resource).await?, "v1", kind));
     }
+    let slices = GroupVersionKind::gvk("discovery.k8s.io", "v1", "EndpointSlice");
+    let found = list(client, None, &ApiResource::from_gvk(&slices)).await?;
+    all.append(&mut typed(found, "discovery.k8s.io/v1", "EndpointSlice"));
     let mesh = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
-    let found = list(&client, None, &ApiResource::from_gvk(&mesh)).await?;
+    let found = list(client, None, &ApiResource::from_gvk(&mesh)).await?;
     all.append(&mut typed(found, "mesh.smilax.dev/v1alpha1", "MeshConfig"));
     for (group, kind, plural) in SMI_KINDS {
         let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let found = list(&client, None, &resource).await?;
+        let found = list(client, None, &resource).await?;
         all.append(&mut typed(found, &format!("{group}/v1alpha4"), kind));
     }
     Ok(all)
@@ -121,7 +124,7 @@ pub(crate) async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
 }
 
 /// Every object of a resource; none when the cluster does not serve it.
-async fn list(
+pub(crate) async fn list(
     client: &Client,
     namespace: Option<&str>,
     resource: &ApiResource,

@@ -7,6 +7,9 @@ mod check;
 mod cluster;
 mod files;
 mod mesh;
+mod output;
+mod plan;
+mod world;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -15,7 +18,10 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Args, Command};
 use crate::authority::{CaCommand, Health};
-use crate::authz::{Question, Verdict, World};
+use crate::authz::{Question, Verdict};
+use crate::output::Output;
+use crate::plan::PlanArgs;
+use crate::world::World;
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -56,7 +62,8 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Authz(asked) => {
             let mut world = if asked.files.is_empty() {
-                World::live(cluster::access(&args.namespace, args.context.as_deref()).await?)?
+                let client = cluster::connect(args.context.as_deref()).await?;
+                World::live(cluster::policy(&client, &args.namespace).await?)?
             } else {
                 World::written(files::objects(&asked.files)?)?
             };
@@ -69,6 +76,18 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             } else {
                 ExitCode::SUCCESS
+            })
+        }
+        Command::Plan(asked) => {
+            let plan = planned(&asked, &args.namespace, args.context.as_deref()).await?;
+            match asked.output {
+                Output::Table => write!(out, "{}", plan::table(&plan))?,
+                Output::Json => writeln!(out, "{:#}", plan::json(&plan))?,
+            }
+            Ok(if plan.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
             })
         }
         Command::Ca(CaCommand::Rotate(asked)) => {
@@ -90,6 +109,18 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn planned(asked: &PlanArgs, namespace: &str, context: Option<&str>) -> anyhow::Result<plan::Plan> {
+    let files = files::objects(&asked.files)?;
+    let of_objects = asked.object_namespace.as_deref();
+    if !asked.against.is_empty() {
+        let against = files::objects(&asked.against)?;
+        return plan::written(against, files, of_objects.unwrap_or("default"));
+    }
+    let client = cluster::connect(context).await?;
+    let there = cluster::policy(&client, namespace).await?;
+    plan::live(there, files, of_objects.unwrap_or(client.default_namespace()))
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {

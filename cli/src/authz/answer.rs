@@ -12,7 +12,7 @@ use smilax_core::convention::key;
 use smilax_core::{Identity, Members, PodView, RouteTable, SpiffeId, Workload};
 
 use super::question::{From, Place, Question, What};
-use super::world::World;
+use crate::world::World;
 
 /// Pods that are listed for one answer at most.
 const MOST_PODS: usize = 5;

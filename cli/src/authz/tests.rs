@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::args::{Args, Command};
+use crate::world::World;
 
 fn objects() -> Vec<Value> {
     let yaml = r"

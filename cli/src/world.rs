@@ -1,5 +1,7 @@
 //! The objects that an answer depends on, taken into the same index as in the operator.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// Objects, as far as they matter.
 pub(crate) struct World {
     pub(crate) index: Index,
+    /// Every namespace that something is in.
+    pub(crate) namespaces: BTreeSet<String>,
 }
 
 impl World {
@@ -33,6 +37,7 @@ impl World {
         let settings = mesh::settings(&objects);
         let mut world = Self {
             index: Index::new(settings),
+            namespaces: BTreeSet::new(),
         };
         for object in objects {
             world.add(object)?;
@@ -40,31 +45,34 @@ impl World {
         Ok(world)
     }
 
-    /// From objects that somebody wrote: what makes pods is taken as one pod, and every pod as one with a proxy.
+    /// From objects that somebody wrote: what makes pods is taken as one pod, every pod as one with a proxy, and every
+    /// Service as one with ready endpoints.
     ///
     /// # Errors
     /// As [`World::live`].
     pub(crate) fn written(objects: Vec<Value>) -> anyhow::Result<Self> {
-        Self::live(flattened(objects).into_iter().map(meshed).collect())
+        let objects: Vec<Value> = flattened(objects).into_iter().map(meshed).collect();
+        let services: Vec<(String, String)> = objects
+            .iter()
+            .filter(|object| object["kind"] == "Service")
+            .map(|object| (namespace_of(object), text(object, "/metadata/name").to_owned()))
+            .collect();
+        let mut world = Self::live(objects)?;
+        for (namespace, name) in services {
+            world.index.set_ready(&namespace, &name, "", Some(1));
+        }
+        Ok(world)
     }
 
     fn add(&mut self, object: Value) -> anyhow::Result<()> {
-        let text = |pointer: &str| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let kind = text("/kind").to_owned();
-        let namespace = match text("/metadata/namespace") {
-            "" => "default".to_owned(),
-            namespace => namespace.to_owned(),
-        };
-        let name = text("/metadata/name").to_owned();
-        let group = text("/apiVersion")
-            .split_once('/')
-            .map_or("", |(group, _)| group)
-            .to_owned();
+        let kind = text(&object, "/kind").to_owned();
+        let namespace = namespace_of(&object);
+        let name = text(&object, "/metadata/name").to_owned();
+        let group = group_of(&object).to_owned();
+        self.namespaces.insert(match kind.as_str() {
+            "Namespace" => name.clone(),
+            _ => namespace.clone(),
+        });
         let index = &mut self.index;
         let key = name.as_str().into();
         match (group.as_str(), kind.as_str()) {
@@ -74,9 +82,15 @@ impl World {
                 index.set_account(&namespace, key, Some(ingest::account(&read(object)?)));
             }
             ("", "Pod") => index.set_pod(&namespace, key, Some(ingest::pod(&read(object)?))),
-            ("access.smi-spec.io" | "specs.smi-spec.io", _) => {
+            ("discovery.k8s.io", "EndpointSlice") => {
+                if let Some((service, slice, ready)) = ingest::ready_endpoints(&read(object)?) {
+                    index.set_ready(&namespace, &service, &slice, Some(ready));
+                }
+            }
+            ("split.smi-spec.io" | "access.smi-spec.io" | "specs.smi-spec.io", _) => {
                 let object = stored(object, &group, &namespace)?;
                 match kind.as_str() {
+                    "TrafficSplit" => index.set_split(&namespace, key, Some(ingest::split(&object))),
                     "TrafficTarget" => {
                         index.set_target(&namespace, key, Some(ingest::traffic_target(&object)));
                     }
@@ -98,7 +112,36 @@ impl World {
 /// The object in the version that the operator reads.
 fn stored(mut object: Value, group: &str, namespace: &str) -> anyhow::Result<Value> {
     object["metadata"]["namespace"] = json!(namespace);
-    Ok(smilax_crds::convert(object, &format!("{group}/v1alpha4"))?.object)
+    let what = format!(
+        "{} {namespace}/{}",
+        text(&object, "/kind"),
+        text(&object, "/metadata/name")
+    );
+    let converted = smilax_crds::convert(object, &format!("{group}/v1alpha4"));
+    Ok(converted.with_context(|| format!("{what} cannot be read"))?.object)
+}
+
+/// Text at a place of an object; empty when there is none.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// API group of an object; empty for the core's.
+pub(crate) fn group_of(object: &Value) -> &str {
+    text(object, "/apiVersion")
+        .split_once('/')
+        .map_or("", |(group, _)| group)
+}
+
+/// Namespace of an object; `default` where none is written.
+fn namespace_of(object: &Value) -> String {
+    match text(object, "/metadata/namespace") {
+        "" => "default".to_owned(),
+        namespace => namespace.to_owned(),
+    }
 }
 
 fn read<T: DeserializeOwned>(mut object: Value) -> anyhow::Result<T> {
@@ -115,7 +158,7 @@ fn read<T: DeserializeOwned>(mut object: Value) -> anyhow::Result<T> {
 }
 
 /// Elements of Lists as objects of their own.
-fn flattened(objects: Vec<Value>) -> Vec<Value> {
+pub(crate) fn flattened(objects: Vec<Value>) -> Vec<Value> {
     objects
         .into_iter()
         .flat_map(|mut object| match object.get_mut("items").map(Value::take) {

@@ -1,0 +1,131 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn there() -> Vec<Value> {
+    let yaml = r"
+- {apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {smilax.dev/inject: enabled}}}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: web, namespace: shop}
+  spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: web-v1, namespace: shop}
+  spec: {clusterIP: 10.0.0.2, selector: {app: web, version: v1}, ports: [{port: 80}]}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: web-v2, namespace: shop}
+  spec: {clusterIP: 10.0.0.3, selector: {app: web, version: v2}, ports: [{port: 80}]}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: client, namespace: shop}
+  spec: {template: {metadata: {labels: {app: client}}, spec: {serviceAccountName: client, containers: []}}}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: web-v1, namespace: shop}
+  spec: {template: {metadata: {labels: {app: web, version: v1}}, spec: {serviceAccountName: web, containers: []}}}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: other, namespace: bank}
+  spec: {template: {metadata: {labels: {app: other}}, spec: {serviceAccountName: other, containers: []}}}
+- apiVersion: split.smi-spec.io/v1alpha4
+  kind: TrafficSplit
+  metadata: {name: web, namespace: shop, generation: 3}
+  spec: {service: web, backends: [{service: web-v1, weight: 90}, {service: web-v2, weight: 10}]}
+";
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+fn split(name: &str, backends: &Value) -> Value {
+    json!({
+        "apiVersion": "split.smi-spec.io/v1alpha2",
+        "kind": "TrafficSplit",
+        "metadata": {"name": name},
+        "spec": {"service": "web", "backends": backends},
+    })
+}
+
+fn planned(files: Vec<Value>) -> Plan {
+    written(there(), files, "shop").unwrap()
+}
+
+#[test]
+fn what_is_there_already_changes_nothing() {
+    assert!(planned(there()).is_empty());
+    let same = split("web", &json!([{"service": "web-v1", "weight": 90}, {"service": "web-v2", "weight": 10}]));
+    let plan = planned(vec![same]);
+    assert!(plan.is_empty(), "another version, and no generation: {plan:?}");
+    insta::assert_snapshot!(table(&plan), @"Nothing changes for any of 3 accounts.");
+}
+
+#[test]
+fn new_weights_are_shown_beside_the_old_for_the_accounts_that_hold_them() {
+    let plan = planned(vec![split(
+        "web",
+        &json!([{"service": "web-v1", "weight": 50}, {"service": "web-v2", "weight": 50}]),
+    )]);
+    insta::assert_snapshot!(table(&plan), @"");
+    insta::assert_json_snapshot!(json(&plan), @"");
+}
+
+#[test]
+fn a_split_that_would_not_be_in_force_is_found_before_it_is_applied() {
+    let plan = planned(vec![split("again", &json!([{"service": "web-v3", "weight": 1}]))]);
+    insta::assert_snapshot!(table(&plan), @"");
+}
+
+#[test]
+fn closing_a_workload_shows_what_becomes_of_calls_to_it() {
+    let yaml = r"
+- apiVersion: specs.smi-spec.io/v1alpha4
+  kind: HTTPRouteGroup
+  metadata: {name: api}
+  spec: {matches: [{name: read, pathRegex: /read, methods: [GET]}]}
+- apiVersion: access.smi-spec.io/v1alpha3
+  kind: TrafficTarget
+  metadata: {name: readers}
+  spec:
+    destination: {kind: ServiceAccount, name: web, namespace: shop}
+    sources: [{kind: ServiceAccount, name: other, namespace: bank}]
+    rules: [{kind: HTTPRouteGroup, name: api, matches: [read]}]
+- {apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}
+";
+    let plan = planned(serde_saphyr::from_str(yaml).unwrap());
+    insta::assert_snapshot!(table(&plan), @"");
+}
+
+#[test]
+fn a_new_service_has_no_address_yet_and_an_old_one_keeps_its_own() {
+    let service = |name: &str, port: u16| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": port}]},
+        })
+    };
+    let plan = planned(vec![service("web", 80), service("new", 81)]);
+    insta::assert_snapshot!(table(&plan), @"");
+}
+
+#[test]
+fn a_label_that_somebody_else_set_stays_and_one_that_was_applied_goes() {
+    let last = r#"{"metadata":{"labels":{"smilax.dev/inject":"enabled"}}}"#;
+    let there = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {
+            "name": "shop",
+            "labels": {"smilax.dev/inject": "enabled", "by": "somebody"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": last},
+        },
+    });
+    let file = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    let after = applied(vec![there], vec![file], "default").unwrap();
+    assert_eq!(after[0]["metadata"]["labels"], json!({"by": "somebody"}));
+}
+
+#[test]
+fn an_object_that_cannot_be_planned_is_named() {
+    let error = written(Vec::new(), vec![json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}})], "shop");
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("a Pod has no metadata.name"), "{error}");
+}
