@@ -168,7 +168,7 @@ fn pods(index: &Index, workload: &Workload) -> usize {
 /// # Errors
 /// An object that cannot be read.
 pub(crate) fn written(against: Vec<Value>, files: Vec<Value>, namespace: &str) -> anyhow::Result<Plan> {
-    let before = applied(Vec::new(), against, namespace)?;
+    let before = overlay::there(applied(Vec::new(), against, namespace)?);
     let after = applied(before.clone(), files, namespace)?;
     Ok(Plan::between(
         &mut World::written(before)?,

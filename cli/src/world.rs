@@ -1,13 +1,16 @@
 //! The objects that an answer depends on, taken into the same index as in the operator.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use smilax_compiler::index::Index;
 use smilax_compiler::ingest;
+use smilax_compiler::model::{Slice, SliceEndpoint};
 use smilax_core::convention::key;
+use smilax_core::endpoints::EndpointState;
 
 use crate::mesh;
 
@@ -59,7 +62,9 @@ impl World {
             .collect();
         let mut world = Self::live(objects)?;
         for (namespace, name) in services {
-            world.index.set_ready(&namespace, &name, "", Some(1));
+            world
+                .index
+                .set_slice(&namespace, &name.as_str().into(), Some(somebody_behind(&name)));
         }
         Ok(world)
     }
@@ -83,9 +88,7 @@ impl World {
             }
             ("", "Pod") => index.set_pod(&namespace, key, Some(ingest::pod(&read(object)?))),
             ("discovery.k8s.io", "EndpointSlice") => {
-                if let Some((service, slice, ready)) = ingest::ready_endpoints(&read(object)?) {
-                    index.set_ready(&namespace, &service, &slice, Some(ready));
-                }
+                index.set_slice(&namespace, &key, ingest::slice(&read(object)?));
             }
             ("split.smi-spec.io" | "access.smi-spec.io" | "specs.smi-spec.io", _) => {
                 let object = stored(object, &group, &namespace)?;
@@ -109,6 +112,22 @@ impl World {
     }
 }
 
+/// A slice as there will be once pods run.
+fn somebody_behind(service: &str) -> Slice {
+    Slice {
+        service: service.into(),
+        ports: Box::default(),
+        endpoints: Box::new([SliceEndpoint {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            state: Some(EndpointState::Ready),
+            zone: None,
+            for_zones: Box::default(),
+            node: None,
+            pod: None,
+        }]),
+    }
+}
+
 /// The object in the version that the operator reads.
 fn stored(mut object: Value, group: &str, namespace: &str) -> anyhow::Result<Value> {
     object["metadata"]["namespace"] = json!(namespace);
@@ -118,7 +137,9 @@ fn stored(mut object: Value, group: &str, namespace: &str) -> anyhow::Result<Val
         text(&object, "/metadata/name")
     );
     let converted = smilax_crds::convert(object, &format!("{group}/v1alpha4"));
-    Ok(converted.with_context(|| format!("{what} cannot be read"))?.object)
+    Ok(converted
+        .with_context(|| format!("{what} cannot be read"))?
+        .object)
 }
 
 /// Text at a place of an object; empty when there is none.

@@ -1,6 +1,8 @@
 //! What every authority of ours shares: certificates and keys as PEM, what is wrong with them, and how long they last.
 //! ECDSA on P-256 throughout.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{DistinguishedName, DnType, KeyPair};
@@ -193,7 +195,13 @@ pub(crate) fn leads_to(
 
 /// The name of a certificate's key.
 pub(crate) fn key_id(certificate: &X509Certificate<'_>) -> KeyId {
-    KeyId(format!("{:x}", Sha256::digest(certificate.public_key().raw)))
+    let digest = Sha256::digest(certificate.public_key().raw);
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    KeyId(text)
 }
 
 pub(crate) fn named(common_name: String) -> DistinguishedName {

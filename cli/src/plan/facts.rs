@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use smilax_core::ProxyConfig;
 use smilax_core::config::{
-    AccessTarget, ContainerPort, Destination, DestinationPort, HttpMatch, InboundPolicy, OwnSettings, PortMatch,
-    Protocol, RouteConfig, Security, SourceMatch, WeightedBackend,
+    AccessTarget, ContainerPort, Destination, DestinationPort, HttpMatch, InboundPolicy, OwnSettings,
+    PortMatch, Protocol, RouteConfig, Security, SourceMatch, WeightedBackend,
 };
 
 /// Statements by what they are about.
@@ -21,7 +21,7 @@ pub(crate) struct Place {
 /// Everything that a configuration says. Revision and generations are left out: they change with every write.
 pub(crate) fn of(config: &ProxyConfig) -> Facts {
     let mut facts = Facts::new();
-    let mut mesh = |aspect: &str, value: String| add(&mut facts, "mesh", aspect.to_owned(), value);
+    let mut mesh = |aspect: &str, value: String| add(&mut facts, "mesh", aspect, value);
     mesh("cluster domain", config.cluster_domain.clone());
     mesh("trust domain", config.trust_domain.to_string());
     if let Some(operator) = &config.operator {
@@ -50,63 +50,57 @@ fn outbound(facts: &mut Facts, destination: &Destination, port: &DestinationPort
         }
         addresses => joined(addresses),
     };
-    add(facts, &subject, "addresses".to_owned(), addresses);
-    add(
-        facts,
-        &subject,
-        "protocol".to_owned(),
-        protocol(port.protocol).to_owned(),
-    );
-    add(
-        facts,
-        &subject,
-        "security".to_owned(),
-        security(port.security, destination),
-    );
+    add(facts, &subject, "addresses", addresses);
+    add(facts, &subject, "protocol", protocol(port.protocol).to_owned());
+    add(facts, &subject, "security", security(port.security, destination));
     for route in &port.routes {
-        add(facts, &subject, route.source.to_string(), self::route(route));
+        add(facts, &subject, &route.source.to_string(), self::route(route));
     }
     let order: Vec<String> = port.routes.iter().map(|route| route.source.to_string()).collect();
     if order.iter().any(|one| *one != order[0]) {
-        add(facts, &subject, "order of routes".to_owned(), order.join(", "));
+        add(facts, &subject, "order of routes", order.join(", "));
     }
 }
 
 fn inbound(facts: &mut Facts, policy: &InboundPolicy) {
-    let subject = match policy.pod_selector.is_empty() {
-        true => "calls to its pods".to_owned(),
-        false => format!("calls to its pods with {}", labels(&policy.pod_selector)),
+    let subject = if policy.pod_selector.is_empty() {
+        "calls to its pods".to_owned()
+    } else {
+        format!("calls to its pods with {}", labels(&policy.pod_selector))
     };
-    let mut say = |aspect: String, value: String| add(facts, &subject, aspect, value);
+    let mut say = |aspect: &str, value: String| add(facts, &subject, aspect, value);
     if let Some(mode) = policy.access {
-        say("access mode".to_owned(), mode.to_string());
+        say("access mode", mode.to_string());
     }
     if let Some(mode) = policy.tls {
-        say("TLS mode".to_owned(), mode.to_string());
+        say("TLS mode", mode.to_string());
     }
     for (port, mode) in &policy.tls_ports {
-        say(format!("TLS mode of port {port}"), mode.to_string());
+        say(&format!("TLS mode of port {port}"), mode.to_string());
     }
     if policy.own_settings == OwnSettings::Decide {
-        say("pods' own settings".to_owned(), "may relax it".to_owned());
+        say("pods' own settings", "may relax it".to_owned());
     }
     for source in &policy.unauthenticated_sources {
         let ports = match source.ports.as_slice() {
             [] => "any port".to_owned(),
             ports => format!("port {}", joined(ports)),
         };
-        say("without an identity".to_owned(), format!("{} to {ports}", joined(&source.cidrs)));
+        say(
+            "without an identity",
+            format!("{} to {ports}", joined(&source.cidrs)),
+        );
     }
     for target in &policy.targets {
-        say(target.source.to_string(), access(target));
+        say(&target.source.to_string(), access(target));
     }
 }
 
 /// Several statements about one thing are told apart by their number.
-fn add(facts: &mut Facts, subject: &str, aspect: String, value: String) {
+fn add(facts: &mut Facts, subject: &str, aspect: &str, value: String) {
     let mut place = Place {
         subject: subject.to_owned(),
-        aspect: aspect.clone(),
+        aspect: aspect.to_owned(),
     };
     let mut number = 1;
     while facts.contains_key(&place) {
@@ -220,7 +214,10 @@ pub(crate) fn security(security: Security, destination: &Destination) -> String 
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> String {
-    let all: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let all: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     all.join(",")
 }
 

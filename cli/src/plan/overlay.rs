@@ -10,7 +10,7 @@ use crate::world::{flattened, group_of, text};
 /// Where `kubectl apply` remembers what it applied last.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A new object is the youngest of all. The objects that it is compared with keep their own time.
-const YOUNGEST: &str = "9999-12-31T00:00:00Z";
+const YOUNGEST: &str = "9000-01-01T00:00:00Z";
 /// Stands for the address that a new Service will have.
 const ASSIGNED_LATER: &str = "0.0.0.0";
 /// Kinds that are of no namespace.
@@ -22,11 +22,7 @@ type Key = (String, String, String, String);
 ///
 /// # Errors
 /// An object that has no kind or no name.
-pub(crate) fn applied(
-    there: Vec<Value>,
-    files: Vec<Value>,
-    namespace: &str,
-) -> anyhow::Result<Vec<Value>> {
+pub(crate) fn applied(there: Vec<Value>, files: Vec<Value>, namespace: &str) -> anyhow::Result<Vec<Value>> {
     let mut all: BTreeMap<Key, Value> = BTreeMap::new();
     for object in there {
         all.insert(key(&object), object);
@@ -55,6 +51,16 @@ pub(crate) fn applied(
     Ok(all.into_values().collect())
 }
 
+/// Objects that are there already: they are older than whatever comes.
+pub(crate) fn there(mut objects: Vec<Value>) -> Vec<Value> {
+    for object in &mut objects {
+        if object["metadata"]["creationTimestamp"] == YOUNGEST {
+            object["metadata"]["creationTimestamp"] = Value::Null;
+        }
+    }
+    objects
+}
+
 fn key(object: &Value) -> Key {
     let namespace = match text(object, "/kind") {
         kind if OF_THE_CLUSTER.contains(&kind) => "",
@@ -80,9 +86,11 @@ fn new(mut object: Value) -> Value {
 
 /// What others wrote into metadata stays; what an earlier `kubectl apply` wrote and this one does not, goes.
 fn over(there: &Value, mut object: Value) -> Value {
-    let last: Value =
-        serde_json::from_str(text(&there["metadata"]["annotations"], &format!("/{}", pointer(LAST_APPLIED))))
-            .unwrap_or_default();
+    let last: Value = serde_json::from_str(text(
+        &there["metadata"]["annotations"],
+        &format!("/{}", pointer(LAST_APPLIED)),
+    ))
+    .unwrap_or_default();
     let mut metadata = there["metadata"].clone();
     for field in ["labels", "annotations"] {
         let mut merged = map(&there["metadata"][field]);

@@ -16,7 +16,11 @@ pub(crate) fn table(plan: &Plan) -> String {
         // Writing to a String does not fail.
         let _ = match change {
             Change::Added => writeln!(text, "+ {names}: a new configuration ({})", counted(pods, "pod")),
-            Change::Removed => writeln!(text, "- {names}: no configuration any more ({})", counted(pods, "pod")),
+            Change::Removed => writeln!(
+                text,
+                "- {names}: no configuration any more ({})",
+                counted(pods, "pod")
+            ),
             Change::Changed(differences) => {
                 let _ = writeln!(text, "{names} ({})", counted(pods, "pod"));
                 shown(&mut text, differences);
@@ -37,17 +41,21 @@ pub(crate) fn table(plan: &Plan) -> String {
         }
     }
     if plan.is_empty() {
-        let _ = writeln!(text, "Nothing changes for any of {}.", counted(plan.known, "account"));
+        let _ = writeln!(
+            text,
+            "Nothing changes for any of {}.",
+            counted(plan.known, "account")
+        );
         return text;
     }
     let pods: usize = plan.accounts.iter().map(|one| one.pods).sum();
     let _ = writeln!(
         text,
-        "\n{} of {} would change, with {}; {} appear, {} go.",
+        "\n{} of {} would change, with {}. Findings: {} new, {} resolved.",
         plan.accounts.len(),
         counted(plan.known, "account"),
         counted(pods, "pod"),
-        counted(plan.appearing.len(), "finding"),
+        plan.appearing.len(),
         plan.disappearing.len(),
     );
     text

@@ -53,7 +53,10 @@ fn planned(files: Vec<Value>) -> Plan {
 #[test]
 fn what_is_there_already_changes_nothing() {
     assert!(planned(there()).is_empty());
-    let same = split("web", &json!([{"service": "web-v1", "weight": 90}, {"service": "web-v2", "weight": 10}]));
+    let same = split(
+        "web",
+        &json!([{"service": "web-v1", "weight": 90}, {"service": "web-v2", "weight": 10}]),
+    );
     let plan = planned(vec![same]);
     assert!(plan.is_empty(), "another version, and no generation: {plan:?}");
     insta::assert_snapshot!(table(&plan), @"Nothing changes for any of 3 accounts.");
@@ -65,14 +68,60 @@ fn new_weights_are_shown_beside_the_old_for_the_accounts_that_hold_them() {
         "web",
         &json!([{"service": "web-v1", "weight": 50}, {"service": "web-v2", "weight": 50}]),
     )]);
-    insta::assert_snapshot!(table(&plan), @"");
-    insta::assert_json_snapshot!(json(&plan), @"");
+    insta::assert_snapshot!(table(&plan), @r#"
+    shop/client, shop/web (2 pods)
+        destination shop/web port 80
+          ~ TrafficSplit/shop/web: shop/web-v1 90, shop/web-v2 10
+                              now: shop/web-v1 50, shop/web-v2 50
+
+    2 of 3 accounts would change, with 2 pods. Findings: 0 new, 0 resolved.
+    "#);
+    insta::assert_json_snapshot!(json(&plan), @r#"
+    {
+      "accounts": [
+        {
+          "account": "shop/client",
+          "change": "changed",
+          "differences": [
+            {
+              "after": "shop/web-v1 50, shop/web-v2 50",
+              "aspect": "TrafficSplit/shop/web",
+              "before": "shop/web-v1 90, shop/web-v2 10",
+              "subject": "destination shop/web port 80"
+            }
+          ],
+          "pods": 1
+        },
+        {
+          "account": "shop/web",
+          "change": "changed",
+          "differences": [
+            {
+              "after": "shop/web-v1 50, shop/web-v2 50",
+              "aspect": "TrafficSplit/shop/web",
+              "before": "shop/web-v1 90, shop/web-v2 10",
+              "subject": "destination shop/web port 80"
+            }
+          ],
+          "pods": 1
+        }
+      ],
+      "findings": {
+        "appear": [],
+        "disappear": []
+      }
+    }
+    "#);
 }
 
 #[test]
 fn a_split_that_would_not_be_in_force_is_found_before_it_is_applied() {
     let plan = planned(vec![split("again", &json!([{"service": "web-v3", "weight": 1}]))]);
-    insta::assert_snapshot!(table(&plan), @"");
+    insta::assert_snapshot!(table(&plan), @r#"
+    + rejected TrafficSplit/shop/again: Service web is already split by the older TrafficSplit web, which decides; delete one of the two (Conflicted)
+
+    0 of 3 accounts would change, with 0 pods. Findings: 1 new, 0 resolved.
+    "#);
 }
 
 #[test]
@@ -92,7 +141,30 @@ fn closing_a_workload_shows_what_becomes_of_calls_to_it() {
 - {apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}
 ";
     let plan = planned(serde_saphyr::from_str(yaml).unwrap());
-    insta::assert_snapshot!(table(&plan), @"");
+    insta::assert_snapshot!(table(&plan), @r#"
+    bank/other (1 pod)
+        destination shop/web port 80
+          + TrafficSplit/shop/web: shop/web-v1 90, shop/web-v2 10
+          + addresses: 10.0.0.1
+          + protocol: detected
+          + security: mutual TLS with shop/web
+        destination shop/web-v1 port 80
+          + addresses: 10.0.0.2
+          + protocol: detected
+          + security: mutual TLS with shop/web
+        destination shop/web-v2 port 80
+          + addresses: 10.0.0.3
+          + protocol: detected
+          + security: plaintext
+    shop/web (1 pod)
+        calls to its pods
+          + TLS mode: permissive
+          + TrafficTarget/shop/readers: bank/other may send GET ^(?:/read)
+          + access mode: allow
+    + unresolved TrafficTarget/shop/readers: spec.sources[0]: ServiceAccount other does not exist in namespace bank; it counts as soon as it does (AccountNotFound)
+
+    2 of 3 accounts would change, with 2 pods. Findings: 1 new, 0 resolved.
+    "#);
 }
 
 #[test]
@@ -104,7 +176,15 @@ fn a_new_service_has_no_address_yet_and_an_old_one_keeps_its_own() {
         })
     };
     let plan = planned(vec![service("web", 80), service("new", 81)]);
-    insta::assert_snapshot!(table(&plan), @"");
+    insta::assert_snapshot!(table(&plan), @r#"
+    shop/client, shop/web (2 pods)
+        destination shop/new port 81
+          + addresses: assigned when it is applied
+          + protocol: detected
+          + security: mutual TLS with shop/web
+
+    2 of 3 accounts would change, with 2 pods. Findings: 0 new, 0 resolved.
+    "#);
 }
 
 #[test]
@@ -125,7 +205,11 @@ fn a_label_that_somebody_else_set_stays_and_one_that_was_applied_goes() {
 
 #[test]
 fn an_object_that_cannot_be_planned_is_named() {
-    let error = written(Vec::new(), vec![json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}})], "shop");
+    let error = written(
+        Vec::new(),
+        vec![json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}})],
+        "shop",
+    );
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("a Pod has no metadata.name"), "{error}");
 }
