@@ -1,7 +1,7 @@
 //! Which endpoint takes the next request.
 //!
 //! Of two endpoints drawn at random, the one with less to do takes it (power of two choices). What an endpoint has to
-//! do is how long it takes to answer, weighted towards the last ten seconds and towards bad news (peak EWMA), times the
+//! do is how long it takes to answer, weighted towards the last seconds and towards bad news (peak EWMA), times the
 //! requests that it has to answer. Differences in latency that mean nothing decide nothing, so that equal endpoints get
 //! equal shares however few requests there are.
 //!
@@ -18,8 +18,9 @@ use std::time::Duration;
 use crate::endpoints::{Endpoint, EndpointState};
 use crate::name::Workload;
 
-/// Time in which what was measured loses most of its weight.
-const MEMORY: Duration = Duration::from_secs(10);
+/// Time in which what was measured loses most of its weight. Short, as bad news counts at once: a pause that happens
+/// once must not keep an endpoint without requests for long.
+const MEMORY: Duration = Duration::from_secs(2);
 /// How long an endpoint rests after it could not be reached; twice as long for each time in a row.
 const REST: Duration = Duration::from_secs(1);
 /// Doublings of the rest at most.

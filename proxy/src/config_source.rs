@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use smilax_core::config::DecodeError;
+use smilax_core::config::{DecodeError, Destination};
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::table::LowerError;
 use smilax_core::workload_connection::{OperatorEndpoint, TrustBundle};
@@ -39,6 +39,8 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Source {
     pod: PodView,
     applied: Option<Applied>,
+    /// What was found behind addresses that it does not name.
+    found: Vec<Arc<[Destination]>>,
     /// The newest of each origin, where it is not usable.
     rejected: BTreeMap<Origin, Rejected>,
 }
@@ -196,6 +198,13 @@ impl Source {
         Some(self.lower(&content).ok()?.1)
     }
 
+    /// Takes what was found behind addresses that the configuration does not name. The one in force means more with it.
+    pub fn set_found(&mut self, found: Vec<Arc<[Destination]>>) -> Option<RouteTable> {
+        self.found = found;
+        let content = Arc::clone(&self.applied.as_ref()?.content);
+        Some(self.lower(&content).ok()?.1)
+    }
+
     /// Why the newest configuration is not in force, where it says which one it is.
     pub fn refusal(&self) -> Option<(Revision, Refusal)> {
         let refusals = self.rejected.values().filter_map(Rejected::refusal);
@@ -273,7 +282,8 @@ impl Source {
                 applied: applied.revision,
             }),
             _ => {
-                let table = RouteTable::lower(&config, &self.pod)
+                let found = self.found.iter().map(|found| &**found);
+                let table = RouteTable::lower_with(&config, &self.pod, found)
                     .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason })?;
                 Ok((config, table))
             }

@@ -151,6 +151,7 @@ impl Connection {
 
     async fn carry_outbound(self: Rc<Self>, stream: TcpStream) -> Result<(), CarryError> {
         let limits = self.worker.shared.settings.limits;
+        outbound::look_up(&self.worker, self.original).await;
         match outbound::protocol(&self.worker, self.original) {
             Protocol::Tcp => self.carry_bytes(stream.into()).await,
             Protocol::Http => match detect::wait(&stream, patience(limits.idle, limits.header_read)).await? {
@@ -259,7 +260,7 @@ impl Connection {
             target.reached();
             return Ok(upstream);
         }
-        if self.goes_to_a_service() {
+        if self.goes_to_a_service() || target.expected.is_some() {
             let endpoint = self.worker.outbound.endpoint(target.address);
             return endpoint.open(Wire::Bytes, target.expected.as_ref()).await;
         }

@@ -15,6 +15,7 @@
 //! Nothing here knows Kubernetes: what a pod is, the environment says.
 
 pub mod access;
+pub mod addresses;
 pub mod admin;
 pub mod changes;
 pub mod cli;

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::request::Parts;
 use smilax_core::config::Protocol;
-use smilax_core::{Backend, PortRoutes};
+use smilax_core::table::Origin;
+use smilax_core::{Backend, PortRoutes, Resource};
 use tokio::net::TcpStream;
 
+use crate::addresses::lookups::Step;
+use crate::addresses::{Behind, Pod};
 use crate::http::errors::Refusal;
 use crate::http::headers::{self, View};
 use crate::metrics::traffic::Telemetry;
@@ -27,8 +31,11 @@ pub fn accepts(settings: &Settings, stream: &TcpStream, original: SocketAddr) ->
 /// headless destination, which only its requests tell.
 pub fn protocol(worker: &Worker, original: SocketAddr) -> Protocol {
     let state = worker.state();
-    match state.table.port(original) {
-        Some(routes) => routes.protocol,
+    if let Some(routes) = state.table.port(original) {
+        return routes.protocol;
+    }
+    match pod(worker, original) {
+        Some(pod) => pod.protocol,
         None if state.table.has_headless_port(original.port()) => Protocol::Detect,
         None => {
             worker.shared.metrics.passthrough.inc();
@@ -37,10 +44,71 @@ pub fn protocol(worker: &Worker, original: SocketAddr) -> Protocol {
     }
 }
 
+/// Asks the operator what stands behind an address of which nothing is known, and waits a moment for the answer. Nobody
+/// waits while there is no connection to it.
+pub async fn look_up(worker: &Worker, original: SocketAddr) {
+    if worker.state().table.port(original).is_some() || worker.behind(original, |known| known.is_some()) {
+        return;
+    }
+    let metrics = &worker.shared.metrics;
+    if metrics.identity.connected.get() == 0 {
+        return metrics.endpoints.looked_up("not_connected");
+    }
+    // Before it is asked, so that no answer is missed.
+    let mut news = worker.shared.addresses.watch();
+    let patience = worker.shared.settings.limits.lookup;
+    let patience = match worker.lookups.ask(original, worker.now(), patience) {
+        Step::GoOn => return metrics.endpoints.looked_up("unanswered"),
+        Step::Wait(patience) => patience,
+        Step::Ask(patience) => {
+            worker.shared.wanted.say(vec![Resource::Address(original)]);
+            patience
+        }
+    };
+    let answer = async {
+        loop {
+            let outcome = worker.behind(original, |known| match known {
+                None => None,
+                Some(Behind::Nothing) => Some("nothing"),
+                Some(Behind::Destinations(_)) => Some("destination"),
+                Some(Behind::Pod(_)) => Some("pod"),
+            });
+            match outcome {
+                Some(outcome) => return outcome,
+                // The other end lives as long as the worker.
+                None => drop(news.changed().await),
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(patience, answer).await;
+    metrics.endpoints.looked_up(outcome.unwrap_or("unanswered"));
+}
+
+/// The pod at an address, if there is one of the mesh. It is used.
+fn pod(worker: &Worker, address: SocketAddr) -> Option<Pod> {
+    worker.behind(address, |known| {
+        let known = known?;
+        worker.lookups.mark(address, worker.now());
+        match known {
+            Behind::Pod(pod) => Some(pod.clone()),
+            Behind::Nothing | Behind::Destinations(_) => None,
+        }
+    })
+}
+
+/// What is decided for an address, which is used.
+fn routes<'a>(worker: &Worker, state: &'a TableState, original: SocketAddr) -> Option<&'a Arc<PortRoutes>> {
+    let routes = state.table.port(original)?;
+    if routes.origin == Origin::Lookup {
+        worker.lookups.mark(original, worker.now());
+    }
+    Some(routes)
+}
+
 /// Where a connection goes.
 pub fn target(worker: &Worker, original: SocketAddr) -> Target {
     let state = worker.state();
-    let Some(routes) = state.table.port(original) else {
+    let Some(routes) = routes(worker, &state, original) else {
         return unknown(worker, original);
     };
     let chosen = state
@@ -63,7 +131,7 @@ pub fn request_target(
 ) -> Result<Target, Refusal> {
     let state = worker.state();
     let headless = || state.table.headless(headers::host(request)?, original.port());
-    let Some(routes) = state.table.port(original).or_else(headless) else {
+    let Some(routes) = routes(worker, &state, original).or_else(headless) else {
         return Ok(unknown(worker, original));
     };
     let chosen = state.choose(worker, routes, &routes.select(&View(request)))?;
@@ -89,6 +157,7 @@ fn towards(
     match otherwise {
         // Whoever calls a headless destination has chosen one of its pods already.
         Some(Otherwise { address, expected }) if chosen.addresses.is_empty() => {
+            let expected = pod(worker, address).map_or(expected, |pod| Some(pod.expected));
             Some(Target::straight(address, expected, Rc::clone(telemetry)))
         }
         otherwise => {
@@ -99,7 +168,8 @@ fn towards(
 }
 
 fn unknown(worker: &Worker, original: SocketAddr) -> Target {
-    Target::straight(original, None, Rc::clone(&worker.unknown_telemetry))
+    let expected = pod(worker, original).map(|pod| pod.expected);
+    Target::straight(original, expected, Rc::clone(&worker.unknown_telemetry))
 }
 
 /// What a route sends to its own destination goes to where the caller was going. `None` for another destination that

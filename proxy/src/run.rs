@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::addresses::Addresses;
 use crate::admin;
 use crate::changes::Changes;
 use crate::config_source::watch::Watch;
@@ -79,6 +80,7 @@ impl Proxy {
             metrics,
             lifecycle: lifecycle.clone(),
             endpoints: Endpoints::default(),
+            addresses: Addresses::default(),
             wanted: Wanted::default(),
         });
         let end = CancellationToken::new();

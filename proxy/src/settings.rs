@@ -155,6 +155,8 @@ pub struct Limits {
     /// What is under way on a connection between proxies may take so much longer when the other side is no longer
     /// trusted.
     pub distrusted: Duration,
+    /// How long a connection to an unknown address waits for the operator to say what is there.
+    pub lookup: Duration,
     /// How long endpoints are used after the stream that told them was lost.
     pub endpoints: Duration,
 }
@@ -201,6 +203,7 @@ impl Default for Limits {
             handshakes: 1024,
             handshakes_of_one: 256,
             distrusted: Duration::from_secs(30),
+            lookup: Duration::from_millis(100),
             endpoints: Duration::from_secs(10),
         }
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::MissedTickBehavior;
 
 use crate::access::Reports;
+use crate::addresses::{self, Addresses, Behind, Lookups};
 use crate::changes::Changes;
 use crate::connection::{self, Direction};
 use crate::detect::ServerFirst;
@@ -67,6 +69,8 @@ pub struct Shared {
     pub lifecycle: Lifecycle,
     /// Where the pods of destinations are.
     pub endpoints: Endpoints,
+    /// What stands behind addresses that the configuration does not name.
+    pub addresses: Addresses,
     /// What workers would like to be told of.
     pub wanted: Wanted,
 }
@@ -119,7 +123,10 @@ pub struct Worker {
     cache: RefCell<Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>>,
     state: RefCell<Rc<TableState>>,
     telemetry: RefCell<HashMap<DestinationName, Rc<Telemetry>>>,
+    /// What was asked about addresses.
+    pub lookups: Lookups,
     started: Instant,
+    addresses: RefCell<Cache<Arc<ArcSwap<addresses::Known>>, Arc<addresses::Known>>>,
     endpoints: RefCell<Cache<Arc<ArcSwap<Known>>, Arc<Known>>>,
     balanced: RefCell<HashMap<DestinationPortName, Rc<Balanced>>>,
 }
@@ -166,7 +173,9 @@ impl Worker {
             cache: RefCell::new(Cache::new(Arc::clone(&shared.table))),
             state: RefCell::new(Rc::new(TableState::new(table))),
             telemetry: RefCell::default(),
+            lookups: Lookups::default(),
             started: Instant::now(),
+            addresses: RefCell::new(Cache::new(Arc::clone(shared.addresses.shared()))),
             endpoints: RefCell::new(Cache::new(Arc::clone(shared.endpoints.shared()))),
             balanced: RefCell::default(),
             shared,
@@ -199,6 +208,11 @@ impl Worker {
         look(self.endpoints.borrow_mut().load())
     }
 
+    /// Looks at what is known to stand behind an address.
+    pub fn behind<T>(&self, address: SocketAddr, look: impl FnOnce(Option<&Behind>) -> T) -> T {
+        look(self.addresses.borrow_mut().load().get(&address))
+    }
+
     /// What is kept of a port of a destination.
     fn balanced(&self, backend: &Backend) -> Rc<Balanced> {
         let of = DestinationPortName {
@@ -218,7 +232,7 @@ impl Worker {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let mut used = Vec::new();
+            let mut used = self.lookups.take_uses();
             self.balanced.borrow_mut().retain(|_, balanced| {
                 let resource = balanced.take_use();
                 let keep = resource.is_some() || Rc::strong_count(balanced) > 1;

@@ -1,5 +1,6 @@
 //! Reads what lies in files, takes what the operator sends, and puts it in force.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -7,6 +8,7 @@ use smilax_core::RouteTable;
 use smilax_core::workload_connection::{Policy, TrustBundle};
 
 use super::Control;
+use crate::addresses::{Behind, Effect};
 use crate::config_source::{self, Origin, Step};
 use crate::identity::renewal;
 use crate::pod;
@@ -136,6 +138,28 @@ pub fn take_policy(control: &Control, policy: Policy) {
     };
     offer(control, content, Origin::Stream, "the operator");
     follow_domain(control);
+}
+
+/// Takes what the operator says of addresses; `None` forgets what it said.
+pub fn take_answers(control: &Control, answers: Vec<(SocketAddr, Option<Behind>)>) {
+    if answers.is_empty() {
+        return;
+    }
+    let addresses = &control.shared.addresses;
+    let (known, effect) = addresses.with(answers);
+    if effect == Effect::Destinations {
+        let found = known.values().filter_map(|behind| match behind {
+            Behind::Destinations(destinations) => Some(Arc::clone(destinations)),
+            Behind::Nothing | Behind::Pod(_) => None,
+        });
+        // Held until the table is swapped, so that no other one comes between.
+        let mut source = control.source.lock();
+        if let Some(table) = source.set_found(found.collect()) {
+            control.shared.table.store(Arc::new(table));
+        }
+    }
+    // Last, as connections wait for it.
+    addresses.publish(known);
 }
 
 fn read_config(control: &Control) {

@@ -1,8 +1,8 @@
 //! What is measured about endpoints, and about what the operator is asked for.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::{counter, gauge};
+use super::{counter, gauge, registered};
 
 /// Metrics of endpoints and subscriptions.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct EndpointMetrics {
     pub subscriptions: IntGauge,
     /// Endpoints that could not be reached, so that something else was tried.
     pub failed_over: IntCounter,
+    lookups: IntCounterVec,
 }
 
 impl EndpointMetrics {
@@ -29,6 +30,21 @@ impl EndpointMetrics {
                 "endpoint_failovers_total",
                 "Endpoints that could not be reached, so that another or the virtual address was tried",
             )?,
+            lookups: registered(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "smilax_proxy_address_lookups_total",
+                        "Connections to addresses that nothing was known of, by what was found there",
+                    ),
+                    &["outcome"],
+                )?,
+            )?,
         })
+    }
+
+    /// An unknown address was looked up, with an outcome of few.
+    pub fn looked_up(&self, outcome: &'static str) {
+        self.lookups.with_label_values(&[outcome]).inc();
     }
 }

@@ -1,6 +1,7 @@
 //! Stays connected to the operator: tells it what is in force and what is used, and takes bundles, members,
 //! configurations and endpoints from it.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::certificate::accepted;
 use super::channel::{self, OperatorError};
 use super::conversation::{Conversation, Event};
 use super::interest;
+use crate::addresses::Behind;
 use crate::control::{Control, reload};
 use crate::identity::schedule;
 use crate::tls::{Credentials, OperatorTls, Trust};
@@ -43,6 +45,8 @@ struct Dialogue {
     conversation: Conversation,
     wanted: Receiver<Vec<Resource>>,
     ticks: Interval,
+    /// What was said of addresses, and is not in force yet.
+    answers: Vec<(SocketAddr, Option<Behind>)>,
     /// Number of the stream that is open, or will be next.
     stream: u64,
 }
@@ -69,6 +73,7 @@ pub async fn stay_connected(control: Arc<Control>) {
         conversation: Conversation::new(env!("CARGO_PKG_VERSION"), &control.shared.settings.pod.name),
         wanted,
         ticks: interval(LOOK_FOR_UNUSED),
+        answers: Vec::new(),
         stream: 1,
         control,
     };
@@ -155,6 +160,8 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
                 while let Some(message) = decode(&mut received)? {
                     dialogue.take(&mut say, message)?;
                 }
+                // Together, as each time everything is lowered anew.
+                reload::take_answers(&control, std::mem::take(&mut dialogue.answers));
             }
             news = changes.changed() => {
                 if news.is_err() {
@@ -226,14 +233,13 @@ impl Dialogue {
         }
     }
 
-    fn update(&self, update: Update) {
-        let shared = &self.control.shared;
+    fn update(&mut self, update: Update) {
         match update {
             Update::Endpoints { of, endpoints } => {
-                shared.endpoints.tell(self.stream, of, endpoints);
+                self.control.shared.endpoints.tell(self.stream, of, endpoints);
                 self.measure();
             }
-            Update::Address { .. } => {}
+            Update::Address { of, found } => self.answers.push((of, Some(found.into()))),
         }
     }
 
@@ -248,15 +254,16 @@ impl Dialogue {
     fn step(&mut self, event: interest::Event) -> Option<Subscribe> {
         let control = &self.control;
         let change = control.interest.lock().step(event, control.started.elapsed());
-        let forget: Vec<_> = change
-            .forget
-            .into_iter()
-            .filter_map(|resource| match resource {
-                Resource::Endpoints(of) => Some(of),
-                Resource::Address(_) => None,
-            })
-            .collect();
-        self.control.shared.endpoints.forget(&forget);
+        let mut ports = Vec::new();
+        let mut addresses = Vec::new();
+        for resource in change.forget {
+            match resource {
+                Resource::Endpoints(of) => ports.push(of),
+                Resource::Address(address) => addresses.push((address, None)),
+            }
+        }
+        control.shared.endpoints.forget(&ports);
+        reload::take_answers(control, addresses);
         self.measure();
         change.say
     }

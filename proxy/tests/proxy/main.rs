@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod addresses;
 mod attacks;
 mod configuration;
 mod control;
