@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
+use crate::fleet::StatusArgs;
 use crate::plan::PlanArgs;
 
 /// Looks at a Smilax service mesh from outside.
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// applied. Exits as kubectl diff does: with 0 when nothing would change, with 1 when something would, and with 2
     /// when that cannot be said.
     Plan(PlanArgs),
+    /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
+    /// Synced, Stale, Rejected or Disconnected and since when, and how long its certificate is good for.
+    ProxyStatus(StatusArgs),
     /// Changes the root or the issuer that the mesh trusts, and shows where that stands.
     #[command(subcommand)]
     Ca(CaCommand),

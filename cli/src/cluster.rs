@@ -129,12 +129,22 @@ pub(crate) async fn list(
     namespace: Option<&str>,
     resource: &ApiResource,
 ) -> anyhow::Result<Vec<Value>> {
+    labelled(client, namespace, resource, "").await
+}
+
+/// Every such object with labels.
+pub(crate) async fn labelled(
+    client: &Client,
+    namespace: Option<&str>,
+    resource: &ApiResource,
+    labels: &str,
+) -> anyhow::Result<Vec<Value>> {
     let api: Api<DynamicObject> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
         None => Api::all_with(client.clone(), resource),
     };
     let mut all = Vec::new();
-    let mut params = ListParams::default().limit(500);
+    let mut params = ListParams::default().labels(labels).limit(500);
     loop {
         let page = match timeout(CALL, api.list(&params))
             .await

@@ -6,6 +6,8 @@ mod authz;
 mod check;
 mod cluster;
 mod files;
+mod fleet;
+mod forward;
 mod mesh;
 mod output;
 mod plan;
@@ -13,6 +15,7 @@ mod world;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -90,6 +93,16 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Command::ProxyStatus(asked) => {
+            let client = cluster::connect(args.context.as_deref()).await?;
+            let mut proxies = fleet::gather(&client, &args.namespace, asked.of_namespace.as_deref()).await?;
+            proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
+            match asked.output {
+                Output::Table => write!(out, "{}", fleet::table(&proxies, now()))?,
+                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies))?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Ca(CaCommand::Rotate(asked)) => {
             let client = cluster::connect(args.context.as_deref()).await?;
             write!(out, "{}", authority::rotate(client, &asked).await?)?;
@@ -121,6 +134,13 @@ async fn planned(asked: &PlanArgs, namespace: &str, context: Option<&str>) -> an
     let client = cluster::connect(context).await?;
     let there = cluster::policy(&client, namespace).await?;
     plan::live(there, files, of_objects.unwrap_or(client.default_namespace()))
+}
+
+/// Seconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |span| span.as_secs())
 }
 
 fn complain(error: &anyhow::Error) -> ExitCode {

@@ -1,0 +1,82 @@
+//! Proxies as people and as programs read them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::state::{Proxy, State};
+use crate::output::{columns, span};
+
+const HEADINGS: [&str; 8] = [
+    "PROXY",
+    "ACCOUNT",
+    "VERSION",
+    "REVISION",
+    "WANTED",
+    "STATE",
+    "SINCE",
+    "CERTIFICATE EXPIRES",
+];
+
+/// A line for each proxy, and how many there are in each state. `now` is in seconds since the epoch.
+pub(crate) fn table(proxies: &[Proxy], now: u64) -> String {
+    if proxies.is_empty() {
+        return "There is no such proxy.\n".to_owned();
+    }
+    let rows: Vec<[String; 8]> = proxies.iter().map(|proxy| row(proxy, now)).collect();
+    let mut text = columns(HEADINGS, &rows);
+    for proxy in proxies {
+        if let Some(reason) = &proxy.reason {
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "\n{}/{} rejects {}: {reason}",
+                proxy.namespace,
+                proxy.pod,
+                shown(proxy.wanted)
+            );
+        }
+    }
+    let mut states: BTreeMap<State, usize> = BTreeMap::new();
+    for proxy in proxies {
+        *states.entry(proxy.state).or_default() += 1;
+    }
+    let states: Vec<String> = states
+        .iter()
+        .map(|(state, count)| format!("{count} {}", state.as_str()))
+        .collect();
+    let count = match proxies.len() {
+        1 => "1 proxy".to_owned(),
+        many => format!("{many} proxies"),
+    };
+    let _ = writeln!(text, "\n{count}: {}", states.join(", "));
+    text
+}
+
+/// The same for programs.
+pub(crate) fn json(proxies: &[Proxy]) -> Value {
+    json!({ "proxies": proxies })
+}
+
+fn row(proxy: &Proxy, now: u64) -> [String; 8] {
+    let ago = |at: Option<u64>| at.map_or("-".to_owned(), |at| span(now.saturating_sub(at)));
+    [
+        format!("{}/{}", proxy.namespace, proxy.pod),
+        proxy.account.clone(),
+        proxy.version.clone(),
+        shown(proxy.revision),
+        shown(proxy.wanted),
+        proxy.state.as_str().to_owned(),
+        ago(proxy.since),
+        match proxy.certificate_expires {
+            None => "-".to_owned(),
+            Some(at) if at <= now => "expired".to_owned(),
+            Some(at) => format!("in {}", span(at - now)),
+        },
+    ]
+}
+
+fn shown<T: ToString>(value: Option<T>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}

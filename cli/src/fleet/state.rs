@@ -1,0 +1,199 @@
+//! How far each proxy is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use smilax_core::convention::{POLICY_KEY, key};
+use smilax_core::workload_connection::{CertificateInfo, Subject};
+use smilax_core::{Revision, Workload};
+
+use crate::world::text;
+
+/// What a replica of the operator knows of every proxy, by the UID of its pod.
+pub(crate) type Page = BTreeMap<String, Report>;
+
+/// What a proxy told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    #[serde(default)]
+    pub(crate) version: String,
+    /// Revision of the configuration in force.
+    #[serde(default)]
+    pub(crate) revision: Option<Revision>,
+    /// What it did not take into force last, and why.
+    #[serde(default)]
+    pub(crate) rejected: Option<(Subject, String)>,
+    #[serde(default)]
+    pub(crate) certificate: Option<CertificateInfo>,
+    /// When its stream began, in seconds since the epoch.
+    #[serde(default)]
+    pub(crate) since: u64,
+    /// When what it has in force, or what it rejected, last changed, in seconds since the epoch.
+    #[serde(default)]
+    pub(crate) changed: Option<u64>,
+    /// Whether its stream ends at this replica. An operator that does not say so knows of those only.
+    #[serde(default = "yes")]
+    pub(crate) connected: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Revision of the newest configuration of each account.
+pub(crate) type Wanted = BTreeMap<Workload, Revision>;
+
+/// Where a proxy stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum State {
+    /// It enforces the newest configuration.
+    Synced,
+    /// It enforces an older one.
+    Stale,
+    /// It refuses the newest one and enforces an older one.
+    Rejected,
+    /// No replica of the operator hears it; it enforces what it had, and what its mount brings.
+    Disconnected,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Proxy {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) account: String,
+    pub(crate) version: String,
+    /// In force, as far as it told.
+    pub(crate) revision: Option<Revision>,
+    /// The newest.
+    pub(crate) wanted: Option<Revision>,
+    pub(crate) state: State,
+    /// Since when, in seconds since the epoch, as far as that is known.
+    pub(crate) since: Option<u64>,
+    /// Why the newest is refused.
+    pub(crate) reason: Option<String>,
+    /// When its certificate runs out, in seconds since the epoch.
+    pub(crate) certificate_expires: Option<u64>,
+}
+
+impl State {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "Synced",
+            Self::Stale => "Stale",
+            Self::Rejected => "Rejected",
+            Self::Disconnected => "Disconnected",
+        }
+    }
+}
+
+/// Every pod with a proxy, by namespace and name, with what the replicas heard of it.
+pub(crate) fn proxies(pods: &[Value], pages: Vec<Page>, wanted: &Wanted) -> Vec<Proxy> {
+    let reports = merged(pages);
+    let mut all: Vec<Proxy> = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["labels"][key::PROXY_VERSION].is_string())
+        .filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
+        .map(|pod| proxy(pod, reports.get(text(pod, "/metadata/uid")), wanted))
+        .collect();
+    all.sort_by(|a, b| (&a.namespace, &a.pod).cmp(&(&b.namespace, &b.pod)));
+    all
+}
+
+/// Of what several replicas heard, that of the one where the stream ends counts, then the latest.
+fn merged(pages: Vec<Page>) -> Page {
+    let mut all = Page::new();
+    for (uid, report) in pages.into_iter().flatten() {
+        let key = |report: &Report| (report.connected, report.since, report.revision);
+        match all.get(&uid) {
+            Some(known) if key(known) >= key(&report) => {}
+            _ => {
+                all.insert(uid, report);
+            }
+        }
+    }
+    all
+}
+
+fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted) -> Proxy {
+    let namespace = text(pod, "/metadata/namespace").to_owned();
+    let account = match text(pod, "/spec/serviceAccountName") {
+        "" => "default",
+        account => account,
+    };
+    let wanted = wanted.get(&Workload::new(namespace.as_str(), account)).copied();
+    let state = state(report, wanted);
+    let rejected = report.and_then(|report| match &report.rejected {
+        Some((Subject::Revision(_), reason)) if state == State::Rejected => Some(reason.clone()),
+        _ => None,
+    });
+    let version = report.map_or("", |report| report.version.as_str());
+    Proxy {
+        pod: text(pod, "/metadata/name").to_owned(),
+        account: account.to_owned(),
+        version: if version.is_empty() {
+            text(
+                &pod["metadata"]["labels"],
+                &format!("/{}", key::PROXY_VERSION.replace('/', "~1")),
+            )
+            .to_owned()
+        } else {
+            version.to_owned()
+        },
+        revision: report.and_then(|report| report.revision),
+        wanted,
+        state,
+        since: report.and_then(|report| match state {
+            State::Disconnected => report.changed,
+            _ => Some(report.changed.unwrap_or(report.since)),
+        }),
+        reason: rejected,
+        certificate_expires: report
+            .and_then(|report| report.certificate.as_ref())
+            .map(|certificate| certificate.not_after),
+        namespace,
+    }
+}
+
+fn state(report: Option<&Report>, wanted: Option<Revision>) -> State {
+    let Some(report) = report.filter(|report| report.connected) else {
+        return State::Disconnected;
+    };
+    if report.revision.is_some() && report.revision >= wanted {
+        return State::Synced;
+    }
+    match report.rejected {
+        Some((Subject::Revision(rejected), _)) if Some(rejected) >= wanted => State::Rejected,
+        _ => State::Stale,
+    }
+}
+
+/// The revision in a ConfigMap of the operator's, and whose it is.
+///
+/// # Errors
+/// One that is not of the operator's form.
+pub(crate) fn wanted(map: &Value) -> anyhow::Result<Option<(Workload, Revision)>> {
+    let Some(content) = content(map)? else {
+        return Ok(None);
+    };
+    let config = smilax_core::config::decode(&content)?;
+    Ok(Some((config.workload, config.revision)))
+}
+
+fn content(map: &Value) -> anyhow::Result<Option<Vec<u8>>> {
+    use smilax_core::convention::PACKED_POLICY_KEY;
+    if let Some(text) = map["data"][POLICY_KEY].as_str() {
+        return Ok(Some(text.as_bytes().to_vec()));
+    }
+    let packed = &map["binaryData"][PACKED_POLICY_KEY];
+    if packed.is_null() {
+        return Ok(None);
+    }
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(packed.clone())?;
+    Ok(Some(bytes.0))
+}

@@ -1,0 +1,137 @@
+//! Questions to ports of pods, through the API server. A forwarded port ends inside the pod's network, so what listens
+//! on loopback only is reached too, and no NetworkPolicy is in the way.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::client::UpgradeConnectionError;
+use kube::{Api, Client};
+use tokio::time::timeout;
+
+/// How long a question may take, with the way there.
+const TIME: Duration = Duration::from_secs(10);
+/// Bytes of an answer at most.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
+/// A port of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodPort {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) port: u16,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body of an answer that is none of failure.
+    pub(crate) fn success(self) -> anyhow::Result<Bytes> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        bail!("{}: {}", self.status, String::from_utf8_lossy(&self.body).trim())
+    }
+}
+
+/// Asks for a path.
+///
+/// # Errors
+/// When the pod cannot be reached, or says nothing in time.
+pub(crate) async fn get(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer> {
+    let what = || format!("port {} of pod {}/{}", to.port, to.namespace, to.pod);
+    timeout(TIME, ask(client, to, path))
+        .await
+        .with_context(|| format!("{} does not answer within {} s", what(), TIME.as_secs()))?
+        .with_context(|| format!("{} cannot be asked for {path}", what()))
+}
+
+async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer> {
+    let pods = Api::<Pod>::namespaced(client.clone(), &to.namespace);
+    let mut forwarder = pods
+        .portforward(&to.pod, &[to.port])
+        .await
+        .map_err(|error| explained(error, &to.namespace))?;
+    let stream = forwarder
+        .take_stream(to.port)
+        .context("the API server forwards no port")?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::builder()
+        .uri(path)
+        .header(http::header::HOST, "localhost")
+        .body(Empty::<Bytes>::new())?;
+    let asked = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+        let body = body
+            .map_err(|error| anyhow::anyhow!("the answer breaks off: {error}"))?
+            .to_bytes();
+        Ok(Answer { status, body })
+    };
+    tokio::pin!(asked);
+    let answer = tokio::select! {
+        answer = &mut asked => answer,
+        // The connection ends after the last of the answer was read, too.
+        _ = connection => asked.await,
+    };
+    forwarder.abort();
+    answer
+}
+
+/// What to do about it, where that is known.
+fn explained(error: kube::Error, namespace: &str) -> anyhow::Error {
+    let status = match &error {
+        kube::Error::Api(status) => Some(status.code),
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
+            Some(status.as_u16())
+        }
+        _ => None,
+    };
+    match status {
+        Some(403) => anyhow::anyhow!(
+            "you may not forward ports of pods in namespace {namespace}: your role lacks the verbs get and create of \
+             pods/portforward there; ask for a role with them, the ClusterRole edit for one"
+        ),
+        Some(404) => anyhow::anyhow!(
+            "there is no such pod in namespace {namespace}; kubectl get pods -n {namespace} lists them"
+        ),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_forward_ports_is_told_which_right_is_missing() {
+        let error =
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN));
+        let text = explained(error, "shop").to_string();
+        assert!(
+            text.contains("pods/portforward") && text.contains("namespace shop"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_answer_of_failure_says_what_the_pod_said() {
+        let answer = Answer {
+            status: StatusCode::NOT_FOUND,
+            body: Bytes::from_static(b"no configuration is in force\n"),
+        };
+        let error = answer.success().unwrap_err().to_string();
+        assert_eq!(error, "404 Not Found: no configuration is in force");
+    }
+}
