@@ -52,6 +52,11 @@ charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rul
 e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECONFIG, KEEP=1 leaves it running
 	@e2e/run $(TEST_CLUSTER)
 
+.PHONY: chaos
+chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS="R1 R8", FULL=1 waits minutes for minutes
+	@$(CLUSTER_TOOL) need
+	@chaos/run $(EXPERIMENTS)
+
 .PHONY: images
 images: ## static release programs in dist/linux-amd64, images in dist/images
 	images/build

@@ -25,6 +25,8 @@ pub struct Events {
     client: Client,
     recorder: Recorder,
     told: Arc<Mutex<BTreeSet<String>>>,
+    /// Findings about objects whose status does not say them yet, by UID.
+    unremembered: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
 }
 
 impl std::fmt::Debug for Events {
@@ -44,10 +46,15 @@ impl Events {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             told: Arc::default(),
+            unremembered: Arc::default(),
         }
     }
 
     /// Tells findings about an SMI object, one Event for each reason.
+    ///
+    /// They are told before the status is written that remembers them: whoever is killed in between has told them, and
+    /// whoever comes next sees that they are not remembered, and tells them once more. The other way round they would
+    /// never be told. Until [`Self::remembered`], this process does not tell them twice.
     pub async fn about_object(
         &self,
         object: &ObjectRef,
@@ -55,8 +62,18 @@ impl Events {
         api_version: &str,
         findings: &[&Diagnostic],
     ) {
+        if findings.is_empty() {
+            return;
+        }
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for finding in findings {
+        let new: Vec<_> = {
+            let mut unremembered = self.unremembered.lock();
+            let told = unremembered.entry(uid.to_owned()).or_default();
+            let all = findings.iter().copied();
+            all.filter(|one| told.insert(format!("{} {}", one.reason.as_str(), one.message)))
+                .collect()
+        };
+        for finding in new {
             by_reason
                 .entry(finding.reason.as_str())
                 .or_default()
@@ -66,6 +83,11 @@ impl Events {
         for (reason, messages) in by_reason {
             self.publish(&reference, reason, &messages.join("; ")).await;
         }
+    }
+
+    /// The object's status says now what was told, or the object is gone.
+    pub fn remembered(&self, uid: &str) {
+        self.unremembered.lock().remove(uid);
     }
 
     /// Tells findings about ServiceAccounts, which have no status to remember them: once in the life of this process.
@@ -148,7 +170,33 @@ fn shortened(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use smilax_compiler::Reason;
+
     use super::*;
+    use crate::testing::Api as Memory;
+
+    #[tokio::test]
+    async fn a_finding_is_told_once_though_the_status_that_remembers_it_is_written_in_vain_at_first() {
+        let memory = Memory::default();
+        let events = Events::new(memory.client(), "operator");
+        let object = ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation: 1,
+        };
+        let missing = Diagnostic {
+            object: object.clone(),
+            reason: Reason::NamespaceMismatch,
+            message: "it is missing".to_owned(),
+        };
+        for _ in 0..2 {
+            events.about_object(&object, "1", "v1", &[&missing]).await;
+        }
+        assert_eq!(memory.writes().len(), 1);
+        events.remembered("1");
+        assert!(events.unremembered.lock().is_empty());
+    }
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {

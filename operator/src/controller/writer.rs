@@ -340,7 +340,7 @@ impl Writer {
         }
     }
 
-    /// Writes a status when it differs from what is stored, then tells what is new in it.
+    /// Writes a status when it differs from what is stored; before that, tells what is new in it.
     async fn write_status(&self, desired: &DesiredStatus) -> Result<Outcome, WriteError> {
         let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
             return Ok(Outcome::Unchanged);
@@ -384,13 +384,18 @@ impl Writer {
         let api =
             Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await?;
-        self.state
-            .read(|inner| inner.objects.insert(key, stored_object(&written)));
         let untold = status::untold(&stored.conditions, &desired.diagnostics);
         self.events
             .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
             .await;
+        let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
+        let gone = matches!(&written, Err(WriteError::Api(kube::Error::Api(status))) if is_moot(status));
+        if written.is_ok() || gone {
+            self.events.remembered(&stored.uid);
+        }
+        let written = written?;
+        self.state
+            .read(|inner| inner.objects.insert(key, stored_object(&written)));
         Ok(Outcome::Written)
     }
 }
