@@ -54,7 +54,18 @@ struct Load {
     under_way: Cell<u32>,
     latency: Cell<Option<Latency>>,
     failures: Cell<u32>,
+    met: Cell<Met>,
     rests_until: Cell<Duration>,
+}
+
+/// Who was met there last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Met {
+    /// Whoever is meant, or nobody.
+    #[default]
+    Nobody,
+    /// Somebody else.
+    Somebody,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +132,14 @@ impl Balancer {
             self.members.get(..self.ready)?
         };
         pick_from(preferred, now, random, |_| true)
+    }
+
+    /// Whether one rests because somebody else was met there than who is meant. Then whoever rests is to be asked again,
+    /// rather than that anything goes anywhere in plaintext instead.
+    pub fn is_mistrusted(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.load.met.get() == Met::Somebody)
     }
 
     /// Whether there is no endpoint.
@@ -196,7 +215,7 @@ impl Member {
 
     /// It answered after this long.
     pub fn answered(&self, now: Duration, after: Duration) {
-        self.load.failures.set(0);
+        self.reached();
         let sample = after.as_secs_f64();
         let seconds = match self.load.latency.get() {
             Some(known) if known.seconds > sample => {
@@ -211,15 +230,23 @@ impl Member {
     /// It could be reached.
     pub fn reached(&self) {
         self.load.failures.set(0);
+        self.load.met.set(Met::Nobody);
     }
 
     /// It could not be reached: it rests for a moment.
     pub fn failed(&self, now: Duration) {
+        self.load.met.set(Met::Nobody);
         let failures = self.load.failures.get();
         self.load.failures.set(failures.saturating_add(1));
         self.load
             .rests_until
             .set(now + REST * (1 << failures.min(MOST_DOUBLINGS)));
+    }
+
+    /// Somebody else was met there than who is meant. It rests too.
+    pub fn mistrusted(&self, now: Duration) {
+        self.failed(now);
+        self.load.met.set(Met::Somebody);
     }
 
     /// How it does.

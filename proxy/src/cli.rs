@@ -114,6 +114,9 @@ pub struct RunArguments {
     /// Label `version` of the pod
     #[arg(long, env = variable::APP_VERSION, default_value = "")]
     app_version: String,
+    /// Zone of the pod's node, if known: endpoints that are meant for it are preferred
+    #[arg(long, env = "SMILAX_ZONE")]
+    zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names
     #[arg(long, env = variable::CLUSTER_DOMAIN, default_value = "cluster.local")]
     cluster_domain: String,
@@ -251,6 +254,7 @@ impl RunArguments {
                 },
             },
             trust_roots: self.trust_roots.clone(),
+            zone: self.zone.clone(),
             cluster_domain: self.cluster_domain.clone(),
             inbound_protocols: parse::json::<BTreeMap<u16, Protocol>>(
                 variable::INBOUND_PORTS,

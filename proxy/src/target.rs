@@ -106,7 +106,9 @@ impl Target {
             tried,
             otherwise,
         } = chosen;
-        if !own_fault {
+        if suspicious {
+            picked.member().mistrusted(worker.now());
+        } else if !own_fault {
             picked.member().failed(worker.now());
         }
         drop(picked);
@@ -155,9 +157,11 @@ impl Target {
 
 /// Where there is somewhere else to go, endpoints that rest are let alone.
 fn rest(otherwise: Option<&Otherwise>) -> Rest {
-    if otherwise.is_some() {
-        Rest::Respected
-    } else {
-        Rest::Disturbed
+    match otherwise {
+        None => Rest::Disturbed,
+        Some(Otherwise { expected: None, .. }) => Rest::RespectedInGoodFaith,
+        Some(Otherwise {
+            expected: Some(_), ..
+        }) => Rest::Respected,
     }
 }

@@ -196,6 +196,19 @@ fn when_all_rest_somebody_can_still_be_asked_for() {
 }
 
 #[test]
+fn where_somebody_else_was_met_is_remembered_until_whoever_is_meant_is_there() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let member = &balancer.members()[0];
+    member.failed(Duration::ZERO);
+    assert!(!balancer.is_mistrusted());
+    member.mistrusted(Duration::ZERO);
+    assert!(balancer.is_mistrusted());
+    assert_eq!(number(balancer.pick(Duration::ZERO, 0).unwrap()), 1);
+    member.reached();
+    assert!(!balancer.is_mistrusted());
+}
+
+#[test]
 fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
     let mut balancer = balancer(&[endpoint(0), endpoint(1)]);
     balancer.members()[0].answered(Duration::ZERO, Duration::from_millis(3));

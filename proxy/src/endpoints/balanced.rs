@@ -43,6 +43,8 @@ pub struct Picked {
 pub enum Rest {
     /// There is somewhere else to go.
     Respected,
+    /// There is, in plaintext: not when it is for want of whoever is meant that all of them rest.
+    RespectedInGoodFaith,
     /// There is not.
     Disturbed,
 }
@@ -78,7 +80,8 @@ impl Balanced {
         let picked = balancer.pick(now, random);
         let picked = picked.or_else(|| match rest {
             Rest::Respected => None,
-            Rest::Disturbed => balancer.pick_resting(now, random),
+            Rest::RespectedInGoodFaith if !balancer.is_mistrusted() => None,
+            Rest::RespectedInGoodFaith | Rest::Disturbed => balancer.pick_resting(now, random),
         });
         Some(Picked::new(Rc::clone(picked?)))
     }

@@ -36,6 +36,8 @@ const MOST_WAITING: usize = 64;
 /// After a renewal the new certificate is used within this time; proxies that renew together come back one by one.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// Messages of workers that are heard together at most.
+const MOST_USES: usize = 1024;
 /// How often it is looked whether what is asked for is still used.
 const LOOK_FOR_UNUSED: Duration = Duration::from_secs(15);
 
@@ -172,7 +174,7 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
                     leave = Some(Instant::now() + RECONNECT_WITHIN.mul_f64(fastrand::f64()));
                 }
             }
-            Some(used) = dialogue.wanted.recv() => dialogue.follow(interest::Event::Used(used), &mut say)?,
+            used = hear_uses(&mut dialogue.wanted) => dialogue.follow(interest::Event::Used(used), &mut say)?,
             _ = dialogue.ticks.tick() => dialogue.follow(interest::Event::Tick, &mut say)?,
             () = leaving => return Ok(Parted::ForAnother),
         }
@@ -181,6 +183,16 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
 
 fn is_outdated(control: &Control, used: &Means) -> bool {
     self::means(control).is_none_or(|now| !Arc::ptr_eq(&now.own, &used.own) || now.endpoint != used.endpoint)
+}
+
+/// What workers say that they use: all of it that waits, so that it is passed on together.
+async fn hear_uses(wanted: &mut Receiver<Vec<Resource>>) -> Vec<Resource> {
+    let mut heard = Vec::new();
+    if wanted.recv_many(&mut heard, MOST_USES).await == 0 {
+        // Nobody is left who could say anything.
+        std::future::pending::<()>().await;
+    }
+    heard.into_iter().flatten().collect()
 }
 
 /// Waits for more of what the operator says.
@@ -201,7 +213,7 @@ impl Dialogue {
         loop {
             let happened = tokio::select! {
                 output = &mut event => return output,
-                Some(used) = self.wanted.recv() => interest::Event::Used(used),
+                used = hear_uses(&mut self.wanted) => interest::Event::Used(used),
                 _ = self.ticks.tick() => interest::Event::Tick,
             };
             self.step(happened);

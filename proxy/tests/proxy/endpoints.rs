@@ -1,5 +1,8 @@
 //! Requests go to the pods that the operator tells of.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -333,35 +336,89 @@ async fn each_endpoint_is_secured_as_it_says_and_one_may_stand_in_for_the_other(
 }
 
 #[tokio::test]
-async fn c1_where_somebody_else_answers_for_an_endpoint_nothing_goes_on_in_plaintext() {
+async fn where_somebody_else_answers_for_an_endpoint_nothing_goes_on_in_plaintext() {
     let (net, operator) = (Net::new(), operator().await);
     let virtual_address = Server::named(net.at(2), "virtual").await;
-    let (impostor, plain) = (
-        Server::named(net.at(20), "impostor").await,
-        Server::named(net.at(21), "plain").await,
-    );
+    let impostor = Server::named(net.at(20), "impostor").await;
     let proxy = connected(net, &operator, Protocol::Http).await;
     let mut client = Http1::connect(proxy.outbound_address()).await;
     client.get("/").await;
-    for endpoints in [
-        vec![secured(net, 20)],
-        vec![
-            secured(net, 20),
-            Endpoint {
-                state: EndpointState::Draining,
-                ..endpoint(net, 21)
-            },
-        ],
-    ] {
-        tell(&proxy, &operator, endpoints).await;
-        let before = virtual_address.requests();
-        let answer = client.get("/").await;
-        if answer.text != "virtual" {
-            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(virtual_address.requests(), before);
-        }
-        assert_eq!((impostor.requests(), plain.requests()), (0, 0));
-        // It rests by now.
-        tell(&proxy, &operator, vec![]).await;
+    tell(&proxy, &operator, vec![secured(net, 20)]).await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
+    assert_eq!((impostor.requests(), virtual_address.requests()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_pods_are_replaced_one_by_one_no_request_fails() {
+    let (net, operator) = (Net::new(), operator().await);
+    let _v1 = Server::named(net.at(2), "virtual").await;
+    let config = config(net, &operator, Protocol::Http);
+    let builder = TestProxy::builder().outbound(net.at(1)).config(&config);
+    let proxy = operator
+        .certified(builder)
+        .set(|settings| settings.workers = 2)
+        .start();
+    proxy.counts("smilax_proxy_operator_connected", &[], 1).await;
+    get(proxy.outbound_address(), "/").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (address, stopped) = (proxy.outbound_address(), Arc::clone(&stop));
+        clients.spawn(async move {
+            let mut client = Http1::connect(address).await;
+            while !stopped.load(Ordering::SeqCst) {
+                assert_eq!(client.get("/").await.status, StatusCode::OK);
+            }
+        });
+    }
+    let mut pods = VecDeque::from([(20, Server::named(net.at(20), "pod").await)]);
+    for last in 21..40 {
+        let pod = Server::named(net.at(last), "pod").await;
+        pods.push_back((last, pod));
+        let ready = |last: &(u8, Server)| endpoint(net, last.0);
+        tell(&proxy, &operator, pods.iter().map(ready).collect()).await;
+        let newest = &pods.back().unwrap().1;
+        eventually("the new one is used", || newest.requests() > 3).await;
+        let mut endpoints: Vec<_> = pods.iter().map(ready).collect();
+        endpoints[0].state = EndpointState::Draining;
+        tell(&proxy, &operator, endpoints).await;
+        let (_, old) = pods.pop_front().unwrap();
+        // As a pod does that ends: it answers what it has, and takes nothing new.
+        let served = old.requests();
+        eventually("requests go on", || newest_requests(&pods) > 20).await;
+        assert!(old.requests() <= served + 4, "what was on its way");
+        drop(old);
+        eventually("requests go on", || newest_requests(&pods) > 40).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    while let Some(finished) = clients.join_next().await {
+        finished.unwrap();
+    }
+}
+
+fn newest_requests(pods: &VecDeque<(u8, Server)>) -> usize {
+    pods.back().unwrap().1.requests()
+}
+
+#[tokio::test]
+async fn many_first_uses_at_once_are_asked_for_together() {
+    let (net, operator) = (Net::new(), operator().await);
+    let proxy = connected(net, &operator, Protocol::Http).await;
+    let names = (0..1000).map(|number| {
+        Resource::Endpoints(DestinationPortName {
+            destination: DestinationName::new("shop", format!("v{number}")),
+            port: PORT,
+        })
+    });
+    let all: Vec<_> = names.collect();
+    for one in &all {
+        proxy.proxy().shared().wanted.say(vec![one.clone()]);
+    }
+    eventually("all are asked for", || {
+        all.iter().all(|resource| subscribed(&operator, 0, resource))
+    })
+    .await;
+    assert_eq!(operator.sessions(), 1);
 }
