@@ -7,6 +7,7 @@ use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
 use crate::fleet::StatusArgs;
 use crate::plan::PlanArgs;
+use crate::proxy_config::ConfigArgs;
 
 /// Looks at a Smilax service mesh from outside.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
     /// Synced, Stale, Rejected or Disconnected and since when, and how long its certificate is good for.
     ProxyStatus(StatusArgs),
+    /// Shows what one proxy has in force, as it says itself: routes, destinations, endpoints, certificates, access.
+    ProxyConfig(ConfigArgs),
     /// Changes the root or the issuer that the mesh trusts, and shows where that stands.
     #[command(subcommand)]
     Ca(CaCommand),

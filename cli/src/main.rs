@@ -11,6 +11,7 @@ mod forward;
 mod mesh;
 mod output;
 mod plan;
+mod proxy_config;
 mod world;
 
 use std::io::Write as _;
@@ -101,6 +102,11 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Output::Table => write!(out, "{}", fleet::table(&proxies, now()))?,
                 Output::Json => writeln!(out, "{:#}", fleet::json(&proxies))?,
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::ProxyConfig(asked) => {
+            let client = cluster::connect(args.context.as_deref()).await?;
+            write!(out, "{}", proxy_config::answer(&client, &asked, now()).await?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Ca(CaCommand::Rotate(asked)) => {

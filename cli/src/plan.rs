@@ -1,6 +1,6 @@
 //! `smilax plan`: what applying objects would change, decided by compiling every account before and after.
 
-mod facts;
+pub(crate) mod facts;
 mod overlay;
 mod print;
 

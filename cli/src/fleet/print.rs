@@ -9,7 +9,7 @@ use super::state::{Proxy, State};
 use crate::output::{columns, span};
 
 const HEADINGS: [&str; 8] = [
-    "PROXY",
+    "NAMESPACE/POD",
     "ACCOUNT",
     "VERSION",
     "REVISION",

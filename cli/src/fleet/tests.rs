@@ -66,7 +66,7 @@ fn fleet() -> Vec<Proxy> {
 #[test]
 fn every_pod_with_a_proxy_has_a_line_with_what_any_replica_heard_of_it() {
     insta::assert_snapshot!(table(&fleet(), NOW), @r#"
-    PROXY           ACCOUNT   VERSION   REVISION   WANTED   STATE          SINCE   CERTIFICATE EXPIRES
+    NAMESPACE/POD   ACCOUNT   VERSION   REVISION   WANTED   STATE          SINCE   CERTIFICATE EXPIRES
     shop/client-1   client    0.1.0     2.7        2.7      Synced         66m     in 22h
     shop/client-2   client    0.1.0     -          2.7      Disconnected   -       -
     shop/web-1      web       0.1.0     2.6        2.7      Stale          66m     in 22h

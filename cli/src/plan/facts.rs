@@ -11,6 +11,9 @@ use smilax_core::config::{
 /// Statements by what they are about.
 pub(crate) type Facts = BTreeMap<Place, String>;
 
+/// Subject of what holds for the mesh as a whole.
+pub(crate) const MESH: &str = "mesh";
+
 /// What a statement is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -21,7 +24,7 @@ pub(crate) struct Place {
 /// Everything that a configuration says. Revision and generations are left out: they change with every write.
 pub(crate) fn of(config: &ProxyConfig) -> Facts {
     let mut facts = Facts::new();
-    let mut mesh = |aspect: &str, value: String| add(&mut facts, "mesh", aspect, value);
+    let mut mesh = |aspect: &str, value: String| add(&mut facts, MESH, aspect, value);
     mesh("cluster domain", config.cluster_domain.clone());
     mesh("trust domain", config.trust_domain.to_string());
     if let Some(operator) = &config.operator {

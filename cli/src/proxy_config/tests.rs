@@ -1,0 +1,167 @@
+use serde_json::json;
+
+use super::*;
+
+const NOW: u64 = 1_000_000;
+
+fn config() -> Bytes {
+    let split = json!({"kind": "TrafficSplit", "namespace": "shop", "name": "web", "generation": 4});
+    let target = json!({"kind": "TrafficTarget", "namespace": "shop", "name": "readers", "generation": 1});
+    let config = json!({
+        "revision": "2.7",
+        "workload": {"namespace": "shop", "account": "client"},
+        "destinations": [{
+            "name": "shop/web",
+            "addresses": ["10.0.0.1"],
+            "accounts": [{"namespace": "shop", "account": "web"}],
+            "ports": [{
+                "port": 80, "protocol": "http", "security": "mutualTls",
+                "routes": [
+                    {"source": split, "matches": [{"name": "beta", "path": "^(?:/beta)", "headers": [{"name": "x-user", "value": "^(?:jo)$"}]}],
+                     "backends": [{"destination": "shop/web-v2", "weight": 1}]},
+                    {"source": split, "backends": [{"destination": "shop/web-v1", "weight": 9}, {"destination": "shop/web-v2", "weight": 1}]},
+                ],
+            }],
+        }],
+        "inbound": [{"access": "deny", "targets": [{
+            "source": target,
+            "sources": [{"account": {"namespace": "bank", "account": "teller"}}],
+            "http": [{"name": "read", "path": "^(?:/read)", "methods": ["GET"]}],
+        }]}],
+    });
+    config.to_string().into()
+}
+
+fn endpoints() -> Bytes {
+    json!([
+        {"destination": "shop/web-v1", "port": 80, "endpoints": [
+            {"address": "10.1.0.1:8080", "workload": {"namespace": "shop", "account": "web"}, "zone": "a"},
+            {"address": "10.1.0.2:8080", "state": "draining"},
+        ]},
+        {"destination": "shop/web-v2", "port": 80, "endpoints": []},
+    ])
+    .to_string()
+    .into()
+}
+
+fn certificates() -> Bytes {
+    json!({
+        "certificate": {
+            "identity": "spiffe://cluster.local/ns/shop/sa/client", "podUid": "u-1",
+            "notBefore": NOW - 10, "notAfter": NOW + 80_000, "issuer": "abc",
+        },
+        "bundle": {"generation": 3, "trustDomain": "cluster.local", "roots": ["r1", "r2"], "issuer": "abc", "refused": null},
+        "operatorConnected": true,
+    })
+    .to_string()
+    .into()
+}
+
+#[test]
+fn routes_name_the_object_and_the_generation_that_they_come_from() {
+    insta::assert_snapshot!(shown(Part::Routes, &config(), NOW).unwrap(), @r#"
+    DESTINATION   PORT   OBJECT                  GENERATION   REQUESTS                                   BACKENDS
+    shop/web      80     TrafficSplit/shop/web   4            any method ^(?:/beta) [x-user: ^(?:jo)$]   shop/web-v2 1
+    shop/web      80     TrafficSplit/shop/web   4            all                                        shop/web-v1 9, shop/web-v2 1
+    "#);
+}
+
+#[test]
+fn destinations_say_how_they_are_secured() {
+    insta::assert_snapshot!(shown(Part::Destinations, &config(), NOW).unwrap(), @r#"
+    DESTINATION   PORT   PROTOCOL   ADDRESSES   ROUTES   SECURITY
+    shop/web      80     http       10.0.0.1    2        mutual TLS with shop/web
+    "#);
+}
+
+#[test]
+fn access_says_who_may_send_what() {
+    insta::assert_snapshot!(shown(Part::Access, &config(), NOW).unwrap(), @r#"
+    WHAT                BY                           RULE
+    calls to its pods   TrafficTarget/shop/readers   bank/teller may send GET ^(?:/read)
+    calls to its pods   access mode                  deny
+    "#);
+}
+
+#[test]
+fn endpoints_are_listed_and_a_port_without_any_says_so() {
+    insta::assert_snapshot!(shown(Part::Endpoints, &endpoints(), NOW).unwrap(), @r#"
+    DESTINATION   PORT   ADDRESS         STATE      SECURITY                   ZONE
+    shop/web-v1   80     10.1.0.1:8080   Ready      mutual TLS with shop/web   a
+    shop/web-v1   80     10.1.0.2:8080   Draining   plaintext                  -
+    shop/web-v2   80     none            -          -                          -
+    "#);
+}
+
+#[test]
+fn certificates_say_whom_the_proxy_is_and_whom_it_trusts() {
+    insta::assert_snapshot!(shown(Part::Certificates, &certificates(), NOW).unwrap(), @r#"
+    identity:             spiffe://cluster.local/ns/shop/sa/client
+    pod:                  u-1
+    expires:              in 22h
+    signed by key:        abc
+    trust domain:         cluster.local
+    bundle:               3
+    trusts key:           r1
+    trusts key:           r2
+    operator:             connected
+    "#);
+}
+
+#[test]
+fn the_summary_holds_even_when_the_proxy_lacks_a_part() {
+    let read = |body: &Bytes| serde_json::from_slice::<Value>(body).unwrap();
+    let all = json!({
+        "status": {
+            "revision": "2.7", "appliedAt": NOW - 90,
+            "rejection": {"reason": "malformed", "message": "configuration is malformed at destinations[0]: no", "at": NOW - 5},
+        },
+        "config": read(&config()),
+        "certificates": read(&certificates()),
+        "endpoints": {"error": "404 Not Found"},
+    });
+    insta::assert_snapshot!(view::summary(&all, NOW), @r#"
+    revision:             2.7, applied 90s ago
+    refuses the newest:   configuration is malformed at destinations[0]: no, 5s ago
+    account:              shop/client
+    destinations:         1
+    routes:               2
+    access rules:         1
+    endpoints:            404 Not Found
+    certificate expires:  in 22h
+    operator:             connected
+    "#);
+}
+
+#[test]
+fn nothing_is_said_in_words() {
+    let empty = json!({"workload": {"namespace": "shop", "account": "client"}})
+        .to_string()
+        .into();
+    for (part, says) in [
+        (Part::Routes, "No route"),
+        (Part::Destinations, "No destination"),
+        (Part::Access, "No rule"),
+    ] {
+        assert!(shown(part, &empty, NOW).unwrap().starts_with(says));
+    }
+    assert!(
+        shown(Part::Endpoints, &"[]".into(), NOW)
+            .unwrap()
+            .starts_with("No endpoint")
+    );
+}
+
+#[test]
+fn a_proxy_is_named_as_proxy_status_and_as_kubectl_write_it() {
+    let name = |namespace: Option<&str>| ProxyName {
+        namespace: namespace.map(str::to_owned),
+        pod: "web-1".to_owned(),
+    };
+    assert_eq!("web-1".parse(), Ok(name(None)));
+    assert_eq!("pod/web-1".parse(), Ok(name(None)));
+    assert_eq!("shop/web-1".parse(), Ok(name(Some("shop"))));
+    for bad in ["", "/", "shop/", "a/b/c"] {
+        assert!(bad.parse::<ProxyName>().is_err(), "{bad}");
+    }
+}
