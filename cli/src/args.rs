@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
+use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
 use crate::plan::PlanArgs;
 use crate::proxy_config::ConfigArgs;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     /// applied. Exits as kubectl diff does: with 0 when nothing would change, with 1 when something would, and with 2
     /// when that cannot be said.
     Plan(PlanArgs),
+    /// Explains an SMI object: which proxies it concerns, what each of them enforces, and why it concerns no others.
+    Explain(ExplainArgs),
     /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
     /// Synced, Stale, Rejected or Disconnected and since when, and how long its certificate is good for.
     ProxyStatus(StatusArgs),

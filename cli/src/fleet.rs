@@ -7,9 +7,9 @@ mod state;
 
 use crate::output::Output;
 
-pub(crate) use gather::gather;
+pub(crate) use gather::{gather, pages, read};
 pub(crate) use print::{json, table};
-pub(crate) use state::State;
+pub(crate) use state::{Proxy, State};
 
 /// What is asked.
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@ mod authority;
 mod authz;
 mod check;
 mod cluster;
+mod explain;
 mod files;
 mod fleet;
 mod forward;
@@ -93,6 +94,15 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        Command::Explain(asked) => {
+            let client = cluster::connect(args.context.as_deref()).await?;
+            let explained = explain::answer(&client, &args.namespace, &asked).await?;
+            match asked.output {
+                Output::Table => write!(out, "{}", explain::table(&explained, now()))?,
+                Output::Json => writeln!(out, "{:#}", explain::json(&explained))?,
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Command::ProxyStatus(asked) => {
             let client = cluster::connect(args.context.as_deref()).await?;

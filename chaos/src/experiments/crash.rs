@@ -116,7 +116,10 @@ pub(super) async fn r1(bench: &mut Bench) -> anyhow::Result<String> {
             }
             took.push(start.elapsed());
         }
-        let took: Vec<String> = took.iter().map(|one| format!("{:.1}", one.as_secs_f64())).collect();
+        let took: Vec<String> = took
+            .iter()
+            .map(|one| format!("{:.1}", one.as_secs_f64()))
+            .collect();
         let entries = bench.session.world.fault.writes_since(mark);
         if let Err(error) = revisions_rise(&entries) {
             tally.failures.push(error);

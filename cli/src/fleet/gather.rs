@@ -1,11 +1,14 @@
 //! What is read for it: pods and configurations from the API server, reports from every replica of the operator.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
+use smilax_core::{ProxyConfig, Workload};
 
-use super::state::{self, Page, Proxy, Wanted, proxies};
+use super::state::{self, Page, Proxy, Wanted};
 use crate::cluster;
 use crate::forward::{self, PodPort};
 use crate::world::text;
@@ -19,19 +22,46 @@ const CONFIGURATIONS: &str = "app.kubernetes.io/managed-by=smilax-operator";
 /// Labels of the operator's pods.
 const OPERATOR: &str = "app.kubernetes.io/name=smilax-operator";
 
+/// What the API server knows of proxies.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pods: Vec<Value>,
+    /// The newest configuration of each account.
+    pub(crate) configs: BTreeMap<Workload, ProxyConfig>,
+}
+
+impl Cluster {
+    /// Every proxy, with what the replicas of the operator heard.
+    pub(crate) fn proxies(&self, pages: Vec<Page>) -> Vec<Proxy> {
+        let newest = self.configs.iter();
+        let wanted: Wanted = newest
+            .map(|(workload, config)| (workload.clone(), config.revision))
+            .collect();
+        state::proxies(&self.pods, pages, &wanted)
+    }
+}
+
 /// Reads every proxy of a namespace, or of all.
 ///
 /// # Errors
-/// When something cannot be read, or no replica answers.
+/// When something cannot be read, or some replica of the operator does not answer.
 pub(crate) async fn gather(
     client: &Client,
     installation: &str,
     namespace: Option<&str>,
 ) -> anyhow::Result<Vec<Proxy>> {
-    let core = |kind: &str| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+    let cluster = read(client, namespace).await?;
+    Ok(cluster.proxies(pages(client, installation).await?))
+}
+
+/// Reads what the API server knows.
+///
+/// # Errors
+/// When something cannot be read.
+pub(crate) async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Result<Cluster> {
     let pods = cluster::list(client, namespace, &core("Pod")).await?;
     let maps = cluster::labelled(client, namespace, &core("ConfigMap"), CONFIGURATIONS).await?;
-    let mut wanted = Wanted::new();
+    let mut configs = BTreeMap::new();
     for map in &maps {
         let name = || {
             format!(
@@ -40,18 +70,23 @@ pub(crate) async fn gather(
                 text(map, "/metadata/name")
             )
         };
-        wanted.extend(state::wanted(map).with_context(|| format!("{} cannot be read", name()))?);
+        if let Some(config) = state::newest(map).with_context(|| format!("{} cannot be read", name()))? {
+            configs.insert(config.workload.clone(), config);
+        }
     }
-    let replicas = cluster::labelled(client, Some(installation), &core("Pod"), OPERATOR).await?;
-    Ok(proxies(
-        &pods,
-        pages(client, installation, &replicas).await?,
-        &wanted,
-    ))
+    Ok(Cluster { pods, configs })
 }
 
-/// What every replica that runs knows.
-async fn pages(client: &Client, installation: &str, replicas: &[Value]) -> anyhow::Result<Vec<Page>> {
+fn core(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+}
+
+/// What every replica of the operator that runs knows.
+///
+/// # Errors
+/// When one does not answer: its proxies would be taken for disconnected.
+pub(crate) async fn pages(client: &Client, installation: &str) -> anyhow::Result<Vec<Page>> {
+    let replicas = cluster::labelled(client, Some(installation), &core("Pod"), OPERATOR).await?;
     let running: Vec<&Value> = replicas
         .iter()
         .filter(|pod| {
@@ -71,7 +106,6 @@ async fn pages(client: &Client, installation: &str, replicas: &[Value]) -> anyho
             pod: text(pod, "/metadata/name").to_owned(),
             port: admin_port(pod),
         };
-        // One that does not answer would leave its proxies Disconnected, which they may not be.
         let body = forward::get(client, &from, PATH).await?.success();
         let body = body.with_context(|| {
             format!("pod {} of the operator does not tell of proxies; smilax version shows whether it is older than this program", from.pod)

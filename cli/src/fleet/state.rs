@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use smilax_core::convention::{POLICY_KEY, key};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, key};
 use smilax_core::workload_connection::{CertificateInfo, Subject};
-use smilax_core::{Revision, Workload};
+use smilax_core::{ProxyConfig, Revision, Workload};
 
 use crate::world::text;
 
@@ -149,7 +149,8 @@ fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted) -> Proxy {
         wanted,
         state,
         since: report.and_then(|report| match state {
-            State::Disconnected => report.changed,
+            // Nobody noted when it went.
+            State::Disconnected => None,
             _ => Some(report.changed.unwrap_or(report.since)),
         }),
         reason: rejected,
@@ -173,20 +174,18 @@ fn state(report: Option<&Report>, wanted: Option<Revision>) -> State {
     }
 }
 
-/// The revision in a ConfigMap of the operator's, and whose it is.
+/// The configuration in a ConfigMap of the operator's; `None` in one that holds none.
 ///
 /// # Errors
 /// One that is not of the operator's form.
-pub(crate) fn wanted(map: &Value) -> anyhow::Result<Option<(Workload, Revision)>> {
+pub(crate) fn newest(map: &Value) -> anyhow::Result<Option<ProxyConfig>> {
     let Some(content) = content(map)? else {
         return Ok(None);
     };
-    let config = smilax_core::config::decode(&content)?;
-    Ok(Some((config.workload, config.revision)))
+    Ok(Some(smilax_core::config::decode(&content)?))
 }
 
 fn content(map: &Value) -> anyhow::Result<Option<Vec<u8>>> {
-    use smilax_core::convention::PACKED_POLICY_KEY;
     if let Some(text) = map["data"][POLICY_KEY].as_str() {
         return Ok(Some(text.as_bytes().to_vec()));
     }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use smilax_core::{Revision, Workload};
 
-use super::state::{Page, Proxy, Wanted, proxies, wanted};
+use super::state::{Page, Proxy, Wanted, newest as configuration, proxies};
 use super::*;
 
 const NOW: u64 = 1_000_000;
@@ -130,11 +130,13 @@ fn a_proxy_is_synced_only_by_the_newest_revision_and_rejected_only_for_it() {
 #[test]
 fn the_newest_revision_is_read_from_the_configmap_packed_or_not() {
     let map = json!({"data": {"policy.json": r#"{"revision": "3.1", "workload": {"namespace": "shop", "account": "web"}}"#}});
-    let found = wanted(&map).unwrap();
+    let found = configuration(&map)
+        .unwrap()
+        .map(|config| (config.workload, config.revision));
     assert_eq!(
         found,
         Some((Workload::new("shop", "web"), Revision { term: 3, counter: 1 }))
     );
-    assert_eq!(wanted(&json!({"data": {"other": "x"}})).unwrap(), None);
-    assert!(wanted(&json!({"data": {"policy.json": "{"}})).is_err());
+    assert_eq!(configuration(&json!({"data": {"other": "x"}})).unwrap(), None);
+    assert!(configuration(&json!({"data": {"policy.json": "{"}})).is_err());
 }

@@ -1,0 +1,213 @@
+//! `smilax explain`: which proxies an object concerns, what each of them enforces, and why it concerns no others.
+
+mod holders;
+mod object;
+mod print;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use smilax_compiler::Diagnostic;
+use smilax_core::{ProxyConfig, Workload};
+
+use crate::fleet::Proxy;
+use crate::output::Output;
+use crate::world::{World, text};
+use holders::Holder;
+
+pub(crate) use object::ObjectName;
+pub(crate) use print::{json, table};
+
+/// What is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// KIND/NAME of an SMI object, for example trafficsplit/web; kinds may be written as kubectl takes them, in plural or
+    /// short: ts, tt, htr, tr, ur, ib.
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: ObjectName,
+    /// Namespace of the object; that of the kubeconfig if not given.
+    #[arg(short = 'n', value_name = "NAMESPACE")]
+    pub(crate) of_namespace: Option<String>,
+    /// Form of the output.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+/// What proxies there are, as far as it could be found out.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) proxies: Vec<Proxy>,
+    /// The configuration of each account that lies in the cluster.
+    pub(crate) configs: BTreeMap<Workload, ProxyConfig>,
+    /// Why nothing is known of what proxies enforce.
+    pub(crate) trouble: Option<String>,
+}
+
+/// An object, explained.
+#[derive(Clone, Debug)]
+pub(crate) struct Explanation {
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) generation: i64,
+    /// As its status has them.
+    pub(crate) conditions: Vec<Value>,
+    /// What is found wrong with it now.
+    pub(crate) findings: Vec<Diagnostic>,
+    pub(crate) proxies: Vec<Concerned>,
+    /// Why there are no more of them.
+    pub(crate) others: Vec<String>,
+    pub(crate) trouble: Option<String>,
+}
+
+/// A proxy that an object concerns.
+#[derive(Clone, Debug)]
+pub(crate) struct Concerned {
+    pub(crate) proxy: Proxy,
+    /// Objects through which it is concerned, if not by the object itself.
+    pub(crate) through: Vec<String>,
+    pub(crate) enforces: Enforces,
+}
+
+/// What a proxy enforces of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enforces {
+    /// This generation of it.
+    Generation(i64),
+    /// What is compiled now; it has no generation of its own there.
+    Newest,
+    /// An older configuration. Whether the object is in it is not known.
+    Older,
+    /// The newest configuration, which does not hold the object yet.
+    NotYet,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Explains an object of the cluster.
+///
+/// # Errors
+/// When there is none of that name, or an object cannot be read.
+pub(crate) fn explain(
+    objects: Vec<Value>,
+    name: &ObjectName,
+    namespace: &str,
+    known: &Known,
+) -> anyhow::Result<Explanation> {
+    let object = found(&objects, name, namespace)?;
+    let mut world = World::live(objects)?;
+    let plan = world.index.plan(namespace);
+    let findings: Vec<Diagnostic> = plan
+        .diagnostics
+        .iter()
+        .filter(|one| *one.object.kind == *name.kind && *one.object.name == *name.name)
+        .cloned()
+        .collect();
+    let carriers = holders::carriers(&world, name.kind, namespace, &name.name);
+    let holders = holders::holders(&mut world, &carriers);
+    let direct = format!("{}/{namespace}/{}", name.kind, name.name);
+    let proxies = concerned(&world, &holders, &direct, known);
+    Ok(Explanation {
+        kind: name.kind,
+        namespace: namespace.to_owned(),
+        name: name.name.clone(),
+        generation: object["metadata"]["generation"].as_i64().unwrap_or_default(),
+        conditions: object["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default(),
+        findings,
+        others: holders::others(&world, name.kind, (namespace, &name.name), &carriers, &holders),
+        proxies,
+        trouble: known.trouble.clone(),
+    })
+}
+
+fn found(objects: &[Value], name: &ObjectName, namespace: &str) -> anyhow::Result<Value> {
+    let of_kind = || objects.iter().filter(|object| object["kind"] == name.kind);
+    let named = |object: &&Value| object["metadata"]["name"] == *name.name;
+    if let Some(object) = of_kind().find(|one| named(one) && one["metadata"]["namespace"] == namespace) {
+        return Ok(object.clone());
+    }
+    let elsewhere: Vec<&str> = of_kind()
+        .filter(named)
+        .map(|object| text(object, "/metadata/namespace"))
+        .collect();
+    if elsewhere.is_empty() {
+        bail!(
+            "there is no {} {} in namespace {namespace}; kubectl get smi -n {namespace} lists what there is",
+            name.kind,
+            name.name
+        );
+    }
+    bail!(
+        "there is no {} {} in namespace {namespace}, but in {}: choose with -n",
+        name.kind,
+        name.name,
+        elsewhere.join(", ")
+    )
+}
+
+fn concerned(world: &World, holders: &[Holder], direct: &str, known: &Known) -> Vec<Concerned> {
+    let mut all = Vec::new();
+    for proxy in &known.proxies {
+        let workload = Workload::new(proxy.namespace.as_str(), proxy.account.as_str());
+        let Some(holder) = holders.iter().find(|holder| holder.workload == workload) else {
+            continue;
+        };
+        if !holder.concerns(world, &proxy.pod) {
+            continue;
+        }
+        let carries = known
+            .configs
+            .get(&workload)
+            .map(|config| holders::generations(config, direct));
+        all.push(Concerned {
+            proxy: proxy.clone(),
+            through: holder.through(direct),
+            enforces: match (&known.trouble, carries) {
+                (Some(_), _) | (_, None) => Enforces::Unknown,
+                _ if proxy.revision.is_none() => Enforces::Unknown,
+                _ if proxy.revision < proxy.wanted => Enforces::Older,
+                (None, Some(Some(generation))) => Enforces::Generation(generation),
+                (None, Some(None)) if holder.names(direct) => Enforces::NotYet,
+                (None, Some(None)) => Enforces::Newest,
+            },
+        });
+    }
+    all
+}
+
+/// Reads what is needed and explains.
+///
+/// # Errors
+/// As [`explain`], and when the cluster cannot be read.
+pub(crate) async fn answer(
+    client: &kube::Client,
+    installation: &str,
+    asked: &ExplainArgs,
+) -> anyhow::Result<Explanation> {
+    let namespace = asked
+        .of_namespace
+        .as_deref()
+        .unwrap_or(client.default_namespace());
+    let objects = crate::cluster::policy(client, installation).await?;
+    let cluster = crate::fleet::read(client, None)
+        .await
+        .context("proxies cannot be listed")?;
+    // What the object means can be said even if proxies cannot be asked.
+    let (pages, trouble) = match crate::fleet::pages(client, installation).await {
+        Ok(pages) => (pages, None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    };
+    let known = Known {
+        proxies: cluster.proxies(pages),
+        configs: cluster.configs,
+        trouble,
+    };
+    explain(objects, &asked.object, namespace, &known)
+}
+
+#[cfg(test)]
+mod tests;
