@@ -1,4 +1,4 @@
-//! Health and metrics, on a port of their own.
+//! Health, metrics and what proxies told, on a port of their own.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Health {
     pub pending: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is known of every proxy, as JSON (see [`crate::workload_server::fleet_page`]).
+    pub fleet: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
 }
 
 impl std::fmt::Debug for Health {
@@ -81,19 +83,28 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>>
             ),
         },
         "/metrics" => text(StatusCode::OK, health.metrics.text()),
+        "/fleet" => {
+            let body = Full::new(Bytes::from((health.fleet)()));
+            typed(StatusCode::OK, "application/json", body)
+        }
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /readyz and /metrics\n".to_owned(),
+            "there is /healthz, /readyz, /metrics and /fleet\n".to_owned(),
         ),
     }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    typed(status, content_type, Full::new(Bytes::from(body)))
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: Full<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+        http::HeaderValue::from_static(content_type),
     );
     response
 }

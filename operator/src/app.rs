@@ -72,6 +72,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         ..Settings::default()
     };
     let state = State::new(settings.clone());
+    let fleet = Arc::new(FleetStore::new());
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
@@ -97,6 +98,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let health = Arc::new(Health {
         pending: Box::new(pending),
         metrics: metrics.clone(),
+        fleet: {
+            let (state, fleet) = (Arc::clone(&state), Arc::clone(&fleet));
+            Box::new(move || fleet_page(&state, &fleet))
+        },
     });
     tasks.spawn(admin::serve(admin, health));
 
@@ -134,6 +139,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let parts = Workloads {
         client: client.clone(),
         state: Arc::clone(&state),
+        fleet: Arc::clone(&fleet),
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
@@ -177,6 +183,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 struct Workloads {
     client: Client,
     state: Arc<State>,
+    fleet: Arc<FleetStore>,
     leadership: watch::Receiver<Leadership>,
     metrics: Metrics,
     shutdown: CancellationToken,
@@ -193,7 +200,7 @@ impl Workloads {
         let registry = &self.metrics.registry;
         let (in_use, in_use_seen) = watch::channel(None);
         let (contexts, contexts_seen) = watch::channel(None);
-        let fleet = Arc::new(FleetStore::new());
+        let fleet = self.fleet;
         let metrics = WorkloadMetrics::new(registry)?;
         let hub = Arc::new(Hub::new(
             Arc::clone(&self.state),
@@ -264,6 +271,15 @@ fn pod_states(state: &State, fleet: &FleetStore) -> Vec<PodState> {
             }
         })
         .collect()
+}
+
+/// What is known of every proxy, as JSON.
+fn fleet_page(state: &State, fleet: &FleetStore) -> Vec<u8> {
+    let (known, connected) = (fleet.known(), fleet.connected());
+    let page = workload_server::fleet_page(known, &connected, |workload| {
+        state.read(|inner| inner.stored_revision(workload))
+    });
+    serde_json::to_vec(&page).unwrap_or_default()
 }
 
 /// Forgets what pods told that are gone.

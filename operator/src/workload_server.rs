@@ -25,7 +25,7 @@ mod route;
 mod tls;
 
 pub use accept::serve;
-pub use fleet::{Fleet, FleetStore, Report};
+pub use fleet::{Fleet, FleetStore, Moment, Place, Report, Seen, Shown, page as fleet_page};
 pub use metrics::WorkloadMetrics;
 pub use publish::Hub;
 pub use relay::relay;

@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
 use smilax_compiler::status::Stored;
-use smilax_core::Revision;
+use smilax_core::convention::config_map_name;
 use smilax_core::workload_connection::TrustBundle;
+use smilax_core::{Revision, Workload};
 use tokio::sync::{Notify, watch};
 
 use super::change::{self, StoredMap};
@@ -179,6 +180,12 @@ impl Inner {
     pub fn highest_revision(&self) -> Revision {
         let maps = self.maps.values().flat_map(BTreeMap::values);
         maps.filter_map(StoredMap::revision).max().unwrap_or_default()
+    }
+
+    /// The revision of the ConfigMap of a workload.
+    pub fn stored_revision(&self, workload: &Workload) -> Option<Revision> {
+        let maps = self.maps.get(&*workload.namespace)?;
+        maps.get(&config_map_name(&workload.account))?.revision()
     }
 
     /// Takes in whether a pod is Ready.

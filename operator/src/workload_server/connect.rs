@@ -12,11 +12,10 @@ use hyper::body::{Body, Frame};
 use serde::de::DeserializeOwned;
 use smilax_core::Workload;
 use smilax_core::workload_connection::{self as wire, Outcome, ProxyMessage, Subject};
-use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::fleet::{FleetStore, Report};
+use super::fleet::{FleetStore, Moment, Report};
 use super::publish::Connection;
 use super::route::{Answer, Server};
 
@@ -103,9 +102,8 @@ impl Listening {
             tracing::debug!(workload = %self.workload, "a proxy's stream began without a Hello");
             return;
         };
-        let since = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
         self.connection.hello(&self.workload, &hello);
-        let report = Report::new(self.workload.clone(), hello, since);
+        let report = Report::new(self.workload.clone(), hello, Moment::now());
         tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
         let place = self.fleet.begin(&self.uid, report);
         let _counted = Counted::new(&self.connected);

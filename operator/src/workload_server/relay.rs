@@ -1,5 +1,6 @@
 //! What one replica heard, told to the one that leads: acknowledgements decide about the next step of a rotation.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Counted, Messages};
-use super::fleet::{Fleet, FleetStore};
+use super::fleet::{Fleet, FleetStore, Seen};
 use super::metrics::WorkloadMetrics;
 use super::route::{Answer, Server, refusal, whole};
 use super::tls::Contexts;
@@ -33,7 +34,9 @@ use crate::lease::{self, Leadership};
 /// Path of the stream between replicas.
 pub(super) const FLEET_PATH: &str = "/v1/fleet";
 /// How long changes are gathered.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(150);
+/// Reports in one message: below the bound of a frame, however long their texts are.
+const REPORTS: usize = 1000;
 const AGAIN: Duration = Duration::from_secs(3);
 /// How often it is looked who leads.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
@@ -154,7 +157,7 @@ async fn until_another_leads(client: &Client, (namespace, port): (&str, u16), ad
     }
 }
 
-/// Tells everything at once and whenever it changes: the newest only.
+/// Tells everything at once, then what changes: of each proxy the newest only.
 async fn tell(
     address: SocketAddr,
     contexts: &Contexts,
@@ -179,19 +182,15 @@ async fn tell(
         .map_err(|_| RelayError::Time)??;
     let mut changes = fleet.changes();
     changes.mark_changed();
-    let frames = stream::unfold((Arc::clone(fleet), changes), |(fleet, mut changes)| async move {
-        loop {
-            changes.changed().await.ok()?;
-            tokio::time::sleep(SETTLE).await;
-            changes.borrow_and_update();
-            match wire::encode(&fleet.connected()) {
-                Ok(frame) => {
-                    let frame = Ok::<_, std::convert::Infallible>(Frame::data(frame));
-                    return Some((frame, (fleet, changes)));
-                }
-                Err(error) => tracing::error!(%error, "the leader cannot be told what this replica hears"),
-            }
-        }
+    let telling = Telling {
+        fleet: Arc::clone(fleet),
+        changes,
+        seen: Seen::default(),
+        waiting: VecDeque::new(),
+    };
+    let frames = stream::unfold(telling, |mut telling| async move {
+        let frame = telling.frame().await?;
+        Some((Ok::<_, std::convert::Infallible>(Frame::data(frame)), telling))
     });
     let request = Request::builder()
         .method(Method::POST)
@@ -209,4 +208,40 @@ async fn tell(
         }
     }
     Ok(())
+}
+
+/// What is still to be told to the leader.
+struct Telling {
+    fleet: Arc<FleetStore>,
+    changes: watch::Receiver<u64>,
+    seen: Seen,
+    waiting: VecDeque<Bytes>,
+}
+
+impl Telling {
+    async fn frame(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Some(frame);
+            }
+            self.changes.changed().await.ok()?;
+            tokio::time::sleep(SETTLE).await;
+            self.changes.borrow_and_update();
+            let mut reports = self
+                .fleet
+                .news_of_connected(&mut self.seen)
+                .0
+                .into_iter()
+                .peekable();
+            while reports.peek().is_some() {
+                let some = Fleet(reports.by_ref().take(REPORTS).collect());
+                match wire::encode(&some) {
+                    Ok(frame) => self.waiting.push_back(frame),
+                    Err(error) => {
+                        tracing::error!(%error, "the leader cannot be told what this replica hears");
+                    }
+                }
+            }
+        }
+    }
 }

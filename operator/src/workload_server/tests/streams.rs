@@ -20,7 +20,7 @@ use super::{Client, Fixture, hello};
 use crate::authority::{Authority, Next, Step};
 use crate::lease::Leadership;
 use crate::testing::Api;
-use crate::workload_server::fleet::{Fleet, Report};
+use crate::workload_server::fleet::{Fleet, Place, Report};
 use crate::workload_server::relay::FLEET_PATH;
 use crate::workload_server::{FleetStore, WorkloadMetrics, relay};
 
@@ -226,6 +226,8 @@ fn report(bundle: u64) -> Report {
         rejected: None,
         certificate: None,
         since: 1,
+        changed: None,
+        place: Place::default(),
     }
 }
 
