@@ -297,6 +297,11 @@ impl Index {
         self.links.that_name(namespace)
     }
 
+    /// Whether TrafficTargets of a namespace have IdentityBindings as sources.
+    pub(crate) fn names_bindings(&self, namespace: &str) -> bool {
+        self.links.names_bindings(namespace)
+    }
+
     /// A namespace.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
@@ -327,14 +332,11 @@ impl Index {
         self.plans.remove(namespace);
         self.dirty.insert(name.clone());
         self.moved.plans.insert(name.clone());
-        // Targets there may have bindings of this one as sources.
-        self.moved.members.insert(name.clone());
-        self.moved
-            .members
-            .extend(self.links.that_name(namespace).cloned());
+        self.members_moved(&name);
         let refers = Refers::of(self.namespaces.get(namespace), self.contents.get(namespace));
         // Workloads there hold what is offered here, before this change or after it.
         self.dirty.extend(self.links.set(&name, refers));
+        self.members_moved(&name);
         self.dirty.extend(self.links.that_import(namespace).cloned());
         if touched == Touched::Identities {
             let elsewhere: Vec<Name> = self.links.that_name(namespace).cloned().collect();
@@ -351,6 +353,14 @@ impl Index {
                 self.touch_all();
             }
         }
+    }
+
+    /// Pods that bindings mean may be others: for workloads of the namespace, and of those whose targets name something of
+    /// it. Most targets name no bindings, and pods come and go all the time.
+    fn members_moved(&mut self, namespace: &Name) {
+        let concerned = std::iter::once(namespace).chain(self.links.that_name(namespace));
+        let concerned = concerned.filter(|name| self.links.names_bindings(name));
+        self.moved.members.extend(concerned.cloned());
     }
 
     fn touch_all(&mut self) {

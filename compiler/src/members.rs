@@ -10,6 +10,9 @@ use crate::index::Index;
 
 /// The pods of every binding that the configuration of a workload names.
 pub fn members(index: &mut Index, workload: &Workload) -> Members {
+    if !index.names_bindings(&workload.namespace) {
+        return Members::default();
+    }
     let policies = inbound(index, workload);
     let bindings: BTreeSet<&str> = policies
         .iter()

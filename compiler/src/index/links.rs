@@ -10,6 +10,9 @@ use crate::model::Namespace;
 
 type Name = Arc<str>;
 
+/// Kind of a source that means pods by what they are, and not by their account alone.
+const IDENTITY_BINDING: &str = "IdentityBinding";
+
 /// Links between namespaces.
 #[derive(Debug, Default)]
 pub(super) struct Links {
@@ -25,6 +28,8 @@ pub(super) struct Refers {
     imports: BTreeSet<Name>,
     /// Its TrafficTargets have sources in these.
     sources: BTreeSet<Name>,
+    /// Of these sources, some are IdentityBindings.
+    bindings: bool,
 }
 
 impl Refers {
@@ -53,7 +58,16 @@ impl Refers {
                 })
             })
             .collect();
-        Self { imports, sources }
+        let bindings = contents
+            .into_iter()
+            .flat_map(|contents| contents.targets.values())
+            .flat_map(|target| &target.sources)
+            .any(|source| source.kind == IDENTITY_BINDING);
+        Self {
+            imports,
+            sources,
+            bindings,
+        }
     }
 }
 
@@ -73,6 +87,11 @@ impl Links {
     /// Namespaces whose workloads call Services of this one.
     pub(super) fn that_import(&self, namespace: &str) -> impl Iterator<Item = &Name> {
         self.imported_by.get(namespace).into_iter().flatten()
+    }
+
+    /// Whether TrafficTargets of a namespace have IdentityBindings as sources.
+    pub(super) fn names_bindings(&self, namespace: &str) -> bool {
+        self.refers.get(namespace).is_some_and(|refers| refers.bindings)
     }
 
     /// Namespaces whose TrafficTargets have sources in this one.

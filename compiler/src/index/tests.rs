@@ -151,6 +151,23 @@ proptest! {
     }
 
     #[test]
+    fn workloads_whose_members_changed_are_among_those_that_moved(seed: u64, weights in Just(vec![1i64])) {
+        let workloads = [Workload::new("shop", "default"), Workload::new("shop", "x"), Workload::new("bank", "teller")];
+        let mut index = Index::new(Settings::default());
+        let changes = tangle(&weights);
+        for change in shuffled(&changes, seed).into_iter().chain(shuffled(&changes, seed.rotate_left(7))) {
+            let before = workloads.each_ref().map(|workload| crate::members(&mut index, workload));
+            index.take_moved();
+            apply(&mut index, change);
+            let moved = index.take_moved().members;
+            let after = workloads.each_ref().map(|workload| crate::members(&mut index, workload));
+            for ((workload, before), after) in workloads.iter().zip(before).zip(after) {
+                prop_assert!(before == after || moved.contains(&workload.namespace), "{workload}: {before:?} {after:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_relist_leads_to_the_same_as_the_events_that_were_lost(
         before in proptest::collection::vec(0i64..9, 0..5), after in proptest::collection::vec(0i64..9, 0..5),
     ) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smilax_core::packed::{self, Form, TooLarge};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
@@ -56,8 +56,12 @@ pub struct Sequence {
 impl StoredMap {
     /// Revision that it carries, if it can be read.
     pub fn revision(&self) -> Option<Revision> {
-        let value: serde_json::Value = serde_json::from_str(&self.policy).ok()?;
-        value["revision"].as_str()?.parse().ok()
+        /// A policy may be long, and only this is asked for.
+        #[derive(Deserialize)]
+        struct Head {
+            revision: Option<Revision>,
+        }
+        serde_json::from_str::<Head>(&self.policy).ok()?.revision
     }
 
     /// Whether another one holds the same, whatever its version.

@@ -8,3 +8,5 @@ mod streams;
 mod support;
 
 use support::{Client, Fixture, hello};
+
+pub(in crate::workload_server) use support::bind;

@@ -13,7 +13,7 @@ use super::{Fixture, hello};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Policies that are told to one proxy while another does not read.
-const CHANGES: u64 = 200;
+const CHANGES: u64 = 60;
 
 fn web() -> Workload {
     Workload::new("shop", "web")

@@ -373,7 +373,7 @@ pub(super) fn hello(pod: &str, bundle: u64) -> ProxyMessage {
 }
 
 /// Lets the pods of a binding by labels call `shop/web`.
-pub(super) fn bind(state: &State) {
+pub(in crate::workload_server) fn bind(state: &State) {
     let binding = json!({
         "metadata": {"namespace": "shop", "name": "labelled"},
         "spec": {"schemes": {"podLabelSelector": {"matchLabels": {"app": "client"}}}},

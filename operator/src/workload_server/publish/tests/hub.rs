@@ -7,6 +7,8 @@ use prometheus::Registry;
 use serde_json::json;
 use smilax_compiler::index::Settings;
 use smilax_compiler::ingest;
+use smilax_compiler::model::Namespace;
+use smilax_core::convention::key;
 use smilax_core::endpoints::{Endpoint, Found, Resource, Update};
 use smilax_core::workload_connection::{self as wire, Hello, OperatorMessage, Policy, Subscribe};
 use smilax_core::{Members, Revision, Workload};
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 use crate::controller::State;
 use crate::controller::kinds::Watched;
 use crate::workload_server::publish::{Connection, Hub};
+use crate::workload_server::tests::bind;
 use crate::workload_server::tests::seen::{self, port_80, told_policy};
 use crate::workload_server::{TlsContext, WorkloadMetrics};
 
@@ -211,6 +214,33 @@ fn endpoints_are_told_at_once_and_when_they_change_and_only_to_who_asked() {
 }
 
 #[test]
+fn when_a_namespace_no_longer_takes_plaintext_its_endpoints_are_told_anew() {
+    let fixture = Fixture::listed();
+    fixture.service("web", "10.0.0.1");
+    fixture.pod("web-1", "10.1.0.1");
+    fixture.slice("web", &[("web-1", "10.1.0.1")]);
+    let web = fixture.connect("web", None);
+    follow(&web, Resource::Endpoints(port_80("web")));
+    let expected = |told: Vec<OperatorMessage>| match told.last() {
+        Some(OperatorMessage::Update(Update::Endpoints { endpoints, .. })) => {
+            endpoints.as_ref().unwrap()[0].workload.clone()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expected(told(&web)), None);
+    let namespace = Namespace {
+        name: "shop".into(),
+        labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
+        annotations: [(key::TLS_MODE.to_owned(), "strict".to_owned())].into(),
+    };
+    fixture
+        .state
+        .update(|inner| inner.index.set_namespace("shop", Some(namespace)));
+    fixture.hub.follow();
+    assert_eq!(expected(told(&web)), Some(Workload::new("shop", "web")));
+}
+
+#[test]
 fn what_is_no_longer_subscribed_to_is_not_told() {
     let fixture = Fixture::listed();
     fixture.service("web", "10.0.0.1");
@@ -233,6 +263,12 @@ fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
     told(&web);
     let address = "10.0.0.1:80".parse().unwrap();
     follow(&web, Resource::Address(address));
+    let mapped = fixture.connect("web", None);
+    follow(
+        &mapped,
+        Resource::Address("[::ffff:10.0.0.1]:80".parse().unwrap()),
+    );
+    told(&mapped);
     let nothing = OperatorMessage::Update(Update::Address {
         of: address,
         found: Found::Nothing,
@@ -250,6 +286,7 @@ fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
         panic!("{found:?}")
     };
     assert_eq!(all[0].name, port_80("web").destination);
+    assert_eq!(told(&mapped).len(), 1, "it is the same address");
     let split = json!({
         "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"service": "web", "backends": [{"service": "web", "weight": 1}]},
@@ -261,6 +298,29 @@ fn what_stands_behind_an_address_is_told_and_told_again_when_it_is_another() {
     });
     fixture.hub.follow();
     assert_eq!(told(&web).len(), 1, "its routes are others");
+}
+
+#[test]
+fn members_are_told_when_pods_of_a_binding_come_and_go() {
+    let fixture = Fixture::listed();
+    bind(&fixture.state);
+    fixture.hub.follow();
+    let web = fixture.connect("web", None);
+    let uids = |told: Vec<OperatorMessage>| match &told[..] {
+        [OperatorMessage::Members(members)] => members.0["shop/labelled"].len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(uids(told(&web)), 0);
+    let object = json!({
+        "metadata": {"name": "c", "namespace": "shop", "uid": "c-1", "labels": {"app": "client"}},
+        "spec": {"containers": []},
+    });
+    let pod = ingest::pod(&serde_json::from_value(object).unwrap());
+    fixture
+        .state
+        .update(|inner| inner.index.set_pod("shop", "c".into(), Some(pod)));
+    fixture.hub.follow();
+    assert_eq!(uids(told(&web)), 1);
 }
 
 #[test]

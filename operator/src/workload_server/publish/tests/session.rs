@@ -138,6 +138,8 @@ enum Event {
     /// The nth of all topics gets a newer value.
     Publish(usize),
     Send,
+    /// While a value is being sent, there comes a newer one.
+    SendOvertaken,
 }
 
 fn resources() -> Vec<Resource> {
@@ -157,6 +159,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (0usize..4).prop_map(Event::Remove),
         (0usize..7).prop_map(Event::Publish),
         Just(Event::Send),
+        Just(Event::SendOvertaken),
     ]
 }
 
@@ -199,9 +202,14 @@ proptest! {
                     now.insert(topic.clone(), Version::nth(count));
                     session.changed(&topic, Version::nth(count));
                 }
-                Event::Send => {
+                Event::Send | Event::SendOvertaken => {
                     if let Some(topic) = session.next().cloned() {
                         let version = now[&topic];
+                        if matches!(event, Event::SendOvertaken) {
+                            count += 1;
+                            now.insert(topic.clone(), Version::nth(count));
+                            session.changed(&topic, Version::nth(count));
+                        }
                         prop_assert!(follows.contains(&topic), "{topic:?} is not followed");
                         prop_assert!(has.get(&topic) < Some(&version), "{topic:?} was told already");
                         session.sent(&topic, version);
