@@ -34,6 +34,9 @@ const LAST_GOOD: &str = "last-good.json";
 /// Bytes of a configuration at most: several times what a ConfigMap holds.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Characters of a path or reason that the operator is told at most.
+const MOST_TOLD: usize = 2000;
+
 /// Which configuration is in force, and why another is not.
 #[derive(Debug, Default)]
 pub struct Source {
@@ -320,10 +323,18 @@ impl Rejected {
             Rejection::Unreadable(_) | Rejection::Stale { .. } => return None,
         };
         let refusal = Refusal {
-            path: path.to_owned(),
-            reason: reason.clone(),
+            path: shortened(path),
+            reason: shortened(reason),
         };
         Some((revision_of(&self.content)?, refusal))
+    }
+}
+
+/// The beginning of what may quote a configuration: the operator takes no long messages.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_TOLD) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 

@@ -123,7 +123,12 @@ fn what_is_refused_has_its_number_also_when_it_was_packed() {
     };
     let mut source = Source::default();
     assert_eq!(outcome_from(Origin::Stream, &mut source, &bad), "reject");
-    assert_eq!(source.refusal().unwrap().0.counter, 7);
+    let (revision, refusal) = source.refusal().unwrap();
+    assert_eq!(revision.counter, 7);
+    assert!(
+        refusal.reason.chars().count() <= MOST_TOLD + 1,
+        "messages are short"
+    );
 }
 
 #[test]

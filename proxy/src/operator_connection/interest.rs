@@ -16,6 +16,10 @@ pub const MOST_ADDRESSES: usize = 1024;
 /// Ports of destinations asked for at most.
 pub const MOST_PORTS: usize = MOST_RESOURCES - MOST_ADDRESSES;
 
+/// Resources in one message at most. Names may be long, and messages may not
+/// ([`smilax_core::workload_connection::MOST_PROXY_FRAME_BYTES`]).
+const MOST_AT_ONCE: usize = 128;
+
 /// Something that happens to it.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -32,8 +36,8 @@ pub enum Event {
 /// What follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// What to say, if anything.
-    pub say: Option<Subscribe>,
+    /// What to say, in this order.
+    pub say: Vec<Subscribe>,
     /// What is no longer asked for, and is to be forgotten.
     pub forget: Vec<Resource>,
 }
@@ -59,14 +63,14 @@ impl Interest {
         match event {
             Event::Lost => self.stream = Stream::None,
             Event::Connected => {
-                change.remove = self.expire(now);
-                let mut forgotten = Change::default();
-                std::mem::swap(&mut forgotten.forget, &mut change.remove);
                 self.stream = Stream::Open;
+                let forget = self.expire(now);
                 change.add = self.used.keys().cloned().collect();
                 change.add.sort();
-                forgotten.say = (!change.add.is_empty()).then_some(change);
-                return forgotten;
+                return Change {
+                    say: parts(&change),
+                    forget,
+                };
             }
             Event::Used(resources) => {
                 for resource in resources {
@@ -92,11 +96,13 @@ impl Interest {
             }
             Event::Tick => change.remove = self.expire(now),
         }
-        let forget = change.remove.clone();
-        let anything = !change.add.is_empty() || !change.remove.is_empty();
+        let say = match self.stream {
+            Stream::Open => parts(&change),
+            Stream::None => Vec::new(),
+        };
         Change {
-            say: (anything && self.stream == Stream::Open).then_some(change),
-            forget,
+            say,
+            forget: change.remove,
         }
     }
 
@@ -143,6 +149,19 @@ impl Interest {
             .min_by_key(|(_, used)| **used)
             .map(|(oldest, _)| oldest.clone())
     }
+}
+
+/// The same in messages that are short enough. What goes makes room for what comes.
+fn parts(change: &Subscribe) -> Vec<Subscribe> {
+    let removals = change.remove.chunks(MOST_AT_ONCE).map(|some| Subscribe {
+        remove: some.to_vec(),
+        ..Subscribe::default()
+    });
+    let additions = change.add.chunks(MOST_AT_ONCE).map(|some| Subscribe {
+        add: some.to_vec(),
+        ..Subscribe::default()
+    });
+    removals.chain(additions).collect()
 }
 
 #[cfg(test)]

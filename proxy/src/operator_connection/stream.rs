@@ -257,13 +257,11 @@ impl Dialogue {
 
     /// Follows what is used, and says so.
     fn follow(&mut self, event: interest::Event, say: &mut mpsc::Sender<Bytes>) -> Result<(), OperatorError> {
-        match self.step(event) {
-            Some(subscribe) => tell(say, vec![ProxyMessage::Subscribe(subscribe)]),
-            None => Ok(()),
-        }
+        let subscribe = self.step(event).into_iter();
+        tell(say, subscribe.map(ProxyMessage::Subscribe).collect())
     }
 
-    fn step(&mut self, event: interest::Event) -> Option<Subscribe> {
+    fn step(&mut self, event: interest::Event) -> Vec<Subscribe> {
         let control = &self.control;
         let change = control.interest.lock().step(event, control.started.elapsed());
         let mut ports = Vec::new();

@@ -21,12 +21,12 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn added(change: &Change) -> &[Resource] {
-    change.say.as_ref().map_or(&[], |say| &say.add)
+fn added(change: &Change) -> Vec<Resource> {
+    change.say.iter().flat_map(|say| say.add.clone()).collect()
 }
 
-fn removed(change: &Change) -> &[Resource] {
-    change.say.as_ref().map_or(&[], |say| &say.remove)
+fn removed(change: &Change) -> Vec<Resource> {
+    change.say.iter().flat_map(|say| say.remove.clone()).collect()
 }
 
 fn connected() -> Interest {
@@ -52,8 +52,8 @@ fn what_is_unused_for_five_minutes_is_no_longer_asked_for_and_forgotten() {
     assert_eq!(interest.step(Event::Tick, seconds(299)), Change::default());
     let change = interest.step(Event::Tick, seconds(300));
     assert_eq!(
-        (removed(&change), &change.forget[..]),
-        (&[port(80)][..], &[port(80)][..])
+        (removed(&change), change.forget),
+        (vec![port(80)], vec![port(80)])
     );
     let change = interest.step(Event::Used(vec![port(80)]), seconds(301));
     assert_eq!(added(&change), [port(80)]);
@@ -75,7 +75,7 @@ fn without_a_stream_what_is_unused_is_forgotten_too() {
     let mut interest = Interest::default();
     interest.step(Event::Used(vec![port(80)]), seconds(0));
     let change = interest.step(Event::Tick, seconds(300));
-    assert_eq!((change.say, &change.forget[..]), (None, &[port(80)][..]));
+    assert_eq!((change.say, change.forget), (vec![], vec![port(80)]));
 }
 
 #[test]
@@ -90,6 +90,25 @@ fn beyond_the_bound_whatever_was_used_longest_ago_goes() {
     assert_eq!(added(&change), [address(most)]);
     assert_eq!(removed(&change).len(), 1);
     assert!(!change.forget.contains(&address(0)) && !change.forget.contains(&port(80)));
+}
+
+#[test]
+fn messages_are_never_longer_than_the_operator_takes() {
+    use smilax_core::workload_connection::{MOST_PROXY_FRAME_BYTES, ProxyMessage, encode};
+    let longest = |number: usize| {
+        Resource::Endpoints(DestinationPortName {
+            destination: DestinationName::new(format!("{number:063}"), "x".repeat(253)),
+            port: u16::MAX,
+        })
+    };
+    let mut interest = Interest::default();
+    interest.step(Event::Used((0..MOST_PORTS).map(longest).collect()), seconds(0));
+    let change = interest.step(Event::Connected, seconds(1));
+    assert_eq!(added(&change).len(), MOST_PORTS);
+    for say in change.say {
+        let frame = encode(&ProxyMessage::Subscribe(say)).unwrap();
+        assert!(frame.len() <= MOST_PROXY_FRAME_BYTES, "{}", frame.len());
+    }
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -126,8 +145,8 @@ proptest! {
             for resource in &change.forget {
                 prop_assert!(remembered.remove(resource));
             }
-            match (&mut told, change.say) {
-                (Some(told), Some(say)) => {
+            if let Some(told) = &mut told {
+                for say in change.say {
                     for resource in say.remove {
                         prop_assert!(told.remove(&resource), "removed what was not there");
                     }
@@ -135,11 +154,9 @@ proptest! {
                         prop_assert!(told.insert(resource), "asked for twice");
                     }
                 }
-                (None, say) => prop_assert_eq!(say, None),
-                (Some(_), None) => {}
-            }
-            if let Some(told) = &told {
-                prop_assert_eq!(told, &remembered);
+                prop_assert_eq!(&*told, &remembered);
+            } else {
+                prop_assert_eq!(change.say, [], "nothing is said to nobody");
             }
         }
         prop_assert_eq!(interest.count(), remembered.len());
