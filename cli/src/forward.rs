@@ -16,6 +16,8 @@ use tokio::time::timeout;
 
 /// How long a question may take, with the way there.
 const TIME: Duration = Duration::from_secs(10);
+/// How long is waited for the reason of a failure.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Bytes of an answer at most.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
@@ -65,6 +67,7 @@ async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer
     let stream = forwarder
         .take_stream(to.port)
         .context("the API server forwards no port")?;
+    let refusal = forwarder.take_error(to.port);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
         .uri(path)
@@ -80,10 +83,18 @@ async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer
         Ok(Answer { status, body })
     };
     tokio::pin!(asked);
-    let answer = tokio::select! {
+    let answer: anyhow::Result<Answer> = tokio::select! {
         answer = &mut asked => answer,
         // The connection ends after the last of the answer was read, too.
         _ = connection => asked.await,
+    };
+    let answer = match (answer, refusal) {
+        // Only kubelet knows why nothing came.
+        (Err(error), Some(refusal)) => match timeout(REFUSAL_TIME, refusal).await {
+            Ok(Some(reason)) => Err(error.context(reason.trim().to_owned())),
+            _ => Err(error),
+        },
+        (answer, _) => answer,
     };
     forwarder.abort();
     answer
