@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::call::{Call, Verb};
-use crate::fault::{Action, Calm, Plan, Refusal};
+use crate::fault::{Action, Calm, EXPIRED, Plan, Refusal};
 use crate::lines;
 
 /// A body that ends in an error is one whose connection is cut.
@@ -212,6 +212,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> anyhow::Resul
         Action::Pass => {}
         Action::Delay(time) => tokio::time::sleep(time).await,
         Action::Answer(refusal) => return Ok(refused(refusal)),
+        Action::ExpireAtOnce => {
+            let line = json!({"type": "ERROR", "object": status(EXPIRED)}).to_string() + "\n";
+            return Ok(answer(200, line.into()));
+        }
         Action::Replay(bytes) => return Ok(answer(200, bytes)),
         Action::Twice => {
             let first = shared.forward(&parts, &body, index).await?;

@@ -21,6 +21,8 @@ pub enum Action {
     Delay(Duration),
     /// It is forwarded twice, as after a connection that was lost between request and answer.
     Twice,
+    /// A watch is opened, and ends at once with the word that its place in the history is forgotten.
+    ExpireAtOnce,
     /// The connection ends, and nothing is forwarded.
     CutBefore,
     /// It is forwarded, and the connection ends without an answer.

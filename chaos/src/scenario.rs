@@ -1,11 +1,17 @@
 //! What happens in the cluster in every run: a mesh is installed, joined, ruled, changed, shrunk, and gets a new root.
 
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, Place};
 use crate::objects::{self, Pod};
 use crate::snapshot::{DEFINITIONS, MESH, SMI, WEBHOOKS};
 use crate::world::SYSTEM;
+
+const SEEN_WITHIN: Duration = Duration::from_secs(45);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A part of the scenario. Each leaves the cluster in a state that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,51 +104,73 @@ async fn join(api: &Api) -> anyhow::Result<()> {
 }
 
 async fn rule(api: &Api) -> anyhow::Result<()> {
-    api.apply(objects::group("shop", "pages", "/pages")).await?;
-    api.apply(objects::group("shop", "unused", "/nowhere")).await?;
-    api.apply(objects::split("shop", "web", &[("web-v1", 90), ("web-v2", 10)]))
-        .await?;
-    // Its Service and its backend do not exist.
-    api.apply(objects::split("shop", "broken", &[("nobody", 1)]))
-        .await?;
-    api.apply(objects::tcp_route("shop", "plain")).await?;
-    api.apply(objects::target(
-        "shop",
-        "web",
-        &["api"],
-        &[("HTTPRouteGroup", "pages")],
-    ))
+    seen(api, objects::group("shop", "pages", "/pages")).await?;
+    seen(api, objects::group("shop", "unused", "/nowhere")).await?;
+    seen(api, objects::tcp_route("shop", "plain")).await?;
+    seen(
+        api,
+        objects::split("shop", "web", &[("web-v1", 90), ("web-v2", 10)]),
+    )
     .await?;
-    api.apply(objects::target("shop", "api", &["web"], &[("TCPRoute", "plain")]))
-        .await?;
-    api.apply(objects::target(
-        "edge",
-        "door",
-        &["door"],
-        &[("HTTPRouteGroup", "missing")],
-    ))
+    // Its Service and its backend do not exist.
+    seen(api, objects::split("shop", "broken", &[("nobody", 1)])).await?;
+    seen(
+        api,
+        objects::target("shop", "web", &["api"], &[("HTTPRouteGroup", "pages")]),
+    )
+    .await?;
+    seen(
+        api,
+        objects::target("shop", "api", &["web"], &[("TCPRoute", "plain")]),
+    )
+    .await?;
+    seen(
+        api,
+        objects::target("edge", "door", &["door"], &[("HTTPRouteGroup", "missing")]),
+    )
     .await?;
     Ok(())
 }
 
 async fn change(api: &Api) -> anyhow::Result<()> {
-    api.apply(objects::split("shop", "web", &[("web-v1", 50), ("web-v2", 50)]))
-        .await?;
-    api.apply(objects::group("shop", "pages", "/other")).await?;
-    api.apply(objects::target(
-        "shop",
-        "web",
-        &["api", "old"],
-        &[("HTTPRouteGroup", "pages")],
-    ))
+    seen(
+        api,
+        objects::split("shop", "web", &[("web-v1", 50), ("web-v2", 50)]),
+    )
     .await?;
-    api.apply(objects::group("edge", "missing", "/found")).await?;
+    seen(api, objects::group("shop", "pages", "/other")).await?;
+    seen(
+        api,
+        objects::target("shop", "web", &["api", "old"], &[("HTTPRouteGroup", "pages")]),
+    )
+    .await?;
+    seen(api, objects::group("edge", "missing", "/found")).await?;
     api.apply(objects::account("shop", "new")).await?;
     Pod::new("shop", "new-a", "new", 16).create(api).await?;
     api.apply(objects::service("shop", "new", 16)).await?;
     api.apply(objects::slice("shop", "new", &["new-a"])).await?;
     api.apply(objects::slice("shop", "web", &["web-v2-a"])).await?;
     Ok(())
+}
+
+/// Applies an object, and waits until its status is of its generation: kinds are watched apart, and what refers to an
+/// object that is not seen yet would be told of now and then.
+async fn seen(api: &Api, object: Value) -> anyhow::Result<()> {
+    let path = Place::of(&object).path();
+    let generation = api.apply(object).await?["metadata"]["generation"].clone();
+    let start = Instant::now();
+    loop {
+        let found = api.get(&path).await?.unwrap_or_default();
+        let conditions = found["status"]["conditions"].as_array();
+        if conditions.is_some_and(|all| all.iter().any(|one| one["observedGeneration"] == generation)) {
+            return Ok(());
+        }
+        ensure!(
+            start.elapsed() < SEEN_WITHIN,
+            "{path} has no status of its generation"
+        );
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn shrink(api: &Api) -> anyhow::Result<()> {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Bench;
 use crate::call::Call;
-use crate::fault::{Action, Plan};
+use crate::fault::{Action, Plan, Requests};
+use crate::scenario::Stage;
 use crate::session::{CONVERGES_WITHIN, Part, Session, revisions_rise};
 use crate::world::say;
 
@@ -208,6 +209,45 @@ async fn meet(
         tally.failures.push(format!("never met: {}", point.told(part)));
     }
     Ok(())
+}
+
+/// Killed before the first status is written, and after the first ConfigMap is made: nothing is left over, and nothing
+/// is there twice. There are no finalizers to be killed at.
+pub(super) async fn r2(bench: &mut Bench) -> anyhow::Result<String> {
+    let mut slowest = Duration::ZERO;
+    let cases: [(&str, Stage, Action); 3] = [
+        ("trafficsplits/status", Stage::Rule, Action::KillBefore),
+        ("configmaps", Stage::Join, Action::KillAfter),
+        ("configmaps", Stage::Shrink, Action::KillAfter),
+    ];
+    for (kind, stage, action) in cases {
+        bench.session.reset().await?;
+        for part in bench.reference.parts.clone() {
+            let mut left = part.stage == stage;
+            let action = action.clone();
+            bench.session.world.fault.plan(Requests(move |call: &Call| {
+                if left && call.kind == kind && call.is_write() {
+                    left = false;
+                    return action.clone();
+                }
+                Action::Pass
+            }));
+            let reached = bench.session.reach(&part, CONVERGES_WITHIN).await?;
+            slowest = slowest.max(reached.after);
+            if part.stage == stage {
+                anyhow::ensure!(
+                    reached.kills == 1,
+                    "{} kills at {kind} in stage {}",
+                    reached.kills,
+                    stage.word()
+                );
+            }
+        }
+    }
+    Ok(format!(
+        "3 points; slowest convergence {:.1} s",
+        slowest.as_secs_f64()
+    ))
 }
 
 #[cfg(test)]

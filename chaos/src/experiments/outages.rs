@@ -1,0 +1,43 @@
+//! One of the two is away.
+
+use std::time::Duration;
+
+use super::{Bench, seconds};
+use crate::apifault::End;
+use crate::scenario::Stage;
+use crate::session::CONVERGES_WITHIN;
+
+/// The API server is killed, and comes back after a while. The operator stays up.
+pub(super) async fn r9(bench: &mut Bench) -> anyhow::Result<String> {
+    bench.at(Stage::Rule).await?;
+    let lasts = bench.time(Duration::from_secs(45), Duration::from_mins(10));
+    bench.session.world.stop_apiserver();
+    bench.session.world.fault.end_watches(End::Cut);
+    tokio::time::sleep(lasts).await;
+    bench.same_process()?;
+    bench.session.world.start_apiserver().await?;
+    let took = bench.change_arrives("afterwards", CONVERGES_WITHIN).await?;
+    let part = bench.part(Stage::Change)?;
+    bench.session.reach(&part, CONVERGES_WITHIN).await?;
+    bench.same_process()?;
+    Ok(format!(
+        "away for {} s; the same process; a change arrives {} after its return",
+        lasts.as_secs(),
+        seconds(took)
+    ))
+}
+
+/// Objects, an account and a namespace go while nobody looks.
+pub(super) async fn r27(bench: &mut Bench) -> anyhow::Result<String> {
+    bench.at(Stage::Change).await?;
+    bench.session.stop();
+    let part = bench.part(Stage::Shrink)?;
+    let api = bench.api();
+    part.stage.play(&api).await?;
+    bench.session.restart().await?;
+    let took = bench.returns_to(&part.end, CONVERGES_WITHIN).await?;
+    Ok(format!(
+        "as in the reference run {} after the start; the namespace was gone before",
+        seconds(took)
+    ))
+}

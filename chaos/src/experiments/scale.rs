@@ -1,0 +1,177 @@
+//! Much at once, and large.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+
+use super::{Bench, condition, map_path, policy, seconds, until};
+use crate::objects;
+use crate::scenario::Stage;
+
+/// What etcd takes in one request.
+const LARGEST_REQUEST: usize = 3 << 19;
+const SPLITS: &str = "/apis/split.smi-spec.io/v1alpha4/namespaces/shop/trafficsplits";
+const AT_ONCE: usize = 8;
+
+/// A group whose paths do not compress well.
+fn large_group(random: &mut fastrand::Rng, number: usize) -> Value {
+    let word = |random: &mut fastrand::Rng| -> String { (0..1000).map(|_| random.alphanumeric()).collect() };
+    let matches: Vec<Value> = (0..100)
+        .map(|index| json!({"name": format!("m{index}"), "pathRegex": format!("/{}", word(random)), "methods": ["GET"]}))
+        .collect();
+    json!({
+        "apiVersion": "specs.smi-spec.io/v1alpha4", "kind": "HTTPRouteGroup",
+        "metadata": {"name": format!("large-{number}"), "namespace": "shop"},
+        "spec": {"matches": matches},
+    })
+}
+
+/// The configuration of one account grows until it cannot be kept, and shrinks again.
+pub(super) async fn r21(bench: &mut Bench) -> anyhow::Result<String> {
+    bench.at(Stage::Rule).await?;
+    let api = bench.api();
+    let mark = bench.session.world.fault.mark();
+    let mut random = fastrand::Rng::with_seed(bench.seed);
+    let target = "/apis/access.smi-spec.io/v1alpha4/namespaces/shop/traffictargets/web";
+    let mut rules = vec![json!({"kind": "HTTPRouteGroup", "name": "pages"})];
+    let mut kept = 0;
+    let mut refused = None;
+    for number in 0..20 {
+        api.apply(large_group(&mut random, number)).await?;
+        rules.push(json!({"kind": "HTTPRouteGroup", "name": format!("large-{number}")}));
+        let written = api.merge(target, &json!({"spec": {"rules": rules}})).await?;
+        let generation = written["metadata"]["generation"].clone();
+        until(
+            Duration::from_secs(30),
+            "the status of the target is of its generation",
+            || async {
+                let target = api.get(target).await?.unwrap_or_default();
+                Ok(condition(&target, "Programmed")
+                    .is_some_and(|one| one["observedGeneration"] == generation))
+            },
+        )
+        .await?;
+        let found = api.get(target).await?.unwrap_or_default();
+        let programmed = condition(&found, "Programmed").cloned().unwrap_or_default();
+        let message = programmed["message"].as_str().unwrap_or_default();
+        if programmed["status"] == "False" || message.contains("can be kept") {
+            refused = Some((number, message.to_owned()));
+            break;
+        }
+        kept = stored_size(&api.get(&map_path("smilax-web")).await?.unwrap_or_default());
+    }
+    let (number, message) = refused.with_context(|| format!("never refused; {kept} bytes are kept"))?;
+    let before = api.get(&map_path("smilax-web")).await?.unwrap_or_default();
+    ensure!(stored_size(&before) > 0, "what was in force is gone");
+    let largest = bench
+        .session
+        .world
+        .fault
+        .writes_since(mark)
+        .iter()
+        .map(|entry| entry.body.len())
+        .max()
+        .unwrap_or_default();
+    ensure!(largest < LARGEST_REQUEST, "a request of {largest} bytes was sent");
+    api.merge(
+        target,
+        &json!({"spec": {"rules": [{"kind": "HTTPRouteGroup", "name": "pages"}]}}),
+    )
+    .await?;
+    let took = until(
+        Duration::from_secs(30),
+        "the small configuration is in force",
+        || async {
+            let text = policy(&api, "smilax-web").await?;
+            Ok(!text.is_empty() && text.len() < 10_000)
+        },
+    )
+    .await?;
+    Ok(format!(
+        "{} kB are kept in one ConfigMap; with {} groups of 100 kB it is refused with a condition ({message}); largest request {} kB; small again after {}",
+        kept / 1000,
+        number + 1,
+        largest / 1000,
+        seconds(took)
+    ))
+}
+
+fn stored_size(map: &Value) -> usize {
+    let size = |field: &str| {
+        map[field]
+            .as_object()
+            .into_iter()
+            .flat_map(|data| data.values())
+            .filter_map(Value::as_str)
+            .map(str::len)
+            .sum::<usize>()
+    };
+    size("data") + size("binaryData") / 4 * 3
+}
+
+/// A thousand splits at once, then a thousand namespaces.
+pub(super) async fn r23(bench: &mut Bench) -> anyhow::Result<String> {
+    bench.at(Stage::Join).await?;
+    let api = bench.api();
+    let mark = bench.session.world.fault.mark();
+    let start = Instant::now();
+    let splits = (0..1000).map(|number| {
+        let mut split = objects::split("shop", &format!("many-{number}"), &[("web-v1", 1)]);
+        split["spec"]["service"] = json!("web");
+        split
+    });
+    futures::stream::iter(splits)
+        .map(|split| api.apply(split))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let applied = start.elapsed();
+    until(Duration::from_mins(2), "every split has its status", || async {
+        let all = api.list(SPLITS).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(all
+            .iter()
+            .filter(|one| condition(one, "Accepted").is_some())
+            .count()
+            >= 1000)
+    })
+    .await?;
+    let told = start.elapsed();
+    let writes = bench.session.world.fault.writes_since(mark);
+    let busiest = busiest_second(&writes.iter().map(|entry| entry.at).collect::<Vec<_>>());
+    let count = writes.len();
+    let start = Instant::now();
+    let names: Vec<String> = (0..1000).map(|number| format!("many-{number}")).collect();
+    futures::stream::iter(&names)
+        .map(|name| async {
+            api.apply(objects::namespace(name)).await?;
+            api.apply(objects::account(name, "door")).await
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let made = start.elapsed();
+    let took = bench.change_arrives("afterwards", Duration::from_mins(1)).await?;
+    bench.same_process()?;
+    let figures = format!(
+        "1,000 splits applied in {}, all have their status after {}; {count} writes, {busiest} in the busiest second; 1,000 namespaces made in {}, a change arrives {} afterwards",
+        seconds(applied),
+        seconds(told),
+        seconds(made),
+        seconds(took)
+    );
+    ensure!(told <= Duration::from_mins(1), "{figures}; a minute is the bound");
+    Ok(figures)
+}
+
+fn busiest_second(times: &[Instant]) -> usize {
+    let within = |from: &Instant| {
+        times
+            .iter()
+            .filter(|at| *at >= from && at.duration_since(*from) < Duration::from_secs(1))
+            .count()
+    };
+    times.iter().map(within).max().unwrap_or_default()
+}
