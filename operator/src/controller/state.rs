@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use smilax_compiler::Index;
@@ -11,6 +12,7 @@ use smilax_core::convention::config_map_name;
 use smilax_core::workload_connection::TrustBundle;
 use smilax_core::{Revision, Workload};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 use super::change::{self, StoredMap};
 use super::kinds::{SmiKind, Watched};
@@ -119,6 +121,12 @@ impl State {
     /// Waits until something was updated since the last wait.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Lets a burst of updates come to rest: none for `quiet`, or the burst has lasted `at_most`.
+    pub async fn settled(&self, quiet: Duration, at_most: Duration) {
+        let latest = Instant::now() + at_most;
+        while timeout(quiet, self.changed()).await.is_ok() && Instant::now() < latest {}
     }
 
     /// Kinds that were not listed yet; nothing may be written before there are none.
@@ -267,5 +275,77 @@ impl Inner {
         for namespace in all {
             self.index.mark(&namespace);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_millis(5);
+    const AT_MOST: Duration = Duration::from_millis(50);
+
+    /// How long a burst with an update every three milliseconds is gathered.
+    async fn gathered(updates: u32) -> Duration {
+        let state = State::new(Settings::default());
+        let bursting = Arc::clone(&state);
+        tokio::spawn(async move {
+            for _ in 0..updates {
+                bursting.update(|_| ());
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        });
+        let begin = Instant::now();
+        state.settled(QUIET, AT_MOST).await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_gathered_until_it_comes_to_rest() {
+        let last = Duration::from_millis(3) * 9;
+        assert_eq!(gathered(10).await, last + QUIET);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_without_end_holds_nothing_back_for_ever() {
+        assert!(gathered(10_000).await <= AT_MOST + QUIET);
+    }
+
+    fn map(revision: &str) -> StoredMap {
+        StoredMap {
+            policy: format!(r#"{{"revision":"{revision}"}}"#),
+            bundle: String::new(),
+            foreign: false,
+            resource_version: revision.to_owned(),
+        }
+    }
+
+    fn moved(inner: &mut Inner) -> Vec<String> {
+        inner
+            .take_moved_maps()
+            .into_iter()
+            .map(|(_, name)| name.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn only_configmaps_whose_policy_is_another_have_moved() {
+        let state = State::new(Settings::default());
+        state.update(|inner| {
+            for name in ["a", "b", "c"] {
+                inner.set_map("shop", name, Some(map("1.1")));
+            }
+            moved(inner);
+            inner.set_map("shop", "a", Some(map("1.1")));
+            assert_eq!(moved(inner), [""; 0]);
+            inner.set_map("shop", "a", Some(map("1.2")));
+            assert_eq!(moved(inner), ["a"]);
+            let listed = [("a", "1.2"), ("b", "1.3"), ("d", "1.1")];
+            let listed = listed.map(|(name, revision)| ("shop".to_owned(), name.to_owned(), map(revision)));
+            inner.reset_maps(listed);
+            assert_eq!(moved(inner), ["b", "c", "d"]);
+            let names: Vec<_> = inner.maps["shop"].keys().map(String::as_str).collect();
+            assert_eq!(names, ["a", "b", "d"]);
+        });
     }
 }

@@ -180,7 +180,7 @@ impl Writer {
             let mut retry = Retry::default();
             loop {
                 tokio::select! {
-                    () = self.state.changed() => self.settle().await,
+                    () = self.state.changed() => self.state.settled(SETTLE, SETTLE_AT_MOST).await,
                     () = retry.due() => {}
                 }
                 for namespace in retry.take_due() {
@@ -193,12 +193,6 @@ impl Writer {
             () = lost => {}
             () = work => {}
         }
-    }
-
-    /// Lets a burst of changes come to rest, within bounds.
-    async fn settle(&self) {
-        let latest = Instant::now() + SETTLE_AT_MOST;
-        while timeout(SETTLE, self.state.changed()).await.is_ok() && Instant::now() < latest {}
     }
 
     /// Compiles what is dirty and writes what differs. Namespaces in which something failed come back.
