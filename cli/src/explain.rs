@@ -11,7 +11,7 @@ use serde_json::Value;
 use smilax_compiler::Diagnostic;
 use smilax_core::{ProxyConfig, Workload};
 
-use crate::fleet::Proxy;
+use crate::fleet::{Heard, Proxy};
 use crate::output::Output;
 use crate::world::{World, text};
 use holders::Holder;
@@ -197,16 +197,18 @@ pub(crate) async fn answer(
         .await
         .context("proxies cannot be listed")?;
     // What the object means can be said even if proxies cannot be asked.
-    let (pages, trouble) = match crate::fleet::pages(client, installation).await {
-        Ok(pages) => (pages, None),
-        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    let (heard, trouble) = match crate::fleet::hear(client, installation).await {
+        Ok(heard) => (heard, None),
+        Err(error) => (Heard::default(), Some(format!("{error:#}"))),
     };
     let known = Known {
-        proxies: cluster.proxies(pages),
+        proxies: cluster.proxies(heard.pages),
         configs: cluster.configs,
         trouble,
     };
-    explain(objects, &asked.object, namespace, &known)
+    let mut explained = explain(objects, &asked.object, namespace, &known)?;
+    explained.others.extend(heard.missing);
+    Ok(explained)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod state;
 
 use crate::output::Output;
 
-pub(crate) use gather::{gather, pages, read};
+pub(crate) use gather::{Heard, hear, read};
 pub(crate) use print::{json, table};
 pub(crate) use state::{Proxy, State};
 

@@ -16,8 +16,6 @@ use tokio::time::timeout;
 
 /// How long a question may take, with the way there.
 const TIME: Duration = Duration::from_secs(10);
-/// How long is waited for the reason of a failure.
-const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Bytes of an answer at most.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
 
@@ -54,7 +52,7 @@ pub(crate) async fn get(client: &Client, to: &PodPort, path: &str) -> anyhow::Re
     let what = || format!("port {} of pod {}/{}", to.port, to.namespace, to.pod);
     timeout(TIME, ask(client, to, path))
         .await
-        .with_context(|| format!("{} does not answer within {} s", what(), TIME.as_secs()))?
+        .map_err(|_| anyhow::anyhow!("{} does not answer within {} s", what(), TIME.as_secs()))?
         .with_context(|| format!("{} cannot be asked for {path}", what()))
 }
 
@@ -83,18 +81,18 @@ async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer
         Ok(Answer { status, body })
     };
     tokio::pin!(asked);
+    // Only kubelet knows why nothing comes; the stream stays open then.
+    let refused = async {
+        match refusal {
+            Some(refusal) => refusal.await,
+            None => None,
+        }
+    };
     let answer: anyhow::Result<Answer> = tokio::select! {
         answer = &mut asked => answer,
+        Some(reason) = refused => Err(anyhow::anyhow!("{}", reason.trim())),
         // The connection ends after the last of the answer was read, too.
         _ = connection => asked.await,
-    };
-    let answer = match (answer, refusal) {
-        // Only kubelet knows why nothing came.
-        (Err(error), Some(refusal)) => match timeout(REFUSAL_TIME, refusal).await {
-            Ok(Some(reason)) => Err(error.context(reason.trim().to_owned())),
-            _ => Err(error),
-        },
-        (answer, _) => answer,
     };
     forwarder.abort();
     answer
@@ -122,27 +120,4 @@ fn explained(error: kube::Error, namespace: &str) -> anyhow::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_may_not_forward_ports_is_told_which_right_is_missing() {
-        let error =
-            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN));
-        let text = explained(error, "shop").to_string();
-        assert!(
-            text.contains("pods/portforward") && text.contains("namespace shop"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn an_answer_of_failure_says_what_the_pod_said() {
-        let answer = Answer {
-            status: StatusCode::NOT_FOUND,
-            body: Bytes::from_static(b"no configuration is in force\n"),
-        };
-        let error = answer.success().unwrap_err().to_string();
-        assert_eq!(error, "404 Not Found: no configuration is in force");
-    }
-}
+mod tests;

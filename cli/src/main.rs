@@ -106,11 +106,13 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::ProxyStatus(asked) => {
             let client = cluster::connect(args.context.as_deref()).await?;
-            let mut proxies = fleet::gather(&client, &args.namespace, asked.of_namespace.as_deref()).await?;
+            let cluster = fleet::read(&client, asked.of_namespace.as_deref()).await?;
+            let heard = fleet::hear(&client, &args.namespace).await?;
+            let mut proxies = cluster.proxies(heard.pages);
             proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
             match asked.output {
-                Output::Table => write!(out, "{}", fleet::table(&proxies, now()))?,
-                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies))?,
+                Output::Table => write!(out, "{}", fleet::table(&proxies, &heard.missing, now()))?,
+                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies, &heard.missing))?,
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -41,17 +41,12 @@ impl Cluster {
     }
 }
 
-/// Reads every proxy of a namespace, or of all.
-///
-/// # Errors
-/// When something cannot be read, or some replica of the operator does not answer.
-pub(crate) async fn gather(
-    client: &Client,
-    installation: &str,
-    namespace: Option<&str>,
-) -> anyhow::Result<Vec<Proxy>> {
-    let cluster = read(client, namespace).await?;
-    Ok(cluster.proxies(pages(client, installation).await?))
+/// What the operator's replicas know of proxies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) pages: Vec<Page>,
+    /// Why some replica's is missing, as sentences.
+    pub(crate) missing: Vec<String>,
 }
 
 /// Reads what the API server knows.
@@ -81,11 +76,11 @@ fn core(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
 }
 
-/// What every replica of the operator that runs knows.
+/// Asks every replica of the operator that runs.
 ///
 /// # Errors
-/// When one does not answer: its proxies would be taken for disconnected.
-pub(crate) async fn pages(client: &Client, installation: &str) -> anyhow::Result<Vec<Page>> {
+/// When none answers.
+pub(crate) async fn hear(client: &Client, installation: &str) -> anyhow::Result<Heard> {
     let replicas = cluster::labelled(client, Some(installation), &core("Pod"), OPERATOR).await?;
     let running: Vec<&Value> = replicas
         .iter()
@@ -99,23 +94,40 @@ pub(crate) async fn pages(client: &Client, installation: &str) -> anyhow::Result
              --namespace"
         );
     }
-    let mut pages = Vec::new();
+    let mut heard = Heard::default();
+    let mut last = None;
     for pod in running {
-        let from = PodPort {
-            namespace: installation.to_owned(),
-            pod: text(pod, "/metadata/name").to_owned(),
-            port: admin_port(pod),
-        };
-        let body = forward::get(client, &from, PATH).await?.success();
-        let body = body.with_context(|| {
-            format!("pod {} of the operator does not tell of proxies; smilax version shows whether it is older than this program", from.pod)
-        })?;
-        let page = serde_json::from_slice(&body);
-        pages.push(
-            page.with_context(|| format!("what pod {} of the operator tells cannot be read", from.pod))?,
-        );
+        match page(client, installation, pod).await {
+            Ok(page) => heard.pages.push(page),
+            Err(error) => {
+                heard.missing.push(format!(
+                    "Proxies that are connected to pod {} of the operator are shown as Disconnected: {error:#}",
+                    text(pod, "/metadata/name")
+                ));
+                last = Some(error);
+            }
+        }
     }
-    Ok(pages)
+    match last {
+        Some(error) if heard.pages.is_empty() => Err(error),
+        _ => Ok(heard),
+    }
+}
+
+async fn page(client: &Client, installation: &str, pod: &Value) -> anyhow::Result<Page> {
+    let from = PodPort {
+        namespace: installation.to_owned(),
+        pod: text(pod, "/metadata/name").to_owned(),
+        port: admin_port(pod),
+    };
+    let body = forward::get(client, &from, PATH).await?.success().with_context(|| {
+        format!(
+            "pod {} of the operator does not tell of proxies; smilax version shows whether it is older than this program",
+            from.pod
+        )
+    })?;
+    serde_json::from_slice(&body)
+        .with_context(|| format!("what pod {} of the operator tells cannot be read", from.pod))
 }
 
 fn admin_port(pod: &Value) -> u16 {

@@ -19,16 +19,26 @@ const HEADINGS: [&str; 8] = [
     "CERTIFICATE EXPIRES",
 ];
 
-/// A line for each proxy, and how many there are in each state. `now` is in seconds since the epoch.
-pub(crate) fn table(proxies: &[Proxy], now: u64) -> String {
-    if proxies.is_empty() {
-        return "There is no such proxy.\n".to_owned();
+/// A line for each proxy, and how many there are in each state; after them what is missing. `now` is in seconds since
+/// the epoch.
+pub(crate) fn table(proxies: &[Proxy], missing: &[String], now: u64) -> String {
+    let mut text = if proxies.is_empty() {
+        "There is no such proxy.\n".to_owned()
+    } else {
+        lines(proxies, now)
+    };
+    for sentence in missing {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "\n{sentence}");
     }
+    text
+}
+
+fn lines(proxies: &[Proxy], now: u64) -> String {
     let rows: Vec<[String; 8]> = proxies.iter().map(|proxy| row(proxy, now)).collect();
     let mut text = columns(HEADINGS, &rows);
     for proxy in proxies {
         if let Some(reason) = &proxy.reason {
-            // Writing to a String does not fail.
             let _ = writeln!(
                 text,
                 "\n{}/{} rejects {}: {reason}",
@@ -55,8 +65,8 @@ pub(crate) fn table(proxies: &[Proxy], now: u64) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(proxies: &[Proxy]) -> Value {
-    json!({ "proxies": proxies })
+pub(crate) fn json(proxies: &[Proxy], missing: &[String]) -> Value {
+    json!({ "proxies": proxies, "missing": missing })
 }
 
 fn row(proxy: &Proxy, now: u64) -> [String; 8] {

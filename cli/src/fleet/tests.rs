@@ -65,7 +65,7 @@ fn fleet() -> Vec<Proxy> {
 
 #[test]
 fn every_pod_with_a_proxy_has_a_line_with_what_any_replica_heard_of_it() {
-    insta::assert_snapshot!(table(&fleet(), NOW), @r#"
+    insta::assert_snapshot!(table(&fleet(), &[], NOW), @r#"
     NAMESPACE/POD   ACCOUNT   VERSION   REVISION   WANTED   STATE          SINCE   CERTIFICATE EXPIRES
     shop/client-1   client    0.1.0     2.7        2.7      Synced         66m     in 22h
     shop/client-2   client    0.1.0     -          2.7      Disconnected   -       -
@@ -81,7 +81,7 @@ fn every_pod_with_a_proxy_has_a_line_with_what_any_replica_heard_of_it() {
 
 #[test]
 fn programs_get_the_same_with_moments_in_place_of_spans() {
-    let all = json(&fleet());
+    let all = json(&fleet(), &[]);
     insta::assert_json_snapshot!(all["proxies"][3], @r#"
     {
       "account": "web",
@@ -139,4 +139,15 @@ fn the_newest_revision_is_read_from_the_configmap_packed_or_not() {
     );
     assert_eq!(configuration(&json!({"data": {"other": "x"}})).unwrap(), None);
     assert!(configuration(&json!({"data": {"policy.json": "{"}})).is_err());
+}
+
+#[test]
+fn a_replica_that_does_not_answer_is_named() {
+    let missing = [
+        "Proxies that are connected to pod smilax-operator-a of the operator are shown as Disconnected: no"
+            .to_owned(),
+    ];
+    let text = table(&fleet(), &missing, NOW);
+    assert!(text.ends_with("shown as Disconnected: no\n"), "{text}");
+    assert_eq!(json(&[], &missing)["missing"][0], missing[0].as_str());
 }
