@@ -15,5 +15,6 @@ pub mod pki;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod watch_backoff;
 pub mod webhook;
 pub mod workload_server;

@@ -21,6 +21,8 @@ struct State {
     version: u64,
     /// Created by somebody else just before our next POST.
     overtaking: Option<(String, Value)>,
+    /// How many of the next writes fail.
+    refused: u32,
 }
 
 impl Api {
@@ -49,6 +51,11 @@ impl Api {
         self.0.lock().overtaking = Some((path.to_owned(), object));
     }
 
+    /// The next writes fail.
+    pub(crate) fn refuse(&self, count: u32) {
+        self.0.lock().refused = count;
+    }
+
     /// What was written since this was asked last.
     pub(crate) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().writes)
@@ -62,6 +69,12 @@ impl Api {
         let path = head.uri.path().to_owned();
         if head.method != Method::GET {
             state.writes.push(format!("{} {path}", head.method));
+            if state.refused > 0 {
+                state.refused -= 1;
+                let (status, answer) = failure(StatusCode::INTERNAL_SERVER_ERROR);
+                let body = Body::from(serde_json::to_vec(&answer).unwrap());
+                return Response::builder().status(status).body(body).unwrap();
+            }
         }
         let (status, answer) = state.handle(&head.method, &path, body);
         Response::builder()

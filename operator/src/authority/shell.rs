@@ -32,6 +32,7 @@ use crate::controller::kinds::Watched;
 use crate::controller::watch::stored_object;
 use crate::controller::writer::condition_json;
 use crate::lease::Leadership;
+use crate::watch_backoff::WatchBackoff;
 
 /// How often the clock, and what pods acknowledged, are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -552,7 +553,7 @@ where
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut listed = None;
     watcher::watcher(api, only)
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .filter_map(move |event| {
             let seen = match event {
                 Ok(Event::Apply(object)) => Some(Some(object)),

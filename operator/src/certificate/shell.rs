@@ -24,6 +24,7 @@ use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
 use crate::call::{CallError, MANAGER, call};
 use crate::lease::Leadership;
+use crate::watch_backoff::WatchBackoff;
 
 /// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
 /// suspended machine.
@@ -104,7 +105,7 @@ impl Keeper {
             tokio::time::sleep(AGAIN).await;
         }
         let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
-        let events = watcher::watcher(self.secrets.clone(), only).default_backoff();
+        let events = watcher::watcher(self.secrets.clone(), only).backoff(WatchBackoff::default());
         let mut events = std::pin::pin!(events);
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -18,6 +18,10 @@ use super::report::PodFinding;
 /// Longest note that the API accepts, in bytes (events.k8s.io/v1).
 const LONGEST_NOTE: usize = 1024;
 const CALL: Duration = Duration::from_secs(5);
+/// How often an Event is tried; what it tells is remembered elsewhere and not told again.
+const TRIES: u32 = 4;
+/// Before the second try; doubles.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Where Events go.
 #[derive(Clone)]
@@ -65,23 +69,27 @@ impl Events {
         if findings.is_empty() {
             return;
         }
+        let known = self.unremembered.lock().get(uid).cloned().unwrap_or_default();
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let new: Vec<_> = {
-            let mut unremembered = self.unremembered.lock();
-            let told = unremembered.entry(uid.to_owned()).or_default();
-            let all = findings.iter().copied();
-            all.filter(|one| told.insert(format!("{} {}", one.reason.as_str(), one.message)))
-                .collect()
-        };
-        for finding in new {
-            by_reason
-                .entry(finding.reason.as_str())
-                .or_default()
-                .push(&finding.message);
+        for finding in findings {
+            if !known.contains(&told_of(finding.reason.as_str(), &finding.message)) {
+                by_reason
+                    .entry(finding.reason.as_str())
+                    .or_default()
+                    .push(&finding.message);
+            }
         }
         let reference = reference(api_version, &object.kind, &object.namespace, &object.name, uid);
         for (reason, messages) in by_reason {
-            self.publish(&reference, reason, &messages.join("; ")).await;
+            if self
+                .publish(&reference, reason, &messages.join("; "))
+                .await
+                .is_told()
+            {
+                let mut unremembered = self.unremembered.lock();
+                let told = unremembered.entry(uid.to_owned()).or_default();
+                told.extend(messages.iter().map(|message| told_of(reason, message)));
+            }
         }
     }
 
@@ -129,7 +137,8 @@ impl Events {
         self.publish(&reference, pod.reason, &pod.message).await;
     }
 
-    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) {
+    /// Writes an Event, and tries again what may pass.
+    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) -> Told {
         let event = Event {
             type_: EventType::Warning,
             reason: reason.to_owned(),
@@ -138,12 +147,47 @@ impl Events {
             secondary: None,
         };
         let object = reference.name.as_deref().unwrap_or_default();
-        match timeout(CALL, self.recorder.publish(&event, reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(object, reason, %error, "Event not written"),
-            Err(_) => tracing::warn!(object, reason, "Event not written: the API server did not answer"),
+        for attempt in 1..=TRIES {
+            let (error, passing) = match timeout(CALL, self.recorder.publish(&event, reference)).await {
+                Ok(Ok(())) => return Told::Yes,
+                Ok(Err(error)) => (error.to_string(), may_pass(&error)),
+                // That was a long wait already, and a status waits behind it.
+                Err(_) => ("the API server did not answer".to_owned(), false),
+            };
+            if attempt == TRIES || !passing {
+                tracing::warn!(object, reason, error, "Event not written");
+                return Told::No;
+            }
+            tracing::debug!(object, reason, error, "Event not written; it is tried again");
+            tokio::time::sleep(AGAIN * 2u32.saturating_pow(attempt - 1)).await;
         }
+        Told::No
     }
+}
+
+/// Whether a write that failed so may succeed a moment later.
+fn may_pass(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..),
+        _ => true,
+    }
+}
+
+/// Whether an Event was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    No,
+}
+
+impl Told {
+    fn is_told(self) -> bool {
+        self == Self::Yes
+    }
+}
+
+fn told_of(reason: &str, message: &str) -> String {
+    format!("{reason} {message}")
 }
 
 fn reference(api_version: &str, kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
@@ -196,6 +240,18 @@ mod tests {
         assert_eq!(memory.writes().len(), 1);
         events.remembered("1");
         assert!(events.unremembered.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_event_that_the_api_server_refuses_for_a_moment_is_told_all_the_same() {
+        let memory = Memory::default();
+        let events = Events::new(memory.client(), "operator");
+        memory.refuse(2);
+        let web = reference("v1", "TrafficSplit", "shop", "web", "1");
+        assert_eq!(events.publish(&web, "Missing", "it is missing").await, Told::Yes);
+        memory.refuse(9);
+        let api = reference("v1", "TrafficSplit", "shop", "api", "2");
+        assert_eq!(events.publish(&api, "Missing", "it is missing").await, Told::No);
     }
 
     #[test]

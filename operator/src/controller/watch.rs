@@ -24,6 +24,7 @@ use super::change::StoredMap;
 use super::kinds::{SmiKind, Watched};
 use super::state::{Inner, ObjectKey, Readiness, State, StoredObject};
 use crate::metrics::Metrics;
+use crate::watch_backoff::WatchBackoff;
 
 /// Label of everything that we write, and what it says.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "smilax-operator");
@@ -135,7 +136,7 @@ impl Start<'_> {
         let (state, metrics) = (Arc::clone(self.state), self.metrics.clone());
         self.tasks.spawn(async move {
             let mut listing = Vec::new();
-            let mut stream = watcher::watcher(api, config).default_backoff().into_stream().boxed();
+            let mut stream = watcher::watcher(api, config).backoff(WatchBackoff::default()).into_stream().boxed();
             let mut failing = false;
             loop {
                 match stream.try_next().await {
