@@ -15,6 +15,7 @@ use crate::model::Meta;
 use crate::plan;
 
 pub(crate) use inbound::inbound;
+pub(crate) use offered::callers;
 
 /// Workloads of a namespace that need a configuration: every account where pods are injected by the namespace's
 /// label, and every account of a pod that has a proxy.
@@ -87,26 +88,6 @@ pub fn compile(index: &mut Index, workload: &Workload) -> (ProxyConfig, Vec<Diag
     (config, diagnostics)
 }
 
-/// Workloads whose configuration holds something of a namespace: its own, and those elsewhere that import from it.
-pub fn concerned_workloads(index: &Index, namespace: &str) -> BTreeSet<Workload> {
-    let mut concerned = workloads(index, namespace);
-    for other in index
-        .that_import(namespace)
-        .filter(|other| ***other != *namespace)
-    {
-        for workload in workloads(index, other) {
-            let imported = imports(index, &workload)
-                .into_iter()
-                .flatten()
-                .any(|(from, _)| from == namespace);
-            if imported {
-                concerned.insert(workload);
-            }
-        }
-    }
-    concerned
-}
-
 /// What of another namespace a workload asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -117,7 +98,7 @@ pub(crate) enum Wanted {
 }
 
 /// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
-fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
+pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
     let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
     let account = index
         .contents(&workload.namespace)

@@ -38,6 +38,8 @@ pub struct Index {
     plans: HashMap<Name, Arc<NamespacePlan>>,
     links: Links,
     dirty: BTreeSet<Name>,
+    /// Namespaces whose objects may be held by other workloads than before.
+    held_elsewhere: BTreeSet<Name>,
     addresses: Addresses,
     moved: Moved,
     /// Where proxies reach the operator, by its Service.
@@ -272,6 +274,11 @@ impl Index {
         std::mem::take(&mut self.dirty)
     }
 
+    /// Namespaces whose outputs are as they were, but whose objects may be held by other workloads since the last call.
+    pub fn take_held_elsewhere(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.held_elsewhere)
+    }
+
     /// Marks a namespace, so that its outputs are looked at again: after one of them was changed by somebody else.
     pub fn mark(&mut self, namespace: &str) {
         self.dirty.insert(namespace.into());
@@ -333,9 +340,11 @@ impl Index {
         self.dirty.insert(name.clone());
         self.moved.plans.insert(name.clone());
         self.members_moved(&name);
+        self.mark_holders(namespace);
         let refers = Refers::of(self.namespaces.get(namespace), self.contents.get(namespace));
         // Workloads there hold what is offered here, before this change or after it.
         self.dirty.extend(self.links.set(&name, refers));
+        self.mark_holders(namespace);
         self.members_moved(&name);
         self.dirty.extend(self.links.that_import(namespace).cloned());
         if touched == Touched::Identities {
@@ -361,6 +370,13 @@ impl Index {
         let concerned = std::iter::once(namespace).chain(self.links.that_name(namespace));
         let concerned = concerned.filter(|name| self.links.names_bindings(name));
         self.moved.members.extend(concerned.cloned());
+    }
+
+    /// Workloads of a namespace hold what they import, and what they are let in to: who they are may be different.
+    fn mark_holders(&mut self, namespace: &str) {
+        let imported = self.links.imported_by(namespace);
+        let elsewhere = imported.chain(self.links.that_name(namespace)).cloned();
+        self.held_elsewhere.extend(elsewhere);
     }
 
     fn touch_all(&mut self) {

@@ -15,6 +15,7 @@
 pub mod compile;
 pub mod diagnostic;
 pub mod endpoints;
+mod holders;
 pub mod index;
 pub mod ingest;
 pub mod members;
@@ -24,9 +25,10 @@ mod operator;
 pub mod plan;
 pub mod status;
 
-pub use compile::{compile, concerned_workloads, workloads};
+pub use compile::{compile, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use endpoints::{endpoints, found};
+pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;
 pub use modes::Modes;

@@ -6,21 +6,21 @@
 
 mod columns;
 mod conditions;
-mod used;
+mod enforcement;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use smilax_core::ObjectRef;
+use smilax_core::{ObjectRef, Workload};
 
-use crate::compile::concerned_workloads;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
+use crate::holders::{Holders, Workloads};
 use crate::index::Index;
 use crate::model::Meta;
 use crate::plan::{NamespacePlan, object};
 
-use used::Used;
-
 pub use conditions::{Condition, ConditionStatus, Stored, merge, untold};
+pub use enforcement::{Enforcement, Knowledge, MOST_NAMED, Rejection, differs_in_count_only};
 
 /// What an object's status should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,77 +33,53 @@ pub struct DesiredStatus {
     pub columns: BTreeMap<&'static str, String>,
     /// Findings about it, for Events.
     pub diagnostics: Vec<Diagnostic>,
+    /// The workloads whose configurations contain it.
+    pub holders: Workloads,
 }
 
-/// How far the proxies that hold an object are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Not in force, so there is nothing to wait for.
-    NotAccepted,
-    /// No proxy holds it.
-    NoProxies,
-    /// Written for proxies that have not said that they enforce it.
-    Pending,
-}
-
-/// The status of every SMI object of a namespace.
+/// The status of every SMI object of a namespace, as if no proxy had told anything yet.
 pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
     let plan = index.plan(namespace);
-    let has_proxies = has_proxies(index, namespace);
-    let used = Used::of(index, namespace);
+    let holders = Holders::of(index, namespace);
     let Some(contents) = index.contents(namespace) else {
         return Vec::new();
     };
+    let mut proxies = Proxies {
+        index,
+        counted: BTreeMap::new(),
+    };
     let mut all = Vec::new();
-    let mut add = |kind, meta, held, columns: &[(&'static str, String)]| {
-        all.push(desired(
-            &plan,
-            kind,
-            meta,
-            held,
-            columns.iter().cloned().collect(),
-        ));
+    let mut add = |kind, meta: &Meta, columns: &[(&'static str, String)]| {
+        let holders = holders.get(kind, &meta.name);
+        let columns = columns.iter().cloned().collect();
+        all.push(desired(&mut proxies, &plan, object(kind, meta), holders, columns));
     };
     for split in contents.splits.values() {
-        let held = has_proxies && plan.splits.contains_key(&split.meta.name);
         add(
             "TrafficSplit",
             &split.meta,
-            held,
             &[("backends", columns::backends(split))],
         );
     }
     for group in contents.groups.values() {
-        let in_split = contents.splits.values().any(|split| {
-            plan.splits.contains_key(&split.meta.name)
-                && split
-                    .matches
-                    .iter()
-                    .any(|reference| *reference.name == *group.meta.name)
-        });
-        let held = (has_proxies && in_split) || used.groups.contains(&*group.meta.name);
         let names = columns::joined(group.matches.iter().map(|one| one.name.clone()));
-        add("HTTPRouteGroup", &group.meta, held, &[("matches", names)]);
+        add("HTTPRouteGroup", &group.meta, &[("matches", names)]);
     }
     for target in contents.targets.values() {
-        let held = used.targets.contains(&target.meta.name);
         let columns = [
             ("sources", columns::sources(target)),
             ("rules", columns::rules(target)),
         ];
-        add("TrafficTarget", &target.meta, held, &columns);
+        add("TrafficTarget", &target.meta, &columns);
     }
     for binding in contents.bindings.values() {
-        let held = used.bindings.contains(&*binding.meta.name);
         let columns = [("identities", columns::identities(binding))];
-        add("IdentityBinding", &binding.meta, held, &columns);
+        add("IdentityBinding", &binding.meta, &columns);
     }
     for route in contents.tcp_routes.values() {
-        let held = used.tcp_routes.contains(&*route.meta.name);
         add(
             "TCPRoute",
             &route.meta,
-            held,
             &[("ports", columns::ports(&route.ports))],
         );
     }
@@ -111,7 +87,6 @@ pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
         add(
             "UDPRoute",
             &route.meta,
-            false,
             &[("ports", columns::ports(&route.ports))],
         );
     }
@@ -129,47 +104,62 @@ impl DesiredStatus {
         self.diagnostics.extend(about.cloned());
         conditions::withhold(&mut self.conditions, &self.diagnostics);
     }
-}
 
-fn has_proxies(index: &Index, namespace: &str) -> bool {
-    concerned_workloads(index, namespace).iter().any(|workload| {
-        index.contents(&workload.namespace).is_some_and(|contents| {
-            contents
-                .pods
-                .values()
-                .any(|pod| pod.injected() && !pod.finished && pod.account == workload.account)
-        })
-    })
+    /// Says how far the proxies that hold it are, as far as that is known, and in keeping with what is stored.
+    pub fn settle(&mut self, enforcement: &Enforcement, stored: &[Stored], knowledge: Knowledge) {
+        conditions::program(&mut self.conditions, enforcement, stored, knowledge);
+        conditions::withhold(&mut self.conditions, &self.diagnostics);
+    }
 }
 
 fn desired(
+    proxies: &mut Proxies<'_>,
     plan: &NamespacePlan,
-    kind: &str,
-    meta: &Meta,
-    held: bool,
+    object: ObjectRef,
+    holders: Workloads,
     columns: BTreeMap<&'static str, String>,
 ) -> DesiredStatus {
-    let object = object(kind, meta);
     let diagnostics: Vec<Diagnostic> = plan
         .diagnostics
         .iter()
         .filter(|diagnostic| diagnostic.object == object)
         .cloned()
         .collect();
-    let rejected = diagnostics
-        .iter()
-        .any(|one| one.reason.severity() == Severity::Rejected);
-    // A finding that leaves part of a split out does not undo the rest: it is in force as long as a proxy may hold it.
-    let progress = match (rejected && !held, held) {
-        (true, _) => Progress::NotAccepted,
-        (false, false) => Progress::NoProxies,
-        (false, true) => Progress::Pending,
+    let enforcement = Enforcement {
+        of: holders.iter().map(|workload| proxies.of(workload)).sum(),
+        ..Enforcement::default()
     };
     DesiredStatus {
-        conditions: conditions::of(meta.generation, &diagnostics, progress),
+        conditions: conditions::of(object.generation, &diagnostics, &enforcement),
         object,
         columns,
         diagnostics,
+        holders,
+    }
+}
+
+/// Pods with a proxy that have not ended, counted once for each namespace that is asked for.
+struct Proxies<'a> {
+    index: &'a Index,
+    counted: BTreeMap<Arc<str>, BTreeMap<Arc<str>, usize>>,
+}
+
+impl Proxies<'_> {
+    fn of(&mut self, workload: &Workload) -> usize {
+        let index = self.index;
+        let accounts = self.counted.entry(workload.namespace.clone());
+        let accounts = accounts.or_insert_with(|| {
+            let mut counted = BTreeMap::new();
+            let contents = index.contents(&workload.namespace);
+            let pods = contents.map(|contents| contents.pods.values());
+            for pod in pods.into_iter().flatten() {
+                if pod.injected() && !pod.finished {
+                    *counted.entry(pod.account.clone()).or_default() += 1;
+                }
+            }
+            counted
+        });
+        accounts.get(&workload.account).copied().unwrap_or_default()
     }
 }
 

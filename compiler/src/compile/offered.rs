@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use smilax_core::config::SourceMatch;
 use smilax_core::{DestinationName, Workload};
 
+use super::workloads;
 use crate::index::Index;
+use crate::plan::Offer;
 
 /// The Services that a workload is let in to elsewhere.
 pub(super) fn offered(index: &mut Index, workload: &Workload) -> BTreeSet<DestinationName> {
@@ -23,6 +25,24 @@ pub(super) fn offered(index: &mut Index, workload: &Workload) -> BTreeSet<Destin
             .iter()
             .filter(|offer| offer.sources.iter().any(|source| names(index, source, workload)));
         found.extend(named.flat_map(|offer| offer.services.iter().cloned()));
+    }
+    found
+}
+
+/// The workloads of other namespaces that are let in by an offer of `namespace`.
+pub(crate) fn callers(index: &Index, namespace: &str, offer: &Offer) -> BTreeSet<Workload> {
+    let mut found = BTreeSet::new();
+    for source in &offer.sources {
+        let of = match source {
+            SourceMatch::Account(account) => Some(account.namespace.to_string()),
+            SourceMatch::Spiffe(id) => id.workload().map(|workload| workload.namespace.to_string()),
+            SourceMatch::Binding(binding) => binding.split_once('/').map(|(of, _)| of.to_owned()),
+        };
+        let Some(of) = of.filter(|of| of != namespace) else {
+            continue;
+        };
+        let named = workloads(index, &of).into_iter();
+        found.extend(named.filter(|workload| names(index, source, workload)));
     }
     found
 }

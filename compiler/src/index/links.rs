@@ -84,6 +84,14 @@ impl Links {
         named
     }
 
+    /// Namespaces whose Services the workloads of this one call.
+    pub(super) fn imported_by(&self, namespace: &str) -> impl Iterator<Item = &Name> {
+        self.refers
+            .get(namespace)
+            .into_iter()
+            .flat_map(|one| &one.imports)
+    }
+
     /// Namespaces whose workloads call Services of this one.
     pub(super) fn that_import(&self, namespace: &str) -> impl Iterator<Item = &Name> {
         self.imported_by.get(namespace).into_iter().flatten()

@@ -1,7 +1,7 @@
 //! Conditions, and how they change.
 
 use crate::diagnostic::{Diagnostic, Reason, Severity};
-use crate::status::Progress;
+use crate::status::enforcement::{self, Enforcement, Knowledge};
 
 /// A condition as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl ConditionStatus {
 }
 
 /// The four conditions of an object.
-pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], progress: Progress) -> Vec<Condition> {
+pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], enforcement: &Enforcement) -> Vec<Condition> {
     let condition = |kind, status, reason, message| Condition {
         kind,
         status,
@@ -97,41 +97,58 @@ pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], progress: Progress
             "every object that it refers to exists".to_owned(),
         ),
     };
-    let programmed = match progress {
-        Progress::NotAccepted => condition(
-            "Programmed",
-            ConditionStatus::Unknown,
-            "NotAccepted",
-            "it is not accepted, so no proxy is given it".to_owned(),
-        ),
-        Progress::NoProxies => condition(
-            "Programmed",
-            ConditionStatus::True,
-            "NoProxies",
-            "no proxy needs it at present".to_owned(),
-        ),
-        Progress::Pending => condition(
-            "Programmed",
-            ConditionStatus::Unknown,
-            "Pending",
-            "it is in the configuration of its proxies, which do not acknowledge yet".to_owned(),
-        ),
-    };
-    let ready = match accepted.status {
-        ConditionStatus::True => condition(
-            "Ready",
-            ConditionStatus::True,
-            "Ready",
-            "it is accepted and no proxy rejects it".to_owned(),
-        ),
-        _ => condition(
-            "Ready",
+    let (status, reason, message) = enforcement::programmed(accepted.status, generation, enforcement);
+    let programmed = condition("Programmed", status, reason, message);
+    let ready = condition("Ready", ConditionStatus::Unknown, "", String::new());
+    let mut all = vec![accepted, resolved, programmed, ready];
+    make_ready(&mut all);
+    all
+}
+
+/// Says how far the proxies are.
+pub(super) fn program(
+    conditions: &mut [Condition],
+    enforcement: &Enforcement,
+    stored: &[Stored],
+    knowledge: Knowledge,
+) {
+    let accepted = status_of(conditions, "Accepted");
+    if let Some(programmed) = conditions.iter_mut().find(|one| one.kind == "Programmed") {
+        let generation = programmed.observed_generation;
+        (programmed.status, programmed.reason, programmed.message) =
+            enforcement::programmed(accepted, generation, enforcement);
+        enforcement::hold(programmed, stored, knowledge);
+    }
+    make_ready(conditions);
+}
+
+/// `Ready` follows from the others: accepted, and no proxy rejects it.
+fn make_ready(conditions: &mut [Condition]) {
+    let find = |kind: &str| conditions.iter().find(|one| one.kind == kind);
+    let (status, reason, message) = match (find("Accepted"), find("Programmed")) {
+        (Some(accepted), _) if accepted.status != ConditionStatus::True => {
+            (ConditionStatus::False, accepted.reason, "it is not accepted")
+        }
+        (_, Some(programmed)) if programmed.status == ConditionStatus::False => (
             ConditionStatus::False,
-            accepted.reason,
-            "it is not accepted".to_owned(),
+            programmed.reason,
+            "some proxies reject it",
+        ),
+        _ => (
+            ConditionStatus::True,
+            "Ready",
+            "it is accepted and no proxy rejects it",
         ),
     };
-    vec![accepted, resolved, programmed, ready]
+    if let Some(ready) = conditions.iter_mut().find(|one| one.kind == "Ready") {
+        (ready.status, ready.reason) = (status, reason);
+        message.clone_into(&mut ready.message);
+    }
+}
+
+fn status_of(conditions: &[Condition], kind: &str) -> ConditionStatus {
+    let found = conditions.iter().find(|one| one.kind == kind);
+    found.map_or(ConditionStatus::Unknown, |one| one.status)
 }
 
 /// Says that some proxies are not given what these conditions are about.
