@@ -22,12 +22,18 @@ pub(crate) use print::{json, table};
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// Files with the objects that would be applied, YAML or JSON; - is standard input.
-    #[arg(short = 'f', long = "filename", required = true, value_name = "FILE")]
+    /// Files or directories with the objects that would be applied, YAML or JSON; - is standard input.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        required = true,
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
     pub(crate) files: Vec<PathBuf>,
-    /// Files with the objects that are there already, in place of a cluster. Deployments and the like count as one pod
-    /// each, with a proxy.
-    #[arg(long, value_name = "FILE")]
+    /// Files or directories with the objects that are there already, in place of a cluster. Deployments and the like
+    /// count as one pod each, with a proxy.
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub(crate) against: Vec<PathBuf>,
     /// Namespace of objects that name none; that of the kubeconfig if not given.
     #[arg(short = 'n', value_name = "NAMESPACE")]

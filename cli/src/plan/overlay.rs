@@ -31,6 +31,12 @@ pub(crate) fn applied(there: Vec<Value>, files: Vec<Value>, namespace: &str) -> 
         if text(&object, "/kind").is_empty() || text(&object, "/apiVersion").is_empty() {
             bail!("an object has no kind or no apiVersion: {}", shortened(&object));
         }
+        if group_of(&object) == "kustomize.config.k8s.io" {
+            bail!(
+                "a {} is no object; kubectl kustomize DIRECTORY | smilax plan -f - plans what it makes",
+                text(&object, "/kind")
+            );
+        }
         if text(&object, "/metadata/name").is_empty() {
             bail!(
                 "a {} has no metadata.name; objects that are only generated at creation cannot be planned",

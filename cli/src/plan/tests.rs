@@ -205,11 +205,12 @@ fn a_label_that_somebody_else_set_stays_and_one_that_was_applied_goes() {
 
 #[test]
 fn an_object_that_cannot_be_planned_is_named() {
-    let error = written(
-        Vec::new(),
-        vec![json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}})],
-        "shop",
-    );
-    let error = error.unwrap_err().to_string();
-    assert!(error.starts_with("a Pod has no metadata.name"), "{error}");
+    let error = |object: Value| written(Vec::new(), vec![object], "shop").unwrap_err().to_string();
+    let nameless = error(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}}));
+    assert!(nameless.starts_with("a Pod has no metadata.name"), "{nameless}");
+    let kustomization =
+        error(json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}));
+    assert!(kustomization.contains("kubectl kustomize"), "{kustomization}");
+    let unknown = error(json!({"metadata": {"name": "a"}}));
+    assert!(unknown.starts_with("an object has no kind"), "{unknown}");
 }
