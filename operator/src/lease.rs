@@ -21,8 +21,10 @@ pub const NAME: &str = "smilax-operator";
 const DURATION: Duration = Duration::from_secs(15);
 /// A leader that could not renew for this long stops writing: well before anybody else may start.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the Lease is looked at by everyone, and renewed by the leader.
+/// How often the leader renews the Lease.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How often others look at it.
+const LOOK: Duration = Duration::from_secs(1);
 const CALL: Duration = Duration::from_secs(2);
 
 /// Whether this process leads.
@@ -73,6 +75,18 @@ pub fn step(me: &str, record: Option<&Record>, unchanged_for: Duration) -> Actio
             transitions: record.transitions.saturating_add(1),
         },
         Some(_) => Action::Wait,
+    }
+}
+
+/// How long to wait for the next turn. Who waits for a silent leader to run out looks at that very moment: with what
+/// passes until a renewal is seen, another leads no later than 16 s after the last one.
+fn pause(leadership: Leadership, unchanged_for: Duration) -> Duration {
+    match leadership {
+        Leadership::Leader { .. } => PERIOD,
+        Leadership::Follower => DURATION
+            .checked_sub(unchanged_for)
+            .filter(|left| !left.is_zero())
+            .map_or(LOOK, |left| left.min(LOOK)),
     }
 }
 
@@ -129,9 +143,11 @@ impl Election {
         let mut renewed_at = Instant::now();
         let mut failing = false;
         loop {
+            let mut wait = PERIOD;
             match self.turn(&mut seen, &mut changed_at).await {
                 Ok(leadership) => {
                     failing = false;
+                    wait = pause(leadership, changed_at.elapsed());
                     if leadership != Leadership::Follower {
                         renewed_at = Instant::now();
                     }
@@ -148,7 +164,7 @@ impl Election {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => break,
             }
         }
@@ -304,6 +320,15 @@ mod tests {
             step("b", Some(&held_by("a")), DURATION),
             Action::Take { transitions: 5 }
         );
+    }
+
+    #[test]
+    fn who_waits_for_a_silent_leader_looks_when_its_time_is_over() {
+        let left = |seconds| pause(Leadership::Follower, DURATION.mul_f64(seconds / 15.0));
+        assert_eq!(left(3.0), LOOK);
+        assert!(left(14.75) <= Duration::from_millis(251), "{:?}", left(14.75));
+        assert_eq!(left(15.0), LOOK, "no spinning while the Lease cannot be taken");
+        assert_eq!(pause(Leadership::Leader { term: 1 }, Duration::ZERO), PERIOD);
     }
 
     #[test]
