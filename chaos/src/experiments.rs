@@ -251,11 +251,6 @@ pub const ALL: &[Experiment] = &[
         run: |bench| Box::pin(scale::r21(bench)),
     },
     Experiment {
-        id: "R23",
-        what: "1,000 objects at once, 1,000 namespaces",
-        run: |bench| Box::pin(scale::r23(bench)),
-    },
-    Experiment {
         id: "R24",
         what: "nothing happens",
         run: |bench| Box::pin(quiet::r24(bench)),
@@ -279,5 +274,11 @@ pub const ALL: &[Experiment] = &[
         id: "R30",
         what: "stored versions go down and up, conversion is away",
         run: |bench| Box::pin(versions::r30(bench)),
+    },
+    // Last, for what it leaves behind.
+    Experiment {
+        id: "R23",
+        what: "1,000 objects at once, 1,000 namespaces",
+        run: |bench| Box::pin(scale::r23(bench)),
     },
 ];

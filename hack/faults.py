@@ -1,0 +1,183 @@
+"""Makes docs/faults.md: which faults the operator is tried with, what must become of them, and what did.
+
+An experiment of `make chaos` bears the id of its fault. Its results are kept in chaos/results.json; UPDATE=1 takes those of
+the last run, below target/chaos, into it, and writes the page. Without UPDATE, the page must be as it would be written.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "faults.md"
+KEPT = ROOT / "chaos" / "results.json"
+LAST = ROOT / "target" / "chaos"
+EXPERIMENTS = ROOT / "chaos" / "src" / "experiments.rs"
+
+# Id, fault, what must become of it, tests elsewhere that try it or a part of it, and what is open.
+ITEMS = [
+    ("R1", "killed before and after every write: install, objects made, changed, deleted, a new root",
+     "the end state of a run without faults, at every point, within 30 s", [], ""),
+    ("R2", "killed before the first status, after the first ConfigMap is made and removed",
+     "nothing left over, nothing twice; there are no finalizers", [], ""),
+    ("R3", "lists of before after a reconnect; an object deleted and made anew under its name",
+     "nothing meant for the old object reaches the new one", [], ""),
+    ("R4", "events lost until the next list, repeated, late, in every kind", "the same end state", [], ""),
+    ("R5", "410 at every watch, by answer and by event", "at most one list in 5 s for each kind",
+     ["the_wait_grows_while_watches_break_soon_after_they_were_opened"], "compaction of etcd itself is not tried"),
+    ("R6", "504, too large resource version", "recovers without a restart", [], ""),
+    ("R7", "409 to every write; another writer in our objects", "converges; at most 5 tries more; fields of others stay", [], ""),
+    ("R8", "429 and 503 to everything for a while", "requests fall by nine tenths, and it converges afterwards", [],
+     "`Retry-After` is not read: waits grow by themselves"),
+    ("R9", "the API server is away", "the process stays; a change arrives within 30 s of its return",
+     ["while_the_api_server_restarts_traffic_goes_on_and_afterwards_policy_changes_again"],
+     "FULL=1 tries 10 minutes; an hour is not tried"),
+    ("R10", "the operator is away for less than a certificate's life",
+     "no failed request; every certificate is renewed once it is back",
+     ["a_certificate_is_renewed_after_two_thirds_of_its_life", "while_the_operator_is_away_traffic_goes_on_and_a_killed_proxy_comes_back_with_its_policy"],
+     "8 h on a simulated clock are not played through as a whole"),
+    ("R11", "the operator is away for longer than a certificate's life", "open until then, closed afterwards, with the reason",
+     ["certificates_that_run_out_close_the_mesh_and_it_opens_again_with_the_operator",
+      "a_certificate_that_ran_out_is_asked_for_until_it_is_given_and_the_pod_stays_ready"],
+     "no alert rule is shipped"),
+    ("R12", "the leader is stopped for longer than its Lease, then goes on: two leaders",
+     "it steps down; no revision goes back", ["others_wait_until_the_holder_was_silent_for_the_whole_duration"], ""),
+    ("R13", "the leader is killed; the leader is asked to go", "17 s; 3 s; no Event twice",
+     ["a_leader_that_dies_is_followed_by_the_other_replica"], ""),
+    ("R14", "clocks that are off, and that jump",
+     "leases by the process's own clock; certificates bear 60 s of difference and not 10 minutes",
+     ["others_wait_until_the_holder_was_silent_for_the_whole_duration", "c3_clocks_may_differ_by_20_seconds_and_not_by_10_minutes",
+      "a_clock_that_is_an_hour_slow_changes_nothing"],
+     "no clock of a running operator or node is set"),
+    ("R15", "the webhooks' certificate is exchanged under load", "no admission fails", ["renewal_keeps_the_authority"],
+     "not under load of 100 pods/s"),
+    ("R16", "caBundles are taken out by somebody else's tool", "back within 10 s", [], ""),
+    ("R17", "a webhook configuration is deleted", "restored, with an Event", [],
+     "the chart makes it, and the operator may not create one: it counts what is missing in its metrics"),
+    ("R18", "a new root, with a kill at each step", "no failed request; no peer meets an unknown root",
+     ["a_root_that_is_exchanged_while_the_operator_comes_and_goes_is_exchanged_all_the_same",
+      "a_root_is_exchanged_under_load_without_a_failure_and_without_plaintext"],
+     "R1 kills at every write of it, without traffic"),
+    ("R19", "the authority's Secret is deleted, and damaged", "no new root; it is told; nothing else changes", [], ""),
+    ("R20", "a ConfigMap is deleted, edited, cut, emptied, filled with garbage", "as before within 10 s",
+     ["a_configuration_that_was_edited_by_hand_is_put_right", "a_configuration_that_was_deleted_is_written_again"], ""),
+    ("R21", "a configuration of about a megabyte", "kept, or refused with a condition; no request near etcd's limit",
+     ["f15_a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforced"], ""),
+    ("R22", "10,000 endpoints that change", "2 s at p99, one core, 500 MB", [], "measured by `make bench-scale`"),
+    ("R23", "1,000 objects at once; 1,000 namespaces", "all have their status within 60 s; 50 requests/s", [], ""),
+    ("R24", "nothing happens", "no write but the Lease", ["an_idle_mesh_writes_nothing_but_its_lease"], ""),
+    ("R25", "changes that change nothing", "no write", ["objects_that_say_the_same_again_cause_no_write"], ""),
+    ("R26", "invalid values in every field, then back", "refused, or told; full recovery", [],
+     "fields are not walked by a generator; single ones are tried in the compiler's tests"),
+    ("R27", "objects, an account and a namespace go while the operator is down", "nothing is left; there are no finalizers",
+     ["a_namespace_in_the_mesh_is_deleted_without_remains"], ""),
+    ("R28", "the chart is removed with everything in use", "no pod is blocked",
+     ["after_an_uninstall_proxies_go_on_with_what_they_have_until_the_mesh_is_back"], ""),
+    ("R29", "the right to one kind is taken away and given back", "others go on; recovers without a restart", [],
+     "told in log and metrics; there is no condition for it"),
+    ("R30", "stored versions go down and up while nobody converts", "readable and migrated afterwards",
+     ["definitions_and_objects_of_an_earlier_mesh_are_adopted"], ""),
+    ("R31", "the stream is cut, slow, reordered; one reader is stuck", "others are not held up; the newest state afterwards",
+     ["a_new_stream_is_told_everything_again", "without_a_stream_a_change_takes_hold_within_the_kubelets_period"], ""),
+    ("R32", "stream and ConfigMap disagree", "the higher revision counts, and never back",
+     ["the_mount_may_be_behind_the_stream_and_never_leads_back", "an_older_mount_leads_neither_back_nor_to_a_complaint"], ""),
+    ("R33", "out of memory, disk full, no file descriptors", "restarts and converges", [], "not tried for the operator"),
+    ("R34", "labels of our Deployment changed, quotas, disruption budgets", "recovers when the cause is gone", [], "not tried"),
+    ("noise", "delays, cuts, repetitions, 409, 410, 429, 500 in every stage, by a seed", "the same end state", [], ""),
+]
+
+TEST = re.compile(r"^\s*(?:async )?fn (\w+)\(", re.MULTILINE)
+
+
+def tests():
+    """File of each test."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.rs"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )
+    found = {}
+    for file in sorted(listed.stdout.split()):
+        path = ROOT / file
+        if path.is_file():
+            found.update({name: file for name in TEST.findall(path.read_text())})
+    return found
+
+
+def results():
+    """What was measured, by id."""
+    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    if os.environ.get("UPDATE") == "1" and LAST.is_dir():
+        for one in (one for file in sorted(LAST.rglob("results.json")) for one in json.loads(file.read_text())):
+            kept[one["id"]] = one
+        KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    return kept
+
+
+def page():
+    """The text of the page."""
+    known, measured = tests(), results()
+    experiments = re.findall(r'^ +id: "(\w+)"', EXPERIMENTS.read_text(), re.MULTILINE)
+    strangers = sorted(set(experiments) - {item[0] for item in ITEMS})
+    missing = sorted({name for item in ITEMS for name in item[3]} - set(known))
+    if strangers or missing:
+        sys.exit(f"FAILED hack/faults.py: experiments that it does not list: {strangers}; tests that are gone: {missing}")
+    lines = [
+        "# Faults",
+        "",
+        "What the operator is tried with, what must become of it, and what did. `make chaos` starts etcd, a Kubernetes API server",
+        "and the operator, with a proxy between the two that delays, cuts, repeats, refuses, tells old things, and kills the",
+        "operator. Afterwards the cluster must be as a run without faults left it: ConfigMaps, statuses, Events, Secrets and",
+        "`caBundle`s, without UIDs, versions, times, revisions and keys. No policy may ever go back to an earlier revision.",
+        "",
+        "`make chaos EXPERIMENTS=\"R1 R8\"` runs single ones, and `SEED=7` draws chance from that seed: what failed with it fails again.",
+        "Waits of minutes are shortened; `FULL=1` waits them out. After a kill the Lease is let go at once, so that each of the many",
+        "restarts takes a second; R12 and R13 wait for the real Lease. There are no nodes: what concerns traffic is tried by `make e2e`.",
+        "",
+        "The page is made by `hack/check-faults`.",
+        "",
+        "| id | fault | what must become of it | outcome | tried by |",
+        "|---|---|---|---|---|",
+    ]
+    for identity, fault, must, names, reason in ITEMS:
+        by = [f"`{name}` ({known[name]})" for name in names]
+        outcome = []
+        if identity in experiments:
+            by.insert(0, f"`make chaos EXPERIMENTS={identity}`")
+            one = measured.get(identity)
+            if one is None:
+                outcome.append("not run yet")
+            else:
+                outcome.append(("" if one["verdict"] == "passed" else "FAILED: ") + flat(one["figures"]))
+        if not by:
+            outcome.append("open")
+        if reason:
+            outcome.append(f"open: {reason}" if by else reason)
+        lines.append(f"| {identity} | {fault} | {must} | {'; '.join(outcome) or 'its tests pass'} | {'<br>'.join(by)} |")
+    passed = sum(measured.get(one, {}).get("verdict") == "passed" for one in experiments)
+    lines += ["", f"{passed} of {len(experiments)} experiments passed when they were last run.", ""]
+    return "\n".join(lines)
+
+
+def flat(text):
+    """One line of a table."""
+    short = " ".join(text.split()).replace("|", "\\|")
+    return short if len(short) <= 400 else short[:400] + "…"
+
+
+def main():
+    """Writes or compares."""
+    text = page()
+    if os.environ.get("UPDATE") == "1":
+        PAGE.write_text(text)
+        print(f"wrote  {PAGE.relative_to(ROOT)}")
+    elif not PAGE.is_file() or PAGE.read_text() != text:
+        sys.exit("FAILED docs/faults.md is not what experiments and tests say; run UPDATE=1 hack/check-faults")
+    else:
+        print("ok     docs/faults.md is what experiments and tests say")
+
+
+if __name__ == "__main__":
+    main()
