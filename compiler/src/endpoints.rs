@@ -25,6 +25,7 @@ pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint
     let name = service.port_names.get(&of.port).filter(|_| balanced)?;
     let behind = Behind {
         contents,
+        service,
         expected: Expected::of(index, service),
     };
     let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
@@ -83,6 +84,7 @@ fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found
 /// What is looked at for each endpoint of a Service.
 struct Behind<'a> {
     contents: &'a Contents,
+    service: &'a Service,
     expected: Expected,
 }
 
@@ -120,16 +122,22 @@ impl Behind<'_> {
     /// there.
     fn endpoint(&self, endpoint: &SliceEndpoint, port: u16) -> Option<Endpoint> {
         let state = endpoint.state?;
-        let (workload, finished) = match (self.expected, &endpoint.pod) {
-            (Expected::Nobody, _) | (Expected::WhoCan, None) => (None, false),
-            (Expected::All, None) => return None,
-            (Expected::WhoCan | Expected::All, Some(name)) => {
-                let pod = self.contents.pods.get(name)?;
-                let expected = can_answer(pod, port) || self.expected == Expected::All;
-                let workload = (expected && !pod.skips_inbound(port)).then(|| account(pod));
-                (workload, pod.finished)
-            }
+        let named = endpoint.pod.as_ref();
+        let pod = match named.filter(|_| self.expected != Expected::Nobody) {
+            Some(name) => Some(self.contents.pods.get(name)?),
+            None => None,
         };
+        let rightful = pod.filter(|pod| pod.is_selected_by(&self.service.selector));
+        let workload = match (self.expected, rightful) {
+            (Expected::Nobody, _) => None,
+            (Expected::WhoCan | Expected::All, Some(pod)) => {
+                let expected = can_answer(pod, port) || self.expected == Expected::All;
+                (expected && !pod.skips_inbound(port)).then(|| account(pod))
+            }
+            (Expected::WhoCan, None) => self.stand_in(port),
+            (Expected::All, None) => Some(self.stand_in(port)?),
+        };
+        let finished = pod.is_some_and(|pod| pod.finished);
         Some(Endpoint {
             address: SocketAddr::new(endpoint.address, port),
             workload,
@@ -139,6 +147,17 @@ impl Behind<'_> {
             for_zones: endpoint.for_zones.iter().map(|zone| (&**zone).into()).collect(),
             node: endpoint.node.as_deref().map(Box::from),
         })
+    }
+}
+
+impl Behind<'_> {
+    /// Whom an endpoint must prove to be that is none of the Service's pods, though somebody wrote so: one of those that
+    /// are. Nobody when none of them could.
+    fn stand_in(&self, port: u16) -> Option<Workload> {
+        let mut pods = self.contents.pods.values();
+        let rightful = pods
+            .find(|pod| !pod.finished && pod.is_selected_by(&self.service.selector) && can_answer(pod, port));
+        rightful.map(account)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http::errors::Refusal;
 use crate::http::headers::{self, View};
 use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
-use crate::target::{Otherwise, Target};
+use crate::target::{Fallback, Target};
 use crate::worker::{TableState, Worker};
 
 /// A connection that was made to the proxy itself would come back to it for ever.
@@ -150,19 +150,18 @@ fn towards(
     original: SocketAddr,
     telemetry: &Rc<Telemetry>,
 ) -> Option<Target> {
-    let otherwise = address_of(routes, chosen, original).map(|address| Otherwise {
-        address,
-        expected: chosen.peers.clone(),
-    });
-    match otherwise {
+    let address = address_of(routes, chosen, original);
+    let expected = chosen.peers.clone();
+    match address {
         // Whoever calls a headless destination has chosen one of its pods already.
-        Some(Otherwise { address, expected }) if chosen.addresses.is_empty() => {
+        Some(address) if chosen.addresses.is_empty() => {
             let expected = pod(worker, address).map_or(expected, |pod| Some(pod.expected));
             Some(Target::straight(address, expected, Rc::clone(telemetry)))
         }
-        otherwise => {
+        address => {
             let among = state.balanced(worker, chosen);
-            Target::balanced(worker, among, original.ip(), otherwise, telemetry)
+            let fallback = Fallback { address, expected };
+            Target::balanced(worker, among, original.ip(), fallback, telemetry)
         }
     }
 }

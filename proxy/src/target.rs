@@ -33,15 +33,15 @@ pub struct Chosen {
     among: Rc<Balanced>,
     family: IpAddr,
     tried: u8,
-    otherwise: Option<Otherwise>,
+    fallback: Fallback,
 }
 
-/// Where to go when no endpoint can be reached.
+/// What the configuration says of a port, whatever endpoints say.
 #[derive(Clone, Debug)]
-pub struct Otherwise {
-    /// The virtual address.
-    pub address: SocketAddr,
-    /// Whom the server must prove to be.
+pub struct Fallback {
+    /// Where to go when no endpoint can be reached: the virtual address, where there is one.
+    pub address: Option<SocketAddr>,
+    /// Whom the server must prove to be. Where it must, no endpoint is an exception.
     pub expected: Expected,
 }
 
@@ -70,23 +70,23 @@ impl Target {
         worker: &Worker,
         among: Rc<Balanced>,
         family: IpAddr,
-        otherwise: Option<Otherwise>,
+        fallback: Fallback,
         telemetry: &Rc<Telemetry>,
     ) -> Option<Self> {
-        let Some(picked) = among.pick(worker, family, rest(otherwise.as_ref())) else {
-            let Otherwise { address, expected } = otherwise?;
-            return Some(Self::straight(address, expected, Rc::clone(telemetry)));
+        let Some(picked) = among.pick(worker, family, rest(&fallback)) else {
+            let Fallback { address, expected } = fallback;
+            return Some(Self::straight(address?, expected, Rc::clone(telemetry)));
         };
         Some(Self {
             address: picked.member().address,
-            expected: picked.member().expected.clone(),
+            expected: fallback.expected_of(&picked),
             telemetry: Rc::clone(telemetry),
             endpoint: Some(Chosen {
                 picked,
                 among,
                 family,
                 tried: 1,
-                otherwise,
+                fallback,
             }),
         })
     }
@@ -104,7 +104,7 @@ impl Target {
             among,
             family,
             tried,
-            otherwise,
+            fallback,
         } = chosen;
         if suspicious {
             picked.member().mistrusted(worker.now());
@@ -117,23 +117,24 @@ impl Target {
         if !own_fault
             && tried < MOST_ENDPOINTS
             && let Some(picked) = among.pick(worker, family, Rest::Respected)
-            && acceptable(&picked.member().expected)
+            && let expected = fallback.expected_of(&picked)
+            && acceptable(&expected)
         {
             self.address = picked.member().address;
-            self.expected.clone_from(&picked.member().expected);
+            self.expected = expected;
             self.endpoint = Some(Chosen {
                 picked,
                 among,
                 family,
                 tried: tried + 1,
-                otherwise,
+                fallback,
             });
             return Elsewhere::Found;
         }
-        match otherwise {
-            Some(Otherwise { address, expected }) if acceptable(&expected) => {
+        match fallback.address {
+            Some(address) if acceptable(&fallback.expected) => {
                 self.address = address;
-                self.expected = expected;
+                self.expected = fallback.expected;
                 Elsewhere::Found
             }
             _ => Elsewhere::Nowhere,
@@ -155,13 +156,20 @@ impl Target {
     }
 }
 
+impl Fallback {
+    /// Whom an endpoint must prove to be: who the operator says is there; and where it says nobody, whom the
+    /// configuration expects, if it expects anybody.
+    fn expected_of(&self, picked: &Picked) -> Expected {
+        let told = &picked.member().expected;
+        told.as_ref().or(self.expected.as_ref()).cloned()
+    }
+}
+
 /// Where there is somewhere else to go, endpoints that rest are let alone.
-fn rest(otherwise: Option<&Otherwise>) -> Rest {
-    match otherwise {
-        None => Rest::Disturbed,
-        Some(Otherwise { expected: None, .. }) => Rest::RespectedInGoodFaith,
-        Some(Otherwise {
-            expected: Some(_), ..
-        }) => Rest::Respected,
+fn rest(fallback: &Fallback) -> Rest {
+    match (fallback.address, &fallback.expected) {
+        (None, _) => Rest::Disturbed,
+        (Some(_), None) => Rest::RespectedInGoodFaith,
+        (Some(_), Some(_)) => Rest::Respected,
     }
 }

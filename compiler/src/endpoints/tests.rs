@@ -4,13 +4,18 @@ use smilax_core::convention::key;
 use super::*;
 use crate::index::{Moved, Settings};
 use crate::model::Slice;
-use crate::testing::{Change, Cluster, apply, endpoint, endpoint_of, pod, service, slice, split};
+use crate::testing::{Change, Cluster, PodBuilder, apply, endpoint, endpoint_of, pod, service, slice, split};
 
 fn web() -> DestinationPortName {
     DestinationPortName {
         destination: DestinationName::new("shop", "web"),
         port: 80,
     }
+}
+
+/// One that the Service selects.
+fn web_pod(name: &str) -> PodBuilder {
+    pod(name).label("app", "web")
 }
 
 fn shop() -> Cluster {
@@ -45,8 +50,8 @@ fn in_state(state: Option<EndpointState>, endpoint: SliceEndpoint) -> SliceEndpo
 #[test]
 fn endpoints_are_the_pods_of_every_slice_in_order_with_the_accounts_of_those_that_have_a_proxy() {
     let cluster = shop()
-        .add_pod(pod("a").account("one").injected())
-        .add_pod(pod("b").account("two"))
+        .add_pod(web_pod("a").account("one").injected())
+        .add_pod(web_pod("b").account("two"))
         .slice("s1", slice("web", [endpoint_of("b", "10.1.0.2")]))
         .slice("s2", slice("web", [endpoint_of("a", "10.1.0.1")]))
         .slice("s3", slice("web-v2", [endpoint_of("a", "10.1.0.3")]));
@@ -57,10 +62,31 @@ fn endpoints_are_the_pods_of_every_slice_in_order_with_the_accounts_of_those_tha
 }
 
 #[test]
+fn what_is_written_into_a_slice_and_is_no_pod_of_the_service_must_prove_to_be_one() {
+    let with = |cluster: Cluster| {
+        cluster
+            .add_pod(pod("impostor").account("impostor").injected())
+            .slice(
+                "s",
+                slice("web", [endpoint("10.1.0.8"), endpoint_of("impostor", "10.1.0.9")]),
+            )
+    };
+    let proving = ["10.1.0.8:8080 shop/one Ready", "10.1.0.9:8080 shop/one Ready"];
+    let rightful = web_pod("a").account("one").injected();
+    assert_eq!(told(&with(shop().add_pod(rightful))).unwrap(), proving);
+    let rightful = web_pod("a").account("one").injected();
+    assert_eq!(told(&with(strict().add_pod(rightful))).unwrap(), proving);
+    assert!(
+        told(&with(strict())).unwrap().is_empty(),
+        "where plaintext is refused and nobody could prove it, nobody is there"
+    );
+}
+
+#[test]
 fn in_a_strict_namespace_every_pod_is_expected_to_prove_who_it_is() {
     let cluster = strict()
-        .add_pod(pod("a").account("one"))
-        .add_pod(pod("b").account("two").injected().on_host_network())
+        .add_pod(web_pod("a").account("one"))
+        .add_pod(web_pod("b").account("two").injected().on_host_network())
         .slice(
             "s",
             slice(
@@ -77,7 +103,7 @@ fn in_a_strict_namespace_every_pod_is_expected_to_prove_who_it_is() {
 #[test]
 fn a_port_that_a_proxy_leaves_alone_is_plaintext() {
     let cluster = strict()
-        .add_pod(pod("a").injected().skipping(8080))
+        .add_pod(web_pod("a").injected().skipping(8080))
         .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
     assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 - Ready"]);
 }
@@ -86,7 +112,7 @@ fn a_port_that_a_proxy_leaves_alone_is_plaintext() {
 fn a_pod_that_is_not_known_yet_is_not_told_of_as_nobody_knows_whether_plaintext_may_go_there() {
     let cluster = shop().slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
     assert_eq!(told(&cluster).unwrap(), [""; 0]);
-    let cluster = cluster.add_pod(pod("a").injected());
+    let cluster = cluster.add_pod(web_pod("a").injected());
     assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/web Ready"]);
 }
 
@@ -113,9 +139,9 @@ fn endpoints_made_by_hand_are_plaintext() {
 fn who_ends_is_draining_as_soon_as_its_pod_or_its_slice_says_so_and_who_serves_no_longer_is_gone() {
     let draining = Some(EndpointState::Draining);
     let cluster = shop()
-        .add_pod(pod("a").finished())
-        .add_pod(pod("b"))
-        .add_pod(pod("c"))
+        .add_pod(web_pod("a").finished())
+        .add_pod(web_pod("b"))
+        .add_pod(web_pod("c"))
         .slice(
             "s",
             slice(
@@ -137,7 +163,7 @@ fn who_ends_is_draining_as_soon_as_its_pod_or_its_slice_says_so_and_who_serves_n
 fn an_endpoint_in_two_slices_is_one_and_the_better_of_the_two() {
     let draining = in_state(Some(EndpointState::Draining), endpoint_of("a", "10.1.0.1"));
     let cluster = shop()
-        .add_pod(pod("a"))
+        .add_pod(web_pod("a"))
         .slice("s1", slice("web", [draining]))
         .slice("s2", slice("web", [endpoint_of("a", "10.1.0.1")]));
     assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 - Ready"]);
@@ -148,7 +174,7 @@ fn a_pod_with_an_address_of_each_family_is_one_endpoint_of_the_services_first_fa
     let cluster = |addresses: &[&str]| {
         Cluster::new()
             .service(service("web").not_ready().at(addresses).selecting("app", "web"))
-            .add_pod(pod("a"))
+            .add_pod(web_pod("a"))
             .slice("four", slice("web", [endpoint_of("a", "10.1.0.1")]))
             .slice("six", slice("web", [endpoint_of("a", "fd00::1")]))
     };
@@ -166,7 +192,7 @@ fn a_pod_with_an_address_of_each_family_is_one_endpoint_of_the_services_first_fa
 fn a_port_is_joined_by_its_name() {
     let mut named = slice("web", [endpoint_of("a", "10.1.0.1")]);
     named.ports[0].name = "admin".into();
-    let cluster = shop().add_pod(pod("a")).slice("s", named);
+    let cluster = shop().add_pod(web_pod("a")).slice("s", named);
     assert_eq!(told(&cluster).unwrap(), [""; 0]);
 }
 
@@ -213,10 +239,16 @@ fn behind_a_services_address_is_its_destination_with_routes_and_its_backends_wit
 #[test]
 fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
     let mut index = Cluster::new()
-        .add_pod(pod("a").account("one").injected().skipping(9090).at("10.1.0.1"))
-        .add_pod(pod("plain").at("10.1.0.2"))
-        .add_pod(pod("host").injected().on_host_network().at("10.1.0.3"))
-        .add_pod(pod("ended").injected().finished().at("10.1.0.4"))
+        .add_pod(
+            web_pod("a")
+                .account("one")
+                .injected()
+                .skipping(9090)
+                .at("10.1.0.1"),
+        )
+        .add_pod(web_pod("plain").at("10.1.0.2"))
+        .add_pod(web_pod("host").injected().on_host_network().at("10.1.0.3"))
+        .add_pod(web_pod("ended").injected().finished().at("10.1.0.4"))
         .index();
     let mut at = |address: &str| found(&mut index, address.parse().unwrap());
     let expected = Found::Pod {
@@ -232,9 +264,9 @@ fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
 #[test]
 fn an_address_that_a_pod_left_to_another_is_the_others() {
     let mut index = Cluster::new()
-        .add_pod(pod("old").account("one").injected().at("10.1.0.1"))
-        .add_pod(pod("new").account("two").injected().at("10.1.0.1"))
-        .add_pod(pod("old").account("one").injected().finished().at("10.1.0.1"))
+        .add_pod(web_pod("old").account("one").injected().at("10.1.0.1"))
+        .add_pod(web_pod("new").account("two").injected().at("10.1.0.1"))
+        .add_pod(web_pod("old").account("one").injected().finished().at("10.1.0.1"))
         .index();
     let expected = Found::Pod {
         workload: Workload::new("shop", "two"),
@@ -247,7 +279,7 @@ fn an_address_that_a_pod_left_to_another_is_the_others() {
 fn what_a_change_moves_is_told_and_nothing_else() {
     let mut index = shop()
         .service(service("other"))
-        .add_pod(pod("a").at("10.1.0.1"))
+        .add_pod(web_pod("a").at("10.1.0.1"))
         .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]))
         .index();
     let moved = |index: &mut Index, change: Change| {
@@ -267,7 +299,7 @@ fn what_a_change_moves_is_told_and_nothing_else() {
             ..Moved::default()
         }
     );
-    let pod = moved(&mut index, Change::Pod(pod("a").injected().at("10.1.0.2").0));
+    let pod = moved(&mut index, Change::Pod(web_pod("a").injected().at("10.1.0.2").0));
     assert_eq!(pod.services, services());
     let addresses = ["10.1.0.1", "10.1.0.2"].map(|one| one.parse().unwrap());
     assert_eq!(pod.addresses, addresses.into());
@@ -283,11 +315,11 @@ fn what_a_change_moves_is_told_and_nothing_else() {
 
 #[test]
 fn a_pod_that_gets_its_address_compiles_nothing() {
-    let mut index = shop().add_pod(pod("a")).index();
+    let mut index = shop().add_pod(web_pod("a")).index();
     index.take_dirty();
-    apply(&mut index, Change::Pod(pod("a").at("10.1.0.1").0));
+    apply(&mut index, Change::Pod(web_pod("a").at("10.1.0.1").0));
     assert!(index.take_dirty().is_empty());
-    index.reset_pods([("shop".into(), "a".into(), pod("a").at("10.1.0.2").0)]);
+    index.reset_pods([("shop".into(), "a".into(), web_pod("a").at("10.1.0.2").0)]);
     assert!(index.take_dirty().is_empty());
 }
 
@@ -311,7 +343,7 @@ fn any_slice() -> impl Strategy<Value = Option<Slice>> {
 fn any_change() -> impl Strategy<Value = Change> {
     let slice = (0usize..3, any_slice()).prop_map(|(name, slice)| Change::Slice(SLICES[name], slice));
     let pods = (0usize..3, 0u8..4, 0u8..5).prop_map(|(name, last, kind)| {
-        let pod = pod(PODS[name]).at(&format!("10.1.0.{last}"));
+        let pod = web_pod(PODS[name]).at(&format!("10.1.0.{last}"));
         match kind {
             0 => Change::PodGone(PODS[name]),
             1 => Change::Pod(pod.0),
@@ -417,7 +449,7 @@ proptest! {
         before in prop::collection::vec(any_slice(), 3), after in prop::collection::vec(any_slice(), 3),
     ) {
         let with = |slices: &[Option<Slice>]| {
-            let mut index = shop().add_pod(pod("a")).add_pod(pod("b").injected()).index();
+            let mut index = shop().add_pod(web_pod("a")).add_pod(web_pod("b").injected()).index();
             for (name, slice) in SLICES.iter().zip(slices) {
                 apply(&mut index, Change::Slice(name, slice.clone()));
             }

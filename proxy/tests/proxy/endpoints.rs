@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use smilax_core::config::{InboundPolicy, Protocol, TlsMode};
+use smilax_core::config::{InboundPolicy, Protocol, Security, TlsMode};
 use smilax_core::workload_connection::{OperatorMessage, ProxyMessage};
 use smilax_core::{
     DestinationName, DestinationPortName, Endpoint, EndpointState, ProxyConfig, Resource, Update, Workload,
@@ -348,6 +348,28 @@ async fn where_somebody_else_answers_for_an_endpoint_nothing_goes_on_in_plaintex
         assert_eq!(client.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!((impostor.requests(), virtual_address.requests()), (0, 1));
+}
+
+#[tokio::test]
+async fn where_the_configuration_expects_somebody_no_endpoint_is_an_exception() {
+    let (net, operator) = (Net::new(), operator().await);
+    let virtual_address = Server::named(net.at(2), "virtual").await;
+    let impostor = Server::named(net.at(20), "impostor").await;
+    let mut config = config(net, &operator, Protocol::Http);
+    for destination in &mut config.destinations {
+        destination.accounts = vec![Workload::new("shop", "web")];
+        for port in &mut destination.ports {
+            port.security = Security::MutualTls;
+        }
+    }
+    let proxy = connected_with(net, &operator, &config).await;
+    let mut client = Http1::connect(proxy.outbound_address()).await;
+    client.get("/").await;
+    tell(&proxy, &operator, vec![endpoint(net, 20)]).await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!((impostor.requests(), virtual_address.requests()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
