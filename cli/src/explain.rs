@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use smilax_compiler::Diagnostic;
+use smilax_compiler::status::statuses;
 use smilax_core::{ProxyConfig, Workload};
 
 use crate::fleet::{Heard, Proxy};
@@ -97,15 +98,14 @@ pub(crate) fn explain(
 ) -> anyhow::Result<Explanation> {
     let object = found(&objects, name, namespace)?;
     let mut world = World::live(objects)?;
-    let plan = world.index.plan(namespace);
-    let findings: Vec<Diagnostic> = plan
-        .diagnostics
-        .iter()
-        .filter(|one| *one.object.kind == *name.kind && *one.object.name == *name.name)
-        .cloned()
-        .collect();
+    let status = statuses(&mut world.index, namespace)
+        .into_iter()
+        .find(|one| *one.object.kind == *name.kind && *one.object.name == *name.name);
+    let (findings, workloads) = status
+        .map(|status| (status.diagnostics, status.holders))
+        .unwrap_or_default();
     let carriers = holders::carriers(&world, name.kind, namespace, &name.name);
-    let holders = holders::holders(&mut world, &carriers);
+    let holders = holders::holders(&mut world, &workloads, &carriers);
     let direct = format!("{}/{namespace}/{}", name.kind, name.name);
     let proxies = concerned(&world, &holders, &direct, known);
     Ok(Explanation {

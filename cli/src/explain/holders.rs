@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smilax_compiler::compile;
 use smilax_compiler::model::{Rules, Subject, Target};
-use smilax_compiler::{compile, workloads};
 use smilax_core::convention::key;
 use smilax_core::{ObjectRef, ProxyConfig, Workload};
 
@@ -104,22 +104,26 @@ fn rules(target: &Target, kind: &str, name: &str) -> bool {
     }
 }
 
-/// Accounts whose configuration holds one of these objects.
-pub(crate) fn holders(world: &mut World, carriers: &BTreeSet<String>) -> Vec<Holder> {
-    let mut all = Vec::new();
-    for namespace in world.namespaces.clone() {
-        for workload in workloads(&world.index, &namespace) {
-            let (config, _) = compile(&mut world.index, &workload);
-            let by: Vec<_> = sources(&config)
-                .map(|(source, selector)| (source.to_string(), selector))
-                .filter(|(source, _)| carriers.contains(source))
-                .collect();
-            if !by.is_empty() {
-                all.push(Holder { workload, by });
-            }
-        }
-    }
-    all
+/// By what these accounts hold an object.
+pub(crate) fn holders(
+    world: &mut World,
+    workloads: &BTreeSet<Workload>,
+    carriers: &BTreeSet<String>,
+) -> Vec<Holder> {
+    let mut by = |workload: &Workload| {
+        let (config, _) = compile(&mut world.index, workload);
+        sources(&config)
+            .map(|(source, selector)| (source.to_string(), selector))
+            .filter(|(source, _)| carriers.contains(source))
+            .collect()
+    };
+    workloads
+        .iter()
+        .map(|workload| Holder {
+            workload: workload.clone(),
+            by: by(workload),
+        })
+        .collect()
 }
 
 /// The generation of an object in a configuration.

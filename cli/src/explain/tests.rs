@@ -252,3 +252,38 @@ fn of_a_proxy_that_nobody_hears_it_is_not_known_what_it_enforces() {
     assert_eq!(explained.proxies[0].enforces, Enforces::Unknown);
     assert!(table(&explained, NOW).contains("Disconnected"));
 }
+
+#[test]
+fn a_target_by_labels_concerns_only_the_pods_that_carry_them() {
+    let yaml = r"
+- apiVersion: access.smi-spec.io/v1alpha4
+  kind: IdentityBinding
+  metadata: {name: by-app, namespace: shop}
+  spec: {schemes: {podLabelSelector: {matchLabels: {app: web}}}}
+- apiVersion: access.smi-spec.io/v1alpha4
+  kind: TrafficTarget
+  metadata: {name: by-labels, namespace: shop, generation: 1}
+  spec:
+    destination: {kind: IdentityBinding, name: by-app}
+    sources: [{kind: ServiceAccount, name: client}]
+    rules: [{kind: HTTPRouteGroup, name: api}]
+";
+    let mut all = objects();
+    all.extend(serde_saphyr::from_str::<Vec<Value>>(yaml).unwrap());
+    let mut known = known();
+    known.proxies.push(proxy("web-other", "web", 7));
+    for object in ["tt/by-labels", "ib/by-app"] {
+        let explained = explain(all.clone(), &object.parse().unwrap(), "shop", &known).unwrap();
+        let pods: Vec<&str> = explained
+            .proxies
+            .iter()
+            .map(|one| one.proxy.pod.as_str())
+            .collect();
+        assert_eq!(pods, ["web-1"], "{object}");
+        assert!(
+            !explained.others.iter().any(|one| one.contains("shop/client")),
+            "{:?}",
+            explained.others
+        );
+    }
+}
