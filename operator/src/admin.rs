@@ -1,13 +1,13 @@
 //! Health, metrics and what proxies told, on a port of their own.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -43,8 +43,8 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin port: accept failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
         let health = Arc::clone(&health);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &health);
+                let response = answer(&request, peer.ip(), &health);
                 async move { Ok::<_, Infallible>(response) }
             });
             let connection = http1::Builder::new()
@@ -69,7 +69,7 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, peer: IpAddr, health: &Health) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
     }
@@ -83,6 +83,11 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>>
             ),
         },
         "/metrics" => text(StatusCode::OK, health.metrics.text()),
+        // It names every pod of the mesh, which is not for every pod to know. Who may forward a port may ask.
+        "/fleet" if !peer.to_canonical().is_loopback() => text(
+            StatusCode::FORBIDDEN,
+            "only through a forwarded port: smilax proxy-status\n".to_owned(),
+        ),
         "/fleet" => {
             let body = Full::new(Bytes::from((health.fleet)()));
             typed(StatusCode::OK, "application/json", body)
@@ -107,4 +112,30 @@ fn typed(status: StatusCode, content_type: &'static str, body: Full<Bytes>) -> R
         http::HeaderValue::from_static(content_type),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(path: &str, peer: &str) -> StatusCode {
+        let health = Health {
+            pending: Box::new(Vec::new),
+            metrics: Metrics::new(prometheus::Registry::new()).unwrap(),
+            fleet: Box::new(|| b"{}".to_vec()),
+        };
+        let request = Request::get(path).body(()).unwrap();
+        answer(&request, peer.parse().unwrap(), &health).status()
+    }
+
+    #[test]
+    fn what_proxies_told_is_shown_through_a_forwarded_port_only() {
+        for near in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(asked("/fleet", near), StatusCode::OK, "{near}");
+        }
+        for far in ["10.1.2.3", "fd00::3", "::ffff:10.1.2.3"] {
+            assert_eq!(asked("/fleet", far), StatusCode::FORBIDDEN, "{far}");
+            assert_eq!(asked("/metrics", far), StatusCode::OK, "{far}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What `GET /fleet` of the admin port answers, for `smilax proxy-status`:
+//! What `GET /fleet` of the admin port answers on loopback, for `smilax proxy-status`, which forwards a port:
 //!
 //! ```json
 //! {
