@@ -4,6 +4,7 @@
 //! watch ─► State { Index, what is stored } ─notify─► writer (leader only) ─► ConfigMaps, status, Events
 //! ```
 
+pub mod acknowledgement;
 pub mod change;
 pub mod events;
 pub mod kinds;

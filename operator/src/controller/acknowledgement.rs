@@ -1,0 +1,326 @@
+//! Which proxies enforce which generation of which object. Pure.
+//!
+//! An object's generation is in a workload's configuration from some revision on: that of the first write, or of the
+//! first look at what is stored, after the generation was seen. A proxy enforces it when what it has in force is that
+//! revision or a later one. What a change may concern is found by workload and revision, so that thousands of
+//! acknowledgements of one change cost little each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use smilax_compiler::Workloads;
+use smilax_compiler::status::{Enforcement, MOST_NAMED, Rejection};
+use smilax_core::{Revision, Workload};
+
+use super::state::ObjectKey;
+
+/// What is known of objects, configurations, pods and reports.
+#[derive(Debug, Default)]
+pub struct Acknowledgements {
+    objects: BTreeMap<ObjectKey, Held>,
+    workloads: HashMap<Workload, Holding>,
+    pods: HashMap<Arc<str>, CountedPod>,
+    pods_of: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    reports: HashMap<Arc<str>, Told>,
+    changed: BTreeSet<ObjectKey>,
+}
+
+/// An object at a generation, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Identity of the object.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Workloads whose configurations contain it.
+    pub holders: Workloads,
+}
+
+/// A pod with a proxy that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedPod {
+    /// Identity of the pod.
+    pub uid: Arc<str>,
+    /// `namespace/name`.
+    pub name: String,
+    /// Whose it is.
+    pub workload: Workload,
+    /// Whether it counts before its proxy has told anything.
+    pub ready: Ready,
+}
+
+/// Whether a pod takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It does.
+    Yes,
+    /// Not yet, or no longer.
+    No,
+}
+
+/// What a proxy told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What it has in force.
+    pub revision: Option<Revision>,
+    /// What it did not take into force, and why.
+    pub rejected: Option<(Revision, String)>,
+}
+
+/// A workload's configuration, what is in it, and the proxies that have it.
+#[derive(Debug, Default)]
+struct Holding {
+    /// The latest revision that is known to carry all that was compiled; `None` while a later one is to be written.
+    current: Option<Revision>,
+    /// From which revision on each object's generation is in it.
+    required: BTreeMap<ObjectKey, Revision>,
+    by_revision: BTreeSet<(Revision, ObjectKey)>,
+    /// Objects whose generation is in no written revision yet.
+    awaiting: BTreeSet<ObjectKey>,
+    /// Proxies that count, by the UID of the pod.
+    proxies: BTreeMap<Arc<str>, Proxy>,
+    /// How many have a revision in force.
+    in_force: BTreeMap<Revision, usize>,
+    /// Those that reject something.
+    rejecting: BTreeSet<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Proxy {
+    pod: String,
+    told: Told,
+}
+
+impl Acknowledgements {
+    /// A later configuration of a workload is to be written, or cannot be.
+    pub fn is_behind(&mut self, workload: &Workload) {
+        self.workloads.entry(workload.clone()).or_default().current = None;
+    }
+
+    /// What was compiled for a workload is stored, as this revision.
+    pub fn is_stored(&mut self, workload: &Workload, revision: Revision) {
+        let holding = self.workloads.entry(workload.clone()).or_default();
+        holding.current = Some(revision);
+        for object in std::mem::take(&mut holding.awaiting) {
+            holding.require(&object, revision);
+            self.changed.insert(object);
+        }
+    }
+
+    /// Takes in every object of a namespace.
+    pub fn set_objects(&mut self, namespace: &str, objects: BTreeMap<ObjectKey, Held>) {
+        let gone: Vec<ObjectKey> = self
+            .objects
+            .keys()
+            .filter(|key| *key.1 == *namespace && !objects.contains_key(*key))
+            .cloned()
+            .collect();
+        for key in gone {
+            if let Some(held) = self.objects.remove(&key) {
+                self.release(&key, held.holders.iter());
+            }
+            self.changed.remove(&key);
+        }
+        for (key, held) in objects {
+            let before = self.objects.insert(key.clone(), held.clone());
+            if before.as_ref() == Some(&held) {
+                continue;
+            }
+            let same = before
+                .as_ref()
+                .filter(|before| before.uid == held.uid && before.generation == held.generation);
+            let kept = same.map(|before| before.holders.clone()).unwrap_or_default();
+            if let Some(before) = before {
+                let left = before.holders.iter();
+                self.release(
+                    &key,
+                    left.filter(|one| !(kept.contains(*one) && held.holders.contains(*one))),
+                );
+            }
+            for workload in held.holders.iter().filter(|one| !kept.contains(*one)) {
+                self.workloads.entry(workload.clone()).or_default().take_in(&key);
+            }
+            self.changed.insert(key);
+        }
+    }
+
+    /// Takes in every pod of a namespace that has a proxy and has not ended.
+    pub fn set_pods(&mut self, namespace: &Arc<str>, pods: impl IntoIterator<Item = CountedPod>) {
+        let before = self.pods_of.remove(namespace).unwrap_or_default();
+        let mut now = BTreeSet::new();
+        for pod in pods {
+            now.insert(pod.uid.clone());
+            let uid = pod.uid.clone();
+            if self.pods.get(&uid) == Some(&pod) {
+                continue;
+            }
+            // A pod's account never changes.
+            self.pods.insert(uid.clone(), pod);
+            self.look_at(&uid);
+        }
+        for gone in before.difference(&now) {
+            self.reports.remove(gone);
+            if let Some(pod) = self.pods.remove(gone) {
+                self.count(&pod.workload, gone, None);
+            }
+        }
+        if !now.is_empty() {
+            self.pods_of.insert(namespace.clone(), now);
+        }
+    }
+
+    /// Takes in what a proxy told last.
+    pub fn tell(&mut self, uid: &str, told: Told) {
+        let uid: Arc<str> = uid.into();
+        if self.reports.get(&uid) != Some(&told) {
+            self.reports.insert(uid.clone(), told);
+            self.look_at(&uid);
+        }
+    }
+
+    /// How far an object is.
+    pub fn enforcement(&self, key: &ObjectKey) -> Enforcement {
+        let mut enforcement = Enforcement::default();
+        let mut rejections = BTreeSet::new();
+        let holders = self.objects.get(key).map(|held| held.holders.iter());
+        for workload in holders.into_iter().flatten() {
+            let Some(holding) = self.workloads.get(workload) else {
+                continue;
+            };
+            enforcement.of += holding.proxies.len();
+            let Some(&required) = holding.required.get(key) else {
+                continue;
+            };
+            enforcement.enforced += holding
+                .in_force
+                .range(required..)
+                .map(|(_, count)| count)
+                .sum::<usize>();
+            rejections.extend(holding.rejections(required));
+        }
+        enforcement.more_rejections = rejections.len().saturating_sub(MOST_NAMED);
+        enforcement.rejections = rejections.into_iter().take(MOST_NAMED).collect();
+        enforcement
+    }
+
+    /// Objects that may be further, or less far, than when this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn release<'a>(&mut self, key: &ObjectKey, workloads: impl Iterator<Item = &'a Workload>) {
+        for workload in workloads {
+            if let Some(holding) = self.workloads.get_mut(workload) {
+                holding.leave_out(key);
+            }
+        }
+    }
+
+    fn look_at(&mut self, uid: &Arc<str>) {
+        let Some(pod) = self.pods.get(uid) else { return };
+        let told = self.reports.get(uid);
+        let proxy = (told.is_some() || pod.ready == Ready::Yes).then(|| Proxy {
+            pod: pod.name.clone(),
+            told: told.cloned().unwrap_or_default(),
+        });
+        let workload = pod.workload.clone();
+        self.count(&workload, uid, proxy);
+    }
+
+    fn count(&mut self, workload: &Workload, uid: &Arc<str>, proxy: Option<Proxy>) {
+        let holding = self.workloads.entry(workload.clone()).or_default();
+        let before = holding.put(uid, proxy.clone());
+        if before == proxy {
+            return;
+        }
+        let only_revision = match (&before, &proxy) {
+            (Some(before), Some(after)) if before.told.rejected == after.told.rejected => {
+                Some((before.told.revision, after.told.revision))
+            }
+            _ => None,
+        };
+        match only_revision {
+            // What both revisions carry, or neither does, is as far as it was.
+            Some((before, after)) => {
+                let (low, high) = (before.min(after), before.max(after));
+                let between = holding
+                    .by_revision
+                    .iter()
+                    .rev()
+                    .skip_while(|(required, _)| Some(*required) > high)
+                    .take_while(|(required, _)| Some(*required) > low);
+                self.changed.extend(between.map(|(_, key)| key.clone()));
+            }
+            None => {
+                let all = holding.required.keys().chain(&holding.awaiting);
+                self.changed.extend(all.cloned());
+            }
+        }
+    }
+}
+
+impl Holding {
+    fn take_in(&mut self, key: &ObjectKey) {
+        match self.current {
+            Some(revision) => self.require(key, revision),
+            None => {
+                self.awaiting.insert(key.clone());
+            }
+        }
+    }
+
+    fn require(&mut self, key: &ObjectKey, revision: Revision) {
+        self.leave_out(key);
+        self.required.insert(key.clone(), revision);
+        self.by_revision.insert((revision, key.clone()));
+    }
+
+    fn leave_out(&mut self, key: &ObjectKey) {
+        self.awaiting.remove(key);
+        if let Some(revision) = self.required.remove(key) {
+            self.by_revision.remove(&(revision, key.clone()));
+        }
+    }
+
+    /// Puts a proxy in its place, and gives what was there.
+    fn put(&mut self, uid: &Arc<str>, proxy: Option<Proxy>) -> Option<Proxy> {
+        if let Some(revision) = proxy.as_ref().and_then(|one| one.told.revision) {
+            *self.in_force.entry(revision).or_default() += 1;
+        }
+        let rejects = proxy.as_ref().is_some_and(|one| one.told.rejected.is_some());
+        if rejects {
+            self.rejecting.insert(uid.clone());
+        } else {
+            self.rejecting.remove(uid);
+        }
+        let before = match proxy {
+            Some(proxy) => self.proxies.insert(uid.clone(), proxy),
+            None => self.proxies.remove(uid),
+        };
+        if let Some(revision) = before.as_ref().and_then(|one| one.told.revision)
+            && let Some(count) = self.in_force.get_mut(&revision)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.in_force.remove(&revision);
+            }
+        }
+        before
+    }
+
+    /// Proxies that refuse a configuration with what is required, and have none with it in force.
+    fn rejections(&self, required: Revision) -> impl Iterator<Item = Rejection> {
+        self.rejecting.iter().filter_map(move |uid| {
+            let proxy = self.proxies.get(uid)?;
+            let (revision, reason) = proxy.told.rejected.as_ref()?;
+            let refuses = *revision >= required && proxy.told.revision < Some(required);
+            refuses.then(|| Rejection {
+                pod: proxy.pod.clone(),
+                reason: reason.clone(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
