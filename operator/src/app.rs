@@ -72,7 +72,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         ..Settings::default()
     };
     let state = State::new(settings.clone());
-    let fleet = Arc::new(FleetStore::new());
+    let fleet = Arc::new(FleetStore::timed(metrics.acknowledgement_seconds.clone()));
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
@@ -151,6 +151,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         leadership: leadership.clone(),
         events: Events::new(client.clone(), &args.pod_name),
         metrics: metrics.clone(),
+        fleet: Arc::clone(&fleet),
     };
     ending.spawn(writer.run(shutdown.clone()));
     ending.spawn(election.run(shutdown.clone()));

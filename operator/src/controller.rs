@@ -12,6 +12,7 @@ pub mod migrate;
 pub mod oversize;
 pub mod report;
 pub mod state;
+pub mod statuses;
 pub mod uninstall;
 pub mod view;
 pub mod watch;

@@ -15,6 +15,10 @@ pub struct Metrics {
     pub writes: IntCounterVec,
     /// Time of one pass of the compiler over what changed.
     pub compile_seconds: Histogram,
+    /// Time from the write of a configuration to each acknowledgement.
+    pub acknowledgement_seconds: Histogram,
+    /// Statuses that wait because only a count differs.
+    pub statuses_waiting: IntGauge,
     /// Whether this process leads.
     pub leader: IntGauge,
     /// Running pods with a proxy.
@@ -48,7 +52,24 @@ impl Metrics {
             .buckets(buckets),
         )?;
         registry.register(Box::new(compile_seconds.clone()))?;
+        // From what a stream needs to what kubelet takes.
+        let buckets = vec![
+            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 120.0,
+        ];
+        let acknowledgement_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "smilax_operator_acknowledgement_seconds",
+                "Time from the write of a configuration until a proxy said that it is in force; on the leader.",
+            )
+            .buckets(buckets),
+        )?;
+        registry.register(Box::new(acknowledgement_seconds.clone()))?;
         Ok(Self {
+            acknowledgement_seconds,
+            statuses_waiting: gauge(
+                "smilax_operator_statuses_waiting",
+                "Statuses of which only the count of proxies changed, and which wait for the end of their minute.",
+            )?,
             watch_events: counter(
                 "smilax_operator_watch_events_total",
                 "Watch events by kind.",

@@ -6,6 +6,7 @@
 //! acknowledgements of one change cost little each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use smilax_compiler::Workloads;
@@ -74,7 +75,7 @@ struct Holding {
     current: Option<Revision>,
     /// From which revision on each object's generation is in it.
     required: BTreeMap<ObjectKey, Revision>,
-    by_revision: BTreeSet<(Revision, ObjectKey)>,
+    by_revision: BTreeMap<Revision, BTreeSet<ObjectKey>>,
     /// Objects whose generation is in no written revision yet.
     awaiting: BTreeSet<ObjectKey>,
     /// Proxies that count, by the UID of the pod.
@@ -224,37 +225,33 @@ impl Acknowledgements {
             told: told.cloned().unwrap_or_default(),
         });
         let workload = pod.workload.clone();
-        self.count(&workload, uid, proxy);
+        self.count(&workload, uid, proxy.as_ref());
     }
 
-    fn count(&mut self, workload: &Workload, uid: &Arc<str>, proxy: Option<Proxy>) {
+    fn count(&mut self, workload: &Workload, uid: &Arc<str>, proxy: Option<&Proxy>) {
         let holding = self.workloads.entry(workload.clone()).or_default();
-        let before = holding.put(uid, proxy.clone());
-        if before == proxy {
+        let before = holding.put(uid, proxy.cloned());
+        if before.as_ref() == proxy {
             return;
         }
-        let only_revision = match (&before, &proxy) {
+        let only_revision = match (&before, proxy) {
             (Some(before), Some(after)) if before.told.rejected == after.told.rejected => {
                 Some((before.told.revision, after.told.revision))
             }
             _ => None,
         };
-        match only_revision {
+        if let Some((before, after)) = only_revision {
             // What both revisions carry, or neither does, is as far as it was.
-            Some((before, after)) => {
-                let (low, high) = (before.min(after), before.max(after));
-                let between = holding
-                    .by_revision
-                    .iter()
-                    .rev()
-                    .skip_while(|(required, _)| Some(*required) > high)
-                    .take_while(|(required, _)| Some(*required) > low);
-                self.changed.extend(between.map(|(_, key)| key.clone()));
+            // Two equal bounds would be no range.
+            let (low, high) = (before.min(after), before.max(after).filter(|_| before != after));
+            let low = low.map_or(Bound::Unbounded, Bound::Excluded);
+            if let Some(high) = high {
+                let between = holding.by_revision.range((low, Bound::Included(high)));
+                self.changed.extend(between.flat_map(|(_, keys)| keys).cloned());
             }
-            None => {
-                let all = holding.required.keys().chain(&holding.awaiting);
-                self.changed.extend(all.cloned());
-            }
+        } else {
+            let all = holding.required.keys().chain(&holding.awaiting);
+            self.changed.extend(all.cloned());
         }
     }
 }
@@ -272,13 +269,18 @@ impl Holding {
     fn require(&mut self, key: &ObjectKey, revision: Revision) {
         self.leave_out(key);
         self.required.insert(key.clone(), revision);
-        self.by_revision.insert((revision, key.clone()));
+        self.by_revision.entry(revision).or_default().insert(key.clone());
     }
 
     fn leave_out(&mut self, key: &ObjectKey) {
         self.awaiting.remove(key);
-        if let Some(revision) = self.required.remove(key) {
-            self.by_revision.remove(&(revision, key.clone()));
+        if let Some(revision) = self.required.remove(key)
+            && let Some(keys) = self.by_revision.get_mut(&revision)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_revision.remove(&revision);
+            }
         }
     }
 

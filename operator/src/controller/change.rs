@@ -36,6 +36,8 @@ pub enum MapChange {
         form: Form,
         /// Version that was compared; `None` when it does not exist.
         resource_version: Option<String>,
+        /// Revision of what was compiled; `None` when the policy stays as it stands.
+        revision: Option<Revision>,
     },
     /// Remove it: no workload needs it.
     Delete {
@@ -97,8 +99,19 @@ pub fn render(content: &impl Serialize) -> String {
     serde_json::to_string(content).unwrap_or_default()
 }
 
+/// How what is stored in a namespace compares with what was compiled for it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What is to be written.
+    pub changes: Vec<MapChange>,
+    /// Workloads whose policy is stored as it was compiled, with its revision.
+    pub kept: Vec<(Workload, Revision)>,
+    /// Configurations that are too large to be kept.
+    pub too_large: Vec<(Workload, TooLarge)>,
+}
+
 /// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written, and
-/// a configuration that is too large to be kept leaves what is stored as it is; these are told by the second answer.
+/// a configuration that is too large to be kept leaves what is stored as it is.
 ///
 /// Policy and bundle are compared each for itself: a change of one leaves the other as it stands there, with its
 /// revision. Without a bundle, one that is stored stays.
@@ -107,9 +120,8 @@ pub fn map_changes(
     desired: &BTreeMap<String, ProxyConfig>,
     bundle: Option<&str>,
     sequence: &mut Sequence,
-) -> (Vec<MapChange>, Vec<(Workload, TooLarge)>) {
-    let mut changes = Vec::new();
-    let mut too_large = Vec::new();
+) -> Comparison {
+    let mut compared = Comparison::default();
     for (name, config) in desired {
         let before = stored.get(name);
         let same_policy = before.filter(|before| {
@@ -122,38 +134,49 @@ pub fn map_changes(
         });
         let stored_bundle = before.map_or("", |before| before.bundle.as_str());
         let bundle = bundle.unwrap_or(stored_bundle);
-        if same_policy.is_some_and(|before| !before.foreign && before.bundle == bundle) {
+        let kept = same_policy.filter(|before| !before.foreign);
+        let stored_revision = kept.and_then(StoredMap::revision);
+        compared
+            .kept
+            .extend(stored_revision.map(|revision| (config.workload.clone(), revision)));
+        if kept.is_some_and(|before| before.bundle == bundle) {
             continue;
         }
-        let policy = match same_policy {
-            Some(before) if !before.foreign => before.policy.clone(),
-            _ => render(&ProxyConfig {
-                revision: sequence.next(),
+        let (policy, revision) = if let Some(before) = kept {
+            (before.policy.clone(), None)
+        } else {
+            let revision = sequence.next();
+            let policy = render(&ProxyConfig {
+                revision,
                 ..config.clone()
-            }),
+            });
+            (policy, Some(revision))
         };
         match packed::form(&policy) {
-            Ok(form) => changes.push(MapChange::Apply {
+            Ok(form) => compared.changes.push(MapChange::Apply {
                 name: name.clone(),
                 workload: config.workload.clone(),
                 policy,
                 bundle: bundle.to_owned(),
                 form,
                 resource_version: before.map(|before| before.resource_version.clone()),
+                revision,
             }),
             Err(error) => {
-                too_large.push((config.workload.clone(), error));
-                changes.extend(before.and_then(|before| bundle_only(name, config, before, bundle)));
+                compared.too_large.push((config.workload.clone(), error));
+                compared
+                    .changes
+                    .extend(before.and_then(|before| bundle_only(name, config, before, bundle)));
             }
         }
     }
     for (name, before) in stored.iter().filter(|(name, _)| !desired.contains_key(*name)) {
-        changes.push(MapChange::Delete {
+        compared.changes.push(MapChange::Delete {
             name: name.clone(),
             resource_version: before.resource_version.clone(),
         });
     }
-    (changes, too_large)
+    compared
 }
 
 /// The new bundle beside the policy that is stored: whom to trust does not wait until the next policy can be kept.
@@ -168,6 +191,7 @@ fn bundle_only(name: &str, config: &ProxyConfig, before: &StoredMap, bundle: &st
         policy: before.policy.clone(),
         bundle: bundle.to_owned(),
         resource_version: Some(before.resource_version.clone()),
+        revision: None,
     })
 }
 
@@ -204,7 +228,9 @@ mod tests {
         desired: &BTreeMap<String, ProxyConfig>,
         sequence: &mut Sequence,
     ) -> Vec<MapChange> {
-        let (changes, too_large) = super::map_changes(stored, desired, Some(BUNDLE), sequence);
+        let Comparison {
+            changes, too_large, ..
+        } = super::map_changes(stored, desired, Some(BUNDLE), sequence);
         assert_eq!(too_large, []);
         changes
     }
@@ -284,7 +310,9 @@ mod tests {
     fn what_fits_in_no_way_is_told_and_what_is_stored_stays() {
         let desired = large(20_000);
         let before = stored(&render(&config()));
-        let (changes, too_large) = super::map_changes(&before, &desired, Some(BUNDLE), &mut sequence());
+        let Comparison {
+            changes, too_large, ..
+        } = super::map_changes(&before, &desired, Some(BUNDLE), &mut sequence());
         assert_eq!(changes, []);
         assert_eq!(too_large[0].0, config().workload);
     }
@@ -293,7 +321,8 @@ mod tests {
     fn a_new_bundle_leaves_the_policy_as_it_stands_with_its_revision() {
         let policy = render(&config());
         let next = BUNDLE.replace('7', "8");
-        let (changes, _) = super::map_changes(&stored(&policy), &desired(), Some(&next), &mut sequence());
+        let Comparison { changes, .. } =
+            super::map_changes(&stored(&policy), &desired(), Some(&next), &mut sequence());
         let [
             MapChange::Apply {
                 policy: written,
@@ -309,9 +338,11 @@ mod tests {
 
     #[test]
     fn without_a_bundle_the_stored_one_stays() {
-        let (changes, _) = super::map_changes(&stored(&render(&config())), &desired(), None, &mut sequence());
+        let Comparison { changes, .. } =
+            super::map_changes(&stored(&render(&config())), &desired(), None, &mut sequence());
         assert_eq!(changes, []);
-        let (changes, _) = super::map_changes(&stored("broken"), &desired(), None, &mut sequence());
+        let Comparison { changes, .. } =
+            super::map_changes(&stored("broken"), &desired(), None, &mut sequence());
         assert!(matches!(&changes[..], [MapChange::Apply { bundle, .. }] if bundle == BUNDLE));
     }
 
@@ -319,8 +350,9 @@ mod tests {
     fn a_policy_that_fits_in_no_way_does_not_keep_a_new_bundle_from_its_pods() {
         let policy = render(&config());
         let next = BUNDLE.replace('7', "8");
-        let (changes, too_large) =
-            super::map_changes(&stored(&policy), &large(20_000), Some(&next), &mut sequence());
+        let Comparison {
+            changes, too_large, ..
+        } = super::map_changes(&stored(&policy), &large(20_000), Some(&next), &mut sequence());
         assert_eq!(too_large.len(), 1);
         let [
             MapChange::Apply {
@@ -333,6 +365,18 @@ mod tests {
             panic!("{} changes", changes.len())
         };
         assert_eq!((written, bundle), (&policy, &next));
+    }
+
+    #[test]
+    fn what_is_stored_as_it_was_compiled_is_known_with_its_revision_whatever_becomes_of_the_bundle() {
+        let revision = Revision { term: 2, counter: 5 };
+        let policy = render(&ProxyConfig { revision, ..config() });
+        for bundle in [BUNDLE.to_owned(), BUNDLE.replace('7', "8")] {
+            let compared = super::map_changes(&stored(&policy), &desired(), Some(&bundle), &mut sequence());
+            assert_eq!(compared.kept, [(config().workload, revision)]);
+        }
+        let compared = super::map_changes(&stored("broken"), &desired(), Some(BUNDLE), &mut sequence());
+        assert_eq!(compared.kept, []);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use smilax_core::{Revision, Workload};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::acknowledgement::{CountedPod, Ready};
 use super::change::{self, StoredMap};
 use super::kinds::{SmiKind, Watched};
 use super::oversize::Oversize;
@@ -40,6 +41,8 @@ pub struct Inner {
     pub objects: BTreeMap<ObjectKey, StoredObject>,
     /// UIDs of the pods that are Ready.
     ready: BTreeSet<String>,
+    /// Namespaces with pods that may be others, or Ready or not, than when this was last asked.
+    moved_pods: BTreeSet<Arc<str>>,
     /// Text of the trust bundle that lies beside every policy; `None` while there is none.
     bundle: Option<Arc<str>>,
     /// Configurations that are too large to be kept.
@@ -82,6 +85,7 @@ impl State {
                 moved_maps: BTreeSet::new(),
                 objects: BTreeMap::new(),
                 ready: BTreeSet::new(),
+                moved_pods: BTreeSet::new(),
                 bundle: None,
                 oversize: Oversize::default(),
                 unlisted: Watched::all().collect(),
@@ -211,6 +215,46 @@ impl Inner {
     /// Takes in every pod that is Ready.
     pub fn reset_ready(&mut self, all: BTreeSet<String>) {
         self.ready = all;
+    }
+
+    /// Something changed of pods of a namespace.
+    pub fn mark_pods(&mut self, namespace: &str) {
+        if !self.moved_pods.contains(namespace) {
+            self.moved_pods.insert(namespace.into());
+        }
+    }
+
+    /// Something may have changed of any pod.
+    pub fn mark_all_pods(&mut self) {
+        let all = self.index.namespaces().map(|one| one.name.clone());
+        self.moved_pods.extend(all);
+    }
+
+    /// Namespaces with pods that may be others, or Ready or not, than at the last call.
+    pub fn take_moved_pods(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.moved_pods)
+    }
+
+    /// Every pod of a namespace that has a proxy and has not ended.
+    pub fn counted_pods(&self, namespace: &str) -> Vec<CountedPod> {
+        let pods = self
+            .index
+            .contents(namespace)
+            .map(|contents| contents.pods.values());
+        pods.into_iter()
+            .flatten()
+            .filter(|pod| pod.injected() && !pod.finished)
+            .map(|pod| CountedPod {
+                uid: pod.meta.uid.as_str().into(),
+                name: format!("{}/{}", pod.meta.namespace, pod.meta.name),
+                workload: Workload::new(pod.meta.namespace.clone(), pod.account.clone()),
+                ready: if self.ready.contains(&pod.meta.uid) {
+                    Ready::Yes
+                } else {
+                    Ready::No
+                },
+            })
+            .collect()
     }
 
     /// Every Ready pod with a proxy: its UID, and `namespace/name`.

@@ -263,11 +263,18 @@ by_name!(pods, Pod, ingest::pod, set_pod, reset_pods);
 fn pods_and_readiness(inner: &mut Inner, seen: Seen<Pod>) {
     let uid = |pod: &Pod| pod.uid().unwrap_or_default();
     match &seen {
-        Seen::Applied(pod) => inner.set_ready(&uid(pod), readiness(pod)),
-        Seen::Deleted(pod) => inner.set_ready(&uid(pod), Readiness::NotReady),
+        Seen::Applied(pod) => {
+            inner.set_ready(&uid(pod), readiness(pod));
+            inner.mark_pods(pod.metadata.namespace.as_deref().unwrap_or_default());
+        }
+        Seen::Deleted(pod) => {
+            inner.set_ready(&uid(pod), Readiness::NotReady);
+            inner.mark_pods(pod.metadata.namespace.as_deref().unwrap_or_default());
+        }
         Seen::All(all) => {
             let ready = all.iter().filter(|pod| readiness(pod) == Readiness::Ready);
             inner.reset_ready(ready.map(uid).collect());
+            inner.mark_all_pods();
         }
     }
     pods(inner, seen);

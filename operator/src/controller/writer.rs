@@ -20,14 +20,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledgement::Told;
 use super::change::{MapChange, Sequence, map_changes};
 use super::events::Events;
 use super::kinds::SmiKind;
 use super::report;
 use super::state::{Inner, State};
+use super::statuses::{Statuses, key_of};
 use super::watch::{MANAGED_BY, stored_map, stored_object};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::workload_server::{FleetStore, Seen};
 
 /// Field manager of every server-side apply of ours.
 pub const FIELD_MANAGER: &str = "smilax-operator";
@@ -35,6 +38,8 @@ pub const FIELD_MANAGER: &str = "smilax-operator";
 const SETTLE: Duration = Duration::from_millis(5);
 /// How long a burst may hold a write back in all.
 const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
+/// How long acknowledgements are gathered.
+const ACKNOWLEDGED: Duration = Duration::from_millis(200);
 /// How long one API call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// How many calls are under way at once.
@@ -55,6 +60,8 @@ pub struct Writer {
     pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
+    /// What proxies told.
+    pub fleet: Arc<FleetStore>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -76,10 +83,7 @@ struct Retry {
 impl Retry {
     /// Resolves when something is to be tried again; never while nothing is.
     async fn due(&self) {
-        match self.at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
+        until(self.at).await;
     }
 
     fn take_due(&mut self) -> BTreeSet<String> {
@@ -105,11 +109,28 @@ impl Retry {
     }
 }
 
+/// What a leader remembers for as long as it leads.
+#[derive(Debug)]
+struct Term {
+    sequence: Sequence,
+    statuses: Statuses,
+    /// What was heard of the fleet.
+    seen: Seen,
+}
+
+/// What one pass has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dirty {
+    /// What was seen of the cluster.
+    Objects,
+    /// Only what proxies told, and what waited for its time.
+    Acknowledgements,
+}
+
 /// Everything that one pass over the dirty namespaces wants to write.
 #[derive(Debug, Default)]
 struct Batch {
     maps: Vec<(String, MapChange)>,
-    statuses: Vec<DesiredStatus>,
     about_accounts: Vec<Diagnostic>,
     about_pods: Vec<report::PodFinding>,
 }
@@ -171,22 +192,45 @@ impl Writer {
             while !self.state.unlisted().is_empty() {
                 self.state.changed().await;
             }
-            let mut sequence = self.state.update(|inner| {
+            let sequence = self.state.update(|inner| {
                 inner.mark_all();
+                inner.mark_all_pods();
                 Sequence::new(term, inner.highest_revision())
             });
+            let mut term_state = Term {
+                sequence,
+                statuses: Statuses::new(Instant::now()),
+                seen: Seen::default(),
+            };
             tracing::info!(term, "leading; writing what differs");
             // What failed waits for its time without holding up what did not.
             let mut retry = Retry::default();
+            let mut told = self.fleet.changes();
+            told.mark_changed();
+            // Acknowledgements come in bursts, and hold nothing else up.
+            let mut acknowledged: Option<Instant> = None;
             loop {
-                tokio::select! {
-                    () = self.state.changed() => self.state.settled(SETTLE, SETTLE_AT_MOST).await,
-                    () = retry.due() => {}
+                let dirty = tokio::select! {
+                    () = self.state.changed() => {
+                        self.state.settled(SETTLE, SETTLE_AT_MOST).await;
+                        Dirty::Objects
+                    }
+                    () = retry.due() => Dirty::Objects,
+                    Ok(()) = told.changed(), if acknowledged.is_none() => {
+                        acknowledged = Some(Instant::now() + ACKNOWLEDGED);
+                        continue;
+                    }
+                    () = until(acknowledged) => Dirty::Acknowledgements,
+                    () = until(term_state.statuses.next()) => Dirty::Acknowledgements,
+                };
+                if acknowledged.is_some_and(|due| due <= Instant::now()) {
+                    acknowledged = None;
+                    told.mark_unchanged();
                 }
                 for namespace in retry.take_due() {
                     self.state.read(|inner| inner.index.mark(&namespace));
                 }
-                retry.after(self.pass(&mut sequence).await);
+                retry.after(self.pass(&mut term_state, dirty).await);
             }
         };
         tokio::select! {
@@ -196,39 +240,83 @@ impl Writer {
     }
 
     /// Compiles what is dirty and writes what differs. Namespaces in which something failed come back.
-    async fn pass(&self, sequence: &mut Sequence) -> BTreeSet<String> {
-        let timer = self.metrics.compile_seconds.start_timer();
-        let batch = self.state.read(|inner| batch(inner, sequence));
-        timer.observe_duration();
-        report::count(&self.state, &self.metrics);
+    async fn pass(&self, term: &mut Term, dirty: Dirty) -> BTreeSet<String> {
         let mut failed = BTreeSet::new();
-        let maps = batch.maps.into_iter().map(|(namespace, change)| async move {
-            let result = self.write_map(&namespace, &change).await;
-            if is_conflict(&result) {
-                self.look_at_map(&namespace, change.name()).await;
-            }
-            (namespace, change.name().to_owned(), result)
-        });
-        let mut maps = futures::stream::iter(maps).buffer_unordered(CONCURRENCY);
-        while let Some((namespace, name, result)) = maps.next().await {
-            self.account("ConfigMap", &namespace, &name, result, &mut failed);
+        let mut batch = Batch::default();
+        if dirty == Dirty::Objects {
+            let timer = self.metrics.compile_seconds.start_timer();
+            batch = self.state.read(|inner| batch_of(inner, term));
+            timer.observe_duration();
+            report::count(&self.state, &self.metrics);
+            let maps = std::mem::take(&mut batch.maps);
+            self.write_maps(maps, &mut term.statuses, &mut failed).await;
         }
-        let statuses = batch.statuses.into_iter().map(|desired| async move {
-            let result = self.write_status(&desired).await;
-            if is_conflict(&result) {
-                self.look_at_object(&desired.object).await;
-            }
-            (desired.object, result)
-        });
-        let mut statuses = futures::stream::iter(statuses).buffer_unordered(CONCURRENCY);
-        while let Some((object, result)) = statuses.next().await {
-            self.account(&object.kind, &object.namespace, &object.name, result, &mut failed);
+        for (uid, report) in self.fleet.news(&mut term.seen).0 {
+            let rejected = report.rejected_revision();
+            let told = Told {
+                revision: report.revision,
+                rejected: rejected.map(|(revision, reason)| (revision, reason.to_owned())),
+            };
+            term.statuses.known.tell(&uid, told);
         }
+        self.write_statuses(&mut term.statuses, &mut failed).await;
+        self.metrics.statuses_waiting.set(as_i64(term.statuses.waiting()));
         self.events.about_accounts(&batch.about_accounts).await;
         for finding in &batch.about_pods {
             self.events.about_pod(finding).await;
         }
         failed
+    }
+
+    async fn write_maps(
+        &self,
+        maps: Vec<(String, MapChange)>,
+        statuses: &mut Statuses,
+        failed: &mut BTreeSet<String>,
+    ) {
+        let maps = maps.into_iter().map(|(namespace, change)| async move {
+            let result = self.write_map(&namespace, &change).await;
+            if is_conflict(&result) {
+                self.look_at_map(&namespace, change.name()).await;
+            }
+            (namespace, change, result)
+        });
+        let mut maps = futures::stream::iter(maps).buffer_unordered(CONCURRENCY);
+        while let Some((namespace, change, result)) = maps.next().await {
+            if let (
+                Ok(_),
+                MapChange::Apply {
+                    workload,
+                    revision: Some(revision),
+                    ..
+                },
+            ) = (&result, &change)
+            {
+                statuses.known.is_stored(workload, *revision);
+            }
+            self.account("ConfigMap", &namespace, change.name(), result, failed);
+        }
+    }
+
+    async fn write_statuses(&self, statuses: &mut Statuses, failed: &mut BTreeSet<String>) {
+        let due = self
+            .state
+            .read(|inner| statuses.take_due(&inner.objects, Instant::now()));
+        let writes = due.into_iter().map(|desired| async move {
+            let result = self.write_status(&desired).await;
+            if is_conflict(&result) {
+                self.look_at_object(&desired.object).await;
+            }
+            (desired, result)
+        });
+        let mut writes = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
+        while let Some((desired, result)) = writes.next().await {
+            if let (Ok(Outcome::Written), Some(key)) = (&result, key_of(&desired)) {
+                statuses.wrote(key, Instant::now());
+            }
+            let object = &desired.object;
+            self.account(&object.kind, &object.namespace, &object.name, result, failed);
+        }
     }
 
     fn account(
@@ -271,7 +359,11 @@ impl Writer {
                 bundle,
                 form,
                 resource_version,
+                revision,
             } => {
+                if let Some(revision) = revision {
+                    self.fleet.is_written(*revision);
+                }
                 let object = map_object(
                     name,
                     workload,
@@ -403,7 +495,10 @@ impl MapChange {
 }
 
 /// Compiles every dirty namespace and compares with what is stored.
-fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
+fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
+    let Term {
+        sequence, statuses, ..
+    } = term;
     let mut batch = Batch::default();
     let mut dirty = inner.index.take_dirty();
     let mut concerned = BTreeSet::new();
@@ -418,11 +513,23 @@ fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
             let stored = inner.maps.get(&**namespace).cloned().unwrap_or_default();
-            let (changes, too_large) = map_changes(&stored, &desired, inner.bundle(), sequence);
-            batch
-                .maps
-                .extend(changes.into_iter().map(|change| (namespace.to_string(), change)));
-            for (workload, error) in too_large {
+            let compared = map_changes(&stored, &desired, inner.bundle(), sequence);
+            for (workload, revision) in &compared.kept {
+                statuses.known.is_stored(workload, *revision);
+            }
+            for change in compared.changes {
+                if let MapChange::Apply {
+                    workload,
+                    revision: Some(_),
+                    ..
+                } = &change
+                {
+                    statuses.known.is_behind(workload);
+                }
+                batch.maps.push((namespace.to_string(), change));
+            }
+            for (workload, error) in compared.too_large {
+                statuses.known.is_behind(&workload);
                 if let Some(config) = desired.get(&config_map_name(&workload.account)) {
                     batch.about_accounts.push(inner.oversize.insert(config, &error));
                 }
@@ -435,15 +542,38 @@ fn batch(inner: &mut Inner, sequence: &mut Sequence) -> Batch {
     }
     // The objects of a configuration that cannot be kept may be of other namespaces.
     dirty.append(&mut concerned);
-    dirty.retain(|namespace| inner.index.namespace(namespace).is_some());
+    // Others elsewhere may hold them now.
+    dirty.append(&mut inner.index.take_held_elsewhere());
     for namespace in &dirty {
-        let findings = inner.oversize.findings(namespace);
-        for mut status in status::statuses(&mut inner.index, namespace) {
-            status.add_withheld(&findings);
-            batch.statuses.push(status);
+        let mut all = Vec::new();
+        // In one that is gone there is nothing left to be told.
+        if inner.index.namespace(namespace).is_some() {
+            let findings = inner.oversize.findings(namespace);
+            all = status::statuses(&mut inner.index, namespace);
+            for status in &mut all {
+                status.add_withheld(&findings);
+            }
         }
+        statuses.set(namespace, all, &inner.objects);
+    }
+    for namespace in inner.take_moved_pods() {
+        statuses
+            .known
+            .set_pods(&namespace, inner.counted_pods(&namespace));
     }
     batch
+}
+
+/// Resolves at this time; never without one.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn as_i64(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {

@@ -1,8 +1,11 @@
 //! The fleet as it is filled while the process runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use prometheus::Histogram;
+use smilax_core::Revision;
 use smilax_core::workload_connection::ProxyMessage;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +17,12 @@ use super::report::{Fleet, Moment, Report};
 pub struct FleetStore {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
+    /// How long it takes from the write of a revision to an acknowledgement, in seconds.
+    lag: Option<Histogram>,
 }
+
+/// Revisions whose acknowledgements are timed.
+const TIMED: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -24,6 +32,8 @@ struct Inner {
     streams: BTreeMap<Box<str>, (u64, CancellationToken)>,
     last: u64,
     log: Log,
+    /// When this process began to write a revision.
+    written: BTreeMap<Revision, Instant>,
 }
 
 /// Which reports changed, in order; each stands there once, where it changed last.
@@ -74,6 +84,33 @@ impl FleetStore {
         Self {
             inner: Mutex::default(),
             changed: watch::Sender::new(0),
+            lag: None,
+        }
+    }
+
+    /// The same, with a histogram of how long it takes from the write of a revision to each acknowledgement, in seconds.
+    pub fn timed(lag: Histogram) -> Self {
+        Self {
+            lag: Some(lag),
+            ..Self::new()
+        }
+    }
+
+    /// This process begins to write a revision.
+    pub fn is_written(&self, revision: Revision) {
+        let mut inner = self.inner.lock();
+        inner.written.insert(revision, Instant::now());
+        if inner.written.len() > TIMED {
+            inner.written.pop_first();
+        }
+    }
+
+    fn time(&self, inner: &Inner, before: Option<Revision>, after: Option<Revision>) {
+        if before != after
+            && let Some(written) = after.and_then(|revision| inner.written.get(&revision))
+            && let Some(lag) = &self.lag
+        {
+            lag.observe(written.elapsed().as_secs_f64());
         }
     }
 
@@ -146,6 +183,8 @@ impl FleetStore {
                 None => report,
             };
             if known != Some(&merged) {
+                let before = known.and_then(|known| known.revision);
+                self.time(&inner, before, merged.revision);
                 inner.log.put(&uid);
                 inner.known.0.insert(uid, merged);
             }
@@ -187,8 +226,11 @@ impl StreamPlace<'_> {
     pub(in crate::workload_server) fn take(&self, message: ProxyMessage) {
         let mut inner = self.store.inner.lock();
         if let Some(report) = inner.known.0.get_mut(&self.uid) {
+            let before = report.revision;
             report.take(message, Moment::now());
+            let after = report.revision;
             inner.log.put(&self.uid);
+            self.store.time(&inner, before, after);
         }
         drop(inner);
         self.store.tell();

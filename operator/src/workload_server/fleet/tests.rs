@@ -147,6 +147,23 @@ fn what_a_replica_told_last_counts_also_when_all_of_it_happened_in_one_second() 
 }
 
 #[test]
+fn an_acknowledgement_of_what_this_process_wrote_is_timed_once() {
+    let lag = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("lag", "lag")).unwrap();
+    let store = FleetStore::timed(lag.clone());
+    let place = store.begin("u", report(1, 1, 1));
+    place.take(applied(Subject::Revision(revision(1))));
+    assert_eq!(lag.get_sample_count(), 0, "somebody else wrote it");
+    store.is_written(revision(2));
+    place.take(applied(Subject::Revision(revision(2))));
+    place.take(applied(Subject::Revision(revision(2))));
+    assert_eq!(lag.get_sample_count(), 1);
+    let mut elsewhere = report(1, 1, 1);
+    elsewhere.take(applied(Subject::Revision(revision(2))), at(2));
+    store.merge(Fleet(BTreeMap::from([("v".into(), elsewhere)])));
+    assert_eq!(lag.get_sample_count(), 2, "another replica heard it");
+}
+
+#[test]
 fn a_report_of_a_replica_of_an_older_version_is_understood() {
     let text = json!({
         "workload": {"namespace": "shop", "account": "web"}, "pod": "web-1", "version": "1", "revision": "1.2", "since": 7,

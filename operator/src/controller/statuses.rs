@@ -1,0 +1,149 @@
+//! What is to be written of the status of objects, and when. Pure: the time comes in.
+//!
+//! What changes of the objects themselves is written at once, and so is another state of `Programmed`. Another count of
+//! proxies alone waits until the last write is a minute old: two thousand acknowledgements are not two thousand writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use smilax_compiler::status::{self, DesiredStatus, Knowledge};
+use tokio::time::Instant;
+
+use super::acknowledgement::{Acknowledgements, Held};
+use super::kinds::SmiKind;
+use super::state::{ObjectKey, StoredObject};
+
+/// How old the last write must be before another count is written, and how long proxies have to come back to a new
+/// leader.
+pub const COUNT_PERIOD: Duration = Duration::from_mins(1);
+
+/// The statuses as they should be, and which of them are to be looked at.
+#[derive(Debug)]
+pub struct Statuses {
+    /// Who enforces what.
+    pub known: Acknowledgements,
+    desired: BTreeMap<ObjectKey, DesiredStatus>,
+    written: BTreeMap<ObjectKey, Instant>,
+    later: BTreeMap<ObjectKey, Instant>,
+    again: BTreeSet<ObjectKey>,
+    /// When this operator began to lead.
+    since: Instant,
+    gathering: Knowledge,
+}
+
+/// Where an object is kept.
+pub fn key_of(status: &DesiredStatus) -> Option<ObjectKey> {
+    let kind = SmiKind::from_kind(&status.object.kind)?;
+    Some((kind, status.object.namespace.clone(), status.object.name.clone()))
+}
+
+impl Statuses {
+    /// Nothing is known yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            known: Acknowledgements::default(),
+            desired: BTreeMap::new(),
+            written: BTreeMap::new(),
+            later: BTreeMap::new(),
+            again: BTreeSet::new(),
+            since: now,
+            gathering: Knowledge::Gathering,
+        }
+    }
+
+    /// Takes in the statuses of every object of a namespace, which are then looked at.
+    pub fn set(
+        &mut self,
+        namespace: &str,
+        statuses: Vec<DesiredStatus>,
+        stored: &BTreeMap<ObjectKey, StoredObject>,
+    ) {
+        let mut held = BTreeMap::new();
+        self.desired.retain(|key, _| *key.1 != *namespace);
+        for status in statuses {
+            let Some(key) = key_of(&status) else { continue };
+            let uid = stored.get(&key).map(|object| object.uid.clone());
+            held.insert(
+                key.clone(),
+                Held {
+                    uid: uid.unwrap_or_default(),
+                    generation: status.object.generation,
+                    holders: status.holders.clone(),
+                },
+            );
+            self.again.insert(key.clone());
+            self.desired.insert(key, status);
+        }
+        self.known.set_objects(namespace, held);
+        let lives = |key: &ObjectKey| *key.1 != *namespace || self.desired.contains_key(key);
+        self.written.retain(|key, _| lives(key));
+        self.later.retain(|key, _| lives(key));
+    }
+
+    /// The statuses that are to be written by now.
+    pub fn take_due(
+        &mut self,
+        stored: &BTreeMap<ObjectKey, StoredObject>,
+        now: Instant,
+    ) -> Vec<DesiredStatus> {
+        let mut looked_at = std::mem::take(&mut self.again);
+        looked_at.append(&mut self.known.take_changed());
+        if self.gathering == Knowledge::Gathering && now >= self.since + COUNT_PERIOD {
+            self.gathering = Knowledge::Complete;
+            looked_at.extend(self.desired.keys().cloned());
+        }
+        let due = self.later.iter().filter(|(_, at)| **at <= now);
+        looked_at.extend(due.map(|(key, _)| key.clone()));
+        let mut found = Vec::new();
+        for key in looked_at {
+            self.later.remove(&key);
+            let (Some(desired), Some(object)) = (self.desired.get(&key), stored.get(&key)) else {
+                continue;
+            };
+            let mut desired = desired.clone();
+            desired.settle(&self.known.enforcement(&key), &object.conditions, self.gathering);
+            if !status_differs(&desired, object) {
+                continue;
+            }
+            let last = self.written.get(&key).copied().unwrap_or(self.since);
+            let count_only = columns_match(&desired, object)
+                && status::differs_in_count_only(&object.conditions, &desired.conditions);
+            if count_only && now < last + COUNT_PERIOD {
+                self.later.insert(key, last + COUNT_PERIOD);
+            } else {
+                found.push(desired);
+            }
+        }
+        found
+    }
+
+    /// A status was written.
+    pub fn wrote(&mut self, key: ObjectKey, now: Instant) {
+        self.written.insert(key, now);
+    }
+
+    /// How many wait for their time.
+    pub fn waiting(&self) -> usize {
+        self.later.len()
+    }
+
+    /// When something is to be looked at without anything happening.
+    pub fn next(&self) -> Option<Instant> {
+        let gathered = (self.gathering == Knowledge::Gathering).then(|| self.since + COUNT_PERIOD);
+        self.later.values().copied().chain(gathered).min()
+    }
+}
+
+fn status_differs(desired: &DesiredStatus, object: &StoredObject) -> bool {
+    !columns_match(desired, object) || status::merge(&object.conditions, &desired.conditions, "").is_some()
+}
+
+fn columns_match(desired: &DesiredStatus, object: &StoredObject) -> bool {
+    desired
+        .columns
+        .iter()
+        .all(|(name, text)| object.columns.get(*name).is_some_and(|one| one == text))
+}
+
+#[cfg(test)]
+mod tests;
