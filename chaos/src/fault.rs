@@ -91,11 +91,10 @@ pub enum LineAction {
     Twice,
     /// It is told after the next one, or after this time.
     Later(Duration),
-    /// It is not told. Only right where the watch ends with [`EXPIRED`] afterwards: an API server loses nothing else.
-    Lose,
     /// The connection ends in the middle of the line.
     Cut,
-    /// The watch ends with the word that its place in the history is forgotten.
+    /// It is not told, and the watch ends with the word that its place in the history is forgotten: an API server loses
+    /// nothing in another way.
     Expire,
 }
 

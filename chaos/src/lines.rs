@@ -99,7 +99,6 @@ async fn pass(shared: &Shared, watch: &Call, content: Body, mut sender: Sender) 
                     }
                     continue;
                 }
-                LineAction::Lose => continue,
                 LineAction::Cut => {
                     tell(&mut sender, line.slice(..line.len() / 2)).await?;
                     return Err(Ended::By(End::Cut));

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(800);
 /// At most, before chance is added; an API server that is back is noticed within this time.
 const MOST: Duration = Duration::from_secs(16);
-/// A watch that broke this long after the wait before did well meanwhile.
-const WELL: Duration = Duration::from_mins(1);
+/// A watch that broke this long after the wait before did well meanwhile: once in such a time, a list harms nobody.
+const WELL: Duration = Duration::from_secs(10);
 
 /// Waits that double, with a quarter of chance. Those of kube begin anew with whatever comes: after a list that
 /// succeeds, so that a watch whose place is forgotten again and again would be listed again and again, at full speed.

@@ -11,7 +11,7 @@ use crate::session::{CONVERGES_WITHIN, revisions_rise};
 use crate::world::say;
 
 /// How many seeds, from the one that was asked for on.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 4;
 /// How long the noise lasts in each stage.
 const LASTS: Duration = Duration::from_secs(3);
 

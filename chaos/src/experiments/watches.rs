@@ -1,6 +1,8 @@
 //! What a watch tells, and what it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -15,6 +17,9 @@ use crate::objects;
 use crate::scenario::Stage;
 use crate::session::{CONVERGES_WITHIN, revisions_rise};
 use crate::snapshot::{MAPS, MESH, SMI, Snapshot};
+
+/// How soon each watch is opened anew where that takes a minute otherwise.
+const REOPENED: Duration = Duration::from_secs(12);
 
 /// Every kind that is watched, by path.
 fn kinds() -> Vec<&'static str> {
@@ -113,56 +118,63 @@ fn uid(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Events of every second kind are lost until the next list, told twice, or told after later ones; then those of the
-/// other kinds. Lost events show in the list that a forgotten place brings; late ones in the watch that is opened anew
-/// within a minute, here at once.
+/// In every second kind, every fourth event is lost together with the place in the history, or every event is told twice,
+/// or every event is told after a later one; then the same in the other kinds. Lost events show in the list that follows,
+/// late ones in the watch that is opened anew within a minute, here sooner.
 pub(super) async fn r4(bench: &mut Bench) -> anyhow::Result<String> {
     let mut slowest = Duration::ZERO;
     let mut disturbed = 0;
-    let modes = [
-        (LineAction::Lose, End::Expired),
-        (LineAction::Twice, End::Cut),
-        (LineAction::Later(Duration::from_millis(400)), End::Cut),
-    ];
-    for (action, end) in modes {
+    let late = LineAction::Later(Duration::from_millis(400));
+    for action in [LineAction::Expire, LineAction::Twice, late] {
         for odd in [0, 1] {
-            let concerned: BTreeSet<&str> = kinds().into_iter().skip(odd).step_by(2).map(plural).collect();
+            let concerned = kinds().into_iter().skip(odd).step_by(2).map(plural).collect();
             bench.session.reset().await?;
-            let counter = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-            let inside = std::sync::Arc::clone(&counter);
-            bench
-                .session
-                .world
-                .fault
-                .plan(Lines(move |watch: &Call, _: &Value| {
-                    if !concerned.contains(watch.kind.as_str()) {
-                        return LineAction::Pass;
-                    }
-                    inside.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    action
-                }));
+            let counter = Arc::new(AtomicUsize::new(0));
+            let fault = bench.session.world.fault.clone();
+            fault.plan(disturb(concerned, action, Arc::clone(&counter)));
             for part in bench.reference.parts.clone() {
-                let fault = bench.session.world.fault.clone();
-                let pulse = async move {
+                let fault = fault.clone();
+                let reopened = async move {
                     loop {
-                        tokio::time::sleep(Duration::from_millis(1500)).await;
-                        fault.end_watches(end);
+                        tokio::time::sleep(REOPENED).await;
+                        fault.end_watches(End::Cut);
                     }
                 };
                 let reached = tokio::select! {
                     reached = bench.session.reach(&part, CONVERGES_WITHIN) => reached?,
-                    () = pulse => return Ok(String::new()),
+                    () = reopened => return Ok(String::new()),
                 };
                 slowest = slowest.max(reached.after);
             }
-            disturbed += counter.load(std::sync::atomic::Ordering::Relaxed);
+            disturbed += counter.load(Ordering::Relaxed);
         }
     }
     Ok(format!(
-        "{disturbed} events lost, repeated or late, in each of {} kinds; slowest stage {}",
+        "{disturbed} events lost, repeated or late, each in all of {} kinds; slowest stage {}",
         kinds().len(),
         seconds(slowest)
     ))
+}
+
+/// Does this to the events of these kinds, and counts them.
+fn disturb(
+    concerned: BTreeSet<&'static str>,
+    action: LineAction,
+    disturbed: Arc<AtomicUsize>,
+) -> Lines<impl FnMut(&Call, &Value) -> LineAction + Send> {
+    let mut told: BTreeMap<String, u32> = BTreeMap::new();
+    Lines(move |watch: &Call, _: &Value| {
+        if !concerned.contains(watch.kind.as_str()) {
+            return LineAction::Pass;
+        }
+        let count = told.entry(watch.kind.clone()).or_default();
+        *count += 1;
+        if action == LineAction::Expire && *count % 4 != 1 {
+            return LineAction::Pass;
+        }
+        disturbed.fetch_add(1, Ordering::Relaxed);
+        action
+    })
 }
 
 /// The most lists of one kind within five seconds, and of which kind.
