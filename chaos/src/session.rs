@@ -38,8 +38,6 @@ pub struct Part {
     pub end: Snapshot,
     /// What was written in it, in order.
     pub writes: Vec<String>,
-    /// What was written in a second run. Changes are gathered for a moment, so a write more or less depends on time.
-    pub again: Vec<String>,
 }
 
 /// The run without faults.
@@ -167,7 +165,6 @@ impl Session {
                 stage,
                 end: Snapshot::take(&self.world.api).await?,
                 writes: self.written_since(mark),
-                again: Vec::new(),
             });
         }
         Ok(Reference { parts })
