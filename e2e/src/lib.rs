@@ -11,6 +11,7 @@
 //! asked, what was seen and, under `target/e2e/`, the objects, Events and logs of the namespace.
 #![expect(clippy::panic, reason = "a promise that is not kept fails its test")]
 
+pub mod api;
 pub mod client;
 pub mod disrupt;
 mod environment;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use exchange::Exchange;
-pub use report::{FailureCount, FailureKind, Outcome, Report, Tally};
+pub use report::{FailureCount, FailureKind, Outcome, Report, Tally, Turn};
 
 /// No load lasts longer, in seconds.
 pub const LONGEST_SECONDS: u64 = 600;

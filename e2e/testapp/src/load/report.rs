@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,23 @@ pub struct Report {
     pub max_us: u64,
     /// How long it took, in seconds.
     pub duration_s: f64,
+    /// When it began, in milliseconds since the epoch.
+    #[serde(default)]
+    pub began_at_ms: u64,
+    /// When another server answered than before, in the order of the answers; the first 10,000 times.
+    #[serde(default)]
+    pub turns: Vec<Turn>,
+}
+
+/// Another server answers than the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Which one.
+    pub backend: String,
+    /// When the request was due, in milliseconds since the start.
+    pub due_at_ms: u64,
+    /// When its answer was complete, in milliseconds since the start.
+    pub answered_at_ms: u64,
 }
 
 /// Failures of one kind.
@@ -95,9 +112,13 @@ impl Report {
     }
 }
 
+/// Turns that are kept at most.
+const MOST_TURNS: usize = 10_000;
+
 /// A count that grows.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    turns: Vec<Turn>,
     requests: u64,
     connections: u64,
     failures: BTreeMap<FailureKind, FailureCount>,
@@ -114,6 +135,7 @@ impl Tally {
         self.latencies.record(latency);
         if let Some(name) = &outcome.backend {
             count(&mut self.by_backend, name);
+            self.turn(name, at, at + latency);
         }
         if let Some(pod) = &outcome.pod {
             count(&mut self.by_pod, pod);
@@ -122,7 +144,7 @@ impl Tally {
             *self.by_status.entry(status).or_default() += 1;
         }
         if let Some((kind, text)) = &outcome.failure {
-            let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+            let at = millis(at);
             let failures = self.failures.entry(kind.clone()).or_insert_with(|| FailureCount {
                 kind: kind.to_string(),
                 count: 0,
@@ -133,6 +155,17 @@ impl Tally {
             failures.count += 1;
             failures.first_at_ms = failures.first_at_ms.min(at);
             failures.last_at_ms = failures.last_at_ms.max(at);
+        }
+    }
+
+    fn turn(&mut self, backend: &str, due: Duration, answered: Duration) {
+        let same = self.turns.last().is_some_and(|last| last.backend == backend);
+        if !same && self.turns.len() < MOST_TURNS {
+            self.turns.push(Turn {
+                backend: backend.to_owned(),
+                due_at_ms: millis(due),
+                answered_at_ms: millis(answered),
+            });
         }
     }
 
@@ -158,8 +191,20 @@ impl Tally {
             p99_us: self.latencies.quantile(990),
             max_us: self.latencies.max(),
             duration_s: duration.as_secs_f64(),
+            began_at_ms: began_before(duration),
+            turns: self.turns.clone(),
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When something began that has lasted this long, in milliseconds since the epoch.
+fn began_before(duration: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    millis(now.saturating_sub(duration))
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
@@ -191,6 +236,20 @@ mod tests {
             failure: Some((kind, text.to_owned())),
             ..Outcome::default()
         }
+    }
+
+    #[test]
+    fn it_is_told_when_another_server_begins_to_answer() {
+        let mut tally = Tally::default();
+        for (at, backend) in [(1, "a"), (2, "a"), (3, "b"), (4, "a")] {
+            tally.record(&answered(backend, 200), MOMENT * at, MOMENT);
+        }
+        let turns: Vec<_> = tally
+            .turns
+            .iter()
+            .map(|turn| (&*turn.backend, turn.answered_at_ms))
+            .collect();
+        assert_eq!(turns, [("a", 2), ("b", 4), ("a", 5)]);
     }
 
     #[test]
