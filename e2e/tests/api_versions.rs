@@ -294,6 +294,6 @@ fn conditions_speak_of_the_newest_generation() {
     assert_eq!(accepted.observed_generation, 2);
     let programmed = web
         .namespace
-        .await_condition(&changed, "Programmed", "Unknown", "Pending");
+        .await_condition(&changed, "Programmed", "True", "Programmed");
     assert_eq!(programmed.observed_generation, 2);
 }

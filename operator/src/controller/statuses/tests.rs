@@ -209,6 +209,25 @@ fn after_its_first_minute_a_new_operator_says_who_has_not_come_back() {
 }
 
 #[test]
+fn a_rejection_is_written_at_once_with_the_pods_name_and_so_is_its_end() {
+    let mut fixture = Fixture::new(2);
+    fixture.apply(1, 5);
+    fixture.write();
+    fixture.acknowledge(1, 5);
+    let told = Told {
+        revision: Some(Revision { term: 1, counter: 4 }),
+        rejected: Some((Revision { term: 1, counter: 5 }, "routes: no".to_owned())),
+    };
+    fixture.statuses.known.tell("0", told);
+    assert_eq!(
+        fixture.write(),
+        ["False: generation 1 enforced by 1/2 proxies; rejected by shop/web-0: routes: no"]
+    );
+    fixture.acknowledge(0, 6);
+    assert_eq!(fixture.write(), ["True: generation 1 enforced by 2/2 proxies"]);
+}
+
+#[test]
 fn the_next_generation_is_pending_at_once() {
     let mut fixture = Fixture::new(1);
     fixture.apply(1, 5);
