@@ -1,6 +1,8 @@
 //! What the operator counts.
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// Every metric of the controller. Clones share their values.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct Metrics {
     pub acknowledgement_seconds: Histogram,
     /// Statuses that wait because only a count differs.
     pub statuses_waiting: IntGauge,
+    /// Namespaces that the last pass compiled.
+    pub dirty_namespaces: IntGauge,
+    /// What is kept in memory, by what it is.
+    pub kept: IntGaugeVec,
     /// Whether this process leads.
     pub leader: IntGauge,
     /// Running pods with a proxy.
@@ -64,8 +70,21 @@ impl Metrics {
             .buckets(buckets),
         )?;
         registry.register(Box::new(acknowledgement_seconds.clone()))?;
+        let kept = IntGaugeVec::new(
+            Opts::new(
+                "smilax_operator_kept",
+                "What is kept in memory, by what it is; on the leader.",
+            ),
+            &["what"],
+        )?;
+        registry.register(Box::new(kept.clone()))?;
         Ok(Self {
             acknowledgement_seconds,
+            dirty_namespaces: gauge(
+                "smilax_operator_dirty_namespaces",
+                "Namespaces that the last pass compiled; on the leader.",
+            )?,
+            kept,
             statuses_waiting: gauge(
                 "smilax_operator_statuses_waiting",
                 "Statuses of which only the count of proxies changed, and which wait for the end of their minute.",

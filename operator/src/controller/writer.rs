@@ -131,6 +131,7 @@ enum Dirty {
 #[derive(Debug, Default)]
 struct Batch {
     maps: Vec<(String, MapChange)>,
+    dirty: usize,
     about_accounts: Vec<Diagnostic>,
     about_pods: Vec<report::PodFinding>,
 }
@@ -248,6 +249,8 @@ impl Writer {
             batch = self.state.read(|inner| batch_of(inner, term));
             timer.observe_duration();
             report::count(&self.state, &self.metrics);
+            self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
+            self.show_sizes();
             let maps = std::mem::take(&mut batch.maps);
             self.write_maps(maps, &mut term.statuses, &mut failed).await;
         }
@@ -266,6 +269,20 @@ impl Writer {
             self.events.about_pod(finding).await;
         }
         failed
+    }
+
+    fn show_sizes(&self) {
+        let (maps, objects) = self.state.read(|inner| {
+            let maps = inner.maps.values().map(BTreeMap::len).sum();
+            (maps, inner.objects.len())
+        });
+        for (what, count) in [
+            ("ConfigMaps", maps),
+            ("SMI objects", objects),
+            ("proxies", self.fleet.len()),
+        ] {
+            self.metrics.kept.with_label_values(&[what]).set(as_i64(count));
+        }
     }
 
     async fn write_maps(
@@ -501,6 +518,7 @@ fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
     } = term;
     let mut batch = Batch::default();
     let mut dirty = inner.index.take_dirty();
+    batch.dirty = dirty.len();
     let mut concerned = BTreeSet::new();
     for namespace in &dirty {
         let before = inner.oversize.take(namespace);

@@ -138,6 +138,12 @@ impl FleetStore {
         }
     }
 
+    /// How many proxies are known.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks that")]
+    pub fn len(&self) -> usize {
+        self.inner.lock().known.0.len()
+    }
+
     /// What is known of every proxy.
     pub fn known(&self) -> Fleet {
         self.inner.lock().known.clone()
