@@ -1,6 +1,6 @@
 //! The stored version of a definition changes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::session::CONVERGES_WITHIN;
 use crate::snapshot::DEFINITIONS;
 
 const SPLITS: &str = "trafficsplits.split.smi-spec.io";
+const CHANGES_OVER: Duration = Duration::from_secs(3);
 
 /// Lets objects be stored in this version from now on.
 async fn store(api: &Api, version: &str) -> anyhow::Result<()> {
@@ -41,6 +42,17 @@ pub(super) async fn r30(bench: &mut Bench) -> anyhow::Result<String> {
     store(&api, "v1alpha2").await?;
     api.apply(objects::split("shop", "web", &[("web-v1", 33), ("web-v2", 67)]))
         .await?;
+    // The API server changes over a moment after the definition: until then it stores as before.
+    let start = Instant::now();
+    for weight in (34..).take_while(|_| start.elapsed() < CHANGES_OVER) {
+        api.apply(objects::split(
+            "shop",
+            "web",
+            &[("web-v1", weight), ("web-v2", 67)],
+        ))
+        .await?;
+        tokio::time::sleep(super::LOOK).await;
+    }
     let down = until(
         Duration::from_mins(1),
         "the split that is stored in v1alpha2 is in force",

@@ -72,10 +72,15 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// Namespaces in which something failed, and when they are tried again.
+/// Namespaces in which something failed, each with a time of its own: one that fails does not hold up another, and what
+/// fails again before its time is no reason to wait longer.
 #[derive(Debug, Default)]
-struct Retry {
-    namespaces: BTreeSet<String>,
+struct Retry(BTreeMap<String, Pending>);
+
+/// When a namespace is tried again.
+#[derive(Debug, Default)]
+struct Pending {
+    /// `None` while it is tried.
     at: Option<Instant>,
     failures: u32,
 }
@@ -83,29 +88,31 @@ struct Retry {
 impl Retry {
     /// Resolves when something is to be tried again; never while nothing is.
     async fn due(&self) {
-        until(self.at).await;
+        until(self.0.values().filter_map(|pending| pending.at).min()).await;
     }
 
-    fn take_due(&mut self) -> BTreeSet<String> {
-        match self.at {
-            Some(at) if at <= Instant::now() => {
-                self.at = None;
-                std::mem::take(&mut self.namespaces)
-            }
-            _ => BTreeSet::new(),
-        }
+    fn take_due(&mut self, now: Instant) -> BTreeSet<String> {
+        let due = self
+            .0
+            .iter_mut()
+            .filter(|(_, pending)| pending.at.is_some_and(|at| at <= now));
+        due.map(|(namespace, pending)| {
+            pending.at = None;
+            namespace.clone()
+        })
+        .collect()
     }
 
-    fn after(&mut self, failed: BTreeSet<String>) {
-        if failed.is_empty() {
-            if self.namespaces.is_empty() {
-                self.failures = 0;
+    fn after(&mut self, failed: BTreeSet<String>, now: Instant) {
+        self.0
+            .retain(|namespace, pending| pending.at.is_some() || failed.contains(namespace));
+        for namespace in failed {
+            let pending = self.0.entry(namespace).or_default();
+            if pending.at.is_none() {
+                pending.at = Some(now + backoff(pending.failures));
+                pending.failures = pending.failures.saturating_add(1);
             }
-            return;
         }
-        self.namespaces.extend(failed);
-        self.at = Some(Instant::now() + backoff(self.failures));
-        self.failures = self.failures.saturating_add(1);
     }
 }
 
@@ -211,7 +218,7 @@ impl Writer {
             // Acknowledgements come in bursts, and hold nothing else up.
             let mut acknowledged: Option<Instant> = None;
             loop {
-                let dirty = tokio::select! {
+                let mut dirty = tokio::select! {
                     () = self.state.changed() => {
                         self.state.settled(SETTLE, SETTLE_AT_MOST).await;
                         Dirty::Objects
@@ -228,10 +235,12 @@ impl Writer {
                     acknowledged = None;
                     told.mark_unchanged();
                 }
-                for namespace in retry.take_due() {
+                for namespace in retry.take_due(Instant::now()) {
                     self.state.read(|inner| inner.index.mark(&namespace));
+                    dirty = Dirty::Objects;
                 }
-                retry.after(self.pass(&mut term_state, dirty).await);
+                let failed = self.pass(&mut term_state, dirty).await;
+                retry.after(failed, Instant::now());
             }
         };
         tokio::select! {
@@ -672,4 +681,53 @@ pub(crate) fn condition_json(condition: &Stored) -> serde_json::Value {
         "type": condition.kind, "status": condition.status, "reason": condition.reason, "message": condition.message,
         "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn these(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_namespace_that_fails_again_and_again_does_not_hold_up_another() {
+        let mut retry = Retry::default();
+        let mut now = Instant::now();
+        for _ in 0..5 {
+            retry.after(these(&["bad"]), now);
+            now += RETRY_AT_MOST;
+            assert_eq!(retry.take_due(now), these(&["bad"]));
+        }
+        retry.after(these(&["bad", "other"]), now);
+        assert_eq!(retry.take_due(now + RETRY), these(&["other"]));
+    }
+
+    #[test]
+    fn what_fails_before_its_time_is_no_reason_to_wait_longer() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        for _ in 0..5 {
+            retry.after(these(&["shop"]), now);
+        }
+        assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
+    }
+
+    #[test]
+    fn what_went_well_waits_shortly_when_it_fails_later() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        retry.after(these(&["shop"]), now);
+        retry.take_due(now + RETRY);
+        retry.after(these(&["shop"]), now);
+        assert!(
+            retry.take_due(now + RETRY).is_empty(),
+            "the second wait is longer"
+        );
+        retry.take_due(now + RETRY * 2);
+        retry.after(BTreeSet::new(), now);
+        retry.after(these(&["shop"]), now);
+        assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
+    }
 }
