@@ -56,7 +56,8 @@ fn fifty_changes_under_load_are_enforced_when_programmed_says_so_and_no_request_
             .find(|turn| turn.backend != *backend && report.began_at_ms + turn.due_at_ms > programmed + 1);
         assert!(
             late.is_none(),
-            "change {index} was Programmed at {programmed}, and then: {late:?}"
+            "change {index}, written at {written}, was Programmed at {programmed}, and a request that was due {:?} ms after that went elsewhere: {late:?}",
+            late.map(|turn| report.began_at_ms + turn.due_at_ms - programmed)
         );
         let enforced = turns
             .filter(|turn| turn.backend == *backend)
