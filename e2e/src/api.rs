@@ -44,7 +44,8 @@ impl Api {
         }
     }
 
-    /// Merges this into a TrafficSplit, and tells when the API server had taken it, in milliseconds since the epoch.
+    /// Merges this into a TrafficSplit, and tells when that was begun, in milliseconds since the epoch: what follows from
+    /// it may be there before the answer is.
     ///
     /// # Panics
     /// When it does not take it.
@@ -60,17 +61,17 @@ impl Api {
             body.len()
         );
         let mut answer = [0; 16];
+        let begun = now_ms();
         let asked = TcpStream::connect(self.address).and_then(|mut stream| {
             stream.write_all(request.as_bytes())?;
             stream.read_exact(&mut answer)
         });
-        let taken = now_ms();
         let status = String::from_utf8_lossy(&answer).into_owned();
         assert!(
             asked.is_ok() && status.contains(" 200"),
             "PATCH {url}: {asked:?} {status}"
         );
-        taken
+        begun
     }
 }
 

@@ -46,10 +46,10 @@ fn fifty_changes_under_load_are_enforced_when_programmed_says_so_and_no_request_
     let mut lags = Vec::new();
     for (index, (written, programmed, backend)) in changes.iter().enumerate() {
         let next = changes.get(index + 1).map_or(u64::MAX, |(written, ..)| *written);
-        // Requests that were due while this change was the newest.
+        // Requests that were under way while this change was the newest.
         let turns = report.turns.iter().filter(|turn| {
-            let due = report.began_at_ms + turn.due_at_ms;
-            due >= *written && due < next
+            let (due, answered) = (turn.due_at_ms, turn.answered_at_ms);
+            report.began_at_ms + answered >= *written && report.began_at_ms + due < next
         });
         let late = turns
             .clone()
