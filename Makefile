@@ -57,6 +57,11 @@ chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS
 	@$(CLUSTER_TOOL) need
 	@chaos/run $(EXPERIMENTS)
 
+.PHONY: bench-scale
+bench-scale: ## what 2,000 proxies and 1,000 Services cost the operator, and how soon changes arrive; CURVE=1 for 100 to 10,000
+	@$(CLUSTER_TOOL) need
+	@bench/scale/run
+
 .PHONY: images
 images: ## static release programs in dist/linux-amd64, images in dist/images
 	images/build

@@ -92,6 +92,15 @@ impl Api {
         self.client.request(request).await
     }
 
+    /// What the API server says at a path that answers with text, as `/metrics` does.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let request = Request::get(path).body(Vec::new())?;
+        self.client
+            .request_text(request)
+            .await
+            .with_context(|| format!("GET {path}"))
+    }
+
     /// The object, or nothing. An API server that makes the storage of a changed definition anew is asked again.
     pub async fn get(&self, path: &str) -> anyhow::Result<Option<Value>> {
         match self

@@ -18,6 +18,7 @@ use crate::process::Process;
 pub const ADDRESS: &str = "10.199.0.1";
 /// Namespace of the installation.
 pub const SYSTEM: &str = "smilax-system";
+const SERVER: &str = "https://127.0.0.1:6443";
 const ADMIN_TOKEN: &str = "experiment";
 const OPERATOR_TOKEN: &str = "operator";
 const STARTS_WITHIN: Duration = Duration::from_mins(1);
@@ -71,8 +72,8 @@ impl World {
                 .arg("--listen-peer-urls=http://127.0.0.1:2380"),
             &folder.join("etcd.log"),
         )?;
-        let admin = client("https://127.0.0.1:6443", Some(ADMIN_TOKEN)).await?;
-        let forwarding = client("https://127.0.0.1:6443", None).await?;
+        let admin = client(SERVER, Some(ADMIN_TOKEN)).await?;
+        let forwarding = client(SERVER, None).await?;
         let mut world = Self {
             api: Api::new(admin),
             fault: ApiFault::start(forwarding).await?,
@@ -137,7 +138,7 @@ impl World {
 
     async fn install(&self) -> anyhow::Result<()> {
         let repository = &self.programs.repository;
-        let kubeconfig = self.write_kubeconfig("admin.json", "https://127.0.0.1:6443", ADMIN_TOKEN)?;
+        let kubeconfig = self.write_kubeconfig("admin.json", SERVER, ADMIN_TOKEN)?;
         self.api
             .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}))
             .await?;
@@ -173,26 +174,36 @@ impl World {
 
     /// Starts an operator behind the proxy. The second of two gets ports of its own.
     pub fn operator(&mut self, replica: Replica) -> anyhow::Result<Process> {
-        self.operators += 1;
-        let kubeconfig = self.write_kubeconfig("operator.json", &self.fault.url(), OPERATOR_TOKEN)?;
-        let (name, ports) = match replica {
-            Replica::First => ("smilax-operator-a", [8080, 8443, 8444]),
-            Replica::Second => ("smilax-operator-b", [8180, 8543, 8544]),
-        };
-        let process = Process::start(
-            Command::new(&self.programs.operator)
-                .env("KUBECONFIG", kubeconfig)
-                .args(["--namespace", SYSTEM, "--pod-name", name])
-                .args(["--log-level", "info,smilax_operator=debug"])
-                .arg(format!("--admin-port={}", ports[0]))
-                .arg(format!("--webhook-port={}", ports[1]))
-                .arg(format!("--workload-port={}", ports[2])),
-            &self.folder.join(format!("operator-{}.log", self.operators)),
-        )?;
+        let server = self.fault.url();
+        let process = self.operator_at(&server, replica, "info,smilax_operator=debug")?;
         if replica == Replica::First {
             self.fault.set_victim(process.pid());
         }
         Ok(process)
+    }
+
+    /// Starts an operator that speaks to the API server itself, past the proxy, and logs what one would in use.
+    pub fn operator_past_the_proxy(&mut self) -> anyhow::Result<Process> {
+        self.operator_at(SERVER, Replica::First, "info")
+    }
+
+    fn operator_at(&mut self, server: &str, replica: Replica, log_level: &str) -> anyhow::Result<Process> {
+        self.operators += 1;
+        let kubeconfig = self.write_kubeconfig("operator.json", server, OPERATOR_TOKEN)?;
+        let (name, ports) = match replica {
+            Replica::First => ("smilax-operator-a", [8080, 8443, 8444]),
+            Replica::Second => ("smilax-operator-b", [8180, 8543, 8544]),
+        };
+        Process::start(
+            Command::new(&self.programs.operator)
+                .env("KUBECONFIG", kubeconfig)
+                .args(["--namespace", SYSTEM, "--pod-name", name])
+                .args(["--log-level", log_level])
+                .arg(format!("--admin-port={}", ports[0]))
+                .arg(format!("--webhook-port={}", ports[1]))
+                .arg(format!("--workload-port={}", ports[2])),
+            &self.folder.join(format!("operator-{}.log", self.operators)),
+        )
     }
 
     /// Lets go of who leads, as if the time of a killed leader were over. R13 waits for that time instead.

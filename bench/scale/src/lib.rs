@@ -1,0 +1,15 @@
+//! How long a change takes until thousands of proxies know of it, and what that costs the operator.
+//!
+//! ```text
+//! experiment ──► API server ──► operator ══ streams ══► clients ──► board ──► experiment
+//! ```
+//!
+//! It runs in a network namespace of its own (`bench/scale/run`).
+
+pub mod board;
+pub mod client;
+pub mod experiment;
+pub mod making;
+pub mod mesh;
+pub mod process;
+pub mod report;
