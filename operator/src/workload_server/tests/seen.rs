@@ -30,10 +30,11 @@ pub(in crate::workload_server) fn store(state: &State, account: &str, policy: St
     state.tell(|inner| inner.set_map("shop", &format!("smilax-{account}"), Some(map)));
 }
 
-/// A pod of account `web` without a proxy.
+/// A pod of account `web` without a proxy, `SERVICE-NUMBER`, that this Service selects.
 pub(in crate::workload_server) fn pod(state: &State, name: &str, address: &str) {
+    let app = name.rsplit_once('-').map_or(name, |(app, _)| app);
     let object = json!({
-        "metadata": {"name": name, "namespace": "shop"},
+        "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
         "spec": {"containers": [], "serviceAccountName": "web"}, "status": {"podIP": address},
     });
     let pod = ingest::pod(&serde_json::from_value(object).unwrap());
