@@ -38,10 +38,12 @@ impl Oversize {
             .destinations
             .iter()
             .flat_map(|destination| &destination.ports);
-        let routes = ports.flat_map(|port| &port.routes);
+        let routes = ports.flat_map(|port| &port.routes).map(|route| &route.source);
+        let targets = config.inbound.iter().flat_map(|policy| &policy.targets);
+        let targets = targets.map(|target| &target.source);
         let involved = Involved {
             size: size(error),
-            objects: routes.map(|route| route.source.clone()).collect(),
+            objects: routes.chain(targets).cloned().collect(),
         };
         let finding = Diagnostic {
             object: ObjectRef {
@@ -166,6 +168,16 @@ mod tests {
         let findings = oversize.findings("billing");
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].object.to_string(), "TrafficSplit/billing/b");
+    }
+
+    #[test]
+    fn a_target_whose_rules_are_in_it_is_told_too() {
+        let text = r#"{"workload":{"namespace":"shop","account":"web"},"inbound":[{"targets":[
+            {"source":{"kind":"TrafficTarget","namespace":"shop","name":"web","generation":1},"sources":[]}]}]}"#;
+        let mut oversize = Oversize::default();
+        oversize.insert(&smilax_core::decode(text.as_bytes()).unwrap(), &ERROR);
+        let findings = oversize.findings("shop");
+        assert_eq!(findings[0].object.to_string(), "TrafficTarget/shop/web");
     }
 
     #[test]
