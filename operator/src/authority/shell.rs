@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
@@ -32,7 +31,7 @@ use crate::controller::kinds::Watched;
 use crate::controller::watch::stored_object;
 use crate::controller::writer::condition_json;
 use crate::lease::Leadership;
-use crate::watch_backoff::WatchBackoff;
+use crate::watch_backoff::{WATCH_TIMEOUT, paced};
 
 /// How often the clock, and what pods acknowledged, are looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -550,10 +549,11 @@ fn one<K>(api: Api<K>, name: &str) -> BoxStream<'static, Option<K>>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let only = watcher::Config::default()
+        .timeout(WATCH_TIMEOUT)
+        .fields(&format!("metadata.name={name}"));
     let mut listed = None;
-    watcher::watcher(api, only)
-        .backoff(WatchBackoff::default())
+    paced(watcher::watcher(api, only))
         .filter_map(move |event| {
             let seen = match event {
                 Ok(Event::Apply(object)) => Some(Some(object)),

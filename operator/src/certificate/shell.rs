@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use time::OffsetDateTime;
@@ -24,7 +23,7 @@ use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
 use crate::call::{CallError, MANAGER, call};
 use crate::lease::Leadership;
-use crate::watch_backoff::WatchBackoff;
+use crate::watch_backoff::{WATCH_TIMEOUT, paced};
 
 /// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
 /// suspended machine.
@@ -104,8 +103,10 @@ impl Keeper {
             tracing::warn!(%error, "the webhooks have no certificate yet");
             tokio::time::sleep(AGAIN).await;
         }
-        let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
-        let events = watcher::watcher(self.secrets.clone(), only).backoff(WatchBackoff::default());
+        let only = watcher::Config::default()
+            .timeout(WATCH_TIMEOUT)
+            .fields(&format!("metadata.name={SECRET}"));
+        let events = paced(watcher::watcher(self.secrets.clone(), only));
         let mut events = std::pin::pin!(events);
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -9,7 +9,6 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -24,14 +23,10 @@ use super::change::StoredMap;
 use super::kinds::{SmiKind, Watched};
 use super::state::{Inner, ObjectKey, Readiness, State, StoredObject};
 use crate::metrics::Metrics;
-use crate::watch_backoff::WatchBackoff;
+use crate::watch_backoff::{WATCH_TIMEOUT, paced};
 
 /// Label of everything that we write, and what it says.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "smilax-operator");
-
-/// How long a watch may stay silent before it is opened again, in seconds. A connection that died without a word is
-/// noticed within this time.
-const WATCH_TIMEOUT: u32 = 60;
 
 /// Starts every watch. A task of the set that ends is a failure of the whole process.
 pub fn start(
@@ -136,7 +131,7 @@ impl Start<'_> {
         let (state, metrics) = (Arc::clone(self.state), self.metrics.clone());
         self.tasks.spawn(async move {
             let mut listing = Vec::new();
-            let mut stream = watcher::watcher(api, config).backoff(WatchBackoff::default()).into_stream().boxed();
+            let mut stream = paced(watcher::watcher(api, config)).boxed();
             let mut failing = false;
             loop {
                 match stream.try_next().await {
