@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use prometheus::Registry;
 use smilax_compiler::index::Settings;
 use tokio::net::TcpListener;
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health};
+use crate::api_client::client;
 use crate::args::{Args, Command, LogFormat, RunArgs};
 use crate::authority::{self, AuthorityMetrics, AuthorityTask, PodState};
 use crate::certificate::{self, CertificateMetrics, CertificateResolver, CertificateTask};
@@ -49,15 +50,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(Command::Uninstall) => uninstall::run(&client().await?).await,
         None => operate(args.run).await,
     }
-}
-
-async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.context(
-        "no access to a cluster: run in a pod with a ServiceAccount, or set KUBECONFIG to a kubeconfig file",
-    )?;
-    // Every write has its own timeout and its own way of coming back; retries below it would only hide an outage.
-    config.default_retry = false;
-    Client::try_from(config).context("the kubeconfig cannot be used")
 }
 
 async fn operate(args: RunArgs) -> anyhow::Result<()> {

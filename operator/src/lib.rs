@@ -1,6 +1,7 @@
 //! The control plane: the shell around the compiler.
 
 pub mod admin;
+mod api_client;
 pub mod app;
 pub mod args;
 pub mod authority;
