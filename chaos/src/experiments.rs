@@ -2,11 +2,13 @@
 
 mod configurations;
 mod crash;
+mod invalid;
 mod leaders;
 mod noise;
 mod outages;
 mod quiet;
 mod refusals;
+mod resources;
 mod scale;
 mod versions;
 mod watches;
@@ -274,6 +276,21 @@ pub const ALL: &[Experiment] = &[
         id: "R30",
         what: "stored versions go down and up, conversion is away",
         run: |bench| Box::pin(versions::r30(bench)),
+    },
+    Experiment {
+        id: "R33",
+        what: "no file descriptors, and then no memory",
+        run: |bench| Box::pin(resources::r33(bench)),
+    },
+    Experiment {
+        id: "R34",
+        what: "a quota lets no ConfigMap be made",
+        run: |bench| Box::pin(resources::r34(bench)),
+    },
+    Experiment {
+        id: "R26",
+        what: "invalid values in every field of every kind, then back",
+        run: |bench| Box::pin(invalid::r26(bench)),
     },
     // Last, for what it leaves behind.
     Experiment {

@@ -6,10 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// Ticks in a second, in what Linux tells of a process.
+const TICKS: u64 = 100;
 
 /// A process whose output goes to a file.
 #[derive(Debug)]
@@ -56,6 +59,30 @@ impl Process {
         {
             kill_process(pid, signal).ok();
         }
+    }
+
+    /// Limits what it may use, and says what the limit was.
+    pub fn limit(&self, what: Resource, limit: Rlimit) -> anyhow::Result<Rlimit> {
+        let pid = self.pid().context("no process to limit")?;
+        prlimit(Some(pid), what, limit).context("the process cannot be limited")
+    }
+
+    /// What it has used of processors so far.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may hold anything, user and system time are the 12th and 13th fields.
+        let (_, fields) = text.rsplit_once(')').context("no name in stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 1000 / TICKS))
+    }
+
+    /// Bytes of its memory that a limit on data counts.
+    pub fn data_size(&self) -> anyhow::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmData:"));
+        let size = line.and_then(|line| line.split_whitespace().next());
+        Ok(size.context("no VmData in status")?.parse::<u64>()? * 1024)
     }
 
     /// Ends it at once.

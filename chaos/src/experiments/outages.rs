@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use super::{Bench, seconds};
 use crate::apifault::End;
+use crate::call::Call;
+use crate::fault::{Action, Requests};
 use crate::scenario::Stage;
 use crate::session::CONVERGES_WITHIN;
 
-/// The API server is killed, and comes back after a while. The operator stays up.
+/// How long nothing is answered.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// The API server is killed, and comes back after a while; then every request to it is lost in silence, as where a network
+/// drops what is sent, and those requests never get an answer. The operator stays up.
 pub(super) async fn r9(bench: &mut Bench) -> anyhow::Result<String> {
     bench.at(Stage::Rule).await?;
     let lasts = bench.time(Duration::from_secs(45), Duration::from_mins(10));
@@ -19,11 +25,21 @@ pub(super) async fn r9(bench: &mut Bench) -> anyhow::Result<String> {
     let took = bench.change_arrives("afterwards", CONVERGES_WITHIN).await?;
     let part = bench.part(Stage::Change)?;
     bench.session.reach(&part, CONVERGES_WITHIN).await?;
+    let fault = bench.session.world.fault.clone();
+    fault.plan(Requests(|_: &Call| Action::Silence));
+    fault.end_watches(End::Cut);
+    tokio::time::sleep(SILENT).await;
+    fault.calm();
+    let heard = bench
+        .change_arrives("after-the-silence", CONVERGES_WITHIN)
+        .await?;
     bench.same_process()?;
     Ok(format!(
-        "away for {} s; the same process; a change arrives {} after its return",
+        "away for {} s: a change arrives {} after its return; silent for {} s: {} after that; the same process",
         lasts.as_secs(),
-        seconds(took)
+        seconds(took),
+        SILENT.as_secs(),
+        seconds(heard)
     ))
 }
 

@@ -20,7 +20,7 @@ const KEPT_GROUPS: usize = 6;
 const MOST_GROUPS: usize = 16;
 
 /// A group whose paths do not compress well.
-fn large_group(random: &mut fastrand::Rng, number: usize) -> Value {
+pub(super) fn large_group(random: &mut fastrand::Rng, number: usize) -> Value {
     let word = |random: &mut fastrand::Rng| -> String { (0..1000).map(|_| random.alphanumeric()).collect() };
     let matches: Vec<Value> = (0..100)
         .map(|index| json!({"name": format!("m{index}"), "pathRegex": format!("/{}", word(random)), "methods": ["GET"]}))
