@@ -57,11 +57,14 @@ pub fn found(index: &mut Index, address: SocketAddr) -> Found {
                 return behind_service(index, &DestinationName::new(namespace, name), address.port());
             }
             Owner::Pod(namespace, name) => {
-                let pod = index.contents(&namespace).and_then(|one| one.pods.get(&name));
+                let Some(contents) = index.contents(&namespace) else {
+                    continue;
+                };
+                let pod = contents.pods.get(&name);
                 if let Some(pod) = pod.filter(|pod| can_answer(pod, address.port())) {
                     return Found::Pod {
                         workload: account(pod),
-                        protocol: Protocol::Detect,
+                        protocol: protocol(contents, pod, address.port()),
                     };
                 }
             }
@@ -164,6 +167,24 @@ impl Behind<'_> {
 /// Whether a pod's proxy takes connections to a port.
 fn can_answer(pod: &Pod, port: u16) -> bool {
     pod.injected() && !pod.host_network && !pod.skips_inbound(port)
+}
+
+/// What a pod speaks on a port, as the Services say that lead there; unknown when none does, or they do not agree.
+fn protocol(contents: &Contents, pod: &Pod, port: u16) -> Protocol {
+    let selecting = contents.services.values().filter(|service| service.selects(pod));
+    let mut spoken = selecting.flat_map(|service| {
+        let leading = service
+            .target_ports
+            .iter()
+            .filter(|(_, target)| pod.port(target) == Some(port));
+        leading.filter_map(|(number, _)| service.ports.get(number).copied())
+    });
+    let first = spoken.next().unwrap_or_default();
+    if spoken.all(|other| other == first) {
+        first
+    } else {
+        Protocol::Detect
+    }
 }
 
 fn account(pod: &Pod) -> Workload {

@@ -183,6 +183,11 @@ impl Service {
             Addressing::Headless | Addressing::External(_) | Addressing::Pending => &[],
         }
     }
+
+    /// Whether a pod of its namespace is one of its.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        !self.selector.is_empty() && pod.is_selected_by(&self.selector)
+    }
 }
 
 impl Pod {

@@ -262,6 +262,34 @@ fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
 }
 
 #[test]
+fn behind_a_pods_address_is_spoken_what_the_services_say_that_lead_there() {
+    let spoken = |cluster: Cluster, port: u16| {
+        let pod = web_pod("a").injected().named_port("db", 5432).at("10.1.0.1");
+        let address = SocketAddr::new("10.1.0.1".parse().unwrap(), port);
+        match found(&mut cluster.add_pod(pod).index(), address) {
+            Found::Pod { protocol, .. } => protocol,
+            other => panic!("{other:?}"),
+        }
+    };
+    let web = || service("web").selecting("app", "web");
+    let tcp = || web().protocol(70, Protocol::Tcp).leading_to(70, "db");
+    assert_eq!(spoken(Cluster::new().service(web()), 80), Protocol::Http);
+    assert_eq!(spoken(Cluster::new().service(web()), 81), Protocol::Detect);
+    assert_eq!(spoken(Cluster::new().service(tcp()), 5432), Protocol::Tcp);
+    assert_eq!(
+        spoken(Cluster::new().service(service("web")), 80),
+        Protocol::Detect
+    );
+    let other = service("other")
+        .selecting("app", "web")
+        .protocol(80, Protocol::Tcp);
+    assert_eq!(
+        spoken(Cluster::new().service(web()).service(other), 80),
+        Protocol::Detect
+    );
+}
+
+#[test]
 fn an_address_that_a_pod_left_to_another_is_the_others() {
     let mut index = Cluster::new()
         .add_pod(web_pod("old").account("one").injected().at("10.1.0.1"))
@@ -381,7 +409,8 @@ fn asked(index: &mut Index) -> BTreeMap<String, String> {
     }
     for last in 0..4 {
         let address: SocketAddr = format!("10.1.0.{last}:8080").parse().unwrap();
-        all.insert(address.ip().to_string(), format!("{:?}", found(index, address)));
+        let behind = [address, SocketAddr::new(address.ip(), 80)].map(|one| found(index, one));
+        all.insert(address.ip().to_string(), format!("{behind:?}"));
     }
     all
 }

@@ -134,10 +134,21 @@ impl Index {
 
     fn service_moved(&mut self, namespace: &str, key: &Name, before: Option<&Service>) {
         let namespace = Name::from(namespace);
-        let after = self
-            .contents
-            .get(&namespace)
-            .and_then(|one| one.services.get(key));
+        let Some(contents) = self.contents.get(&namespace) else {
+            return;
+        };
+        let after = contents.services.get(key);
+        // What its pods speak is told of their addresses too.
+        let its = |pod: &&Pod| {
+            before
+                .into_iter()
+                .chain(after)
+                .any(|service| service.selects(pod))
+        };
+        let pods = contents.pods.values().filter(its);
+        self.moved
+            .addresses
+            .extend(pods.flat_map(|pod| pod.own_addresses().iter().copied()));
         let addresses = |service: Option<&Service>| -> Vec<IpAddr> {
             service.map(|one| one.addresses().to_vec()).unwrap_or_default()
         };
