@@ -9,33 +9,24 @@
 //! The operator's stream brings the same configurations sooner than kubelet does. What lies in the mount may be behind,
 //! and never leads back to it.
 
+mod files;
+mod rejection;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smilax_core::config::{DecodeError, Destination};
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::table::LowerError;
-use smilax_core::workload_connection::{OperatorEndpoint, TrustBundle};
+use smilax_core::workload_connection::OperatorEndpoint;
 use smilax_core::{PodView, ProxyConfig, Revision, RouteTable, TrustDomain, packed};
 
 use crate::operator_connection::conversation::Refusal;
-use crate::settings::ConfigLocation;
 
-/// File of the last good configuration in the state directory.
-const LAST_GOOD: &str = "last-good.json";
-/// Bytes of a configuration at most: several times what a ConfigMap holds.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Characters of a path or reason that the operator is told at most.
-const MOST_TOLD: usize = 2000;
+pub use files::{last_good, read, read_bundle, read_from, save};
+pub use rejection::Rejection;
 
 /// Which configuration is in force, and why another is not.
 #[derive(Debug, Default)]
@@ -98,43 +89,6 @@ pub enum Step {
     Older,
 }
 
-/// Why a configuration is not acceptable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// It cannot be read.
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
-    /// Not a configuration.
-    #[error("{path}: {reason}")]
-    Malformed {
-        /// Path of the field.
-        path: String,
-        /// What is wrong there.
-        reason: String,
-    },
-    /// It asks for what this version lacks.
-    #[error("{0}")]
-    MissingFeature(String),
-    /// A field cannot be honoured.
-    #[error("{path}: {reason}")]
-    Unusable {
-        /// Path of the field.
-        path: String,
-        /// What is wrong there.
-        reason: String,
-    },
-    /// It is older than the one in force.
-    #[error(
-        "revision {found} is older than {applied}, which is in force; old content comes back under a new revision"
-    )]
-    Stale {
-        /// Of what was read.
-        found: Revision,
-        /// Of what is in force.
-        applied: Revision,
-    },
-}
-
 /// What is in force, for people.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,19 +111,6 @@ pub struct RejectionStatus {
     pub message: String,
     /// When it was refused, in seconds since the epoch.
     pub at: u64,
-}
-
-impl Rejection {
-    /// One word of few, for metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreadable(_) => "unreadable",
-            Self::Malformed { .. } => "malformed",
-            Self::MissingFeature(_) => "missing_feature",
-            Self::Unusable { .. } => "unusable",
-            Self::Stale { .. } => "stale",
-        }
-    }
 }
 
 impl Applied {
@@ -210,7 +151,10 @@ impl Source {
 
     /// Why the newest configuration is not in force, where it says which one it is.
     pub fn refusal(&self) -> Option<(Revision, Refusal)> {
-        let refusals = self.rejected.values().filter_map(Rejected::refusal);
+        let refusals = self
+            .rejected
+            .values()
+            .filter_map(|rejected| Some((revision_of(&rejected.content)?, rejected.rejection.refusal()?)));
         refusals.max_by_key(|(revision, _)| *revision)
     }
 
@@ -312,32 +256,6 @@ impl Source {
     }
 }
 
-impl Rejected {
-    fn refusal(&self) -> Option<(Revision, Refusal)> {
-        let (path, reason) = match &self.rejection {
-            Rejection::Malformed { path, reason } | Rejection::Unusable { path, reason } => {
-                (path.as_str(), reason)
-            }
-            Rejection::MissingFeature(reason) => ("requires", reason),
-            // Nobody waits for what is older than what is in force, and what cannot be read has no number.
-            Rejection::Unreadable(_) | Rejection::Stale { .. } => return None,
-        };
-        let refusal = Refusal {
-            path: shortened(path),
-            reason: shortened(reason),
-        };
-        Some((revision_of(&self.content)?, refusal))
-    }
-}
-
-/// The beginning of what may quote a configuration: the operator takes no long messages.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MOST_TOLD) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
 /// The number of a configuration, packed or not, that may be of no other use.
 fn revision_of(content: &[u8]) -> Option<Revision> {
     #[derive(serde::Deserialize)]
@@ -350,87 +268,6 @@ fn revision_of(content: &[u8]) -> Option<Revision> {
         serde_json::from_slice(content).ok()?
     };
     Some(numbered.revision)
-}
-
-/// Reads the configuration from where it lies.
-///
-/// # Errors
-/// A reason for people.
-pub fn read_from(location: &ConfigLocation) -> Result<Vec<u8>, String> {
-    match location {
-        ConfigLocation::File(file) => read(file),
-        // kubelet removes what it has replaced, so a version may go while it is looked at; the next one is there then.
-        ConfigLocation::Directory(directory) => read_version(directory).or_else(|_| read_version(directory)),
-    }
-}
-
-/// The trust bundle that lies beside the policy; nothing when there is none.
-///
-/// # Errors
-/// The reason why it cannot be used.
-pub fn read_bundle(directory: &Path) -> Result<Option<TrustBundle>, String> {
-    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
-    let file = version.join(TRUST_BUNDLE_KEY);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let content = read(&file)?;
-    serde_json::from_slice(&content)
-        .map(Some)
-        .map_err(|error| format!("{}: {error}", file.display()))
-}
-
-/// Reads from one version of a mounted ConfigMap: kubelet swaps the `..data` link, and only then the links beside it.
-fn read_version(directory: &Path) -> Result<Vec<u8>, String> {
-    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
-    let packed = version.join(PACKED_POLICY_KEY);
-    let plain = version.join(POLICY_KEY);
-    if !plain.exists() && packed.exists() {
-        return read(&packed);
-    }
-    read(&plain)
-}
-
-/// Reads a file; a reason for people when that is not possible.
-///
-/// # Errors
-/// The reason.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| format!("{}: {error}", path.display());
-    let file = fs::File::open(path).map_err(told)?;
-    let length = file.metadata().map_err(told)?.len();
-    if length > MOST_BYTES {
-        return Err(format!(
-            "{} has {length} bytes; at most {MOST_BYTES} are read",
-            path.display()
-        ));
-    }
-    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut content).map_err(told)?;
-    Ok(content)
-}
-
-/// Where the last good configuration is kept.
-pub fn last_good(state_directory: &Path) -> PathBuf {
-    state_directory.join(LAST_GOOD)
-}
-
-/// Keeps the last good configuration, readable for the proxy alone. A crash leaves the old one or the new one.
-///
-/// # Errors
-/// When the directory cannot be written.
-pub fn save(state_directory: &Path, content: &[u8]) -> io::Result<()> {
-    let path = last_good(state_directory);
-    let beside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(content)?;
-    drop(file);
-    fs::rename(beside, path)
 }
 
 /// Seconds since the epoch.

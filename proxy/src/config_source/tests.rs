@@ -126,7 +126,7 @@ fn what_is_refused_has_its_number_also_when_it_was_packed() {
     let (revision, refusal) = source.refusal().unwrap();
     assert_eq!(revision.counter, 7);
     assert!(
-        refusal.reason.chars().count() <= MOST_TOLD + 1,
+        refusal.reason.chars().count() <= rejection::MOST_TOLD + 1,
         "messages are short"
     );
 }

@@ -1,0 +1,80 @@
+//! Why a configuration is refused.
+
+use smilax_core::Revision;
+
+use crate::operator_connection::conversation::Refusal;
+
+/// Characters of a path or reason that the operator is told at most.
+pub(super) const MOST_TOLD: usize = 2000;
+
+/// Why a configuration is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// Not a configuration.
+    #[error("{path}: {reason}")]
+    Malformed {
+        /// Path of the field.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It asks for what this version lacks.
+    #[error("{0}")]
+    MissingFeature(String),
+    /// A field cannot be honoured.
+    #[error("{path}: {reason}")]
+    Unusable {
+        /// Path of the field.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It is older than the one in force.
+    #[error(
+        "revision {found} is older than {applied}, which is in force; old content comes back under a new revision"
+    )]
+    Stale {
+        /// Of what was read.
+        found: Revision,
+        /// Of what is in force.
+        applied: Revision,
+    },
+}
+
+impl Rejection {
+    /// One word of few, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Malformed { .. } => "malformed",
+            Self::MissingFeature(_) => "missing_feature",
+            Self::Unusable { .. } => "unusable",
+            Self::Stale { .. } => "stale",
+        }
+    }
+
+    /// The same for the operator; nothing where nobody waits for it.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let (path, reason) = match self {
+            Self::Malformed { path, reason } | Self::Unusable { path, reason } => (path.as_str(), reason),
+            Self::MissingFeature(reason) => ("requires", reason),
+            // Nobody waits for what is older than what is in force, and what cannot be read has no number.
+            Self::Unreadable(_) | Self::Stale { .. } => return None,
+        };
+        Some(Refusal {
+            path: shortened(path),
+            reason: shortened(reason),
+        })
+    }
+}
+
+/// The beginning of what may quote a configuration: the operator takes no long messages.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_TOLD) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
