@@ -5,6 +5,7 @@ mod links;
 mod live;
 mod moved;
 mod slices;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Index {
     held_elsewhere: BTreeSet<Name>,
     addresses: Addresses,
     moved: Moved,
+    /// Zones by node.
+    zones: BTreeMap<Name, Name>,
     /// Where proxies reach the operator, by its Service.
     operator: Option<OperatorEndpoint>,
 }

@@ -7,6 +7,7 @@ mod slice;
 mod smi;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,6 +24,9 @@ pub use smi::{route_group, split};
 
 /// Prefix of annotations that are ours; others are not remembered.
 const OUR_PREFIX: &str = "smilax.dev/";
+
+/// Label of a node that names its zone (well-known label of Kubernetes).
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// What every object has.
 pub fn meta(meta: &ObjectMeta) -> Meta {
@@ -136,6 +140,12 @@ fn target_port(number: u16, written: Option<&IntOrString>) -> ContainerPort {
             .map_or(ContainerPort::Number(number), ContainerPort::Number),
         Some(IntOrString::String(name)) => ContainerPort::Name(name.clone()),
     }
+}
+
+/// The zone of a node, from its labels.
+pub fn zone(meta: &ObjectMeta) -> Option<Arc<str>> {
+    let zone = meta.labels.as_ref()?.get(ZONE_LABEL)?;
+    (!zone.is_empty()).then(|| zone.as_str().into())
 }
 
 fn our_annotations(meta: &ObjectMeta) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@
 //!   ◄─ {chain, issuer, bundle} ────────────────────
 //!   ══ POST /v1/connect (mutual TLS), kept open ══►  one length-delimited stream of frames each way
 //!   ── Hello ──────────────────────────────────────►
-//!   ◄─ Bundle, Members, Policy ────────────────────  at once, and whenever they change; only the newest counts.
+//!   ◄─ Bundle, Members, Policy, Locality ──────────  at once, and whenever they change; only the newest counts.
 //!   ── Ack, Certificate ───────────────────────────►    A policy of the revision that Hello names is not sent
 //!   ── Subscribe {add, remove} ────────────────────►  as destinations are used, and are no longer
 //!   ◄─ Update ─────────────────────────────────────  for each resource at once, and whenever it changes
@@ -118,6 +118,9 @@ pub struct Hello {
     pub version: String,
     /// Name of its pod. Its namespace, account and UID stand in its certificate.
     pub pod: String,
+    /// Name of its pod's node, if it knows; nothing but its [`Locality`] follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Generation of the bundle in force, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<u64>,
@@ -186,6 +189,15 @@ pub enum OperatorMessage {
     Policy(Policy),
     /// What is known now of something that was subscribed to.
     Update(Update),
+    /// Where the proxy's node is, once that is known.
+    Locality(Locality),
+}
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locality {
+    /// Its zone. Endpoints that are meant for it are preferred ([`crate::Endpoint::for_zones`]).
+    pub zone: Box<str>,
 }
 
 /// A configuration on its way.

@@ -102,6 +102,9 @@ pub struct RunArguments {
     /// Every address of the pod, separated by commas
     #[arg(long, env = variable::POD_IPS, default_value = "")]
     pod_ips: String,
+    /// Name of the pod's node: the operator knows its zone
+    #[arg(long, env = variable::NODE_NAME)]
+    node_name: Option<String>,
     /// Account of the pod
     #[arg(long, env = variable::ACCOUNT, default_value = "")]
     account: String,
@@ -114,7 +117,7 @@ pub struct RunArguments {
     /// Label `version` of the pod
     #[arg(long, env = variable::APP_VERSION, default_value = "")]
     app_version: String,
-    /// Zone of the pod's node, if known: endpoints that are meant for it are preferred
+    /// Zone of the pod's node, until the operator tells it: endpoints that are meant for it are preferred
     #[arg(long, env = "SMILAX_ZONE")]
     zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names
@@ -231,6 +234,7 @@ impl RunArguments {
                 name: self.pod_name.clone(),
                 namespace: self.pod_namespace.clone(),
                 ips: parse::addresses(&self.pod_ips)?,
+                node: self.node_name.clone(),
                 account: self.account.clone(),
                 workload: self.workload.clone(),
                 app: self.app.clone(),

@@ -31,6 +31,8 @@ pub struct Endpoints {
 pub struct Known {
     /// Another one whenever anything has changed.
     pub version: u64,
+    /// The zone that callers here are in, if it is known.
+    pub zone: Option<Arc<str>>,
     ports: HashMap<DestinationPortName, Told>,
 }
 
@@ -60,6 +62,25 @@ pub struct PortStatus {
 }
 
 impl Endpoints {
+    /// Nothing is known yet but perhaps the zone that callers here are in.
+    pub fn in_zone(zone: Option<&str>) -> Self {
+        let known = Known {
+            zone: zone.map(Arc::from),
+            ..Known::default()
+        };
+        Self {
+            known: Arc::new(ArcSwap::from_pointee(known)),
+        }
+    }
+
+    /// Callers here are in this zone.
+    pub fn prefer(&self, zone: Box<str>) {
+        if self.known.load().zone.as_deref() != Some(&zone) {
+            tracing::info!(%zone, "endpoints that are meant for this zone are preferred");
+            self.change(|known| known.zone = Some(zone.into()));
+        }
+    }
+
     /// What workers read.
     pub fn shared(&self) -> &Arc<ArcSwap<Known>> {
         &self.known
@@ -81,22 +102,22 @@ impl Endpoints {
         // Workers that hold equal endpoints need not look at them again.
         let same = now.ports.get(&of).filter(|known| *known.endpoints == told);
         let endpoints = same.map_or_else(|| Arc::new(told), |known| Arc::clone(&known.endpoints));
-        self.change(|ports| {
-            ports.insert(of, Told { stream, endpoints });
+        self.change(|known| {
+            known.ports.insert(of, Told { stream, endpoints });
         });
     }
 
     /// Forgets the endpoints of these ports.
     pub fn forget(&self, of: &[DestinationPortName]) {
         if of.iter().any(|name| self.known.load().ports.contains_key(name)) {
-            self.change(|ports| ports.retain(|name, _| !of.contains(name)));
+            self.change(|known| known.ports.retain(|name, _| !of.contains(name)));
         }
     }
 
     /// Forgets what no stream after the one of this number has told again.
     pub fn forget_stream(&self, stream: u64) {
         if self.known.load().ports.values().any(|told| told.stream <= stream) {
-            self.change(|ports| ports.retain(|_, told| told.stream > stream));
+            self.change(|known| known.ports.retain(|_, told| told.stream > stream));
         }
     }
 
@@ -123,9 +144,9 @@ impl Endpoints {
     }
 
     /// Only the control thread does this.
-    fn change(&self, change: impl FnOnce(&mut HashMap<DestinationPortName, Told>)) {
+    fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = Known::clone(&self.known.load());
-        change(&mut known.ports);
+        change(&mut known);
         known.version += 1;
         self.known.store(Arc::new(known));
     }
@@ -200,6 +221,16 @@ mod tests {
         endpoints.tell(1, of(80), Some(vec![endpoint("10.0.0.1:80")]));
         endpoints.tell(1, of(80), None);
         assert_eq!(known(&endpoints, 80), None);
+    }
+
+    #[test]
+    fn a_zone_that_is_told_again_is_no_news() {
+        let endpoints = Endpoints::in_zone(Some("a"));
+        endpoints.prefer("a".into());
+        assert_eq!(endpoints.known.load().version, 0);
+        endpoints.prefer("b".into());
+        let known = endpoints.known.load();
+        assert_eq!((known.version, known.zone.as_deref()), (1, Some("b")));
     }
 
     #[test]

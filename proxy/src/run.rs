@@ -70,6 +70,7 @@ impl Proxy {
         let ports = settings.ports;
         let metrics = Arc::new(Metrics::new(&settings)?);
         let lifecycle = Lifecycle::default();
+        let endpoints = Endpoints::in_zone(settings.zone.as_deref());
         let shared = Arc::new(Shared {
             settings,
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
@@ -79,7 +80,7 @@ impl Proxy {
             tls: TlsStore::default(),
             metrics,
             lifecycle: lifecycle.clone(),
-            endpoints: Endpoints::default(),
+            endpoints,
             addresses: Addresses::default(),
             wanted: Wanted::default(),
         });

@@ -37,7 +37,7 @@ pub struct Settings {
     pub identity: IdentitySource,
     /// Root certificates in PEM, for a proxy that no operator tells whom to trust.
     pub trust_roots: Option<PathBuf>,
-    /// Zone of the pod's node; endpoints that are meant for it are preferred.
+    /// Zone of the pod's node, until the operator tells it; endpoints that are meant for it are preferred.
     pub zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names, for metrics.
     pub cluster_domain: String,
@@ -117,6 +117,8 @@ pub struct Pod {
     pub namespace: String,
     /// Every address. Empty when unknown: then any address but loopback and link-local ones counts as the pod's.
     pub ips: Vec<IpAddr>,
+    /// Name of its node, where it is known.
+    pub node: Option<String>,
     /// Account it runs under.
     pub account: String,
     /// Workload it belongs to.

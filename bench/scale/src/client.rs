@@ -191,7 +191,7 @@ impl Standing {
                 self.missing.remove(resource);
                 Vec::new()
             }
-            Content::Members => Vec::new(),
+            Content::Members | Content::Locality => Vec::new(),
         };
         if self.missing.is_empty() && self.facts.revision.is_some() {
             board.synced(self.client.number);
@@ -231,6 +231,7 @@ struct Reading {
 enum Content {
     Bundle(u64),
     Members,
+    Locality,
     Policy(Revision),
     Update(Resource),
 }
@@ -240,6 +241,7 @@ impl Content {
         match self {
             Self::Bundle(_) => "bundle",
             Self::Members => "members",
+            Self::Locality => "locality",
             Self::Policy(_) => "policy",
             Self::Update(_) => "endpoints",
         }
@@ -270,6 +272,7 @@ impl Readings {
         let content = match message {
             OperatorMessage::Bundle(bundle) => Content::Bundle(bundle.generation),
             OperatorMessage::Members(_) => Content::Members,
+            OperatorMessage::Locality(_) => Content::Locality,
             OperatorMessage::Policy(Policy::Text(text)) => {
                 if let Some((_, Expected::Policy(part))) = &expected {
                     met = text.contains(part);

@@ -20,6 +20,8 @@ pub struct Moved {
     pub plans: BTreeSet<Name>,
     /// Namespaces whose workloads may let in other pods than before.
     pub members: BTreeSet<Name>,
+    /// Nodes that may be in another zone.
+    pub nodes: BTreeSet<Name>,
 }
 
 impl Moved {

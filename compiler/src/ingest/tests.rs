@@ -113,3 +113,17 @@ proptest::proptest! {
         assert_eq!(found.backends.len(), 2);
     }
 }
+
+#[test]
+fn the_zone_of_a_node_is_that_of_its_label() {
+    let zone = |labels: serde_json::Value| {
+        let meta = serde_json::from_value(json!({"labels": labels})).unwrap();
+        super::zone(&meta).map(|zone| zone.to_string())
+    };
+    assert_eq!(
+        zone(json!({"topology.kubernetes.io/zone": "a"})),
+        Some("a".to_owned())
+    );
+    assert_eq!(zone(json!({"topology.kubernetes.io/zone": ""})), None);
+    assert_eq!(zone(json!({"zone": "a"})), None);
+}

@@ -19,6 +19,8 @@ pub enum Watched {
     ConfigMap,
     /// Settings of the mesh.
     MeshConfig,
+    /// Nodes, of which only the zone counts.
+    Node,
     /// An SMI kind.
     Smi(SmiKind),
 }
@@ -102,7 +104,8 @@ impl SmiKind {
 }
 
 impl Watched {
-    /// Everything that must have been listed before anything is written.
+    /// Everything that must have been listed before anything is written or told. Nodes are not among it: without their
+    /// zones, callers only do without a preference.
     pub fn all() -> impl Iterator<Item = Self> {
         let builtin = [
             Self::Namespace,
@@ -126,6 +129,7 @@ impl Watched {
             Self::EndpointSlice => "EndpointSlice",
             Self::ConfigMap => "ConfigMap",
             Self::MeshConfig => "MeshConfig",
+            Self::Node => "Node",
             Self::Smi(kind) => kind.kind(),
         }
     }

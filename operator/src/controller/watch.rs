@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -91,14 +91,17 @@ pub fn start(
         "MeshConfig",
     ));
     let defaults = defaults.clone();
-    go.watch(
+    let go = go.watch(
         Watched::MeshConfig,
         Api::<DynamicObject>::all_with(client.clone(), &mesh),
-        all,
+        all.clone(),
         move |inner, seen| {
             mesh_config(&defaults, inner, seen);
         },
     );
+    // A node says a lot every few minutes; nothing but its metadata is asked for.
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    go.watch(Watched::Node, nodes, all, self::nodes);
 }
 
 /// What a watch saw.
@@ -146,13 +149,13 @@ impl Start<'_> {
                             Event::InitApply(object) => listing.push(object),
                             Event::InitDone => {
                                 let all = std::mem::take(&mut listing);
-                                state.update(|inner| {
+                                take_in(&state, kind, |inner| {
                                     take(inner, Seen::All(all));
                                     inner.listed(kind);
                                 });
                             }
-                            Event::Apply(object) => state.update(|inner| take(inner, Seen::Applied(object))),
-                            Event::Delete(object) => state.update(|inner| take(inner, Seen::Deleted(object))),
+                            Event::Apply(object) => take_in(&state, kind, |inner| take(inner, Seen::Applied(object))),
+                            Event::Delete(object) => take_in(&state, kind, |inner| take(inner, Seen::Deleted(object))),
                         }
                     }
                     Ok(None) => return,
@@ -183,6 +186,14 @@ impl Start<'_> {
             }
         });
         self
+    }
+}
+
+/// Takes in what was seen. Where nodes are is no news to the writer, and kubelets write them all the time.
+fn take_in(state: &State, kind: Watched, change: impl FnOnce(&mut Inner)) {
+    match kind {
+        Watched::Node => state.tell(change),
+        _ => state.update(change),
     }
 }
 
@@ -219,6 +230,19 @@ fn namespaces(inner: &mut Inner, seen: Seen<Namespace>) {
             .set_namespace(&object.name_any(), Some(ingest::namespace(&object))),
         Seen::Deleted(object) => inner.index.set_namespace(&object.name_any(), None),
         Seen::All(all) => inner.index.reset_namespaces(all.iter().map(ingest::namespace)),
+    }
+}
+
+fn nodes(inner: &mut Inner, seen: Seen<PartialObjectMeta<Node>>) {
+    match seen {
+        Seen::Applied(node) => inner
+            .index
+            .set_zone(&node.name_any(), ingest::zone(&node.metadata)),
+        Seen::Deleted(node) => inner.index.set_zone(&node.name_any(), None),
+        Seen::All(all) => inner.index.reset_zones(all.iter().filter_map(|node| {
+            let zone = ingest::zone(&node.metadata)?;
+            Some((node.name_any().into(), zone))
+        })),
     }
 }
 

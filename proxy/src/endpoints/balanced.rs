@@ -28,6 +28,7 @@ pub struct Balanced {
 #[derive(Debug, Default)]
 struct Families {
     told: Option<Arc<PortEndpoints>>,
+    zone: Option<Arc<str>>,
     v4: Balancer,
     v6: Balancer,
 }
@@ -99,12 +100,13 @@ impl Balanced {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                 _ => false,
             };
-            if !same {
-                let zone = worker.shared.settings.zone.as_deref();
+            if !same || families.zone != known.zone {
+                let zone = known.zone.as_deref();
                 let (v4, v6) = told.map_or((&[][..], &[][..]), |told| (&told.v4, &told.v6));
                 families.v4.update(v4, zone);
                 families.v6.update(v6, zone);
                 families.told = told.cloned();
+                families.zone.clone_from(&known.zone);
             }
             known.version
         });

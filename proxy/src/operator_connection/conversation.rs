@@ -50,6 +50,7 @@ pub enum Event {
 pub struct Conversation {
     version: String,
     pod: String,
+    node: Option<String>,
     facts: Facts,
     state: State,
 }
@@ -67,9 +68,17 @@ impl Conversation {
         Self {
             version: version.to_owned(),
             pod: pod.to_owned(),
+            node: None,
             facts: Facts::default(),
             state: State::Apart,
         }
+    }
+
+    /// The same of a pod that knows which node it is on.
+    #[must_use]
+    pub fn on_node(mut self, node: Option<&str>) -> Self {
+        self.node = node.map(str::to_owned);
+        self
     }
 
     /// What to say now that this happened, in this order.
@@ -83,6 +92,7 @@ impl Conversation {
                 let hello = ProxyMessage::Hello(Hello {
                     version: self.version.clone(),
                     pod: self.pod.clone(),
+                    node: self.node.clone(),
                     bundle: self.facts.bundle,
                     revision: self.facts.revision,
                     certificate: self.facts.certificate.clone(),

@@ -71,8 +71,9 @@ pub async fn stay_connected(control: Arc<Control>) {
     let Some(wanted) = control.shared.wanted.listen() else {
         return;
     };
+    let pod = &control.shared.settings.pod;
     let mut dialogue = Dialogue {
-        conversation: Conversation::new(env!("CARGO_PKG_VERSION"), &control.shared.settings.pod.name),
+        conversation: Conversation::new(env!("CARGO_PKG_VERSION"), &pod.name).on_node(pod.node.as_deref()),
         wanted,
         ticks: interval(LOOK_FOR_UNUSED),
         answers: Vec::new(),
@@ -234,6 +235,10 @@ impl Dialogue {
             OperatorMessage::Policy(policy) => {
                 reload::take_policy(control, policy);
                 tell(say, self.conversation.step(Event::PolicyDecided(control.facts())))
+            }
+            OperatorMessage::Locality(locality) => {
+                control.shared.endpoints.prefer(locality.zone);
+                Ok(())
             }
             OperatorMessage::Update(update) => {
                 // It may have been on its way when it was asked for no longer.

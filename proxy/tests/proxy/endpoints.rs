@@ -1,12 +1,15 @@
 //! Requests go to the pods that the operator tells of.
 
+mod secured;
+mod zones;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use smilax_core::config::{InboundPolicy, Protocol, Security, TlsMode};
+use smilax_core::config::Protocol;
 use smilax_core::workload_connection::{OperatorMessage, ProxyMessage};
 use smilax_core::{
     DestinationName, DestinationPortName, Endpoint, EndpointState, ProxyConfig, Resource, Update, Workload,
@@ -14,7 +17,6 @@ use smilax_core::{
 
 use crate::support::authority::Authority;
 use crate::support::client::{Http1, get};
-use crate::support::mesh::{self, Mesh, certify};
 use crate::support::operator::Operator;
 use crate::support::server::Server;
 use crate::support::{Net, PORT, TestProxy, eventually, split};
@@ -284,92 +286,6 @@ async fn administration_shows_endpoints_and_subscriptions() {
             .any(|one| one["resource"]["endpoints"]["destination"] == "shop/v1"),
         "{subscriptions}"
     );
-}
-
-/// A pod of `shop/web` at `net.at(last)` that takes no plaintext, and its application.
-async fn secured_pod(mesh: &Mesh, operator: &Operator, last: u8) -> (TestProxy, Server) {
-    let authority = operator.state.authority.lock().clone();
-    let policy = InboundPolicy {
-        tls: Some(TlsMode::Strict),
-        ..InboundPolicy::default()
-    };
-    let proxy = mesh.inbound(last, &mesh::config(1, vec![policy]), |builder| builder);
-    certify(
-        &proxy,
-        &mesh.context_of(&authority.leaf("shop/web"), &[&authority]),
-    );
-    (proxy, Server::named(mesh.app(last), "secured").await)
-}
-
-fn secured(net: Net, last: u8) -> Endpoint {
-    Endpoint {
-        workload: Some(Workload::new("shop", "web")),
-        ..endpoint(net, last)
-    }
-}
-
-#[tokio::test]
-async fn each_endpoint_is_secured_as_it_says_and_one_may_stand_in_for_the_other() {
-    let (mesh, operator) = (Mesh::new(), operator().await);
-    let net = mesh.net;
-    let _v1 = Server::named(net.at(2), "virtual").await;
-    let (_pod, _app) = secured_pod(&mesh, &operator, 20).await;
-    let _plain = Server::named(net.at(21), "plain").await;
-    let proxy = connected(net, &operator, Protocol::Http).await;
-    let mut client = Http1::connect(proxy.outbound_address()).await;
-    client.get("/").await;
-    tell(&proxy, &operator, vec![secured(net, 20), endpoint(net, 21)]).await;
-    let mut texts = std::collections::BTreeSet::new();
-    for _ in 0..60 {
-        texts.insert(client.get("/").await.text);
-    }
-    assert_eq!(texts.into_iter().collect::<Vec<_>>(), ["plain", "secured"]);
-    for (dead, alive, text) in [
-        (endpoint(net, 30), secured(net, 20), "secured"),
-        (secured(net, 31), endpoint(net, 21), "plain"),
-    ] {
-        tell(&proxy, &operator, vec![dead, alive]).await;
-        for _ in 0..20 {
-            assert_eq!(client.get("/a?b=c").await.text, text);
-        }
-    }
-}
-
-#[tokio::test]
-async fn where_somebody_else_answers_for_an_endpoint_nothing_goes_on_in_plaintext() {
-    let (net, operator) = (Net::new(), operator().await);
-    let virtual_address = Server::named(net.at(2), "virtual").await;
-    let impostor = Server::named(net.at(20), "impostor").await;
-    let proxy = connected(net, &operator, Protocol::Http).await;
-    let mut client = Http1::connect(proxy.outbound_address()).await;
-    client.get("/").await;
-    tell(&proxy, &operator, vec![secured(net, 20)]).await;
-    for _ in 0..5 {
-        assert_eq!(client.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-    assert_eq!((impostor.requests(), virtual_address.requests()), (0, 1));
-}
-
-#[tokio::test]
-async fn where_the_configuration_expects_somebody_no_endpoint_is_an_exception() {
-    let (net, operator) = (Net::new(), operator().await);
-    let virtual_address = Server::named(net.at(2), "virtual").await;
-    let impostor = Server::named(net.at(20), "impostor").await;
-    let mut config = config(net, &operator, Protocol::Http);
-    for destination in &mut config.destinations {
-        destination.accounts = vec![Workload::new("shop", "web")];
-        for port in &mut destination.ports {
-            port.security = Security::MutualTls;
-        }
-    }
-    let proxy = connected_with(net, &operator, &config).await;
-    let mut client = Http1::connect(proxy.outbound_address()).await;
-    client.get("/").await;
-    tell(&proxy, &operator, vec![endpoint(net, 20)]).await;
-    for _ in 0..5 {
-        assert_eq!(client.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-    assert_eq!((impostor.requests(), virtual_address.requests()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

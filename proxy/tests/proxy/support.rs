@@ -140,6 +140,7 @@ impl TestProxy {
                 app: "client".to_owned(),
                 version: "v7".to_owned(),
                 ips: vec![],
+                node: None,
             },
             // A slow machine must not let connections grow old.
             limits: Limits {

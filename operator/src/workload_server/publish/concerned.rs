@@ -42,6 +42,10 @@ pub(super) fn concerned<T>(topics: &BTreeMap<Topic, T>, index: &Index, changes: 
             take(sockets(address.to_ipv6_mapped().into()));
         }
     }
+    for node in &moved.nodes {
+        let topic = Topic::Locality(node.clone());
+        take(topic.clone()..=topic);
+    }
     for namespace in &moved.members {
         let first = Topic::Members(Workload::new(namespace.clone(), ""));
         let of = topics.range(first..).map_while(|(topic, _)| match topic {

@@ -52,7 +52,7 @@ impl Connection {
 
     /// The proxy has said who it is and what it has.
     pub(crate) fn hello(&self, workload: &Workload, hello: &Hello) {
-        let change = self.follower.session.lock().hello(workload, hello.revision);
+        let change = self.follower.session.lock().hello(workload, hello);
         self.apply(change);
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use smilax_core::Workload;
 use smilax_core::endpoints::Resource;
-use smilax_core::workload_connection::{MOST_RESOURCES, Subscribe};
-use smilax_core::{Revision, Workload};
+use smilax_core::workload_connection::{Hello, MOST_RESOURCES, Subscribe};
 
 use super::topic::{Topic, Version};
 
-/// Bytes of a namespace's or a destination's name at most (RFC 1123, as Kubernetes asks of its names).
+/// Bytes of a namespace's, a destination's or a node's name at most (RFC 1123, as Kubernetes asks of its names).
 const LONGEST_NAME: usize = 253;
 
 /// The state of one stream. It holds versions and no values: whatever is due is looked up when it can be sent, so that
@@ -50,14 +50,16 @@ pub(super) struct Change {
 
 impl Session {
     /// The stream begins. A policy of the revision that the proxy has, or of an older one, is not sent to it.
-    pub(super) fn hello(&mut self, workload: &Workload, revision: Option<Revision>) -> Change {
+    pub(super) fn hello(&mut self, workload: &Workload, hello: &Hello) -> Change {
         let policy = Topic::policy(workload);
-        let joined = vec![Topic::Bundle, Topic::Members(workload.clone()), policy.clone()];
+        let mut joined = vec![Topic::Bundle, Topic::Members(workload.clone()), policy.clone()];
+        let node = hello.node.as_deref().filter(|node| node.len() <= LONGEST_NAME);
+        joined.extend(node.map(|node| Topic::Locality(node.into())));
         for topic in &joined {
             self.follows.insert(topic.clone(), Followed::default());
         }
         if let Some(followed) = self.follows.get_mut(&policy) {
-            followed.told = revision.map(Version::from);
+            followed.told = hello.revision.map(Version::from);
         }
         Change {
             joined,
@@ -142,7 +144,9 @@ impl Session {
         }
         self.turns += 1;
         let place = match topic {
-            Topic::Bundle | Topic::Members(_) | Topic::Policy { .. } => Place::Own(self.turns),
+            Topic::Bundle | Topic::Members(_) | Topic::Policy { .. } | Topic::Locality(_) => {
+                Place::Own(self.turns)
+            }
             Topic::Endpoints(_) | Topic::Address(_) => Place::Subscribed(self.turns),
         };
         followed.place = Some(place);

@@ -25,6 +25,8 @@ pub(super) enum Topic {
     Endpoints(DestinationPortName),
     /// What stands behind an address.
     Address(SocketAddr),
+    /// Where a node is, by its name.
+    Locality(Arc<str>),
 }
 
 /// Place of a value among those of its topic: a policy's is its revision, others are counted.
@@ -48,6 +50,7 @@ impl Topic {
             Self::Policy { .. } => "policy",
             Self::Endpoints(_) => "endpoints",
             Self::Address(_) => "address",
+            Self::Locality(_) => "locality",
         }
     }
 }

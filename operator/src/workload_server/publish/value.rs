@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smilax_core::Revision;
 use smilax_core::endpoints::Update;
 use smilax_core::packed::{self, Form};
-use smilax_core::workload_connection::{self as wire, FrameError, OperatorMessage, Policy};
+use smilax_core::workload_connection::{self as wire, FrameError, Locality, OperatorMessage, Policy};
 
 use super::topic::Topic;
 use crate::controller::state::Inner;
@@ -45,6 +45,10 @@ impl Value {
                 of: *of,
                 found: smilax_compiler::found(&mut inner.index, *of),
             })),
+            Topic::Locality(node) => inner.index.zone(node).map_or(Self::Nothing, |zone| {
+                let zone = (&**zone).into();
+                Self::Message(OperatorMessage::Locality(Locality { zone }))
+            }),
         }
     }
 

@@ -52,7 +52,7 @@ fn heard(messages: &[ProxyMessage]) -> Option<Facts> {
 
 #[test]
 fn a_connection_begins_with_who_this_is_and_what_it_has() {
-    let mut conversation = conversation();
+    let mut conversation = conversation().on_node(Some("n1"));
     assert_eq!(conversation.step(Event::Facts(facts(3, 7))), []);
     let messages = conversation.step(Event::Connected);
     assert_eq!(
@@ -60,6 +60,7 @@ fn a_connection_begins_with_who_this_is_and_what_it_has() {
         [ProxyMessage::Hello(Hello {
             version: "0.1.0".to_owned(),
             pod: "web-1".to_owned(),
+            node: Some("n1".to_owned()),
             bundle: Some(3),
             revision: Some(revision(7)),
             certificate: None,

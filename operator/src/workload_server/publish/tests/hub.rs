@@ -10,7 +10,7 @@ use smilax_compiler::ingest;
 use smilax_compiler::model::Namespace;
 use smilax_core::convention::key;
 use smilax_core::endpoints::{Endpoint, Found, Resource, Update};
-use smilax_core::workload_connection::{self as wire, Hello, OperatorMessage, Policy, Subscribe};
+use smilax_core::workload_connection::{self as wire, Hello, Locality, OperatorMessage, Policy, Subscribe};
 use smilax_core::{Members, Revision, Workload};
 use tokio::sync::watch;
 
@@ -86,6 +86,13 @@ impl Fixture {
     }
 }
 
+fn zone(fixture: &Fixture, node: &str, zone: Option<&str>) {
+    fixture
+        .state
+        .update(|inner| inner.index.set_zone(node, zone.map(Into::into)));
+    fixture.hub.follow();
+}
+
 fn follow(connection: &Connection, resource: Resource) {
     connection.subscribe(Subscribe {
         add: vec![resource],
@@ -133,6 +140,25 @@ fn a_policy_is_told_to_the_proxies_of_its_account_and_to_nobody_else() {
     assert_eq!((told(&web), told(&other)), (vec![told_policy("1.1")], vec![]));
     let late = fixture.connect("web", None);
     assert_eq!(told_first(&late), [told_policy("1.1")]);
+}
+
+#[test]
+fn a_proxy_is_told_the_zone_of_its_node_when_it_is_known_and_when_it_is_another() {
+    let fixture = Fixture::listed();
+    let connection = Connection::new(Arc::clone(&fixture.hub));
+    let hello = Hello {
+        node: Some("n1".to_owned()),
+        ..Hello::default()
+    };
+    connection.hello(&Workload::new("shop", "web"), &hello);
+    assert_eq!(told_first(&connection), []);
+    let locality = |zone: &str| OperatorMessage::Locality(Locality { zone: zone.into() });
+    zone(&fixture, "n1", Some("a"));
+    assert_eq!(told(&connection), [locality("a")]);
+    zone(&fixture, "n2", Some("b"));
+    assert_eq!(told(&connection), []);
+    zone(&fixture, "n1", Some("b"));
+    assert_eq!(told(&connection), [locality("b")]);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use smilax_core::endpoints::{DestinationPortName, Resource};
-use smilax_core::workload_connection::{MOST_RESOURCES, Subscribe};
+use smilax_core::workload_connection::{Hello, MOST_RESOURCES, Subscribe};
 use smilax_core::{DestinationName, Revision, Workload};
 
 use crate::workload_server::publish::session::Session;
@@ -38,10 +38,17 @@ fn remove(resource: Resource) -> Subscribe {
     }
 }
 
+fn that_has(revision: Option<Revision>) -> Hello {
+    Hello {
+        revision,
+        ..Hello::default()
+    }
+}
+
 /// Says hello with this revision, and reads what there is.
 fn greeted(revision: Option<Revision>) -> Session {
     let mut session = Session::default();
-    session.hello(&web(), revision);
+    session.hello(&web(), &that_has(revision));
     session
 }
 
@@ -69,6 +76,17 @@ fn a_policy_that_the_proxy_has_is_not_sent_again_and_a_later_one_is() {
     let mut fresh = greeted(None);
     fresh.changed(&policy, at(1).into());
     assert_eq!(fresh.next(), Some(&policy));
+}
+
+#[test]
+fn who_says_which_node_it_is_on_follows_where_that_is() {
+    let on = |node: String| Hello {
+        node: Some(node),
+        ..Hello::default()
+    };
+    let joined = |hello: &Hello| Session::default().hello(&web(), hello).joined;
+    assert!(joined(&on("n1".to_owned())).contains(&Topic::Locality("n1".into())));
+    assert_eq!(joined(&on("n".repeat(254))).len(), joined(&that_has(None)).len());
 }
 
 #[test]
@@ -172,7 +190,7 @@ proptest! {
         let mut now: BTreeMap<Topic, Version> = BTreeMap::new();
         let mut has: BTreeMap<Topic, Version> = BTreeMap::new();
         let known = revision.map(|counter| Revision { term: 0, counter });
-        let mut follows: Vec<Topic> = session.hello(&web(), known).joined;
+        let mut follows: Vec<Topic> = session.hello(&web(), &that_has(known)).joined;
         if let Some(revision) = known {
             has.insert(Topic::policy(&web()), revision.into());
         }
