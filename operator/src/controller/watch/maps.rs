@@ -1,0 +1,136 @@
+//! ConfigMaps that we write.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
+use smilax_core::packed;
+
+use super::{Seen, names};
+use crate::controller::change::StoredMap;
+use crate::controller::state::Inner;
+
+pub(super) fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
+    match seen {
+        Seen::Applied(object) => {
+            let (namespace, name) = names(&object);
+            let stored = stored_map(&object);
+            let before = inner.set_map(&namespace, &name, Some(stored.clone()));
+            // Our own writes come back here too; only what somebody else changed is worth a look.
+            if before.is_none_or(|before| !before.same_content(&stored)) {
+                inner.index.mark(&namespace);
+            }
+        }
+        Seen::Deleted(object) => {
+            let (namespace, name) = names(&object);
+            inner.set_map(&namespace, &name, None);
+            inner.index.mark(&namespace);
+        }
+        Seen::All(all) => {
+            inner.reset_maps(all.iter().map(|object| {
+                let (namespace, name) = names(object);
+                (namespace, name.to_string(), stored_map(object))
+            }));
+            inner.mark_all();
+        }
+    }
+}
+
+/// What we compare of a ConfigMap.
+pub fn stored_map(object: &ConfigMap) -> StoredMap {
+    let (data, binary) = (object.data.as_ref(), object.binary_data.as_ref());
+    let bundle = data.and_then(|data| data.get(TRUST_BUNDLE_KEY));
+    let keys =
+        data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len) - usize::from(bundle.is_some());
+    let plain = data.and_then(|data| data.get(POLICY_KEY));
+    let packed = binary.and_then(|binary| binary.get(PACKED_POLICY_KEY));
+    let policy = match (plain, packed) {
+        (Some(plain), _) => plain.clone(),
+        (None, Some(packed)) => unpacked(&packed.0),
+        (None, None) => String::new(),
+    };
+    let wrong_form = packed.is_some() != packed::is_long(&policy);
+    StoredMap {
+        foreign: keys > 1 || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
+        policy,
+        bundle: bundle.cloned().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    }
+}
+
+/// What cannot be read is no policy, and so it is written again.
+fn unpacked(packed: &[u8]) -> String {
+    packed::unpack(packed)
+        .ok()
+        .and_then(|text| String::from_utf8(text).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use smilax_core::packed::Form;
+
+    use super::*;
+
+    fn map(data: &[(&str, &str)], binary: &[(&str, &[u8])]) -> StoredMap {
+        stored_map(&ConfigMap {
+            data: (!data.is_empty()).then(|| {
+                data.iter()
+                    .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect()
+            }),
+            binary_data: (!binary.is_empty()).then(|| {
+                binary
+                    .iter()
+                    .map(|&(key, value)| (key.to_owned(), ByteString(value.to_vec())))
+                    .collect()
+            }),
+            ..ConfigMap::default()
+        })
+    }
+
+    #[test]
+    fn a_packed_policy_is_read_and_is_not_foreign() {
+        let policy = "x".repeat(packed::MOST_STORED + 1);
+        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
+            panic!("it is kept as text")
+        };
+        let stored = map(&[], &[(PACKED_POLICY_KEY, &bytes)]);
+        assert!(stored.policy == policy && !stored.foreign);
+        assert!(map(&[(POLICY_KEY, "{}")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
+        assert!(map(&[("other", "mine")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
+    }
+
+    #[test]
+    fn what_was_packed_by_hand_or_damaged_is_put_right() {
+        for bytes in [&b"garbage"[..], &[0x1f, 0x8b], &[]] {
+            let stored = map(&[], &[(PACKED_POLICY_KEY, bytes)]);
+            assert!(stored.policy.is_empty() && stored.foreign);
+        }
+    }
+
+    #[test]
+    fn a_trust_bundle_is_read_beside_the_policy_in_either_form_and_is_not_foreign() {
+        let policy = "x".repeat(packed::MOST_STORED + 1);
+        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
+            panic!("it is kept as text")
+        };
+        let stored = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[(PACKED_POLICY_KEY, &bytes)]);
+        assert!(stored.bundle == "{1}" && stored.policy == policy && !stored.foreign);
+        let beside = map(&[(POLICY_KEY, "{}"), (TRUST_BUNDLE_KEY, "{1}")], &[]);
+        assert!(beside.bundle == "{1}" && beside.policy == "{}" && !beside.foreign);
+        let alone = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[]);
+        assert!(alone.bundle == "{1}" && alone.policy.is_empty() && !alone.foreign);
+    }
+
+    #[test]
+    fn text_alone_is_not_foreign_and_any_other_key_is() {
+        assert!(!map(&[(POLICY_KEY, "{}")], &[]).foreign);
+        assert!(!map(&[], &[]).foreign);
+        assert!(map(&[("other", "mine")], &[]).foreign);
+        assert!(map(&[(POLICY_KEY, "{}"), ("other", "mine")], &[]).foreign);
+        assert!(map(&[(POLICY_KEY, "{}")], &[("other", b"mine")]).foreign);
+    }
+}

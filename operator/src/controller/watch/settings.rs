@@ -1,0 +1,57 @@
+//! Settings of the mesh.
+
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
+
+use super::Seen;
+use crate::controller::state::Inner;
+
+pub(super) fn mesh_config(defaults: &Settings, inner: &mut Inner, seen: Seen<DynamicObject>) {
+    let settings = match seen {
+        Seen::Applied(object) if object.name_any() == "default" => Some(settings(defaults, &object)),
+        Seen::Deleted(object) if object.name_any() == "default" => Some(defaults.clone()),
+        Seen::Applied(_) | Seen::Deleted(_) => None,
+        Seen::All(all) => Some(
+            all.iter()
+                .find(|one| one.name_any() == "default")
+                .map_or_else(|| defaults.clone(), |one| settings(defaults, one)),
+        ),
+    };
+    if let Some(settings) = settings {
+        inner.index.set_settings(settings);
+    }
+}
+
+/// Settings of the mesh: those of the installation where its MeshConfig says nothing, or nothing that can be read.
+fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
+    let spec = &object.data["spec"];
+    let text = |field: &str| spec[field].as_str();
+    Settings {
+        cluster_domain: text("clusterDomain")
+            .unwrap_or(&defaults.cluster_domain)
+            .to_owned(),
+        path_regex_mode: match text("pathRegexMode") {
+            Some("full") => PathRegexMode::Full,
+            Some("prefix") => PathRegexMode::Prefix,
+            _ => defaults.path_regex_mode,
+        },
+        header_regex_mode: match text("headerRegexMode") {
+            Some("search") => HeaderRegexMode::Search,
+            Some("full") => HeaderRegexMode::Full,
+            _ => defaults.header_regex_mode,
+        },
+        trust_domain: text("trustDomain")
+            .and_then(|domain| domain.parse().ok())
+            .unwrap_or_else(|| defaults.trust_domain.clone()),
+        access_mode: text("accessMode")
+            .and_then(|mode| mode.parse().ok())
+            .unwrap_or(defaults.access_mode),
+        tls_mode: text("tlsMode")
+            .and_then(|mode| mode.parse().ok())
+            .unwrap_or(defaults.tls_mode),
+        unauthenticated_sources: serde_json::from_value(spec["unauthenticatedSources"].clone())
+            .unwrap_or_else(|_| defaults.unauthenticated_sources.clone()),
+        installation: defaults.installation.clone(),
+    }
+}

@@ -1,0 +1,121 @@
+//! SMI objects, with the status that is stored of them.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use smilax_compiler::ingest;
+use smilax_compiler::status::Stored;
+
+use super::Seen;
+use crate::controller::kinds::SmiKind;
+use crate::controller::state::{Inner, ObjectKey, StoredObject};
+
+pub(super) fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
+    match seen {
+        Seen::Applied(object) => {
+            let (key, stored, raw) = smi_object(kind, &object);
+            let status = (stored.conditions.clone(), stored.columns.clone());
+            let before = inner.objects.insert(key.clone(), stored);
+            set_smi(kind, inner, &key, Some(&raw));
+            // Our own writes come back here too; only a status that somebody else changed is worth a look.
+            if before.is_none_or(|before| (before.conditions, before.columns) != status) {
+                inner.index.mark(&key.1);
+            }
+        }
+        Seen::Deleted(object) => {
+            let (key, _, _) = smi_object(kind, &object);
+            inner.objects.remove(&key);
+            set_smi(kind, inner, &key, None);
+        }
+        Seen::All(all) => {
+            inner.objects.retain(|key, _| key.0 != kind);
+            let all: Vec<(ObjectKey, serde_json::Value)> = all
+                .iter()
+                .map(|object| {
+                    let (key, stored, raw) = smi_object(kind, object);
+                    inner.objects.insert(key.clone(), stored);
+                    (key, raw)
+                })
+                .collect();
+            reset_smi(kind, inner, all);
+        }
+    }
+}
+
+/// Takes an SMI object into the index, or takes it out.
+macro_rules! set {
+    ($index:expr, $key:expr, $raw:expr, $set:ident, $ingest:path) => {
+        $index.$set(&$key.1, $key.2.clone(), $raw.map($ingest))
+    };
+}
+
+fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde_json::Value>) {
+    let index = &mut inner.index;
+    match kind {
+        SmiKind::TrafficSplit => set!(index, key, raw, set_split, ingest::split),
+        SmiKind::HttpRouteGroup => set!(index, key, raw, set_group, ingest::route_group),
+        SmiKind::TrafficTarget => set!(index, key, raw, set_target, ingest::traffic_target),
+        SmiKind::IdentityBinding => set!(index, key, raw, set_binding, ingest::identity_binding),
+        SmiKind::TcpRoute => set!(index, key, raw, set_tcp_route, ingest::port_route),
+        SmiKind::UdpRoute => set!(index, key, raw, set_udp_route, ingest::port_route),
+    }
+}
+
+fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::Value)>) {
+    /// Reads each object and says where it belongs.
+    fn read<T>(
+        all: Vec<(ObjectKey, serde_json::Value)>,
+        ingest: fn(&serde_json::Value) -> T,
+    ) -> impl Iterator<Item = (Arc<str>, Arc<str>, T)> {
+        all.into_iter()
+            .map(move |((_, namespace, name), raw)| (namespace, name, ingest(&raw)))
+    }
+    let index = &mut inner.index;
+    match kind {
+        SmiKind::TrafficSplit => index.reset_splits(read(all, ingest::split)),
+        SmiKind::HttpRouteGroup => index.reset_groups(read(all, ingest::route_group)),
+        SmiKind::TrafficTarget => index.reset_targets(read(all, ingest::traffic_target)),
+        SmiKind::IdentityBinding => index.reset_bindings(read(all, ingest::identity_binding)),
+        SmiKind::TcpRoute => index.reset_tcp_routes(read(all, ingest::port_route)),
+        SmiKind::UdpRoute => index.reset_udp_routes(read(all, ingest::port_route)),
+    }
+}
+
+fn smi_object(kind: SmiKind, object: &DynamicObject) -> (ObjectKey, StoredObject, serde_json::Value) {
+    let key = (
+        kind,
+        object.namespace().unwrap_or_default().into(),
+        object.name_any().into(),
+    );
+    // What was read as JSON is written as JSON.
+    let raw = serde_json::to_value(object).unwrap_or_default();
+    (key, stored_object(object), raw)
+}
+
+/// What we compare of an SMI object.
+pub fn stored_object(object: &DynamicObject) -> StoredObject {
+    let status = &object.data["status"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let conditions = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| Stored {
+            kind: text(&one["type"]),
+            status: text(&one["status"]),
+            reason: text(&one["reason"]),
+            message: text(&one["message"]),
+            observed_generation: one["observedGeneration"].as_i64(),
+            last_transition: text(&one["lastTransitionTime"]),
+        });
+    let columns = status.as_object().into_iter().flatten();
+    StoredObject {
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        conditions: conditions.collect(),
+        columns: columns
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect(),
+    }
+}
