@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -44,7 +45,7 @@ pub struct World {
     programs: Programs,
     folder: PathBuf,
     apiserver: Option<Process>,
-    _etcd: Process,
+    etcd: Process,
     operators: u32,
 }
 
@@ -80,7 +81,7 @@ impl World {
             programs,
             folder: folder.to_owned(),
             apiserver: None,
-            _etcd: etcd,
+            etcd,
             operators: 0,
         };
         world.start_apiserver().await?;
@@ -129,6 +130,12 @@ impl World {
         }
         self.apiserver = Some(process);
         Ok(())
+    }
+
+    /// Numbers of the API server and of etcd.
+    pub fn servers(&self) -> Vec<Pid> {
+        let apiserver = self.apiserver.as_ref().and_then(Process::pid);
+        apiserver.into_iter().chain(self.etcd.pid()).collect()
     }
 
     /// Kills the API server.

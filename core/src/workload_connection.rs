@@ -256,6 +256,9 @@ pub fn decode<T: for<'de> Deserialize<'de>>(received: &mut BytesMut) -> Result<O
         }
         received.advance(4);
         let frame = received.split_to(length);
+        if let Ok(message) = serde_json::from_slice(&frame) {
+            return Ok(Some(message));
+        }
         let value: serde_json::Value = serde_json::from_slice(&frame)?;
         // An older end skips what a newer one says: the same frame, well formed, of another kind.
         if let Ok(message) = serde_json::from_value(value) {

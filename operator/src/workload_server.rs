@@ -14,6 +14,7 @@
 mod accept;
 mod connect;
 mod fleet;
+mod heard;
 mod issue;
 mod limit;
 mod metrics;

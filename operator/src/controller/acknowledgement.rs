@@ -14,6 +14,7 @@ use smilax_compiler::status::{Enforcement, MOST_NAMED, Rejection};
 use smilax_core::{Revision, Workload};
 
 use super::state::ObjectKey;
+use super::statuses::keys_of;
 
 /// What is known of objects, configurations, pods and reports.
 #[derive(Debug, Default)]
@@ -110,12 +111,8 @@ impl Acknowledgements {
 
     /// Takes in every object of a namespace.
     pub fn set_objects(&mut self, namespace: &str, objects: BTreeMap<ObjectKey, Held>) {
-        let gone: Vec<ObjectKey> = self
-            .objects
-            .keys()
-            .filter(|key| *key.1 == *namespace && !objects.contains_key(*key))
-            .cloned()
-            .collect();
+        let known = keys_of(&self.objects, namespace);
+        let gone: Vec<ObjectKey> = known.filter(|key| !objects.contains_key(*key)).cloned().collect();
         for key in gone {
             if let Some(held) = self.objects.remove(&key) {
                 self.release(&key, held.holders.iter());

@@ -1,14 +1,14 @@
 //! What is told of pods: that they should have a proxy and have none, that something they ask for is ignored, and that
 //! they must be made again for a setting to count.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use smilax_compiler::compile::is_enabled;
 use smilax_compiler::model::Pod;
 use smilax_compiler::modes::InboundUdp;
 use smilax_compiler::{Index, Modes};
 use smilax_core::convention::key;
-
-use super::state::State;
-use crate::metrics::Metrics;
 
 /// Something to be told of a pod, once in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,26 +123,45 @@ fn wants_proxy(pod: &Pod, namespace_enabled: bool) -> bool {
     asked && !pod.finished && !pod.host_network && pod.inject_status.is_none()
 }
 
-/// Counts pods with a proxy and pods that lack one, over the whole mesh.
-pub fn count(state: &State, metrics: &Metrics) {
-    let (injected, missing) = state.read(|inner| {
-        let names: Vec<_> = inner.index.namespaces().map(|one| one.name.clone()).collect();
-        names.iter().fold((0, 0), |(injected, missing), name| {
-            let pods = inner.index.contents(name).map(|contents| contents.pods.values());
-            let have = pods
-                .into_iter()
-                .flatten()
-                .filter(|pod| pod.injected() && !pod.finished)
-                .count();
-            (injected + have, missing + uninjected(&inner.index, name).len())
+/// Pods with a proxy, and pods that lack one, by namespace. Only namespaces that moved are looked at.
+#[derive(Debug, Default)]
+pub struct PodCounts(BTreeMap<Arc<str>, PodCount>);
+
+/// How many pods there are of either sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodCount {
+    /// They have a proxy.
+    pub injected: usize,
+    /// They should have one.
+    pub uninjected: usize,
+}
+
+impl PodCounts {
+    /// Counts the pods of a namespace anew.
+    pub fn look_at(&mut self, index: &Index, namespace: &Arc<str>) {
+        let pods = index.contents(namespace).map(|contents| contents.pods.values());
+        let have = pods
+            .into_iter()
+            .flatten()
+            .filter(|pod| pod.injected() && !pod.finished);
+        let count = PodCount {
+            injected: have.count(),
+            uninjected: uninjected(index, namespace).len(),
+        };
+        if count == PodCount::default() || index.namespace(namespace).is_none() {
+            self.0.remove(namespace);
+        } else {
+            self.0.insert(namespace.clone(), count);
+        }
+    }
+
+    /// Over the whole mesh.
+    pub fn all(&self) -> PodCount {
+        self.0.values().fold(PodCount::default(), |all, one| PodCount {
+            injected: all.injected + one.injected,
+            uninjected: all.uninjected + one.uninjected,
         })
-    });
-    metrics
-        .injected_pods
-        .set(i64::try_from(injected).unwrap_or(i64::MAX));
-    metrics
-        .uninjected_pods
-        .set(i64::try_from(missing).unwrap_or(i64::MAX));
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +218,38 @@ mod tests {
         assert_eq!(ignored(&noted("injected")), None);
         assert_eq!(ignored(&noted("left alone: it uses the host network")), None);
         assert_eq!(ignored(&pod()), None);
+    }
+
+    #[test]
+    fn pods_are_counted_as_they_come_end_and_go_with_their_namespace() {
+        let mut index = Index::new(smilax_compiler::index::Settings::default());
+        let shop: Arc<str> = "shop".into();
+        let enabled = smilax_compiler::model::Namespace {
+            name: shop.clone(),
+            labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
+            ..Default::default()
+        };
+        index.set_namespace("shop", Some(enabled));
+        let injected = Pod {
+            proxy_version: Some("1".to_owned()),
+            ..pod()
+        };
+        let ended = Pod {
+            finished: true,
+            ..injected.clone()
+        };
+        index.set_pod("shop", "with".into(), Some(injected));
+        index.set_pod("shop", "without".into(), Some(pod()));
+        let mut counts = PodCounts::default();
+        let mut count = |index: &Index| {
+            counts.look_at(index, &shop);
+            (counts.all().injected, counts.all().uninjected)
+        };
+        assert_eq!(count(&index), (1, 1));
+        index.set_pod("shop", "with".into(), Some(ended));
+        assert_eq!(count(&index), (0, 1));
+        index.set_namespace("shop", None);
+        assert_eq!(count(&index), (0, 0));
     }
 
     #[test]

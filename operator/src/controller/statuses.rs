@@ -4,6 +4,7 @@
 //! proxies alone waits until the last write is a minute old: two thousand acknowledgements are not two thousand writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smilax_compiler::status::{self, DesiredStatus, Knowledge};
@@ -37,6 +38,18 @@ pub fn key_of(status: &DesiredStatus) -> Option<ObjectKey> {
     Some((kind, status.object.namespace.clone(), status.object.name.clone()))
 }
 
+/// The objects of a namespace; those of others are not looked at.
+pub(super) fn keys_of<'a, T>(
+    objects: &'a BTreeMap<ObjectKey, T>,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a ObjectKey> {
+    SmiKind::ALL.into_iter().flat_map(move |kind| {
+        let first = (kind, Arc::from(namespace), Arc::from(""));
+        let from = objects.range(first..).map(|(key, _)| key);
+        from.take_while(move |key| key.0 == kind && *key.1 == *namespace)
+    })
+}
+
 impl Statuses {
     /// Nothing is known yet.
     pub fn new(now: Instant) -> Self {
@@ -59,7 +72,10 @@ impl Statuses {
         stored: &BTreeMap<ObjectKey, StoredObject>,
     ) {
         let mut held = BTreeMap::new();
-        self.desired.retain(|key, _| *key.1 != *namespace);
+        let mut gone: BTreeSet<ObjectKey> = keys_of(&self.desired, namespace).cloned().collect();
+        for key in &gone {
+            self.desired.remove(key);
+        }
         for status in statuses {
             let Some(key) = key_of(&status) else { continue };
             let uid = stored.get(&key).map(|object| object.uid.clone());
@@ -72,12 +88,14 @@ impl Statuses {
                 },
             );
             self.again.insert(key.clone());
+            gone.remove(&key);
             self.desired.insert(key, status);
         }
         self.known.set_objects(namespace, held);
-        let lives = |key: &ObjectKey| *key.1 != *namespace || self.desired.contains_key(key);
-        self.written.retain(|key, _| lives(key));
-        self.later.retain(|key, _| lives(key));
+        for key in &gone {
+            self.written.remove(key);
+            self.later.remove(key);
+        }
     }
 
     /// The statuses that are to be written by now.

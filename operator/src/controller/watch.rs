@@ -1,4 +1,7 @@
 //! Watches: each kind is listed, followed, and taken into the state as plain data.
+//!
+//! An object is read as it arrives, and what nobody asks for is forgotten at once: ten thousand pods are listed in the
+//! memory of those that come in one answer.
 
 mod builtin;
 mod maps;
@@ -30,6 +33,9 @@ pub use smi::stored_object;
 /// Label of everything that we write, and what it says.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "smilax-operator");
 
+/// Objects in one answer to a list: what is read at once is held at once.
+const PAGE: u32 = 100;
+
 /// Starts every watch. A task of the set that ends is a failure of the whole process.
 pub fn start(
     client: &Client,
@@ -38,7 +44,7 @@ pub fn start(
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
 ) {
-    let all = watcher::Config::default().timeout(WATCH_TIMEOUT);
+    let all = watcher::Config::default().timeout(WATCH_TIMEOUT).page_size(PAGE);
     let ours = all.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let go = Start {
         state,
@@ -49,71 +55,80 @@ pub fn start(
         Watched::Namespace,
         Api::<Namespace>::all(client.clone()),
         all.clone(),
+        builtin::namespace,
         builtin::namespaces,
     );
     let go = go.watch(
         Watched::ServiceAccount,
         Api::<ServiceAccount>::all(client.clone()),
         all.clone(),
+        builtin::account,
         builtin::accounts,
     );
     let go = go.watch(
         Watched::Service,
         Api::<Service>::all(client.clone()),
         all.clone(),
+        builtin::service,
         builtin::services,
     );
     let go = go.watch(
         Watched::Pod,
         Api::<Pod>::all(client.clone()),
         all.clone(),
-        builtin::pods_and_readiness,
+        builtin::pod,
+        builtin::pods,
     );
     let go = go.watch(
         Watched::EndpointSlice,
         Api::<EndpointSlice>::all(client.clone()),
         all.clone(),
+        builtin::slice,
         builtin::slices,
     );
     let mut go = go.watch(
         Watched::ConfigMap,
         Api::<ConfigMap>::all(client.clone()),
         ours,
+        maps::map,
         maps::maps,
     );
     for kind in SmiKind::ALL {
         let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
-        go = go.watch(Watched::Smi(kind), api, all.clone(), move |inner, seen| {
-            smi::smi(kind, inner, seen);
-        });
+        go = go.watch(
+            Watched::Smi(kind),
+            api,
+            all.clone(),
+            move |object| smi::object(kind, object),
+            move |inner, seen| smi::objects(kind, inner, seen),
+        );
     }
     let mesh = ApiResource::from_gvk(&GroupVersionKind::gvk(
         "mesh.smilax.dev",
         "v1alpha1",
         "MeshConfig",
     ));
-    let defaults = defaults.clone();
+    let (defaults, without) = (defaults.clone(), defaults.clone());
     let go = go.watch(
         Watched::MeshConfig,
         Api::<DynamicObject>::all_with(client.clone(), &mesh),
         all.clone(),
-        move |inner, seen| {
-            settings::mesh_config(&defaults, inner, seen);
-        },
+        move |object| settings::mesh_config(&defaults, object),
+        move |inner, seen| settings::mesh_configs(&without, inner, &seen),
     );
     // A node says a lot every few minutes; nothing but its metadata is asked for.
     let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
-    go.watch(Watched::Node, nodes, all, builtin::nodes);
+    go.watch(Watched::Node, nodes, all, builtin::node, builtin::nodes);
 }
 
 /// What a watch saw.
-enum Seen<K> {
+enum Seen<T> {
     /// An object, new or changed.
-    Applied(K),
+    Applied(T),
     /// An object that is gone.
-    Deleted(K),
+    Deleted(T),
     /// Every object there is.
-    All(Vec<K>),
+    All(Vec<T>),
 }
 
 struct Start<'a> {
@@ -123,15 +138,18 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn watch<K>(
+    /// `read` makes plain data of an object, before the state is touched; `take` takes it in.
+    fn watch<K, T>(
         self,
         kind: Watched,
         api: Api<K>,
         config: watcher::Config,
-        take: impl Fn(&mut Inner, Seen<K>) + Send + 'static,
+        read: impl Fn(&K) -> T + Send + 'static,
+        take: impl Fn(&mut Inner, Seen<T>) + Send + 'static,
     ) -> Self
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        T: Send + 'static,
     {
         let (state, metrics) = (Arc::clone(self.state), self.metrics.clone());
         self.tasks.spawn(async move {
@@ -148,7 +166,7 @@ impl Start<'_> {
                         metrics.watch_events.with_label_values(&[kind.word()]).inc();
                         match event {
                             Event::Init => listing.clear(),
-                            Event::InitApply(object) => listing.push(object),
+                            Event::InitApply(object) => listing.push(read(&object)),
                             Event::InitDone => {
                                 let all = std::mem::take(&mut listing);
                                 take_in(&state, kind, |inner| {
@@ -156,8 +174,14 @@ impl Start<'_> {
                                     inner.listed(kind);
                                 });
                             }
-                            Event::Apply(object) => take_in(&state, kind, |inner| take(inner, Seen::Applied(object))),
-                            Event::Delete(object) => take_in(&state, kind, |inner| take(inner, Seen::Deleted(object))),
+                            Event::Apply(object) => {
+                                let read = read(&object);
+                                take_in(&state, kind, |inner| take(inner, Seen::Applied(read)));
+                            }
+                            Event::Delete(object) => {
+                                let read = read(&object);
+                                take_in(&state, kind, |inner| take(inner, Seen::Deleted(read)));
+                            }
                         }
                     }
                     Ok(None) => return,
@@ -221,6 +245,17 @@ fn is_passing(error: &watcher::Error) -> bool {
     }
 }
 
-fn names<K: Resource<DynamicType = ()>>(object: &K) -> (String, Arc<str>) {
-    (object.namespace().unwrap_or_default(), object.name_any().into())
+/// Something with a name in a namespace.
+struct Named<T> {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    value: T,
+}
+
+fn named<K: Resource<DynamicType = ()>, T>(object: &K, value: T) -> Named<T> {
+    Named {
+        namespace: object.namespace().unwrap_or_default().into(),
+        name: object.name_any().into(),
+        value,
+    }
 }

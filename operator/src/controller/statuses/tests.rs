@@ -236,3 +236,21 @@ fn the_next_generation_is_pending_at_once() {
     fixture.apply(2, 6);
     assert_eq!(fixture.write(), ["Unknown: generation 2 enforced by 0/1 proxies"]);
 }
+
+#[test]
+fn the_objects_of_a_namespace_are_found_among_those_of_all_kinds_and_namespaces() {
+    let key = |kind, namespace: &str, name: &str| -> ObjectKey { (kind, namespace.into(), name.into()) };
+    let mut all = BTreeMap::new();
+    for kind in SmiKind::ALL {
+        for namespace in ["sho", "shop", "shop-2", "", "zoo"] {
+            for name in ["", "a", "z"] {
+                all.insert(key(kind, namespace, name), ());
+            }
+        }
+    }
+    for namespace in ["shop", "", "zoo", "nothing"] {
+        let found: Vec<&ObjectKey> = keys_of(&all, namespace).collect();
+        let expected: Vec<&ObjectKey> = all.keys().filter(|key| *key.1 == *namespace).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,88 +1,90 @@
 //! Kinds of Kubernetes itself.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
-use smilax_compiler::ingest;
+use smilax_compiler::{ingest, model};
 
-use super::{Seen, names};
+use super::{Named, Seen, named};
 use crate::controller::state::{Inner, Readiness};
 
-pub(super) fn namespaces(inner: &mut Inner, seen: Seen<Namespace>) {
+pub(super) fn namespace(object: &Namespace) -> model::Namespace {
+    ingest::namespace(object)
+}
+
+pub(super) fn namespaces(inner: &mut Inner, seen: Seen<model::Namespace>) {
     match seen {
-        Seen::Applied(object) => inner
-            .index
-            .set_namespace(&object.name_any(), Some(ingest::namespace(&object))),
-        Seen::Deleted(object) => inner.index.set_namespace(&object.name_any(), None),
-        Seen::All(all) => inner.index.reset_namespaces(all.iter().map(ingest::namespace)),
+        Seen::Applied(one) => {
+            let name = one.name.clone();
+            inner.index.set_namespace(&name, Some(one));
+        }
+        Seen::Deleted(one) => inner.index.set_namespace(&one.name, None),
+        Seen::All(all) => inner.index.reset_namespaces(all),
     }
 }
 
-pub(super) fn nodes(inner: &mut Inner, seen: Seen<PartialObjectMeta<Node>>) {
-    match seen {
-        Seen::Applied(node) => inner
-            .index
-            .set_zone(&node.name_any(), ingest::zone(&node.metadata)),
-        Seen::Deleted(node) => inner.index.set_zone(&node.name_any(), None),
-        Seen::All(all) => inner.index.reset_zones(all.iter().filter_map(|node| {
-            let zone = ingest::zone(&node.metadata)?;
-            Some((node.name_any().into(), zone))
-        })),
+/// The zone of a node.
+pub(super) struct NodeZone {
+    name: Arc<str>,
+    zone: Option<Arc<str>>,
+}
+
+pub(super) fn node(object: &PartialObjectMeta<Node>) -> NodeZone {
+    NodeZone {
+        name: object.name_any().into(),
+        zone: ingest::zone(&object.metadata),
     }
+}
+
+pub(super) fn nodes(inner: &mut Inner, seen: Seen<NodeZone>) {
+    match seen {
+        Seen::Applied(node) => inner.index.set_zone(&node.name, node.zone),
+        Seen::Deleted(node) => inner.index.set_zone(&node.name, None),
+        Seen::All(all) => {
+            let all = all.into_iter();
+            inner
+                .index
+                .reset_zones(all.filter_map(|node| Some((node.name, node.zone?))));
+        }
+    }
+}
+
+pub(super) fn account(object: &ServiceAccount) -> Named<model::Account> {
+    named(object, ingest::account(object))
+}
+
+pub(super) fn service(object: &Service) -> Named<model::Service> {
+    named(object, ingest::service(object))
 }
 
 /// The three cases of a namespaced kind that goes into the index by its name.
 macro_rules! by_name {
-    ($function:ident, $type:ty, $ingest:path, $set:ident, $reset:ident) => {
-        pub(super) fn $function(inner: &mut Inner, seen: Seen<$type>) {
+    ($function:ident, $type:ty, $set:ident, $reset:ident) => {
+        pub(super) fn $function(inner: &mut Inner, seen: Seen<Named<$type>>) {
             match seen {
-                Seen::Applied(object) => {
-                    let (namespace, name) = names(&object);
-                    inner.index.$set(&namespace, name, Some($ingest(&object)));
+                Seen::Applied(one) => inner.index.$set(&one.namespace, one.name, Some(one.value)),
+                Seen::Deleted(one) => inner.index.$set(&one.namespace, one.name, None),
+                Seen::All(all) => {
+                    let all = all.into_iter();
+                    inner
+                        .index
+                        .$reset(all.map(|one| (one.namespace, one.name, one.value)));
                 }
-                Seen::Deleted(object) => {
-                    let (namespace, name) = names(&object);
-                    inner.index.$set(&namespace, name, None);
-                }
-                Seen::All(all) => inner.index.$reset(all.iter().map(|object| {
-                    let (namespace, name) = names(object);
-                    (namespace.into(), name, $ingest(object))
-                })),
             }
         }
     };
 }
 
-by_name!(
-    accounts,
-    ServiceAccount,
-    ingest::account,
-    set_account,
-    reset_accounts
-);
-by_name!(services, Service, ingest::service, set_service, reset_services);
-by_name!(pods, Pod, ingest::pod, set_pod, reset_pods);
+by_name!(accounts, model::Account, set_account, reset_accounts);
+by_name!(services, model::Service, set_service, reset_services);
 
-/// Readiness is no policy: it is kept beside the index, so that a pod that becomes Ready compiles nothing.
-pub(super) fn pods_and_readiness(inner: &mut Inner, seen: Seen<Pod>) {
-    let uid = |pod: &Pod| pod.uid().unwrap_or_default();
-    match &seen {
-        Seen::Applied(pod) => {
-            inner.set_ready(&uid(pod), readiness(pod));
-            inner.mark_pods(pod.metadata.namespace.as_deref().unwrap_or_default());
-        }
-        Seen::Deleted(pod) => {
-            inner.set_ready(&uid(pod), Readiness::NotReady);
-            inner.mark_pods(pod.metadata.namespace.as_deref().unwrap_or_default());
-        }
-        Seen::All(all) => {
-            let ready = all.iter().filter(|pod| readiness(pod) == Readiness::Ready);
-            inner.reset_ready(ready.map(uid).collect());
-            inner.mark_all_pods();
-        }
-    }
-    pods(inner, seen);
+/// Readiness is no policy, and so no part of what the compiler knows of a pod.
+pub(super) fn pod(object: &Pod) -> Named<(model::Pod, Readiness)> {
+    named(object, (ingest::pod(object), readiness(object)))
 }
 
 fn readiness(pod: &Pod) -> Readiness {
@@ -97,19 +99,46 @@ fn readiness(pod: &Pod) -> Readiness {
     }
 }
 
-pub(super) fn slices(inner: &mut Inner, seen: Seen<EndpointSlice>) {
+/// Readiness is kept beside the index, so that a pod that becomes Ready compiles nothing.
+pub(super) fn pods(inner: &mut Inner, seen: Seen<Named<(model::Pod, Readiness)>>) {
     match seen {
-        Seen::Applied(object) => {
-            let (namespace, name) = names(&object);
-            inner.index.set_slice(&namespace, &name, ingest::slice(&object));
+        Seen::Applied(one) => {
+            let (pod, ready) = one.value;
+            inner.set_ready(&pod.meta.uid, ready);
+            inner.mark_pods(&one.namespace);
+            inner.index.set_pod(&one.namespace, one.name, Some(pod));
         }
-        Seen::Deleted(object) => {
-            let (namespace, name) = names(&object);
-            inner.index.set_slice(&namespace, &name, None);
+        Seen::Deleted(one) => {
+            inner.set_ready(&one.value.0.meta.uid, Readiness::NotReady);
+            inner.mark_pods(&one.namespace);
+            inner.index.set_pod(&one.namespace, one.name, None);
         }
-        Seen::All(all) => inner.index.reset_slices(all.iter().filter_map(|object| {
-            let (namespace, name) = names(object);
-            Some((namespace.into(), name, ingest::slice(object)?))
-        })),
+        Seen::All(all) => {
+            let ready = all.iter().filter(|one| one.value.1 == Readiness::Ready);
+            let ready: BTreeSet<String> = ready.map(|one| one.value.0.meta.uid.clone()).collect();
+            inner.reset_ready(ready);
+            inner.mark_all_pods();
+            let all = all.into_iter();
+            inner
+                .index
+                .reset_pods(all.map(|one| (one.namespace, one.name, one.value.0)));
+        }
+    }
+}
+
+pub(super) fn slice(object: &EndpointSlice) -> Named<Option<model::Slice>> {
+    named(object, ingest::slice(object))
+}
+
+pub(super) fn slices(inner: &mut Inner, seen: Seen<Named<Option<model::Slice>>>) {
+    match seen {
+        Seen::Applied(one) => inner.index.set_slice(&one.namespace, &one.name, one.value),
+        Seen::Deleted(one) => inner.index.set_slice(&one.namespace, &one.name, None),
+        Seen::All(all) => {
+            let all = all.into_iter();
+            inner
+                .index
+                .reset_slices(all.filter_map(|one| Some((one.namespace, one.name, one.value?))));
+        }
     }
 }

@@ -7,31 +7,30 @@ use kube::ResourceExt;
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::packed;
 
-use super::{Seen, names};
+use super::{Named, Seen, named};
 use crate::controller::change::StoredMap;
 use crate::controller::state::Inner;
 
-pub(super) fn maps(inner: &mut Inner, seen: Seen<ConfigMap>) {
+pub(super) fn map(object: &ConfigMap) -> Named<StoredMap> {
+    named(object, stored_map(object))
+}
+
+pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
     match seen {
-        Seen::Applied(object) => {
-            let (namespace, name) = names(&object);
-            let stored = stored_map(&object);
-            let before = inner.set_map(&namespace, &name, Some(stored.clone()));
+        Seen::Applied(one) => {
+            let before = inner.set_map(&one.namespace, &one.name, Some(one.value.clone()));
             // Our own writes come back here too; only what somebody else changed is worth a look.
-            if before.is_none_or(|before| !before.same_content(&stored)) {
-                inner.index.mark(&namespace);
+            if before.is_none_or(|before| !before.same_content(&one.value)) {
+                inner.index.mark(&one.namespace);
             }
         }
-        Seen::Deleted(object) => {
-            let (namespace, name) = names(&object);
-            inner.set_map(&namespace, &name, None);
-            inner.index.mark(&namespace);
+        Seen::Deleted(one) => {
+            inner.set_map(&one.namespace, &one.name, None);
+            inner.index.mark(&one.namespace);
         }
         Seen::All(all) => {
-            inner.reset_maps(all.iter().map(|object| {
-                let (namespace, name) = names(object);
-                (namespace, name.to_string(), stored_map(object))
-            }));
+            let all = all.into_iter();
+            inner.reset_maps(all.map(|one| (one.namespace.to_string(), one.name.to_string(), one.value)));
             inner.mark_all();
         }
     }

@@ -7,20 +7,21 @@ use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 use super::Seen;
 use crate::controller::state::Inner;
 
-pub(super) fn mesh_config(defaults: &Settings, inner: &mut Inner, seen: Seen<DynamicObject>) {
+/// What a MeshConfig says; `None` for one that is not in force.
+pub(super) type MeshSettings = Option<Settings>;
+
+pub(super) fn mesh_config(defaults: &Settings, object: &DynamicObject) -> MeshSettings {
+    (object.name_any() == "default").then(|| settings(defaults, object))
+}
+
+pub(super) fn mesh_configs(defaults: &Settings, inner: &mut Inner, seen: &Seen<MeshSettings>) {
     let settings = match seen {
-        Seen::Applied(object) if object.name_any() == "default" => Some(settings(defaults, &object)),
-        Seen::Deleted(object) if object.name_any() == "default" => Some(defaults.clone()),
-        Seen::Applied(_) | Seen::Deleted(_) => None,
-        Seen::All(all) => Some(
-            all.iter()
-                .find(|one| one.name_any() == "default")
-                .map_or_else(|| defaults.clone(), |one| settings(defaults, one)),
-        ),
+        Seen::Applied(Some(settings)) => settings,
+        Seen::Deleted(Some(_)) => defaults,
+        Seen::Applied(None) | Seen::Deleted(None) => return,
+        Seen::All(all) => all.iter().flatten().next().unwrap_or(defaults),
     };
-    if let Some(settings) = settings {
-        inner.index.set_settings(settings);
-    }
+    inner.index.set_settings(settings.clone());
 }
 
 /// Settings of the mesh: those of the installation where its MeshConfig says nothing, or nothing that can be read.

@@ -11,10 +11,29 @@ use super::Seen;
 use crate::controller::kinds::SmiKind;
 use crate::controller::state::{Inner, ObjectKey, StoredObject};
 
-pub(super) fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
+/// An SMI object.
+pub(super) struct SmiObject {
+    key: ObjectKey,
+    stored: StoredObject,
+    raw: serde_json::Value,
+}
+
+pub(super) fn object(kind: SmiKind, object: &DynamicObject) -> SmiObject {
+    SmiObject {
+        key: (
+            kind,
+            object.namespace().unwrap_or_default().into(),
+            object.name_any().into(),
+        ),
+        stored: stored_object(object),
+        // What was read as JSON is written as JSON.
+        raw: serde_json::to_value(object).unwrap_or_default(),
+    }
+}
+
+pub(super) fn objects(kind: SmiKind, inner: &mut Inner, seen: Seen<SmiObject>) {
     match seen {
-        Seen::Applied(object) => {
-            let (key, stored, raw) = smi_object(kind, &object);
+        Seen::Applied(SmiObject { key, stored, raw }) => {
             let status = (stored.conditions.clone(), stored.columns.clone());
             let before = inner.objects.insert(key.clone(), stored);
             set_smi(kind, inner, &key, Some(&raw));
@@ -23,17 +42,15 @@ pub(super) fn smi(kind: SmiKind, inner: &mut Inner, seen: Seen<DynamicObject>) {
                 inner.index.mark(&key.1);
             }
         }
-        Seen::Deleted(object) => {
-            let (key, _, _) = smi_object(kind, &object);
+        Seen::Deleted(SmiObject { key, .. }) => {
             inner.objects.remove(&key);
             set_smi(kind, inner, &key, None);
         }
         Seen::All(all) => {
             inner.objects.retain(|key, _| key.0 != kind);
             let all: Vec<(ObjectKey, serde_json::Value)> = all
-                .iter()
-                .map(|object| {
-                    let (key, stored, raw) = smi_object(kind, object);
+                .into_iter()
+                .map(|SmiObject { key, stored, raw }| {
                     inner.objects.insert(key.clone(), stored);
                     (key, raw)
                 })
@@ -80,17 +97,6 @@ fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::
         SmiKind::TcpRoute => index.reset_tcp_routes(read(all, ingest::port_route)),
         SmiKind::UdpRoute => index.reset_udp_routes(read(all, ingest::port_route)),
     }
-}
-
-fn smi_object(kind: SmiKind, object: &DynamicObject) -> (ObjectKey, StoredObject, serde_json::Value) {
-    let key = (
-        kind,
-        object.namespace().unwrap_or_default().into(),
-        object.name_any().into(),
-    );
-    // What was read as JSON is written as JSON.
-    let raw = serde_json::to_value(object).unwrap_or_default();
-    (key, stored_object(object), raw)
 }
 
 /// What we compare of an SMI object.

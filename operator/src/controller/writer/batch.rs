@@ -1,0 +1,97 @@
+//! What one pass wants to write. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use smilax_compiler::{Diagnostic, compile, status, workloads};
+use smilax_core::ProxyConfig;
+use smilax_core::convention::config_map_name;
+
+use super::Term;
+use crate::controller::change::{MapChange, map_changes};
+use crate::controller::report;
+use crate::controller::state::Inner;
+
+/// Everything that one pass over the dirty namespaces wants to write.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) maps: Vec<(String, MapChange)>,
+    pub(super) dirty: usize,
+    pub(super) about_accounts: Vec<Diagnostic>,
+    pub(super) about_pods: Vec<report::PodFinding>,
+}
+
+/// Compiles every dirty namespace and compares with what is stored.
+pub(super) fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
+    let Term {
+        sequence,
+        statuses,
+        pods,
+        ..
+    } = term;
+    let mut batch = Batch::default();
+    let mut dirty = inner.index.take_dirty();
+    batch.dirty = dirty.len();
+    let mut concerned = BTreeSet::new();
+    for namespace in &dirty {
+        pods.look_at(&inner.index, namespace);
+        let before = inner.oversize.take(namespace);
+        let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
+        for workload in workloads(&inner.index, namespace) {
+            let (config, mut diagnostics) = compile(&mut inner.index, &workload);
+            desired.insert(config_map_name(&workload.account), config);
+            batch.about_accounts.append(&mut diagnostics);
+        }
+        // In a namespace that is gone there is nothing to put right.
+        if inner.index.namespace(namespace).is_some() {
+            let stored = inner.maps.get(&**namespace).cloned().unwrap_or_default();
+            let compared = map_changes(&stored, &desired, inner.bundle(), sequence);
+            for (workload, revision) in &compared.kept {
+                statuses.known.is_stored(workload, *revision);
+            }
+            for change in compared.changes {
+                if let MapChange::Apply {
+                    workload,
+                    revision: Some(_),
+                    ..
+                } = &change
+                {
+                    statuses.known.is_behind(workload);
+                }
+                batch.maps.push((namespace.to_string(), change));
+            }
+            for (workload, error) in compared.too_large {
+                statuses.known.is_behind(&workload);
+                if let Some(config) = desired.get(&config_map_name(&workload.account)) {
+                    batch.about_accounts.push(inner.oversize.insert(config, &error));
+                }
+            }
+            batch
+                .about_pods
+                .append(&mut report::findings(&inner.index, namespace));
+        }
+        concerned.extend(inner.oversize.changed(namespace, &before));
+    }
+    // The objects of a configuration that cannot be kept may be of other namespaces.
+    dirty.append(&mut concerned);
+    // Others elsewhere may hold them now.
+    dirty.append(&mut inner.index.take_held_elsewhere());
+    for namespace in &dirty {
+        let mut all = Vec::new();
+        // In one that is gone there is nothing left to be told.
+        if inner.index.namespace(namespace).is_some() {
+            let findings = inner.oversize.findings(namespace);
+            all = status::statuses(&mut inner.index, namespace);
+            for status in &mut all {
+                status.add_withheld(&findings);
+            }
+        }
+        statuses.set(namespace, all, &inner.objects);
+    }
+    for namespace in inner.take_moved_pods() {
+        pods.look_at(&inner.index, &namespace);
+        statuses
+            .known
+            .set_pods(&namespace, inner.counted_pods(&namespace));
+    }
+    batch
+}

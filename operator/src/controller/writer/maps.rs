@@ -1,0 +1,168 @@
+//! Writes ConfigMaps.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+use smilax_core::Workload;
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
+use smilax_core::packed::Form;
+
+use super::outcome::{Outcome, WriteError, call, is_conflict};
+use super::{CONCURRENCY, FIELD_MANAGER, Writer};
+use crate::controller::change::MapChange;
+use crate::controller::statuses::Statuses;
+use crate::controller::watch::{MANAGED_BY, stored_map};
+
+impl Writer {
+    pub(super) async fn write_maps(
+        &self,
+        maps: Vec<(String, MapChange)>,
+        statuses: &mut Statuses,
+        failed: &mut BTreeSet<String>,
+    ) {
+        let maps = maps.into_iter().map(|(namespace, change)| async move {
+            let result = self.write_map(&namespace, &change).await;
+            if is_conflict(&result) {
+                self.look_at_map(&namespace, change.name()).await;
+            }
+            (namespace, change, result)
+        });
+        let mut maps = futures::stream::iter(maps).buffer_unordered(CONCURRENCY);
+        while let Some((namespace, change, result)) = maps.next().await {
+            if let (
+                Ok(_),
+                MapChange::Apply {
+                    workload,
+                    revision: Some(revision),
+                    ..
+                },
+            ) = (&result, &change)
+            {
+                statuses.known.is_stored(workload, *revision);
+            }
+            self.account("ConfigMap", &namespace, change.name(), result, failed);
+        }
+    }
+
+    async fn write_map(&self, namespace: &str, change: &MapChange) -> Result<Outcome, WriteError> {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        match change {
+            MapChange::Apply {
+                name,
+                workload,
+                policy,
+                bundle,
+                form,
+                resource_version,
+                revision,
+            } => {
+                if let Some(revision) = revision {
+                    self.fleet.is_written(*revision);
+                }
+                let object = map_object(
+                    name,
+                    workload,
+                    (policy, form),
+                    bundle,
+                    resource_version.as_deref(),
+                );
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let mut written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
+                // A key that somebody else added is not ours to apply away; take it out by name.
+                if stored_map(&written).foreign {
+                    let keys = foreign_keys(&written, form);
+                    written = call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
+                }
+                let stored = stored_map(&written);
+                tracing::info!(namespace, name, workload = %workload, "configuration written");
+                // Proxies need not wait until the watch tells it.
+                self.state
+                    .tell(|inner| inner.set_map(namespace, name, Some(stored)));
+            }
+            MapChange::Delete {
+                name,
+                resource_version,
+            } => {
+                let preconditions = Preconditions {
+                    resource_version: Some(resource_version.clone()),
+                    uid: None,
+                };
+                call(api.delete(name, &DeleteParams::default().preconditions(preconditions))).await?;
+                tracing::info!(namespace, name, "configuration removed: no workload needs it");
+                self.state.tell(|inner| inner.set_map(namespace, name, None));
+            }
+        }
+        Ok(Outcome::Written)
+    }
+
+    /// Takes a ConfigMap as it is now. The answer to a write may be remembered after the watch has told of a later
+    /// change; the watch does not tell again, so what is remembered would be out of date for ever.
+    async fn look_at_map(&self, namespace: &str, name: &str) {
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        if let Ok(found) = call(api.get_opt(name)).await {
+            self.state
+                .tell(|inner| inner.set_map(namespace, name, found.as_ref().map(stored_map)));
+        }
+    }
+}
+
+impl MapChange {
+    fn name(&self) -> &str {
+        match self {
+            Self::Apply { name, .. } | Self::Delete { name, .. } => name,
+        }
+    }
+}
+
+fn map_object(
+    name: &str,
+    workload: &Workload,
+    (policy, form): (&str, &Form),
+    bundle: &str,
+    resource_version: Option<&str>,
+) -> serde_json::Value {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {
+            "name": name, "namespace": &*workload.namespace,
+            "labels": { MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" },
+            "annotations": { "smilax.dev/account": &*workload.account },
+        },
+    });
+    match form {
+        Form::Plain => object["data"] = json!({ POLICY_KEY: policy }),
+        Form::Packed(bytes) => {
+            object["binaryData"] = json!({ PACKED_POLICY_KEY: ByteString(bytes.clone()) });
+        }
+    }
+    if !bundle.is_empty() {
+        object["data"][TRUST_BUNDLE_KEY] = json!(bundle);
+    }
+    if let Some(version) = resource_version {
+        object["metadata"]["resourceVersion"] = json!(version);
+    }
+    object
+}
+
+/// Every key but those that hold the policy and the bundle, each set to nothing.
+fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
+    let (plain, packed) = match form {
+        Form::Plain => (POLICY_KEY, ""),
+        Form::Packed(_) => ("", PACKED_POLICY_KEY),
+    };
+    let data = map.data.iter().flatten().map(|(key, _)| key);
+    let binary = map.binary_data.iter().flatten().map(|(key, _)| key);
+    json!({
+        "data": nothing_for(data.filter(|key| *key != plain && *key != TRUST_BUNDLE_KEY)),
+        "binaryData": nothing_for(binary.filter(|key| *key != packed)),
+    })
+}
+
+fn nothing_for<'a>(keys: impl Iterator<Item = &'a String>) -> serde_json::Map<String, serde_json::Value> {
+    keys.map(|key| (key.clone(), serde_json::Value::Null)).collect()
+}

@@ -1,0 +1,115 @@
+//! When what failed is tried again. Pure but for the waiting: the time comes in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Wait before something that failed is tried again; doubles with each failure in a row.
+const RETRY: Duration = Duration::from_millis(500);
+const RETRY_AT_MOST: Duration = Duration::from_secs(15);
+
+/// Namespaces in which something failed, each with a time of its own: one that fails does not hold up another, and what
+/// fails again before its time is no reason to wait longer.
+#[derive(Debug, Default)]
+pub(super) struct Retry(BTreeMap<String, Pending>);
+
+/// When a namespace is tried again.
+#[derive(Debug, Default)]
+struct Pending {
+    /// `None` while it is tried.
+    at: Option<Instant>,
+    failures: u32,
+}
+
+impl Retry {
+    /// Resolves when something is to be tried again; never while nothing is.
+    pub(super) async fn due(&self) {
+        until(self.0.values().filter_map(|pending| pending.at).min()).await;
+    }
+
+    pub(super) fn take_due(&mut self, now: Instant) -> BTreeSet<String> {
+        let due = self
+            .0
+            .iter_mut()
+            .filter(|(_, pending)| pending.at.is_some_and(|at| at <= now));
+        due.map(|(namespace, pending)| {
+            pending.at = None;
+            namespace.clone()
+        })
+        .collect()
+    }
+
+    pub(super) fn after(&mut self, failed: BTreeSet<String>, now: Instant) {
+        self.0
+            .retain(|namespace, pending| pending.at.is_some() || failed.contains(namespace));
+        for namespace in failed {
+            let pending = self.0.entry(namespace).or_default();
+            if pending.at.is_none() {
+                pending.at = Some(now + backoff(pending.failures));
+                pending.failures = pending.failures.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    (RETRY * 2u32.saturating_pow(failures.min(5))).min(RETRY_AT_MOST)
+}
+
+/// Resolves at this time; never without one.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn these(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_namespace_that_fails_again_and_again_does_not_hold_up_another() {
+        let mut retry = Retry::default();
+        let mut now = Instant::now();
+        for _ in 0..5 {
+            retry.after(these(&["bad"]), now);
+            now += RETRY_AT_MOST;
+            assert_eq!(retry.take_due(now), these(&["bad"]));
+        }
+        retry.after(these(&["bad", "other"]), now);
+        assert_eq!(retry.take_due(now + RETRY), these(&["other"]));
+    }
+
+    #[test]
+    fn what_fails_before_its_time_is_no_reason_to_wait_longer() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        for _ in 0..5 {
+            retry.after(these(&["shop"]), now);
+        }
+        assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
+    }
+
+    #[test]
+    fn what_went_well_waits_shortly_when_it_fails_later() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        retry.after(these(&["shop"]), now);
+        retry.take_due(now + RETRY);
+        retry.after(these(&["shop"]), now);
+        assert!(
+            retry.take_due(now + RETRY).is_empty(),
+            "the second wait is longer"
+        );
+        retry.take_due(now + RETRY * 2);
+        retry.after(BTreeSet::new(), now);
+        retry.after(these(&["shop"]), now);
+        assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
+    }
+}

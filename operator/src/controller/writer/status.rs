@@ -1,0 +1,124 @@
+//! Writes the status of SMI objects.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use serde_json::json;
+use smilax_compiler::status::{self, DesiredStatus, Stored};
+use smilax_core::ObjectRef;
+use tokio::time::Instant;
+
+use super::outcome::{Outcome, WriteError, call, is_conflict, is_moot};
+use super::{CONCURRENCY, FIELD_MANAGER, Writer};
+use crate::controller::kinds::SmiKind;
+use crate::controller::statuses::{Statuses, key_of};
+use crate::controller::watch::stored_object;
+
+impl Writer {
+    pub(super) async fn write_statuses(&self, statuses: &mut Statuses, failed: &mut BTreeSet<String>) {
+        let due = self
+            .state
+            .read(|inner| statuses.take_due(&inner.objects, Instant::now()));
+        let writes = due.into_iter().map(|desired| async move {
+            let result = self.write_status(&desired).await;
+            if is_conflict(&result) {
+                self.look_at_object(&desired.object).await;
+            }
+            (desired, result)
+        });
+        let mut writes = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
+        while let Some((desired, result)) = writes.next().await {
+            if let (Ok(Outcome::Written), Some(key)) = (&result, key_of(&desired)) {
+                statuses.wrote(key, Instant::now());
+            }
+            let object = &desired.object;
+            self.account(&object.kind, &object.namespace, &object.name, result, failed);
+        }
+    }
+
+    /// Takes the status of an object as it is now, for the same reason.
+    async fn look_at_object(&self, object: &ObjectRef) {
+        let Some(kind) = SmiKind::from_kind(&object.kind) else {
+            return;
+        };
+        let resource = kind.resource();
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &object.namespace, &resource);
+        if let Ok(found) = call(api.get_opt(&object.name)).await {
+            let key = (kind, object.namespace.clone(), object.name.clone());
+            self.state.read(|inner| match found {
+                Some(found) => inner.objects.insert(key, stored_object(&found)),
+                None => inner.objects.remove(&key),
+            });
+        }
+    }
+
+    /// Writes a status when it differs from what is stored; before that, tells what is new in it.
+    async fn write_status(&self, desired: &DesiredStatus) -> Result<Outcome, WriteError> {
+        let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
+            return Ok(Outcome::Unchanged);
+        };
+        let key = (
+            kind,
+            desired.object.namespace.clone(),
+            desired.object.name.clone(),
+        );
+        let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
+            return Ok(Outcome::Unchanged);
+        };
+        let now = k8s_openapi::jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let merged = status::merge(&stored.conditions, &desired.conditions, &now);
+        let same_columns = desired
+            .columns
+            .iter()
+            .all(|(name, text)| stored.columns.get(*name).is_some_and(|one| one == text));
+        if merged.is_none() && same_columns {
+            return Ok(Outcome::Unchanged);
+        }
+        let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
+        let ours = conditions
+            .iter()
+            .filter(|one| desired.conditions.iter().any(|own| own.kind == one.kind));
+        let mut content = json!({ "conditions": ours.map(condition_json).collect::<Vec<_>>() });
+        for (name, text) in &desired.columns {
+            content[*name] = json!(text);
+        }
+        let resource = kind.resource();
+        let object = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {
+                "name": &*desired.object.name, "namespace": &*desired.object.namespace,
+                "uid": stored.uid, "resourceVersion": stored.resource_version,
+            },
+            "status": content,
+        });
+        let api =
+            Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let untold = status::untold(&stored.conditions, &desired.diagnostics);
+        self.events
+            .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
+            .await;
+        let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
+        let gone = matches!(&written, Err(WriteError::Api(kube::Error::Api(status))) if is_moot(status));
+        if written.is_ok() || gone {
+            self.events.remembered(&stored.uid);
+        }
+        let written = written?;
+        self.state
+            .read(|inner| inner.objects.insert(key, stored_object(&written)));
+        Ok(Outcome::Written)
+    }
+}
+
+/// A condition as the API writes it.
+pub(crate) fn condition_json(condition: &Stored) -> serde_json::Value {
+    json!({
+        "type": condition.kind, "status": condition.status, "reason": condition.reason, "message": condition.message,
+        "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,
+    })
+}
