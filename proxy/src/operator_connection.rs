@@ -12,4 +12,6 @@ pub mod certificate;
 pub mod channel;
 pub mod conversation;
 pub mod interest;
+pub mod outbox;
+pub mod saying;
 pub mod stream;

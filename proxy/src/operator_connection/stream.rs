@@ -6,15 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
-use futures::channel::mpsc;
+use bytes::BytesMut;
 use http::Request;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use smilax_core::workload_connection::{
     CONNECT_PATH, MOST_FRAME_BYTES, OperatorEndpoint, OperatorMessage, ProxyMessage, Subscribe, decode,
-    encode,
 };
 use smilax_core::{Resource, Update};
 use tokio::sync::mpsc::Receiver;
@@ -24,6 +21,7 @@ use super::certificate::accepted;
 use super::channel::{self, OperatorError};
 use super::conversation::{Conversation, Event};
 use super::interest;
+use super::saying::Saying;
 use crate::addresses::Behind;
 use crate::control::{Control, reload};
 use crate::identity::schedule;
@@ -31,8 +29,6 @@ use crate::tls::{Credentials, OperatorTls, Trust};
 
 /// How long the operator may take to accept the stream.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Messages that wait to be sent at most. An operator that takes none of them is as good as gone.
-const MOST_WAITING: usize = 64;
 /// After a renewal the new certificate is used within this time; proxies that renew together come back one by one.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -130,8 +126,7 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
     let control = Arc::clone(&dialogue.control);
     let tls = OperatorTls::new(&means.trust, Some(&means.own))?;
     let mut sender = channel::open(&means.endpoint, &tls).await?;
-    let (mut say, said) = mpsc::channel::<Bytes>(MOST_WAITING);
-    let body = StreamBody::new(said.map(|frame| Ok::<_, std::convert::Infallible>(Frame::data(frame))));
+    let (mut say, body) = Saying::new();
     let request = Request::post(format!(
         "https://{}{CONNECT_PATH}",
         means.endpoint.workload.account
@@ -140,7 +135,7 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
     .map_err(|error| OperatorError::Answer(error.to_string()))?;
     let mut changes = control.shared.changes.watch();
     dialogue.conversation.step(Event::Facts(control.facts()));
-    tell(&mut say, dialogue.conversation.step(Event::Connected))?;
+    say.tell(dialogue.conversation.step(Event::Connected))?;
     let response = timeout(PATIENCE, sender.send_request(request))
         .await
         .map_err(|_| OperatorError::TimedOut)??;
@@ -170,13 +165,14 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
                 if news.is_err() {
                     return Ok(Parted::ForAnother);
                 }
-                tell(&mut say, dialogue.conversation.step(Event::Facts(control.facts())))?;
+                say.tell(dialogue.conversation.step(Event::Facts(control.facts())))?;
                 if leave.is_none() && is_outdated(&control, means) {
                     leave = Some(Instant::now() + RECONNECT_WITHIN.mul_f64(fastrand::f64()));
                 }
             }
             used = hear_uses(&mut dialogue.wanted) => dialogue.follow(interest::Event::Used(used), &mut say)?,
             _ = dialogue.ticks.tick() => dialogue.follow(interest::Event::Tick, &mut say)?,
+            () = say.due() => say.say_waiting()?,
             () = leaving => return Ok(Parted::ForAnother),
         }
     }
@@ -221,12 +217,12 @@ impl Dialogue {
         }
     }
 
-    fn take(&mut self, say: &mut mpsc::Sender<Bytes>, message: OperatorMessage) -> Result<(), OperatorError> {
+    fn take(&mut self, say: &mut Saying, message: OperatorMessage) -> Result<(), OperatorError> {
         let control = &self.control;
         match message {
             OperatorMessage::Bundle(bundle) => {
                 control.offer_bundle(bundle, "the operator");
-                tell(say, self.conversation.step(Event::BundleDecided(control.facts())))
+                say.tell(self.conversation.step(Event::BundleDecided(control.facts())))
             }
             OperatorMessage::Members(members) => {
                 control.take_members(members);
@@ -234,7 +230,7 @@ impl Dialogue {
             }
             OperatorMessage::Policy(policy) => {
                 reload::take_policy(control, policy);
-                tell(say, self.conversation.step(Event::PolicyDecided(control.facts())))
+                say.tell(self.conversation.step(Event::PolicyDecided(control.facts())))
             }
             OperatorMessage::Locality(locality) => {
                 control.shared.endpoints.prefer(locality.zone);
@@ -261,9 +257,9 @@ impl Dialogue {
     }
 
     /// Follows what is used, and says so.
-    fn follow(&mut self, event: interest::Event, say: &mut mpsc::Sender<Bytes>) -> Result<(), OperatorError> {
+    fn follow(&mut self, event: interest::Event, say: &mut Saying) -> Result<(), OperatorError> {
         let subscribe = self.step(event).into_iter();
-        tell(say, subscribe.map(ProxyMessage::Subscribe).collect())
+        say.tell(subscribe.map(ProxyMessage::Subscribe).collect())
     }
 
     fn step(&mut self, event: interest::Event) -> Vec<Subscribe> {
@@ -307,12 +303,4 @@ impl Dialogue {
             shared.metrics.endpoints.known.set(known);
         });
     }
-}
-
-fn tell(say: &mut mpsc::Sender<Bytes>, messages: Vec<ProxyMessage>) -> Result<(), OperatorError> {
-    for message in messages {
-        say.try_send(encode(&message)?)
-            .map_err(|_| OperatorError::TimedOut)?;
-    }
-    Ok(())
 }
