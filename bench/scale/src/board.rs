@@ -42,6 +42,8 @@ struct Inner {
     expected: Option<Expected>,
     met: Vec<bool>,
     count: usize,
+    /// How many are waited for: each wake of who waits takes time from what is measured.
+    wanted: usize,
     last: Instant,
     synced: Vec<bool>,
     synced_count: usize,
@@ -61,6 +63,7 @@ impl Board {
                 expected: None,
                 met: vec![false; clients],
                 count: 0,
+                wanted: 0,
                 last: Instant::now(),
                 synced: vec![false; clients],
                 synced_count: 0,
@@ -108,7 +111,9 @@ impl Board {
             *one = true;
             inner.count += 1;
             inner.last = Instant::now();
-            self.news.notify_one();
+            if inner.count >= inner.wanted {
+                self.news.notify_one();
+            }
         }
     }
 
@@ -122,7 +127,9 @@ impl Board {
             *one = true;
             inner.synced_count += 1;
             inner.synced_last = Instant::now();
-            self.news.notify_one();
+            if inner.synced_count >= inner.wanted {
+                self.news.notify_one();
+            }
         }
     }
 
@@ -167,7 +174,7 @@ impl Board {
     /// # Errors
     /// When that takes too long.
     pub async fn until_met(&self, clients: usize, within: Duration) -> anyhow::Result<Instant> {
-        self.until(within, |inner| (inner.count, clients, inner.last))
+        self.until(clients, within, |inner| (inner.count, inner.last))
             .await
     }
 
@@ -176,19 +183,21 @@ impl Board {
     /// # Errors
     /// When that takes too long.
     pub async fn until_synced(&self, clients: usize, within: Duration) -> anyhow::Result<Instant> {
-        self.until(within, |inner| (inner.synced_count, clients, inner.synced_last))
+        self.until(clients, within, |inner| (inner.synced_count, inner.synced_last))
             .await
     }
 
     async fn until(
         &self,
+        wanted: usize,
         within: Duration,
-        look: impl Fn(&Inner) -> (usize, usize, Instant),
+        look: impl Fn(&Inner) -> (usize, Instant),
     ) -> anyhow::Result<Instant> {
+        self.inner.lock().wanted = wanted;
         let waiting = async {
             loop {
                 let news = self.news.notified();
-                let (count, wanted, last) = look(&self.inner.lock());
+                let (count, last) = look(&self.inner.lock());
                 if count >= wanted {
                     return last;
                 }
@@ -198,7 +207,7 @@ impl Board {
         if let Ok(last) = tokio::time::timeout(within, waiting).await {
             return Ok(last);
         }
-        let (count, wanted, _) = look(&self.inner.lock());
+        let (count, _) = look(&self.inner.lock());
         bail!(
             "only {count} of {wanted} clients within {within:?}; {:?}",
             self.take_failures()

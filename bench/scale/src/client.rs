@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,19 +13,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::StreamExt as _;
-use futures::channel::mpsc;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Frame;
+use http_body_util::BodyExt as _;
 use smilax_core::workload_connection::{
-    CONNECT_PATH, OperatorEndpoint, OperatorMessage, Policy, ProxyMessage, decode, encode,
+    CONNECT_PATH, OperatorEndpoint, OperatorMessage, Policy, ProxyMessage, decode,
 };
 use smilax_core::{Resource, Revision, Update};
 use smilax_proxy::identity::schedule;
 use smilax_proxy::operator_connection::channel;
 use smilax_proxy::operator_connection::conversation::{Conversation, Event, Facts};
 use smilax_proxy::operator_connection::interest::{self, Interest};
+use smilax_proxy::operator_connection::saying::Saying;
 use smilax_proxy::tls::{Credentials, OperatorTls, Trust};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -35,8 +32,6 @@ use tokio::time::timeout;
 use crate::board::{Board, Expected};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Messages that wait to be sent at most, as in the proxy.
-const MOST_WAITING: usize = 64;
 
 /// Who a client is.
 pub struct Client {
@@ -134,11 +129,10 @@ async fn connect(standing: &mut Standing, fleet: &Fleet, readings: &RefCell<Read
     let tls = OperatorTls::new(&fleet.trust, Some(&standing.client.credentials))?;
     let operator = &standing.client.operator;
     let mut sender = channel::open(operator, &tls).await?;
-    let (mut say, said) = mpsc::channel::<Bytes>(MOST_WAITING);
-    let body = StreamBody::new(said.map(|frame| Ok::<_, Infallible>(Frame::data(frame))));
+    let (mut say, body) = Saying::new();
     let request = Request::post(format!("https://{}{CONNECT_PATH}", operator.workload.account)).body(body)?;
     standing.conversation.step(Event::Facts(standing.facts.clone()));
-    tell(&mut say, standing.conversation.step(Event::Connected))?;
+    say.tell(standing.conversation.step(Event::Connected))?;
     let response = timeout(PATIENCE, sender.send_request(request))
         .await
         .context("the operator did not take the stream in time")??;
@@ -153,18 +147,21 @@ async fn connect(standing: &mut Standing, fleet: &Fleet, readings: &RefCell<Read
         .interest
         .step(interest::Event::Connected, Duration::ZERO)
         .say;
-    tell(
-        &mut say,
-        subscribe.into_iter().map(ProxyMessage::Subscribe).collect(),
-    )?;
+    say.tell(subscribe.into_iter().map(ProxyMessage::Subscribe).collect())?;
     let mut received = BytesMut::new();
     loop {
-        let frame = heard.frame().await.context("the operator ended the stream")??;
+        let frame = tokio::select! {
+            frame = heard.frame() => frame.context("the operator ended the stream")??,
+            () = say.due() => {
+                say.say_waiting()?;
+                continue;
+            }
+        };
         let Ok(data) = frame.into_data() else { continue };
         received.extend_from_slice(&data);
         while let Some(frame) = take(&mut received) {
             let reading = readings.borrow_mut().read(frame, &fleet.board)?;
-            tell(&mut say, standing.hear(&reading, fleet))?;
+            say.tell(standing.hear(&reading, fleet))?;
         }
     }
 }
@@ -198,14 +195,6 @@ impl Standing {
         }
         say
     }
-}
-
-fn tell(say: &mut mpsc::Sender<Bytes>, messages: Vec<ProxyMessage>) -> anyhow::Result<()> {
-    for message in messages {
-        say.try_send(encode(&message)?)
-            .context("the operator takes no more messages")?;
-    }
-    Ok(())
 }
 
 /// The next frame without its length, once there is all of it.

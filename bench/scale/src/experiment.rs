@@ -4,41 +4,23 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
 use serde_json::json;
 use smilax_chaos::api::{Api, Place};
 use smilax_chaos::world::say;
 use tokio::sync::watch;
 
-use crate::board::{Board, Expected, Heard};
-use crate::mesh::{self, FIRST, SHARED, Shape};
+use crate::board::{Board, Heard};
+use crate::mesh::{self, Shape};
 use crate::process;
+use crate::usage::Parties;
+use crate::whole::WholeProxies;
 
 /// How long anything may take at most before the experiment is given up.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Nothing is heard for so long before the next change is made.
 const QUIET: Duration = Duration::from_millis(700);
-/// Namespace of the changes that concern few.
-const ASIDE: usize = 7;
 /// Changes of pods a second.
 const CHURN: u32 = 30;
-
-/// How long changes of one sort took.
-#[derive(Clone, Debug, Default)]
-pub struct Lag {
-    /// What was changed.
-    pub what: &'static str,
-    /// Clients that it concerns.
-    pub concerned: usize,
-    /// From sending the write to the last client, in ms, in order.
-    pub last: Vec<f64>,
-    /// From sending the write to the API server's answer, in ms, in order.
-    pub answered: Vec<f64>,
-    /// Clients whom it does not concern and who were told something meanwhile, at most.
-    pub beside: usize,
-    /// Time on a processor that one change costs the operator, in ms.
-    pub processor: f64,
-}
 
 /// What a while cost.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +47,10 @@ pub struct Experiment<'a> {
     pub board: &'a Board,
     /// The size.
     pub shape: Shape,
-    /// The operator.
-    pub operator: Pid,
+    /// Who shares the processors.
+    pub parties: Parties,
+    /// Proxies that are processes.
+    pub whole: &'a WholeProxies,
     /// Lets all clients go and come back.
     pub cut: &'a watch::Sender<u64>,
 }
@@ -83,163 +67,6 @@ impl Experiment<'_> {
             }
             before = now;
         }
-    }
-
-    async fn change(
-        &self,
-        lag: &mut Lag,
-        expected: Expected,
-        write: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<()> {
-        self.quiet().await;
-        self.board.expect(expected);
-        let processor = process::processor_time(self.operator)?;
-        let start = Instant::now();
-        let written = async {
-            write.await?;
-            anyhow::Ok(start.elapsed())
-        };
-        let (answered, last) = tokio::try_join!(written, self.board.until_met(lag.concerned, PATIENCE))?;
-        lag.last.push(millis(last.saturating_duration_since(start)));
-        lag.answered.push(millis(answered));
-        self.quiet().await;
-        let spent = process::processor_time(self.operator)?.saturating_sub(processor);
-        lag.processor += millis(spent);
-        lag.beside = lag.beside.max(self.board.told_beside());
-        Ok(())
-    }
-
-    fn done(mut lag: Lag) -> Lag {
-        let count = lag.last.len();
-        lag.processor /= f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX));
-        lag.last.sort_by(f64::total_cmp);
-        lag.answered.sort_by(f64::total_cmp);
-        say(&format!("{}: {:.0?} ms", lag.what, lag.last));
-        lag
-    }
-
-    /// Splits that everybody holds.
-    pub async fn split_of_all(&self, changes: u32) -> anyhow::Result<Lag> {
-        let concerned = self.shape.proxies;
-        self.split("split that every proxy holds", FIRST, SHARED, concerned, changes)
-            .await
-    }
-
-    /// Splits of one namespace.
-    pub async fn split_of_few(&self, changes: u32) -> anyhow::Result<Lag> {
-        let concerned = self.shape.proxies_of_one();
-        self.split("split of one namespace", ASIDE, "s0", concerned, changes)
-            .await
-    }
-
-    async fn split(
-        &self,
-        what: &'static str,
-        namespace: usize,
-        root: &str,
-        concerned: usize,
-        changes: u32,
-    ) -> anyhow::Result<Lag> {
-        let mut lag = Lag {
-            what,
-            concerned,
-            ..Lag::default()
-        };
-        // The first one makes the object, and is not counted.
-        for change in 0..=changes {
-            let weight = 100_000 + change;
-            let object = mesh::split(namespace, root, [("s1", weight), ("s0", 100)]);
-            let object = if root == "s0" {
-                mesh::split(namespace, root, [("s1", weight), ("s2", 100)])
-            } else {
-                object
-            };
-            let expected = Expected::Policy(format!("\"weight\":{weight}"));
-            let mut uncounted = Lag {
-                concerned,
-                ..Lag::default()
-            };
-            let lag = if change == 0 { &mut uncounted } else { &mut lag };
-            let write = async { self.api.apply(object).await.map(drop) };
-            self.change(lag, expected, write).await?;
-        }
-        Ok(Self::done(lag))
-    }
-
-    /// Changes of who may call.
-    pub async fn target(&self, changes: u32) -> anyhow::Result<Lag> {
-        let concerned = self.shape.proxies_of_one();
-        let mut lag = Lag {
-            what: "target of one account",
-            concerned,
-            ..Lag::default()
-        };
-        self.api.apply(mesh::group(ASIDE)).await?;
-        for change in 0..=changes {
-            let also = format!("caller-{change}-");
-            let expected = Expected::Policy(also.clone());
-            let also = format!("{also}x");
-            let mut uncounted = Lag {
-                concerned,
-                ..Lag::default()
-            };
-            let lag = if change == 0 { &mut uncounted } else { &mut lag };
-            let write = async { self.api.apply(mesh::target(ASIDE, &also)).await.map(drop) };
-            self.change(lag, expected, write).await?;
-        }
-        Ok(Self::done(lag))
-    }
-
-    /// Endpoints that go and come back: of the Service that all use, or of one that few use.
-    pub async fn endpoints(&self, of: Used, changes: u32) -> anyhow::Result<(Lag, Lag)> {
-        let (namespace, service, number, removed, added) = match of {
-            Used::ByAll => (
-                FIRST,
-                SHARED,
-                self.shape.services_of_one(),
-                "endpoint removed, Service used by every proxy",
-                "endpoint added, Service used by every proxy",
-            ),
-            Used::ByFew => (
-                ASIDE,
-                "s3",
-                3,
-                "endpoint removed, Service used by few",
-                "endpoint added, Service used by few",
-            ),
-        };
-        let port = mesh::port_of(namespace, service);
-        let concerned = match of {
-            Used::ByAll => self.shape.proxies,
-            Used::ByFew => {
-                let resource = smilax_core::Resource::Endpoints(port.clone());
-                let pods = 0..self.shape.proxies_of_one();
-                pods.filter(|&pod| self.shape.uses(namespace, pod).contains(&resource))
-                    .count()
-            }
-        };
-        let lag = |what| Lag {
-            what,
-            concerned,
-            ..Lag::default()
-        };
-        let (mut removed, mut added) = (lag(removed), lag(added));
-        let pods = self.shape.behind(namespace, number);
-        let place = Place::of(&mesh::slice(self.shape, namespace, service, &pods)).path();
-        for change in 0..usize::try_from(changes)? {
-            let gone = pods[change % pods.len()];
-            let address = mesh::socket(self.shape, namespace, gone);
-            let rest: Vec<usize> = pods.iter().copied().filter(|pod| *pod != gone).collect();
-            for (lag, expected, pods) in [
-                (&mut removed, Expected::EndpointGone(port.clone(), address), &rest),
-                (&mut added, Expected::EndpointThere(port.clone(), address), &pods),
-            ] {
-                let content = json!({"endpoints": mesh::endpoints(self.shape, namespace, pods)});
-                let write = async { self.api.merge(&place, &content).await.map(drop) };
-                self.change(lag, expected, write).await?;
-            }
-        }
-        Ok((Self::done(removed), Self::done(added)))
     }
 
     /// Pods that become not Ready and Ready again, each with the slice of one of its Services.
@@ -275,10 +102,10 @@ impl Experiment<'_> {
                 let start = Instant::now();
                 self.cut.send_modify(|count| *count += 1);
                 // They are gone before they are back.
-                while self.board.in_step() > self.shape.proxies / 2 && start.elapsed() < QUIET {
+                while self.board.in_step() > self.shape.light() / 2 && start.elapsed() < QUIET {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                let last = self.board.until_synced(self.shape.proxies, PATIENCE).await?;
+                let last = self.board.until_synced(self.shape.light(), PATIENCE).await?;
                 took = last.saturating_duration_since(start);
                 Ok(1)
             })
@@ -302,12 +129,12 @@ impl Experiment<'_> {
 
     async fn while_counting(&self, work: impl Future<Output = anyhow::Result<u64>>) -> anyhow::Result<Cost> {
         let (heard, writes) = (self.board.totals(), writes(self.api).await?);
-        process::forget_peak(self.operator)?;
-        let (start, processor) = (Instant::now(), process::processor_time(self.operator)?);
+        process::forget_peak(self.parties.operator)?;
+        let (start, processor) = (Instant::now(), process::processor_time(self.parties.operator)?);
         let changes = work.await?;
-        let processor = process::processor_time(self.operator)?.saturating_sub(processor);
+        let processor = process::processor_time(self.parties.operator)?.saturating_sub(processor);
         let time = start.elapsed();
-        let memory = process::memory(self.operator)?;
+        let memory = process::memory(self.parties.operator)?;
         let mut cost = Cost {
             time,
             processor,
@@ -328,15 +155,6 @@ impl Experiment<'_> {
         say(&format!("{cost:?}"));
         Ok(cost)
     }
-}
-
-/// Who uses a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Used {
-    /// Every proxy.
-    ByAll,
-    /// Some of one namespace.
-    ByFew,
 }
 
 /// The readiness of the nth pod changes, and so does that of one of its endpoints.
@@ -396,9 +214,4 @@ async fn writes(api: &Api) -> anyhow::Result<BTreeMap<String, u64>> {
         *writes.entry(resource.to_owned()).or_default() += count;
     }
     Ok(writes)
-}
-
-/// In milliseconds.
-pub fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }

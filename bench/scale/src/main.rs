@@ -1,6 +1,7 @@
 //! `scale`: measures one size, or several one after the other.
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,12 @@ use smilax_chaos::process::Process;
 use smilax_chaos::world::{Programs, World, say, show};
 use smilax_scale::board::Board;
 use smilax_scale::client::{self, Fleet};
-use smilax_scale::experiment::{Experiment, Used};
+use smilax_scale::experiment::Experiment;
+use smilax_scale::lag::Used;
 use smilax_scale::mesh::Shape;
 use smilax_scale::report::{self, Results};
+use smilax_scale::usage::Parties;
+use smilax_scale::whole::WholeProxies;
 use smilax_scale::{making, process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -33,15 +37,24 @@ struct Args {
     /// The operator.
     #[arg(long)]
     operator: PathBuf,
+    /// The proxy.
+    #[arg(long)]
+    proxy: PathBuf,
     /// Where logs go.
     #[arg(long)]
     folder: PathBuf,
-    /// Services, for each size that is measured.
-    #[arg(long, value_delimiter = ',', default_value = "1000")]
-    services: Vec<usize>,
+    /// A file to which this size's line of the curve is added.
+    #[arg(long)]
+    curve: Option<PathBuf>,
+    /// Services.
+    #[arg(long, default_value_t = 1000)]
+    services: usize,
     /// Connected proxies.
     #[arg(long, default_value_t = 2000)]
     proxies: usize,
+    /// Of them, those that are whole.
+    #[arg(long, default_value_t = 50)]
+    whole: usize,
     /// Namespaces that they are in.
     #[arg(long, default_value_t = 50)]
     namespaces: usize,
@@ -65,32 +78,23 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    runtime.block_on(measure_all(&args))
-}
-
-async fn measure_all(args: &Args) -> anyhow::Result<()> {
-    let mut curve = Vec::new();
-    for &services in &args.services {
-        let shape = Shape {
-            namespaces: args.namespaces,
-            proxies: args.proxies,
-            services,
-        };
-        let results = measure(args, shape, &args.folder.join(services.to_string())).await?;
-        show(&report::page(shape, &results));
-        curve.push(report::curve_line(shape, &results));
-    }
-    if curve.len() > 1 {
-        show(
-            "| Services | MiB alone | MiB with all | mean compiler pass ms | split of one namespace p50 / max ms | endpoint removed p50 / max ms | killed and started to in step s |",
-        );
-        show("|---|---|---|---|---|---|---|");
-        show(&curve.join("\n"));
+    let shape = Shape {
+        namespaces: args.namespaces,
+        proxies: args.proxies,
+        services: args.services,
+        whole: args.whole,
+    };
+    let results = runtime.block_on(measure(&args, shape))?;
+    show(&report::page(shape, &results));
+    if let Some(curve) = &args.curve {
+        let mut file = std::fs::File::options().append(true).create(true).open(curve)?;
+        writeln!(file, "{}", report::curve_line(shape, &results))?;
     }
     Ok(())
 }
 
-async fn measure(args: &Args, shape: Shape, folder: &Path) -> anyhow::Result<Results> {
+async fn measure(args: &Args, shape: Shape) -> anyhow::Result<Results> {
+    let folder = args.folder.as_path();
     let programs = Programs {
         kubernetes: args.kubernetes.clone(),
         operator: args.operator.clone(),
@@ -113,7 +117,7 @@ async fn measure(args: &Args, shape: Shape, folder: &Path) -> anyhow::Result<Res
         ..Results::default()
     };
     let (clients, trust) = making::clients(&api, shape).await?;
-    let board = Arc::new(Board::new(shape.proxies));
+    let board = Arc::new(Board::new(shape.light()));
     let (cut, cuts) = watch::channel(0);
     let fleet = Fleet {
         board: Arc::clone(&board),
@@ -121,15 +125,17 @@ async fn measure(args: &Args, shape: Shape, folder: &Path) -> anyhow::Result<Res
         cut: cuts,
     };
     let start = Instant::now();
-    // It ends with the process; each size leaves its own behind, disconnected.
+    // It ends with the process.
     std::thread::spawn(move || client::run(clients, fleet));
-    let last = board.until_synced(shape.proxies, IN_STEP_WITHIN).await?;
+    let last = board.until_synced(shape.light(), IN_STEP_WITHIN).await?;
     results.connected = last.saturating_duration_since(start);
     say(&format!(
         "all in step after {:.1?}: {}",
         results.connected,
         report::bytes(&board.totals())
     ));
+    let whole = WholeProxies::start(&api, &args.proxy, folder, shape).await?;
+    say("all whole proxies are connected");
     tokio::time::sleep(SETTLE).await;
     let pid = operator.pid().context("no operator")?;
     results.with_all = process::memory(pid)?.now;
@@ -141,7 +147,12 @@ async fn measure(args: &Args, shape: Shape, folder: &Path) -> anyhow::Result<Res
         api: &api,
         board: &board,
         shape,
-        operator: pid,
+        parties: Parties {
+            operator: pid,
+            servers: world.servers(),
+            proxies: whole.pids(),
+        },
+        whole: &whole,
         cut: &cut,
     };
     results.lags.push(experiment.split_of_all(args.changes).await?);
@@ -179,7 +190,7 @@ async fn cold_start(
     while board.in_step() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let last = board.until_synced(shape.proxies, IN_STEP_WITHIN).await?;
+    let last = board.until_synced(shape.light(), IN_STEP_WITHIN).await?;
     let peak = process::memory(operator.pid().context("no operator")?)?.peak;
     say(&format!("cold start: {:?}", board.take_failures()));
     Ok((last.saturating_duration_since(start), peak))

@@ -105,7 +105,7 @@ async fn create(api: &Api, object: Value) -> anyhow::Result<()> {
     }
 }
 
-/// A client for each proxy, with a certificate as the operator would have signed it.
+/// A client for each proxy that is not whole, with a certificate as the operator would have signed it.
 ///
 /// # Errors
 /// When the authority or the pods cannot be read.
@@ -124,7 +124,7 @@ pub async fn clients(api: &Api, shape: Shape) -> anyhow::Result<(Vec<Client>, Ar
         let name = mesh::namespace_name(namespace);
         let uids = uids(api, &name).await?;
         let workload = Workload::new(name.as_str(), ACCOUNT);
-        for pod in 0..shape.proxies_of_one() {
+        for pod in shape.light_of(namespace) {
             let pod_name = mesh::pod_name(pod);
             let uid = uids.get(&pod_name).context("a pod is missing")?;
             let subject = Subject {

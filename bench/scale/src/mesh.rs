@@ -34,12 +34,29 @@ pub struct Shape {
     pub proxies: usize,
     /// Services in all, beside the one that is shared.
     pub services: usize,
+    /// Of the proxies, those that are whole; spread over the namespaces.
+    pub whole: usize,
 }
 
 impl Shape {
     /// Proxies of one namespace.
     pub fn proxies_of_one(self) -> usize {
         self.proxies / self.namespaces
+    }
+
+    /// Of them, those that are whole: its first pods.
+    pub fn whole_of(self, namespace: usize) -> usize {
+        self.whole / self.namespaces + usize::from(namespace < self.whole % self.namespaces)
+    }
+
+    /// Proxies that are light clients.
+    pub fn light(self) -> usize {
+        self.proxies - self.whole
+    }
+
+    /// Those of one namespace, by number of their pods.
+    pub fn light_of(self, namespace: usize) -> std::ops::Range<usize> {
+        self.whole_of(namespace)..self.proxies_of_one()
     }
 
     /// Services of one of the namespaces with proxies.
@@ -256,6 +273,7 @@ mod tests {
         namespaces: 50,
         proxies: 2000,
         services: 1000,
+        whole: 50,
     };
 
     #[test]
@@ -271,6 +289,15 @@ mod tests {
         let shared = callers.remove(&Resource::Endpoints(port_of(FIRST, SHARED)));
         assert_eq!((shared, callers.len()), (Some(40), 20));
         assert!(callers.values().all(|&count| count == 18), "{callers:?}");
+    }
+
+    #[test]
+    fn whole_proxies_are_spread_over_the_namespaces_and_are_no_clients() {
+        let shape = Shape { whole: 53, ..SHAPE };
+        let whole: Vec<usize> = (0..5).map(|namespace| shape.whole_of(namespace)).collect();
+        assert_eq!(whole, [2, 2, 2, 1, 1]);
+        let light: usize = (0..50).map(|namespace| shape.light_of(namespace).len()).sum();
+        assert_eq!(light, shape.light());
     }
 
     #[test]

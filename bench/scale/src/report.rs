@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::board::Heard;
-use crate::experiment::{Cost, Lag, millis};
+use crate::experiment::Cost;
+use crate::lag::{Lag, Party, millis};
 use crate::mesh::Shape;
 
 /// Everything that was measured at one size.
@@ -73,30 +74,11 @@ fn tables(shape: Shape, results: &Results) -> Result<String, std::fmt::Error> {
     let lines = &mut text;
     writeln!(
         lines,
-        "### {} Services, {} proxies in {} namespaces\n",
-        shape.services, shape.proxies, shape.namespaces
+        "### {} Services, {} proxies in {} namespaces, {} of the proxies whole\n",
+        shape.services, shape.proxies, shape.namespaces, shape.whole
     )?;
-    writeln!(
-        lines,
-        "| change | proxies concerned | p50 ms | p99 ms | max ms | API server's answer p50 ms | operator's CPU ms | others told | bar |"
-    )?;
-    writeln!(lines, "|---|---|---|---|---|---|---|---|---|")?;
-    for lag in &results.lags {
-        writeln!(
-            lines,
-            "| {} ({} times) | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
-            lag.what,
-            lag.last.len(),
-            lag.concerned,
-            percentile(&lag.last, 50),
-            percentile(&lag.last, 99),
-            percentile(&lag.last, 100),
-            percentile(&lag.answered, 50),
-            lag.processor,
-            lag.beside,
-            bar(lag.what),
-        )?;
-    }
+    lags(lines, &results.lags)?;
+    floors(lines, &results.lags)?;
     writeln!(lines, "\n| what | measured | bar |\n|---|---|---|")?;
     writeln!(
         lines,
@@ -166,6 +148,65 @@ fn tables(shape: Shape, results: &Results) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
+fn lags(lines: &mut String, lags: &[Lag]) -> std::fmt::Result {
+    writeln!(
+        lines,
+        "| change | proxies concerned | p50 ms | p99 ms | max ms | API server's answer p50 ms | others told | bar |"
+    )?;
+    writeln!(lines, "|---|---|---|---|---|---|---|---|")?;
+    for lag in lags {
+        writeln!(
+            lines,
+            "| {} ({} times) | {} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
+            lag.what,
+            lag.last.len(),
+            lag.clients + lag.proxies,
+            percentile(&lag.last, 50),
+            percentile(&lag.last, 99),
+            percentile(&lag.last, 100),
+            percentile(&lag.answered, 50),
+            lag.beside,
+            bar(lag.what),
+        )?;
+        if !lag.acted.is_empty() {
+            writeln!(
+                lines,
+                "| – of them whole proxies, until it is in force | {} | {:.0} | {:.0} | {:.0} | | | |",
+                lag.proxies,
+                percentile(&lag.acted, 50),
+                percentile(&lag.acted, 99),
+                percentile(&lag.acted, 100),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// What a change costs everybody. Where the processors were busy all the time, no order of the same work is sooner.
+fn floors(lines: &mut String, lags: &[Lag]) -> std::fmt::Result {
+    writeln!(
+        lines,
+        "\n| CPU ms of one change, with all that follows from it (of that until the last client has it) | operator | API server and etcd | light clients | whole proxies | share of all cores until the last |"
+    )?;
+    writeln!(lines, "|---|---|---|---|---|---|")?;
+    let cores = count(std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    for lag in lags {
+        let cell = |of: fn(&Party) -> f64| format!("{:.0} ({:.0})", of(&lag.cost), of(&lag.until_last));
+        let mean = lag.last.iter().sum::<f64>() / count(lag.last.len());
+        writeln!(
+            lines,
+            "| {} | {} | {} | {} | {} | {:.0} % |",
+            lag.what,
+            cell(|party| party.operator),
+            cell(|party| party.servers),
+            cell(|party| party.clients),
+            cell(|party| party.proxies),
+            100.0 * lag.until_last.all() / (cores * mean),
+        )?;
+    }
+    Ok(())
+}
+
 /// Mean bytes of messages, by kind.
 pub fn bytes(heard: &std::collections::BTreeMap<&'static str, Heard>) -> String {
     let kinds = heard
@@ -191,11 +232,12 @@ pub fn curve_line(shape: Shape, results: &Results) -> String {
     };
     let start = results.cold_start.unwrap_or_default();
     format!(
-        "| {} | {:.0} | {:.0} | {:.2} | {} | {} | {:.1} |",
+        "| {} | {:.0} | {:.0} | {:.2} | {} | {} | {} | {:.1} |",
         shape.services,
         mebibytes(results.alone),
         mebibytes(results.with_all),
         results.compile.0,
+        of("split that every proxy holds"),
         of("split of one namespace"),
         of("endpoint removed, Service used by few"),
         millis(start.0) / 1000.0,
