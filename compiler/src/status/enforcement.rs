@@ -111,11 +111,11 @@ pub(super) fn hold(programmed: &mut Condition, stored: &[Stored], knowledge: Kno
     }
 }
 
-/// What the acknowledgements of proxies, and nothing else, once led to.
+/// What the acknowledgements of proxies, and nothing else, once led to. Where no proxy was concerned, none has told
+/// anything: the first ones that are make it pending.
 fn known(stored: &Stored) -> Option<(ConditionStatus, &'static str)> {
     let one = match (stored.status.as_str(), stored.reason.as_str()) {
         ("True", "Programmed") => (ConditionStatus::True, "Programmed"),
-        ("True", "NoProxies") => (ConditionStatus::True, "NoProxies"),
         ("False", "Rejected") => (ConditionStatus::False, "Rejected"),
         ("Unknown", PENDING) => (ConditionStatus::Unknown, PENDING),
         _ => return None,

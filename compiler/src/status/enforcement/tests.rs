@@ -92,6 +92,17 @@ fn proxies_that_come_later_do_not_undo_what_was_true() {
 }
 
 #[test]
+fn what_concerned_no_proxy_is_pending_once_it_concerns_some() {
+    for knowledge in [Knowledge::Gathering, Knowledge::Complete] {
+        let stored = store(&fresh(&enforced(0, 0)), &enforced(0, 2), knowledge);
+        assert_eq!(
+            word(&stored, "Programmed"),
+            "Unknown/Pending: generation 1 enforced by 0/2 proxies"
+        );
+    }
+}
+
+#[test]
 fn a_rejection_undoes_what_was_true() {
     let stored = store(&fresh(&enforced(2, 2)), &rejected(1), Knowledge::Complete);
     assert!(word(&stored, "Programmed").starts_with("False/Rejected"));
@@ -140,7 +151,7 @@ fn another_count_is_told_from_another_state() {
 
 proptest! {
     #[test]
-    fn once_true_of_a_generation_it_is_never_unknown_again(
+    fn once_all_proxies_enforce_a_generation_it_is_never_unknown_again_while_it_concerns_some(
         steps in prop::collection::vec((0usize..4, 0usize..4, any::<bool>(), any::<bool>()), 1..12),
     ) {
         let mut stored = Vec::new();
@@ -155,8 +166,8 @@ proptest! {
             stored = store(&stored, &enforcement, knowledge);
             let programmed = stored.iter().find(|one| one.kind == "Programmed").unwrap();
             prop_assert!(!(was_true && programmed.status == "Unknown"));
-            // A rejection ends it; what follows may wait for proxies again.
-            was_true = programmed.status == "True";
+            // A rejection ends it, and so does it when no proxy is left: what follows may wait for proxies again.
+            was_true = programmed.reason == "Programmed";
             prop_assert_eq!(rejects, rejects && programmed.status == "False");
         }
     }
