@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) const WATCH_TIMEOUT: u32 = 60;
 /// After the first break.
 const FIRST: Duration = Duration::from_millis(800);
-/// At most, before chance is added; an API server that is back is noticed within ten seconds.
-const MOST: Duration = Duration::from_secs(8);
+/// At most, before chance is added: an API server that is back is noticed within ten seconds, and one that refused is asked
+/// again within fifteen.
+const MOST_AWAY: Duration = Duration::from_secs(8);
+const MOST_ANSWERED: Duration = Duration::from_secs(12);
 /// A watch that broke this long after the wait before did well meanwhile: once in such a time, a list harms nobody.
 const WELL: Duration = Duration::from_secs(10);
 
@@ -74,12 +76,12 @@ struct WatchBackoff {
 
 impl WatchBackoff {
     fn after(&mut self, what: Break, now: Instant) -> Duration {
-        let waits = match what {
-            Break::Answered => &mut self.answered,
-            Break::Away => &mut self.away,
+        let wait = match what {
+            Break::Answered => self.answered.next(now, MOST_ANSWERED),
+            Break::Away => self.away.next(now, MOST_AWAY),
         };
         // Watches that broke together come back one after the other.
-        waits.next(now).mul_f64(1.0 + fastrand::f64() / 4.0)
+        wait.mul_f64(1.0 + fastrand::f64() / 4.0)
     }
 }
 
@@ -91,9 +93,9 @@ struct Waits {
 }
 
 impl Waits {
-    fn next(&mut self, now: Instant) -> Duration {
+    fn next(&mut self, now: Instant, most: Duration) -> Duration {
         let wait = match self.before {
-            Some((wait, ended)) if now.saturating_duration_since(ended) < WELL => (wait * 2).min(MOST),
+            Some((wait, ended)) if now.saturating_duration_since(ended) < WELL => (wait * 2).min(most),
             _ => FIRST,
         };
         self.before = Some((wait, now + wait));
@@ -137,22 +139,22 @@ mod tests {
         let mut now = Instant::now();
         let mut all = Vec::new();
         for _ in 0..6 {
-            let wait = waits.next(now);
+            let wait = waits.next(now, MOST_ANSWERED);
             // A list succeeds, and the watch breaks right after it.
             now += wait + Duration::from_millis(50);
             all.push(wait.as_millis());
         }
-        assert_eq!(all, [800, 1600, 3200, 6400, 8000, 8000]);
+        assert_eq!(all, [800, 1600, 3200, 6400, 12_000, 12_000]);
     }
 
     #[test]
     fn after_a_watch_that_did_well_the_wait_is_short_again() {
         let mut waits = Waits::default();
         let start = Instant::now();
-        waits.next(start);
-        waits.next(start + Duration::from_secs(1));
+        waits.next(start, MOST_AWAY);
+        waits.next(start + Duration::from_secs(1), MOST_AWAY);
         let later = start + Duration::from_secs(1) + FIRST * 2 + WELL;
-        assert_eq!(waits.next(later), FIRST);
+        assert_eq!(waits.next(later, MOST_AWAY), FIRST);
     }
 
     #[tokio::test(start_paused = true)]
@@ -163,7 +165,7 @@ mod tests {
             *longest <= Duration::from_secs(10) + Duration::from_millis(1),
             "{longest:?}"
         );
-        assert!(waits[99] >= MOST, "{:?}", waits[99]);
+        assert!(waits[99] >= MOST_AWAY, "{:?}", waits[99]);
     }
 
     #[tokio::test(start_paused = true)]
