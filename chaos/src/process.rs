@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(15);
@@ -61,10 +61,16 @@ impl Process {
         }
     }
 
-    /// Limits what it may use, and says what the limit was.
-    pub fn limit(&self, what: Resource, limit: Rlimit) -> anyhow::Result<Rlimit> {
+    /// Limits what it may use, and says what the limit was. The hard limit stays: not everybody may raise it again.
+    pub fn limit(&self, what: Resource, most: Option<u64>) -> anyhow::Result<Option<u64>> {
         let pid = self.pid().context("no process to limit")?;
-        prlimit(Some(pid), what, limit).context("the process cannot be limited")
+        let limit = Rlimit {
+            current: most,
+            // It has ours.
+            maximum: getrlimit(what).maximum,
+        };
+        let before = prlimit(Some(pid), what, limit).context("the process cannot be limited")?;
+        Ok(before.current)
     }
 
     /// What it has used of processors so far.

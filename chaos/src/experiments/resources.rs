@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::Resource;
 use serde_json::json;
 
 use super::{Bench, map_path, seconds, until};
@@ -21,13 +21,6 @@ const FEW: u64 = 8;
 const SPARE: u64 = 4 << 20;
 const GROUPS: usize = 200;
 
-fn at_most(count: u64) -> Rlimit {
-    Rlimit {
-        current: Some(count),
-        maximum: Some(count),
-    }
-}
-
 fn operator(bench: &mut Bench) -> anyhow::Result<&mut Process> {
     bench.session.operator.as_mut().context("no operator")
 }
@@ -35,7 +28,7 @@ fn operator(bench: &mut Bench) -> anyhow::Result<&mut Process> {
 /// There are no file descriptors for a while; then memory runs out, and the operator is started again.
 pub(super) async fn r33(bench: &mut Bench) -> anyhow::Result<String> {
     bench.at(Stage::Rule).await?;
-    let before = operator(bench)?.limit(Resource::Nofile, at_most(FEW))?;
+    let before = operator(bench)?.limit(Resource::Nofile, Some(FEW))?;
     bench.session.world.fault.end_watches(End::Cut);
     let (start, used) = (Instant::now(), operator(bench)?.processor_time()?);
     // Callers that are not taken in must not keep it busy.
@@ -59,7 +52,7 @@ pub(super) async fn r33(bench: &mut Bench) -> anyhow::Result<String> {
     ensure!(share < 25.0, "{told}; it is kept busy");
 
     let has = operator(bench)?.data_size()?;
-    operator(bench)?.limit(Resource::Data, at_most(has + SPARE))?;
+    operator(bench)?.limit(Resource::Data, Some(has + SPARE))?;
     let api = bench.api();
     let mut random = fastrand::Rng::with_seed(bench.seed);
     for number in 0..GROUPS {

@@ -186,7 +186,7 @@ pub(super) async fn r23(bench: &mut Bench) -> anyhow::Result<String> {
     Ok(figures)
 }
 
-fn busiest_second(times: &[Instant]) -> usize {
+pub(super) fn busiest_second(times: &[Instant]) -> usize {
     let within = |from: &Instant| {
         times
             .iter()
