@@ -125,6 +125,15 @@ impl Cluster {
         ]);
     }
 
+    /// What a file of a ConfigMap that a pod mounts holds now, as kubelet keeps it.
+    pub fn mounted(&self, pod: &Value, volume: &str, file: &str) -> Option<String> {
+        let node = pod["spec"]["nodeName"].as_str()?;
+        let uid = pod["metadata"]["uid"].as_str()?;
+        let path =
+            format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~configmap/{volume}/..data/{file}");
+        self.run(&["exec-node", node, "cat", &path])
+    }
+
     /// Sets how often kubelets bring ConfigMaps to pods.
     #[track_caller]
     pub fn kubelet_sync(&self, every: &str) {

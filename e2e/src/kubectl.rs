@@ -74,6 +74,11 @@ impl Kubectl {
         }
     }
 
+    /// The namespace that it is in, if it is in one.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// The program itself.
     pub(crate) fn program(&self) -> &str {
         &self.program

@@ -25,6 +25,7 @@ pub mod objects;
 pub mod share;
 pub mod status;
 pub mod wait;
+pub mod watching;
 
 pub use client::Client;
 pub use fixture::{Shared, Web};

@@ -1,5 +1,14 @@
 //! Traffic and policy outlive what happens to the mesh itself. These tests disturb the whole cluster: alone, one by one.
 
+#[path = "disruptive/earlier.rs"]
+mod earlier;
+#[path = "disruptive/kubelet.rs"]
+mod kubelet;
+#[path = "disruptive/leaders.rs"]
+mod leaders;
+#[path = "disruptive/zones.rs"]
+mod zones;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -222,31 +231,6 @@ fn settled(mesh: &Mesh) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_leader_that_dies_is_followed_by_the_other_replica() {
-    let load = UnderLoad::begin("leader");
-    let mesh = &load.web.mesh;
-    let leader = mesh.leader();
-    let pods = must(
-        mesh.operator()
-            .list(&["pods", "--selector=app.kubernetes.io/name=smilax-operator"]),
-    );
-    let pod = pods
-        .iter()
-        .filter_map(|pod| pod["metadata"]["name"].as_str())
-        .find(|name| leader.contains(name))
-        .unwrap();
-    must(
-        mesh.operator()
-            .run(&["delete", "pod", pod, "--grace-period=0", "--force"]),
-    );
-    wait_until("the other replica leads", || {
-        let now = mesh.leader();
-        Progress::when(now != leader, (), || now)
-    });
-    load.end();
-}
-
-#[test]
 fn while_the_api_server_restarts_traffic_goes_on_and_afterwards_policy_changes_again() {
     let load = UnderLoad::begin("apiserver");
     let Some(cluster) = Cluster::of(&load.web.mesh, "restarting the API server") else {
@@ -324,107 +308,4 @@ fn after_an_uninstall_proxies_go_on_with_what_they_have_until_the_mesh_is_back()
         }
     });
     load.end();
-}
-
-#[test]
-fn definitions_and_objects_of_an_earlier_mesh_are_adopted() {
-    let web = WEB.hold();
-    let helm = Helm::of(&web.mesh);
-    let kubectl = web.mesh.kubectl();
-    let definition = "customresourcedefinition/trafficsplits.split.smi-spec.io";
-    {
-        let away = OperatorAway::begin(&web.mesh);
-        helm.forget_definitions();
-        must(kubectl.run(&["delete", definition, "--timeout=60s"]));
-        must(kubectl.feed(&["create", "--filename=-"], &earlier_definition()));
-        must(kubectl.run(&["wait", "--for=condition=established", definition, "--timeout=30s"]));
-        wait_until("the earlier definition is served", || {
-            let object = Object::from(
-                TrafficSplit::of("heritage")
-                    .version(SplitVersion::V1alpha2)
-                    .backend("web-v1", 1)
-                    .backend("web-v2", 3),
-            );
-            match web
-                .namespace
-                .kubectl()
-                .feed(&["apply", "--filename=-"], &object.0)
-            {
-                Ok(_) => Progress::Done(()),
-                Err(error) => Progress::Pending(error.to_string()),
-            }
-        });
-        helm.install_definitions(&["--take-ownership"]);
-        away.end();
-    }
-    wait_until("all objects are stored in the newest version", || {
-        let stored = must(kubectl.get(&[definition]))["status"]["storedVersions"].clone();
-        Progress::when(stored == json!(["v1alpha4"]), (), || stored.to_string())
-    });
-    web.root("heritage");
-    let split = Object::from(TrafficSplit::of("heritage"));
-    web.namespace
-        .await_condition(&split, "Accepted", "True", "Accepted");
-    let spec = web.namespace.read(&split)["spec"].clone();
-    let backends = json!([{"service": "web-v1", "weight": 1}, {"service": "web-v2", "weight": 3}]);
-    assert_eq!(spec, json!({"service": "heritage", "backends": backends}));
-    web.client.enforces_split(&split);
-    let report = web
-        .client
-        .load(Load::http("heritage").requests(2000).connections(4));
-    assert_no_failures(&report);
-    assert_share(&report, "web-v2", 0.75);
-}
-
-/// The definition as meshes had it that stored v1alpha2 and converted nothing.
-fn earlier_definition() -> Value {
-    let version = |name: &str, stored: bool| {
-        json!({
-            "name": name, "served": stored, "storage": stored,
-            "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
-                "type": "object", "required": ["service", "backends"],
-                "properties": {
-                    "service": {"type": "string"},
-                    "backends": {"type": "array", "items": {
-                        "type": "object", "required": ["service", "weight"],
-                        "properties": {"service": {"type": "string"}, "weight": {"type": "number"}},
-                    }},
-                },
-            }}}},
-        })
-    };
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "trafficsplits.split.smi-spec.io"},
-        "spec": {
-            "group": "split.smi-spec.io", "scope": "Namespaced",
-            "names": {"kind": "TrafficSplit", "listKind": "TrafficSplitList", "plural": "trafficsplits",
-                      "singular": "trafficsplit", "shortNames": ["ts"]},
-            "versions": [version("v1alpha2", true), version("v1alpha3", false), version("v1alpha4", false)],
-        },
-    })
-}
-
-#[test]
-fn without_a_stream_a_change_takes_hold_within_the_kubelets_period() {
-    if !slow() {
-        eprintln!("SKIPPED: measuring the kubelet's default period takes minutes; SMILAX_E2E_SLOW=1 runs it");
-        return;
-    }
-    let web = WEB.hold();
-    let Some(cluster) = Cluster::of(&web.mesh, "setting the kubelets' syncFrequency") else {
-        return;
-    };
-    web.root("delayed");
-    cluster.kubelet_sync("1m");
-    let mut delays = Vec::new();
-    for weight in 1..=4 {
-        let start = Instant::now();
-        web.enforce(TrafficSplit::of("delayed").backend("web-v1", weight));
-        delays.push(start.elapsed().as_secs());
-    }
-    cluster.kubelet_sync("2s");
-    println!("seconds from kubectl apply to enforcement with the default period of 60 s: {delays:?}");
-    // kubelet syncs a pod after one period and up to a half of it more, and each change here comes right after a sync.
-    assert!(delays.iter().all(|seconds| *seconds <= 100), "{delays:?}");
 }
