@@ -63,6 +63,11 @@ bench-scale: ## what 2,000 proxies and 1,000 Services cost the operator, and how
 	@$(CLUSTER_TOOL) need
 	@bench/scale/run
 
+.PHONY: bench-memory
+bench-memory: ## a sidecar's memory with 10, 1,000 and 10,000 Services in the mesh, of which it calls 10
+	@$(CLUSTER_TOOL) need
+	@bench/memory/run
+
 .PHONY: images
 images: ## static release programs in dist/linux-amd64, images in dist/images
 	images/build
