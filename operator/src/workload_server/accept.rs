@@ -38,7 +38,7 @@ const STRANGERS_TIME: Duration = Duration::from_secs(30);
 const STREAMS: u32 = 8;
 /// Who says nothing for so long is gone: a proxy pings every 20 s, and another replica every 10 s. Nobody is asked from
 /// here; with thousands of proxies, that is most of what they cost while nothing happens.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 const HEADER_BYTES: u32 = 16 * 1024;
 /// What may be under way towards us, for each stream and each connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
