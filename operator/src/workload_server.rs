@@ -14,7 +14,6 @@
 mod accept;
 mod connect;
 mod fleet;
-mod heard;
 mod issue;
 mod limit;
 mod metrics;

@@ -18,7 +18,6 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::heard::Heard;
 use super::peer::Peer;
 use super::route::{Caller, Server};
 use super::tls::{Contexts, TlsContext};
@@ -36,9 +35,10 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a connection without an identity may live: long enough for one certificate.
 const STRANGERS_TIME: Duration = Duration::from_secs(30);
 const STREAMS: u32 = 8;
-/// Who says nothing for so long is gone: a proxy pings every 20 s, and another replica every 10 s. Nobody is asked from
-/// here; with thousands of proxies, that is most of what they cost while nothing happens.
-const SILENCE: Duration = Duration::from_mins(1);
+/// A connection is asked whether the other side still lives, half as often as proxies ask: they have to look for another
+/// replica, and thousands of answers are most of what they cost while nothing happens.
+const KEEP_ALIVE: Duration = Duration::from_secs(40);
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(20);
 const HEADER_BYTES: u32 = 16 * 1024;
 /// What may be under way towards us, for each stream and each connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -176,8 +176,6 @@ async fn connection(shaken: Shaken, address: IpAddr, server: &Arc<Server>, closi
             async move { Ok::<_, Infallible>(server.answer(&caller, request, closing).await) }
         })
     };
-    let stream = Heard::new(stream);
-    let last_heard = stream.last();
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -185,15 +183,13 @@ async fn connection(shaken: Shaken, address: IpAddr, server: &Arc<Server>, closi
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIME)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection, until);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = until => Ok(()),
-        () = last_heard.silent(SILENCE) => {
-            tracing::debug!(%address, "nothing was heard of a proxy for too long");
-            Ok(())
-        }
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             timeout(DRAIN, connection).await.unwrap_or(Ok(()))
