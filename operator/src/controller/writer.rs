@@ -6,7 +6,7 @@ mod outcome;
 mod retry;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::workload_server::{FleetStore, Seen};
 use batch::{Batch, batch_of};
-use retry::{Retry, until};
+use retry::{Failed, Retry, until};
 
 pub(crate) use status::condition_json;
 
@@ -173,8 +173,8 @@ impl Writer {
     }
 
     /// Compiles what is dirty and writes what differs. Namespaces in which something failed come back.
-    async fn pass(&self, term: &mut Term, dirty: Dirty) -> BTreeSet<String> {
-        let mut failed = BTreeSet::new();
+    async fn pass(&self, term: &mut Term, dirty: Dirty) -> Failed {
+        let mut failed = Failed::new();
         let mut batch = Batch::default();
         if dirty == Dirty::Objects {
             let timer = self.metrics.compile_seconds.start_timer();

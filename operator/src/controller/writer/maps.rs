@@ -1,7 +1,5 @@
 //! Writes ConfigMaps.
 
-use std::collections::BTreeSet;
-
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,6 +11,7 @@ use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::packed::Form;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict};
+use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Writer};
 use crate::controller::change::MapChange;
 use crate::controller::statuses::Statuses;
@@ -23,7 +22,7 @@ impl Writer {
         &self,
         maps: Vec<(String, MapChange)>,
         statuses: &mut Statuses,
-        failed: &mut BTreeSet<String>,
+        failed: &mut Failed,
     ) {
         let maps = maps.into_iter().map(|(namespace, change)| async move {
             let result = self.write_map(&namespace, &change).await;

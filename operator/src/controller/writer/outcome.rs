@@ -1,11 +1,11 @@
 //! What became of a write, and what follows from that.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::Writer;
+use super::retry::{Cause, Failed};
 
 /// How long one API call may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl Writer {
         namespace: &str,
         name: &str,
         result: Result<Outcome, WriteError>,
-        failed: &mut BTreeSet<String>,
+        failed: &mut Failed,
     ) {
         let outcome = match result {
             Ok(Outcome::Unchanged) => return,
@@ -48,12 +48,12 @@ impl Writer {
             }
             Err(WriteError::Api(kube::Error::Api(status))) if status.is_conflict() => {
                 tracing::debug!(kind, namespace, name, "somebody else wrote first; looking again");
-                failed.insert(namespace.to_owned());
+                failed.entry(namespace.to_owned()).or_insert(Cause::Overtaken);
                 "conflict"
             }
             Err(error) => {
                 tracing::warn!(kind, namespace, name, %error, "write failed; it is tried again");
-                failed.insert(namespace.to_owned());
+                failed.insert(namespace.to_owned(), Cause::Refused);
                 "failed"
             }
         };

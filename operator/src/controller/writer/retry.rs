@@ -8,6 +8,20 @@ use tokio::time::Instant;
 /// Wait before something that failed is tried again; doubles with each failure in a row.
 const RETRY: Duration = Duration::from_millis(500);
 const RETRY_AT_MOST: Duration = Duration::from_secs(15);
+/// What somebody else wrote first was looked at since: soon it may go well.
+const OVERTAKEN_AT_MOST: Duration = Duration::from_secs(2);
+
+/// Namespaces in which something failed, and why; a refusal counts more than a conflict.
+pub(super) type Failed = BTreeMap<String, Cause>;
+
+/// Why a write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Somebody else wrote first.
+    Overtaken,
+    /// Anything else.
+    Refused,
+}
 
 /// Namespaces in which something failed, each with a time of its own: one that fails does not hold up another, and what
 /// fails again before its time is no reason to wait longer.
@@ -40,21 +54,25 @@ impl Retry {
         .collect()
     }
 
-    pub(super) fn after(&mut self, failed: BTreeSet<String>, now: Instant) {
+    pub(super) fn after(&mut self, failed: Failed, now: Instant) {
         self.0
-            .retain(|namespace, pending| pending.at.is_some() || failed.contains(namespace));
-        for namespace in failed {
+            .retain(|namespace, pending| pending.at.is_some() || failed.contains_key(namespace));
+        for (namespace, cause) in failed {
             let pending = self.0.entry(namespace).or_default();
             if pending.at.is_none() {
-                pending.at = Some(now + backoff(pending.failures));
+                pending.at = Some(now + backoff(pending.failures, cause));
                 pending.failures = pending.failures.saturating_add(1);
             }
         }
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    (RETRY * 2u32.saturating_pow(failures.min(5))).min(RETRY_AT_MOST)
+fn backoff(failures: u32, cause: Cause) -> Duration {
+    let most = match cause {
+        Cause::Overtaken => OVERTAKEN_AT_MOST,
+        Cause::Refused => RETRY_AT_MOST,
+    };
+    (RETRY * 2u32.saturating_pow(failures.min(5))).min(most)
 }
 
 /// Resolves at this time; never without one.
@@ -73,16 +91,34 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    fn refused(names: &[&str]) -> Failed {
+        names
+            .iter()
+            .map(|&name| (name.to_owned(), Cause::Refused))
+            .collect()
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_first_is_tried_again_soon_however_often() {
+        let mut retry = Retry::default();
+        let mut now = Instant::now();
+        for _ in 0..9 {
+            retry.after([("shop".to_owned(), Cause::Overtaken)].into(), now);
+            now += OVERTAKEN_AT_MOST;
+            assert_eq!(retry.take_due(now), these(&["shop"]));
+        }
+    }
+
     #[test]
     fn a_namespace_that_fails_again_and_again_does_not_hold_up_another() {
         let mut retry = Retry::default();
         let mut now = Instant::now();
         for _ in 0..5 {
-            retry.after(these(&["bad"]), now);
+            retry.after(refused(&["bad"]), now);
             now += RETRY_AT_MOST;
             assert_eq!(retry.take_due(now), these(&["bad"]));
         }
-        retry.after(these(&["bad", "other"]), now);
+        retry.after(refused(&["bad", "other"]), now);
         assert_eq!(retry.take_due(now + RETRY), these(&["other"]));
     }
 
@@ -91,7 +127,7 @@ mod tests {
         let mut retry = Retry::default();
         let now = Instant::now();
         for _ in 0..5 {
-            retry.after(these(&["shop"]), now);
+            retry.after(refused(&["shop"]), now);
         }
         assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
     }
@@ -100,16 +136,16 @@ mod tests {
     fn what_went_well_waits_shortly_when_it_fails_later() {
         let mut retry = Retry::default();
         let now = Instant::now();
-        retry.after(these(&["shop"]), now);
+        retry.after(refused(&["shop"]), now);
         retry.take_due(now + RETRY);
-        retry.after(these(&["shop"]), now);
+        retry.after(refused(&["shop"]), now);
         assert!(
             retry.take_due(now + RETRY).is_empty(),
             "the second wait is longer"
         );
         retry.take_due(now + RETRY * 2);
-        retry.after(BTreeSet::new(), now);
-        retry.after(these(&["shop"]), now);
+        retry.after(Failed::new(), now);
+        retry.after(refused(&["shop"]), now);
         assert_eq!(retry.take_due(now + RETRY), these(&["shop"]));
     }
 }

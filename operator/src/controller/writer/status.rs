@@ -1,7 +1,5 @@
 //! Writes the status of SMI objects.
 
-use std::collections::BTreeSet;
-
 use futures::StreamExt;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -12,13 +10,14 @@ use smilax_core::ObjectRef;
 use tokio::time::Instant;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict, is_moot};
+use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Writer};
 use crate::controller::kinds::SmiKind;
 use crate::controller::statuses::{Statuses, key_of};
 use crate::controller::watch::stored_object;
 
 impl Writer {
-    pub(super) async fn write_statuses(&self, statuses: &mut Statuses, failed: &mut BTreeSet<String>) {
+    pub(super) async fn write_statuses(&self, statuses: &mut Statuses, failed: &mut Failed) {
         let due = self
             .state
             .read(|inner| statuses.take_due(&inner.objects, Instant::now()));
