@@ -244,7 +244,7 @@ fn the_objects_of_a_namespace_are_found_among_those_of_all_kinds_and_namespaces(
     for kind in SmiKind::ALL {
         for namespace in ["sho", "shop", "shop-2", "", "zoo"] {
             for name in ["", "a", "z"] {
-                all.insert(key(kind, namespace, name), ());
+                all.insert(key(kind, namespace, name), all.len());
             }
         }
     }
