@@ -139,8 +139,7 @@ mod tests {
                 })
                 .collect();
             let last = |said: &[ProxyMessage], wanted: fn(&Subject) -> bool| {
-                let acks = said.iter().filter_map(applied).map(|ack| ack.subject);
-                acks.filter(wanted).last()
+                said.iter().filter_map(applied).map(|ack| ack.subject).rfind(wanted)
             };
             let mut outbox = Outbox::default();
             let mut said = Vec::new();
