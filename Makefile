@@ -59,6 +59,10 @@ chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS
 	@$(CLUSTER_TOOL) need
 	@chaos/run $(EXPERIMENTS)
 
+.PHONY: sim
+sim: ## the workload connection on a simulated network and clock, by seeds: SEEDS=2000; SEED=7 repeats one
+	@SEEDS=$(SEEDS) SEED=$(SEED) sim/run
+
 .PHONY: bench-scale
 bench-scale: ## what 2,000 proxies and 1,000 Services cost the operator, and how soon changes arrive; CURVE=1 for 100 to 10,000
 	@$(CLUSTER_TOOL) need

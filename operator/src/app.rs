@@ -38,8 +38,6 @@ const GRACE: Duration = Duration::from_secs(8);
 /// How often a replica that is not trusted yet looks again.
 const TRUST_PERIOD: Duration = Duration::from_millis(500);
 const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
-/// How often what was heard of pods that are gone is forgotten.
-const FORGET_PERIOD: Duration = Duration::from_mins(1);
 
 /// Runs what the command line asks for.
 ///
@@ -237,13 +235,17 @@ impl Workloads {
         );
         ending.spawn(workload_server::serve(listener, server, self.shutdown));
         tasks.spawn(async move { hub.run().await });
-        tasks.spawn(forget(Arc::clone(&self.state), Arc::clone(&fleet)));
+        tasks.spawn(workload_server::forget(
+            Arc::clone(&self.state),
+            Arc::clone(&fleet),
+        ));
         tasks.spawn(workload_server::relay(
             self.client,
             (args.namespace.clone(), args.workload_port),
             contexts_seen,
             (fleet, metrics),
             self.leadership,
+            workload_server::Tcp,
         ));
         Ok(())
     }
@@ -273,17 +275,6 @@ fn fleet_page(state: &State, fleet: &FleetStore) -> Vec<u8> {
         state.read(|inner| inner.stored_revision(workload))
     });
     serde_json::to_vec(&page).unwrap_or_default()
-}
-
-/// Forgets what pods told that are gone.
-async fn forget(state: Arc<State>, fleet: Arc<FleetStore>) {
-    loop {
-        tokio::time::sleep(FORGET_PERIOD).await;
-        if state.unlisted().is_empty() {
-            let uids = state.read(|inner| inner.pod_uids());
-            fleet.retain(|uid| uids.contains(uid));
-        }
-    }
 }
 
 fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {

@@ -23,14 +23,16 @@ mod relay;
 mod review;
 mod route;
 mod tls;
+mod transport;
 
 pub use accept::serve;
-pub use fleet::{Fleet, FleetStore, Moment, Place, Report, Seen, Shown, page as fleet_page};
+pub use fleet::{Fleet, FleetStore, Moment, Place, Report, Seen, Shown, forget, page as fleet_page};
 pub use metrics::WorkloadMetrics;
 pub use publish::Hub;
 pub use relay::relay;
 pub use route::Server;
 pub use tls::{Contexts, TlsContext, keep_contexts};
+pub use transport::{Connect, Listen, Tcp};
 
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,12 @@ pub mod reload;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use smilax_core::workload_connection::{KeyId, TrustBundle};
 use smilax_core::{Members, Resource};
+use tokio::time::Instant;
 
 use crate::config_source::Source;
 use crate::identity::{BundleStep, Keyring};

@@ -10,6 +10,7 @@
 
 pub mod certificate;
 pub mod channel;
+pub mod connect;
 pub mod conversation;
 pub mod interest;
 pub mod outbox;

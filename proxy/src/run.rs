@@ -22,6 +22,7 @@ use crate::identity::{memory, renewal};
 use crate::listener::{BindError, Bound, bind};
 use crate::log::Level;
 use crate::metrics::Metrics;
+use crate::operator_connection::connect::Tcp;
 use crate::operator_connection::stream;
 use crate::probe::Prober;
 use crate::settings::{Ports, Settings};
@@ -237,8 +238,8 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
             tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));
         }
         tokio::task::spawn_local(follow_stage(Arc::clone(control)));
-        tokio::task::spawn_local(renewal::renew_forever(Arc::clone(control)));
-        tokio::task::spawn_local(stream::stay_connected(Arc::clone(control)));
+        tokio::task::spawn_local(renewal::renew_forever(Arc::clone(control), Tcp));
+        tokio::task::spawn_local(stream::stay_connected(Arc::clone(control), Tcp));
         let settings = &control.shared.settings;
         let mut watch = Watch::new(&settings.config.file());
         let labels = settings.labels.clone().unwrap_or_else(|| settings.config.file());

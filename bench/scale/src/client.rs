@@ -21,6 +21,7 @@ use smilax_core::workload_connection::{
 use smilax_core::{Resource, Revision, Update};
 use smilax_proxy::identity::schedule;
 use smilax_proxy::operator_connection::channel;
+use smilax_proxy::operator_connection::connect::Tcp;
 use smilax_proxy::operator_connection::conversation::{Conversation, Event, Facts};
 use smilax_proxy::operator_connection::interest::{self, Interest};
 use smilax_proxy::operator_connection::saying::Saying;
@@ -128,7 +129,7 @@ fn reason(error: &anyhow::Error) -> String {
 async fn connect(standing: &mut Standing, fleet: &Fleet, readings: &RefCell<Readings>) -> anyhow::Result<()> {
     let tls = OperatorTls::new(&fleet.trust, Some(&standing.client.credentials))?;
     let operator = &standing.client.operator;
-    let mut sender = channel::open(operator, &tls).await?;
+    let mut sender = channel::open(operator, &tls, &Tcp).await?;
     let (mut say, body) = Saying::new();
     let request = Request::post(format!("https://{}{CONNECT_PATH}", operator.workload.account)).body(body)?;
     standing.conversation.step(Event::Facts(standing.facts.clone()));

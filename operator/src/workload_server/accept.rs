@@ -10,7 +10,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::peer::Peer;
 use super::route::{Caller, Server};
 use super::tls::{Contexts, TlsContext};
+use super::transport::Listen;
 use crate::sources::Sources;
 
 /// Connections at once; more wait in the kernel's queue. A proxy keeps one.
@@ -50,7 +51,10 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves proxies on `listener` until `shutdown`. While there is no authority, connections are closed at once; proxies
 /// come back.
-pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: CancellationToken) {
+///
+/// Where several things happen at once they are taken in a fixed order, here and wherever streams are served, so that a
+/// simulated run can be repeated.
+pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let sources = Sources::new(CONNECTIONS_OF_ONE);
@@ -58,6 +62,7 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: Cancell
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
             accepted = accept(&listener, &slots) => accepted,
         };
@@ -90,33 +95,31 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: Cancell
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
+async fn accept<L: Listen>(
+    listener: &L,
     slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+) -> std::io::Result<(L::Stream, IpAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
     let (stream, address) = listener.accept().await?;
-    // What is told is told at once; one that is gone already is found out by its handshake.
-    stream.set_nodelay(true).ok();
     Ok((stream, address.ip().to_canonical(), slot))
 }
 
 /// A connection whose handshake is done.
-struct Shaken {
-    stream: TlsStream<TcpStream>,
+struct Shaken<S> {
+    stream: TlsStream<S>,
     /// What it was done with.
     context: Arc<TlsContext>,
 }
 
-async fn shake(
-    stream: TcpStream,
+async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     address: IpAddr,
     server: &Server,
     handshakes: &Semaphore,
-) -> Option<Shaken> {
+) -> Option<Shaken<S>> {
     let Some(context) = server.contexts.borrow().clone() else {
         server.count_handshake("no_authority");
         return None;
@@ -140,7 +143,10 @@ async fn shake(
     }
 }
 
-async fn connection(shaken: Shaken, address: IpAddr, server: &Arc<Server>, closing: CancellationToken) {
+async fn connection<S>(shaken: Shaken<S>, address: IpAddr, server: &Arc<Server>, closing: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let Shaken { stream, context } = shaken;
     let chain: Vec<CertificateDer<'static>> = stream
         .get_ref()
@@ -188,6 +194,7 @@ async fn connection(shaken: Shaken, address: IpAddr, server: &Arc<Server>, closi
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection, until);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = until => Ok(()),
         () = closing.cancelled() => {
@@ -213,6 +220,7 @@ async fn until_untrusted(mut contexts: Contexts, chain: Vec<CertificateDer<'stat
             return;
         }
         tokio::select! {
+            biased;
             changed = contexts.changed() => if changed.is_err() {
                 return;
             },

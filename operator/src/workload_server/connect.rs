@@ -15,7 +15,7 @@ use smilax_core::workload_connection::{self as wire, Outcome, ProxyMessage, Subj
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::fleet::{FleetStore, Moment, Report};
+use super::fleet::{FleetStore, Report};
 use super::publish::Connection;
 use super::route::{Answer, Server};
 
@@ -61,6 +61,7 @@ impl Server {
         };
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = ended.cancelled() => {}
                 () = listening.listen(body) => {}
             }
@@ -77,6 +78,7 @@ impl Server {
 impl Telling {
     async fn frame(&self) -> Option<Bytes> {
         tokio::select! {
+            biased;
             () = self.ended.cancelled() => None,
             frame = self.connection.frame() => Some(frame),
         }
@@ -103,12 +105,13 @@ impl Listening {
             return;
         };
         self.connection.hello(&self.workload, &hello);
-        let report = Report::new(self.workload.clone(), hello, Moment::now());
+        let report = Report::new(self.workload.clone(), hello, self.fleet.now());
         tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
         let place = self.fleet.begin(&self.uid, report);
         let _counted = Counted::new(&self.connected);
         loop {
             let message = tokio::select! {
+                biased;
                 () = place.superseded.cancelled() => break,
                 message = messages.next() => message,
             };

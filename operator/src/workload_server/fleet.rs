@@ -1,9 +1,11 @@
 //! What every proxy has told: what it has in force, and which key signed its certificate.
 
+mod forget;
 mod page;
 mod report;
 mod store;
 
+pub use forget::forget;
 pub use page::{Shown, page};
 pub use report::{Fleet, Moment, Place, Report};
 pub use store::{FleetStore, Seen};

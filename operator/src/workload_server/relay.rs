@@ -17,7 +17,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use rustls_pki_types::ServerName;
 use smilax_core::workload_connection::{self as wire, MOST_FRAME_BYTES};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -28,6 +27,7 @@ use super::fleet::{Fleet, FleetStore, Seen};
 use super::metrics::WorkloadMetrics;
 use super::route::{Answer, Server, refusal, whole};
 use super::tls::Contexts;
+use super::transport::Connect;
 use crate::call::{CallError, call};
 use crate::lease::{self, Leadership};
 
@@ -52,6 +52,7 @@ impl Server {
         let mut messages = Messages::new(body, MOST_FRAME_BYTES);
         loop {
             let heard: Option<Fleet> = tokio::select! {
+                biased;
                 () = closing.cancelled() => None,
                 heard = messages.next() => heard,
             };
@@ -91,6 +92,7 @@ pub async fn relay(
     contexts: Contexts,
     (fleet, metrics): (Arc<FleetStore>, WorkloadMetrics),
     mut leadership: watch::Receiver<Leadership>,
+    network: impl Connect,
 ) {
     let mut failing = false;
     loop {
@@ -104,11 +106,13 @@ pub async fn relay(
         let told = async {
             let address = leader(&client, &namespace, port).await?;
             tokio::select! {
-                told = tell(address, &contexts, &fleet, &metrics) => told,
+                biased;
+                told = tell(address, &network, &contexts, &fleet, &metrics) => told,
                 () = until_another_leads(&client, (&namespace, port), address) => Ok(()),
             }
         };
         tokio::select! {
+            biased;
             told = told => {
                 match told {
                     Ok(()) => failing = false,
@@ -160,13 +164,14 @@ async fn until_another_leads(client: &Client, (namespace, port): (&str, u16), ad
 /// Tells everything at once, then what changes: of each proxy the newest only.
 async fn tell(
     address: SocketAddr,
+    network: &impl Connect,
     contexts: &Contexts,
     fleet: &Arc<FleetStore>,
     metrics: &WorkloadMetrics,
 ) -> Result<(), RelayError> {
     let context = contexts.borrow().clone().ok_or(RelayError::NoAuthority)?;
     let connect = async {
-        let stream = TcpStream::connect(address).await?;
+        let stream = network.connect(address).await?;
         let connector = TlsConnector::from(Arc::clone(&context.client));
         let name = ServerName::IpAddress(address.ip().into());
         let stream = connector.connect(name, stream).await?;
@@ -202,6 +207,7 @@ async fn tell(
     let _counted = Counted::new(&metrics.relayed);
     // The answer comes when the leader ends; until then the connection carries on.
     tokio::select! {
+        biased;
         ended = connection => ended?,
         answer = sender.send_request(request) => {
             answer?;

@@ -12,6 +12,7 @@ use super::{kept, schedule};
 use crate::config_source::now;
 use crate::control::Control;
 use crate::operator_connection::certificate::{Issued, fetch};
+use crate::operator_connection::connect::Connect;
 use crate::settings::IdentitySource;
 use crate::tls::Trust;
 
@@ -62,7 +63,7 @@ pub fn read_files(control: &Control) {
 }
 
 /// Asks for certificates for as long as this runs.
-pub async fn renew_forever(control: Arc<Control>) {
+pub async fn renew_forever(control: Arc<Control>, network: impl Connect) {
     let IdentitySource::Operator { token } = &control.shared.settings.identity else {
         return;
     };
@@ -86,12 +87,13 @@ pub async fn renew_forever(control: Arc<Control>) {
         let wait = wait.max(not_before.saturating_duration_since(Instant::now()));
         if !wait.is_zero() {
             tokio::select! {
+                biased;
                 () = sleep(wait.min(LOOK_AGAIN)) => {}
                 more = changes.changed() => if more.is_err() { return },
             }
             continue;
         }
-        match renew(&control, &means, token).await {
+        match renew(&control, &means, token, &network).await {
             Ok(()) => {
                 dice = fastrand::f64();
                 // One that is outdated at once is no success: the operator still signs with the key before.
@@ -130,9 +132,14 @@ fn is_outdated(control: &Control) -> bool {
 }
 
 /// One request; after a failure, how long the operator asks to be left alone.
-async fn renew(control: &Control, means: &Means, token: &Path) -> Result<(), Duration> {
+async fn renew(
+    control: &Control,
+    means: &Means,
+    token: &Path,
+    network: &impl Connect,
+) -> Result<(), Duration> {
     let metrics = &control.shared.metrics.identity;
-    match fetch(&means.endpoint, &means.trust, &means.workload, token).await {
+    match fetch(&means.endpoint, &means.trust, &means.workload, token, network).await {
         Ok(issued) => {
             metrics.renewed("success");
             take(control, issued);

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::channel::{self, OperatorError};
+use super::connect::Connect;
 use crate::identity::key::NewKey;
 use crate::tls::{Credentials, OperatorTls, Trust};
 
@@ -55,11 +56,12 @@ pub async fn fetch(
     trust: &Arc<Trust>,
     workload: &Workload,
     token: &Path,
+    network: &impl Connect,
 ) -> Result<Issued, OperatorError> {
     let key = NewKey::generate()?;
     let body = request_body(&key, token)?;
     let tls = OperatorTls::new(trust, None)?;
-    let response = timeout(PATIENCE, ask(endpoint, &tls, body))
+    let response = timeout(PATIENCE, ask(endpoint, &tls, body, network))
         .await
         .map_err(|_| OperatorError::TimedOut)??;
     let credentials = Credentials::new(&key.der(), response.chain.as_bytes())?;
@@ -114,8 +116,9 @@ async fn ask(
     endpoint: &OperatorEndpoint,
     tls: &OperatorTls,
     body: Bytes,
+    network: &impl Connect,
 ) -> Result<CertificateResponse, OperatorError> {
-    let mut sender = channel::open(endpoint, tls).await?;
+    let mut sender = channel::open(endpoint, tls, network).await?;
     let request = Request::post(format!("https://{}{CERTIFICATE_PATH}", endpoint.workload.account))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body))

@@ -10,11 +10,12 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use smilax_core::workload_connection::{FrameError, OperatorEndpoint};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::connect::Connect;
 use crate::http::LocalExecutor;
 use crate::identity::key::KeyError;
 use crate::tls::{CredentialsError, OperatorTls, PeerError};
@@ -132,14 +133,18 @@ impl OperatorError {
 ///
 /// # Errors
 /// [`OperatorError`] of the last address.
-pub async fn open<B>(endpoint: &OperatorEndpoint, tls: &OperatorTls) -> Result<SendRequest<B>, OperatorError>
+pub async fn open<B>(
+    endpoint: &OperatorEndpoint,
+    tls: &OperatorTls,
+    network: &impl Connect,
+) -> Result<SendRequest<B>, OperatorError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut failure = OperatorError::NoAddress;
     for &address in &endpoint.addresses {
-        match connect(endpoint, address, tls).await {
+        match connect(endpoint, address, tls, network).await {
             Ok(stream) => return speak(stream).await,
             Err(error) => failure = error,
         }
@@ -147,17 +152,17 @@ where
     Err(failure)
 }
 
-async fn connect(
+async fn connect<C: Connect>(
     endpoint: &OperatorEndpoint,
     address: SocketAddr,
     tls: &OperatorTls,
-) -> Result<TlsStream<TcpStream>, OperatorError> {
+    network: &C,
+) -> Result<TlsStream<C::Stream>, OperatorError> {
     let unreachable = |error: io::Error| OperatorError::Unreachable { address, error };
-    let stream = timeout(PATIENCE, TcpStream::connect(address))
+    let stream = timeout(PATIENCE, network.connect(address))
         .await
         .map_err(|_| OperatorError::TimedOut)?
         .map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
     let connector = TlsConnector::from(tls.config.clone());
     let stream = timeout(
         PATIENCE,
@@ -192,8 +197,9 @@ fn refused(address: SocketAddr, error: io::Error) -> OperatorError {
     }
 }
 
-async fn speak<B>(stream: TlsStream<TcpStream>) -> Result<SendRequest<B>, OperatorError>
+async fn speak<S, B>(stream: TlsStream<S>) -> Result<SendRequest<B>, OperatorError>
 where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

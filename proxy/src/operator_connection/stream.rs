@@ -19,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 
 use super::certificate::accepted;
 use super::channel::{self, OperatorError};
+use super::connect::Connect;
 use super::conversation::{Conversation, Event};
 use super::interest;
 use super::saying::Saying;
@@ -63,7 +64,10 @@ enum Parted {
 }
 
 /// Keeps a connection for as long as this runs.
-pub async fn stay_connected(control: Arc<Control>) {
+///
+/// Where several things happen at once they are taken in a fixed order, here and below, so that a simulated run can be
+/// repeated. None of them happens so often that another would wait for long.
+pub async fn stay_connected(control: Arc<Control>, network: impl Connect) {
     let Some(wanted) = control.shared.wanted.listen() else {
         return;
     };
@@ -88,7 +92,7 @@ pub async fn stay_connected(control: Arc<Control>) {
             continue;
         };
         let began = Instant::now();
-        let parted = connect(&mut dialogue, &means).await;
+        let parted = connect(&mut dialogue, &means, &network).await;
         dialogue.lost();
         match parted {
             Ok(Parted::ForAnother) => failures = 0,
@@ -122,10 +126,14 @@ fn means(control: &Control) -> Option<Means> {
     })
 }
 
-async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, OperatorError> {
+async fn connect(
+    dialogue: &mut Dialogue,
+    means: &Means,
+    network: &impl Connect,
+) -> Result<Parted, OperatorError> {
     let control = Arc::clone(&dialogue.control);
     let tls = OperatorTls::new(&means.trust, Some(&means.own))?;
-    let mut sender = channel::open(&means.endpoint, &tls).await?;
+    let mut sender = channel::open(&means.endpoint, &tls, network).await?;
     let (mut say, body) = Saying::new();
     let request = Request::post(format!(
         "https://{}{CONNECT_PATH}",
@@ -153,14 +161,8 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
             }
         };
         tokio::select! {
-            more = hear(&mut heard, &mut received) => {
-                more?;
-                while let Some(message) = decode(&mut received)? {
-                    dialogue.take(&mut say, message)?;
-                }
-                // Together, as each time everything is lowered anew.
-                reload::take_answers(&control, std::mem::take(&mut dialogue.answers));
-            }
+            biased;
+            () = leaving => return Ok(Parted::ForAnother),
             news = changes.changed() => {
                 if news.is_err() {
                     return Ok(Parted::ForAnother);
@@ -173,7 +175,14 @@ async fn connect(dialogue: &mut Dialogue, means: &Means) -> Result<Parted, Opera
             used = hear_uses(&mut dialogue.wanted) => dialogue.follow(interest::Event::Used(used), &mut say)?,
             _ = dialogue.ticks.tick() => dialogue.follow(interest::Event::Tick, &mut say)?,
             () = say.due() => say.say_waiting()?,
-            () = leaving => return Ok(Parted::ForAnother),
+            more = hear(&mut heard, &mut received) => {
+                more?;
+                while let Some(message) = decode(&mut received)? {
+                    dialogue.take(&mut say, message)?;
+                }
+                // Together, as each time everything is lowered anew.
+                reload::take_answers(&control, std::mem::take(&mut dialogue.answers));
+            }
         }
     }
 }
@@ -209,6 +218,7 @@ impl Dialogue {
         let mut event = pin!(event);
         loop {
             let happened = tokio::select! {
+                biased;
                 output = &mut event => return output,
                 used = hear_uses(&mut self.wanted) => interest::Event::Used(used),
                 _ = self.ticks.tick() => interest::Event::Tick,

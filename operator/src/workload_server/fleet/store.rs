@@ -1,13 +1,13 @@
 //! The fleet as it is filled while the process runs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use prometheus::Histogram;
 use smilax_core::Revision;
 use smilax_core::workload_connection::ProxyMessage;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Fleet, Moment, Report};
@@ -19,6 +19,7 @@ pub struct FleetStore {
     changed: watch::Sender<u64>,
     /// How long it takes from the write of a revision to an acknowledgement, in seconds.
     lag: Option<Histogram>,
+    clock: fn() -> Moment,
 }
 
 /// Revisions whose acknowledgements are timed.
@@ -85,6 +86,7 @@ impl FleetStore {
             inner: Mutex::default(),
             changed: watch::Sender::new(0),
             lag: None,
+            clock: Moment::now,
         }
     }
 
@@ -94,6 +96,17 @@ impl FleetStore {
             lag: Some(lag),
             ..Self::new()
         }
+    }
+
+    /// The same, by another clock than that of this machine.
+    #[must_use]
+    pub fn on_clock(self, clock: fn() -> Moment) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What time it is for those who report here.
+    pub(in crate::workload_server) fn now(&self) -> Moment {
+        (self.clock)()
     }
 
     /// This process begins to write a revision.
@@ -203,7 +216,7 @@ impl FleetStore {
     }
 
     /// Forgets pods that are gone.
-    pub fn retain(&self, lives: impl Fn(&str) -> bool) {
+    pub fn retain(&self, mut lives: impl FnMut(&str) -> bool) {
         let mut inner = self.inner.lock();
         let Inner {
             known, streams, log, ..
@@ -233,7 +246,7 @@ impl StreamPlace<'_> {
         let mut inner = self.store.inner.lock();
         if let Some(report) = inner.known.0.get_mut(&self.uid) {
             let before = report.revision;
-            report.take(message, Moment::now());
+            report.take(message, self.store.now());
             let after = report.revision;
             inner.log.put(&self.uid);
             self.store.time(&inner, before, after);

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::json;
 use smilax_core::workload_connection::{Ack, CertificateInfo, Hello, KeyId, Outcome, ProxyMessage, Subject};
 use smilax_core::{Revision, Workload};
 
+use super::forget::Missed;
 use super::report::LONGEST_TEXT;
 use super::*;
 
@@ -108,6 +109,28 @@ fn a_pods_new_stream_ends_its_old_one_and_the_old_ones_end_changes_nothing() {
     assert_eq!(store.known().0["u"].bundle, Some(2), "what it told is still true");
     store.retain(|_| false);
     assert_eq!(store.known(), Fleet::default());
+}
+
+#[test]
+fn a_pod_that_the_watch_has_not_told_of_yet_is_not_forgotten_and_one_that_is_gone_is() {
+    let store = FleetStore::new();
+    store.merge(Fleet(BTreeMap::from([("u".into(), report(1, 1, 1))])));
+    let (mut missed, nobody, pods) = (
+        Missed::default(),
+        BTreeSet::new(),
+        BTreeSet::from(["u".to_owned()]),
+    );
+    missed.look(&store, &nobody);
+    assert_eq!(store.len(), 1, "it was heard of before the watch told of it");
+    missed.look(&store, &pods);
+    missed.look(&store, &nobody);
+    assert_eq!(
+        store.len(),
+        1,
+        "it is missed for the first time since it was there"
+    );
+    missed.look(&store, &nobody);
+    assert_eq!(store.len(), 0);
 }
 
 #[test]

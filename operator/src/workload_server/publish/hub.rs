@@ -76,14 +76,7 @@ impl Hub {
         contexts.mark_changed();
         loop {
             tokio::select! {
-                changed = seen.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(SETTLE).await;
-                    seen.borrow_and_update();
-                    self.follow();
-                }
+                biased;
                 changed = contexts.changed() => {
                     if changed.is_err() {
                         return;
@@ -91,6 +84,14 @@ impl Hub {
                     contexts.borrow_and_update();
                     let mut topics = self.topics.lock();
                     topics.publish(vec![(Topic::Bundle, self.bundle())]);
+                }
+                changed = seen.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(SETTLE).await;
+                    seen.borrow_and_update();
+                    self.follow();
                 }
             }
         }

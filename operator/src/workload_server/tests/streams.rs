@@ -22,7 +22,7 @@ use crate::lease::Leadership;
 use crate::testing::Api;
 use crate::workload_server::fleet::{Fleet, Place, Report};
 use crate::workload_server::relay::FLEET_PATH;
-use crate::workload_server::{FleetStore, WorkloadMetrics, relay};
+use crate::workload_server::{FleetStore, Tcp, WorkloadMetrics, relay};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -265,6 +265,7 @@ async fn a_replica_that_does_not_lead_tells_the_one_that_does_what_it_hears() {
         contexts,
         (Arc::clone(&heard), metrics.clone()),
         leadership,
+        Tcp,
     ));
     until(&leader.fleet, |fleet| fleet.0.contains_key("u-1")).await;
     assert_eq!(metrics.relayed.get(), 1);
