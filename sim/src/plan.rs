@@ -143,7 +143,7 @@ fn latency(dice: &mut Rng) -> Latency {
 }
 
 fn moment(dice: &mut Rng, from: Duration, to: Duration) -> Duration {
-    from + (to - from).mul_f64(dice.f64())
+    from + to.saturating_sub(from).mul_f64(dice.f64())
 }
 
 /// A fault is short, or longer than it takes to notice that nobody is there.

@@ -185,11 +185,13 @@ impl Run<'_> {
     fn settle(&mut self) {
         let began = self.sim.elapsed();
         let mut missing = missing::of(&self.world);
-        while !missing.is_empty() && self.sim.elapsed() - began <= SETTLED {
+        while !missing.is_empty() && self.sim.elapsed().saturating_sub(began) <= SETTLED {
             self.pass(LOOK);
             missing = missing::of(&self.world);
         }
-        let settled = missing.is_empty().then(|| self.sim.elapsed() - began);
+        let settled = missing
+            .is_empty()
+            .then(|| self.sim.elapsed().saturating_sub(began));
         self.world.with(|inner| {
             inner.record.end.settled = settled;
             inner.record.end.missing = missing;
@@ -240,7 +242,10 @@ impl Run<'_> {
             if apart == 0 {
                 return;
             }
-            assert!(self.sim.elapsed() - began < COME_BACK, "{apart} do not come back");
+            assert!(
+                self.sim.elapsed().saturating_sub(began) < COME_BACK,
+                "{apart} do not come back"
+            );
         }
     }
 

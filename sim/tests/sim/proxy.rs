@@ -66,8 +66,8 @@ pub(crate) async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
     loop {
         tokio::select! {
             biased;
-            changed = changes.changed() => {
-                changed?;
+            told = changes.changed() => {
+                told?;
                 world.observe(now(), number);
             }
             _ = saying.tick() => say_uses(&world, number),

@@ -58,7 +58,7 @@ fn lag(record: &Record) -> Duration {
             written.map(|written| {
                 let mut has = record.in_force.iter().filter(|one| one.uid == *uid);
                 let first = has.find(|one| one.revision >= written.revision).unwrap();
-                first.at - written.at
+                first.at.saturating_sub(written.at)
             })
         })
         .collect();
