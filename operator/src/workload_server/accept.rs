@@ -36,9 +36,9 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a connection without an identity may live: long enough for one certificate.
 const STRANGERS_TIME: Duration = Duration::from_secs(30);
 const STREAMS: u32 = 8;
-/// A connection is asked whether the other side still lives, half as often as proxies ask: they have to look for another
-/// replica, and thousands of answers are most of what they cost while nothing happens.
-const KEEP_ALIVE: Duration = Duration::from_secs(40);
+/// How often a proxy is asked whether it lives. The kernel notices sooner when its machine or its process is gone; this is
+/// for one that hangs. Thousands of answers would be most of what proxies cost while nothing happens.
+const KEEP_ALIVE: Duration = Duration::from_mins(2);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(20);
 const HEADER_BYTES: u32 = 16 * 1024;
 /// What may be under way towards us, for each stream and each connection.

@@ -2,9 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+
+/// Silence after which the kernel asks the other's whether it is still there, and how often then.
+const ASK_AFTER: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A peer that answers nothing, or takes nothing of what was sent, for so long is gone (`TCP_USER_TIMEOUT`, tcp(7)).
+const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// Where connections of proxies arrive.
 pub trait Listen: Send + Sync + 'static {
@@ -33,8 +41,8 @@ impl Listen for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = Self::accept(self).await?;
-        // What is told is told at once; one that is gone already is found out by its handshake.
-        stream.set_nodelay(true).ok();
+        // One that is gone already is found out by its handshake.
+        prepare(&stream).ok();
         Ok((stream, address))
     }
 }
@@ -43,6 +51,36 @@ impl Connect for Tcp {
     type Stream = TcpStream;
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        TcpStream::connect(address).await
+        let stream = TcpStream::connect(address).await?;
+        prepare(&stream)?;
+        Ok(stream)
+    }
+}
+
+/// What is told is told at once, and a peer that is gone is noticed by the kernel: pings of ours to thousands of proxies
+/// would cost more than all that an idle operator does.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN);
+    socket.set_tcp_keepalive(&asking)?;
+    socket.set_tcp_user_timeout(Some(GONE_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_notices_that_a_peer_is_gone_whoever_connected() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connected, accepted) = tokio::join!(Tcp.connect(address), Listen::accept(&listener));
+        for stream in [connected.unwrap(), accepted.unwrap().0] {
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), ASK_AFTER);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE_AFTER));
+        }
     }
 }

@@ -22,8 +22,9 @@ use crate::tls::{CredentialsError, OperatorTls, PeerError};
 
 /// How long connecting may take, and how long the handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Silence after which it is asked whether the operator is still there.
-const PING_AFTER: Duration = Duration::from_secs(20);
+/// Silence after which it is asked whether the operator lives. The kernel notices sooner when its machine or its process is
+/// gone; this is for one that hangs.
+const PING_AFTER: Duration = Duration::from_mins(1);
 /// How long the operator may take to say so.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of headers of an answer at most.
