@@ -4,20 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use arc_swap::ArcSwap;
-use smilax_core::RouteTable;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::addresses::Addresses;
 use crate::admin;
-use crate::changes::Changes;
 use crate::config_source::watch::Watch;
 use crate::control::{Control, reload};
 use crate::drain::{Lifecycle, Stage};
-use crate::endpoints::{Endpoints, Wanted};
-use crate::http::pool::presence::Presences;
 use crate::identity::{memory, renewal};
 use crate::listener::{BindError, Bound, bind};
 use crate::log::Level;
@@ -26,7 +20,6 @@ use crate::operator_connection::connect::Tcp;
 use crate::operator_connection::stream;
 use crate::probe::Prober;
 use crate::settings::{Ports, Settings};
-use crate::tls::TlsStore;
 use crate::worker::{self, Shared, Sockets};
 
 /// A proxy that runs in threads of its own.
@@ -69,22 +62,9 @@ impl Proxy {
     pub fn start(mut settings: Settings, level: Level) -> Result<Self, RunError> {
         let (workers, control) = bind_all(&mut settings)?;
         let ports = settings.ports;
-        let metrics = Arc::new(Metrics::new(&settings)?);
-        let lifecycle = Lifecycle::default();
-        let endpoints = Endpoints::in_zone(settings.zone.as_deref());
-        let shared = Arc::new(Shared {
-            settings,
-            table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
-            members: Arc::default(),
-            presences: Presences::default(),
-            changes: Changes::default(),
-            tls: TlsStore::default(),
-            metrics,
-            lifecycle: lifecycle.clone(),
-            endpoints,
-            addresses: Addresses::default(),
-            wanted: Wanted::default(),
-        });
+        let metrics = Metrics::new(&settings)?;
+        let shared = Arc::new(Shared::new(settings, metrics));
+        let lifecycle = shared.lifecycle.clone();
         let end = CancellationToken::new();
         let state = Arc::new(Control::new(Arc::clone(&shared), level));
         reload::begin(&state);

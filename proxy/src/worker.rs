@@ -76,6 +76,25 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What a proxy begins with, before it has read or heard anything.
+    #[must_use]
+    pub fn new(settings: Settings, metrics: Metrics) -> Self {
+        let endpoints = Endpoints::in_zone(settings.zone.as_deref());
+        Self {
+            settings,
+            table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
+            members: Arc::default(),
+            presences: Presences::default(),
+            changes: Changes::default(),
+            tls: TlsStore::default(),
+            metrics: Arc::new(metrics),
+            lifecycle: Lifecycle::default(),
+            endpoints,
+            addresses: Addresses::default(),
+            wanted: Wanted::default(),
+        }
+    }
+
     /// Whether somebody who proved who they are would be believed now.
     pub fn trusts(&self, peer: &Peer) -> bool {
         // Without a context there is nothing that would take anything back.

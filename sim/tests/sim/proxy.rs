@@ -3,20 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use smilax_core::{Resource, RouteTable};
-use smilax_proxy::addresses::Addresses;
-use smilax_proxy::changes::Changes;
+use smilax_core::Resource;
 use smilax_proxy::control::{Control, reload};
-use smilax_proxy::drain::Lifecycle;
-use smilax_proxy::endpoints::{Endpoints, Wanted};
-use smilax_proxy::http::pool::presence::Presences;
 use smilax_proxy::identity::renewal;
 use smilax_proxy::log::Level;
 use smilax_proxy::metrics::Metrics;
 use smilax_proxy::operator_connection::stream;
 use smilax_proxy::settings::{self, ConfigLocation, IdentitySource, Settings};
-use smilax_proxy::tls::TlsStore;
 use smilax_proxy::worker::Shared;
 
 use crate::cluster::port;
@@ -41,19 +34,8 @@ pub(crate) async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
         },
         ..Settings::default()
     };
-    let shared = Arc::new(Shared {
-        metrics: Arc::new(Metrics::new(&settings)?),
-        settings,
-        table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
-        members: Arc::default(),
-        presences: Presences::default(),
-        changes: Changes::default(),
-        tls: TlsStore::default(),
-        lifecycle: Lifecycle::default(),
-        endpoints: Endpoints::default(),
-        addresses: Addresses::default(),
-        wanted: Wanted::default(),
-    });
+    let metrics = Metrics::new(&settings)?;
+    let shared = Arc::new(Shared::new(settings, metrics));
     let control = Arc::new(Control::new(shared, Level::fixed()));
     let mut changes = control.shared.changes.watch();
     reload::begin(&control);
