@@ -15,6 +15,8 @@
 //! A frame is a length of four bytes, most significant first, and that many bytes of JSON: one
 //! [`ProxyMessage`] or one [`OperatorMessage`]. Both ends ignore kinds of messages and fields that they do not know.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,13 @@ pub const MOST_RESOURCES: usize = 4096;
 pub const MOST_PROXY_FRAME_BYTES: usize = 64 * 1024;
 /// Bytes of a frame at most, without its length.
 pub const MOST_FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Silence after which the kernel of either end asks that of the other whether it is still there.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
+/// How often it asks then.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A peer whose kernel answers nothing, or takes nothing of what was sent, for so long is gone (`TCP_USER_TIMEOUT`,
+/// tcp(7)).
+pub const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// A request for a certificate. The identity comes from the token alone: whatever the signing request says beside its
 /// key is ignored.

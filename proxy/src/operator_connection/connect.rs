@@ -2,17 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use smilax_core::workload_connection::{GONE_AFTER, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-
-/// Silence after which the kernel asks the other's whether it is still there, and how often then.
-const ASK_AFTER: Duration = Duration::from_secs(20);
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// An operator that answers nothing, or takes nothing of what was sent, for so long is gone (`TCP_USER_TIMEOUT`, tcp(7)).
-const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// A network that leads to the operator.
 pub trait Connect {
@@ -34,8 +28,10 @@ impl Connect for Tcp {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
-        let asking = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN);
-        socket.set_tcp_keepalive(&asking)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY);
+        socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
         Ok(stream)
     }
@@ -53,7 +49,7 @@ mod tests {
         let stream = Tcp.connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), ASK_AFTER);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE_AFTER));
     }
 }
