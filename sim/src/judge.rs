@@ -7,8 +7,9 @@ use smilax_core::{Revision, Workload};
 
 use crate::record::{Message, Record, Usable};
 
-/// Everything is as it should be so soon after the last fault: a silent connection is noticed within 30 s, the next try
-/// comes within 30 s, and who is gone is forgotten in the third minute after that.
+/// Everything is as it should be so soon after the last fault. The simulated network has no kernel that watches over
+/// connections, so a silent one is noticed by pings: after 70 s by the proxy, whose next try comes within 30 s, and after
+/// 140 s by the operator. Who is gone is forgotten a little later.
 pub const SETTLED: Duration = Duration::from_mins(4);
 
 /// What was seen and must never be, in words.
