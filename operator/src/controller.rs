@@ -1,12 +1,14 @@
 //! From the cluster to the compiler and back: watches fill the index, the leader writes what comes out.
 //!
 //! ```text
-//! watch ─► State { Index, what is stored } ─notify─► writer (leader only) ─► ConfigMaps, status, Events
+//! watch ─► State { Index, what is stored } ─notify─► writer (leader only) ─► policy: ConfigMaps
+//!                                                                         └► telling: status, Events; within a budget
 //! ```
 
 pub mod acknowledgement;
 pub mod change;
 pub mod events;
+pub mod findings;
 pub mod kinds;
 pub mod migrate;
 pub mod oversize;

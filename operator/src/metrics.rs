@@ -19,7 +19,7 @@ pub struct Metrics {
     pub compile_seconds: Histogram,
     /// Time from the write of a configuration to each acknowledgement.
     pub acknowledgement_seconds: Histogram,
-    /// Statuses that wait because only a count differs.
+    /// Statuses that wait because only a count differs, or for their turn.
     pub statuses_waiting: IntGauge,
     /// Namespaces that the last pass compiled.
     pub dirty_namespaces: IntGauge,
@@ -87,7 +87,7 @@ impl Metrics {
             kept,
             statuses_waiting: gauge(
                 "smilax_operator_statuses_waiting",
-                "Statuses of which only the count of proxies changed, and which wait for the end of their minute.",
+                "Statuses that wait: for the end of their minute, when only the count of proxies changed, or for their turn.",
             )?,
             watch_events: counter(
                 "smilax_operator_watch_events_total",

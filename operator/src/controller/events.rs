@@ -13,6 +13,7 @@ use smilax_compiler::Diagnostic;
 use smilax_core::ObjectRef;
 use tokio::time::timeout;
 
+use super::findings::Finding;
 use super::report::PodFinding;
 
 /// Longest note that the API accepts, in bytes (events.k8s.io/v1).
@@ -54,7 +55,7 @@ impl Events {
         }
     }
 
-    /// Tells findings about an SMI object, one Event for each reason.
+    /// Tells findings about an SMI object, one Event for each reason. How many Events were written.
     ///
     /// They are told before the status is written that remembers them: whoever is killed in between has told them, and
     /// whoever comes next sees that they are not remembered, and tells them once more. The other way round they would
@@ -65,10 +66,11 @@ impl Events {
         uid: &str,
         api_version: &str,
         findings: &[&Diagnostic],
-    ) {
+    ) -> usize {
         if findings.is_empty() {
-            return;
+            return 0;
         }
+        let mut written = 0;
         let known = self.unremembered.lock().get(uid).cloned().unwrap_or_default();
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for finding in findings {
@@ -86,11 +88,13 @@ impl Events {
                 .await
                 .is_told()
             {
+                written += 1;
                 let mut unremembered = self.unremembered.lock();
                 let told = unremembered.entry(uid.to_owned()).or_default();
                 told.extend(messages.iter().map(|message| told_of(reason, message)));
             }
         }
+        written
     }
 
     /// The object's status says now what was told, or the object is gone.
@@ -98,30 +102,37 @@ impl Events {
         self.unremembered.lock().remove(uid);
     }
 
-    /// Tells findings about ServiceAccounts, which have no status to remember them: once in the life of this process.
-    pub async fn about_accounts(&self, findings: &[Diagnostic]) {
-        for finding in findings {
-            let object = &finding.object;
-            if self.told.lock().insert(format!("{object} {}", finding.message)) {
+    /// Whether this process has told it.
+    pub fn is_told(&self, finding: &Finding) -> bool {
+        self.told.lock().contains(&finding.identity())
+    }
+
+    /// Tells a finding about an object without a status to remember it: once in the life of this process. How many
+    /// Events were written.
+    pub async fn about(&self, finding: &Finding) -> usize {
+        if !self.told.lock().insert(finding.identity()) {
+            return 0;
+        }
+        match finding {
+            Finding::Account(found) => {
+                let object = &found.object;
                 let reference = reference("v1", &object.kind, &object.namespace, &object.name, "");
-                self.publish(&reference, finding.reason.as_str(), &finding.message)
-                    .await;
+                self.publish(&reference, found.reason.as_str(), &found.message)
+                    .await
+                    .count()
             }
+            Finding::Pod(found) => self.about_pod(found).await,
         }
     }
 
-    /// Tells a finding about a pod, unless it was told before.
-    pub async fn about_pod(&self, pod: &PodFinding) {
-        if !self.told.lock().insert(format!("{} {}", pod.uid, pod.reason)) {
-            return;
-        }
+    async fn about_pod(&self, pod: &PodFinding) -> usize {
         // After a restart the memory above is empty, but the Event is still there.
         let api = Api::<CoreEvent>::namespaced(self.client.clone(), &pod.namespace);
         let known = ListParams::default()
             .fields(&format!("involvedObject.uid={},reason={}", pod.uid, pod.reason))
             .limit(1);
         match timeout(CALL, api.list(&known)).await {
-            Ok(Ok(list)) if !list.items.is_empty() => return,
+            Ok(Ok(list)) if !list.items.is_empty() => return 0,
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "looking for an earlier Event failed"),
             Err(_) => tracing::debug!("looking for an earlier Event timed out"),
@@ -134,7 +145,7 @@ impl Events {
             pod.message
         );
         let reference = reference("v1", "Pod", &pod.namespace, &pod.name, &pod.uid);
-        self.publish(&reference, pod.reason, &pod.message).await;
+        self.publish(&reference, pod.reason, &pod.message).await.count()
     }
 
     /// Writes an Event, and tries again what may pass.
@@ -183,6 +194,11 @@ enum Told {
 impl Told {
     fn is_told(self) -> bool {
         self == Self::Yes
+    }
+
+    /// How many Events that made.
+    fn count(self) -> usize {
+        usize::from(self.is_told())
     }
 }
 

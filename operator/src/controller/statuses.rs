@@ -2,8 +2,10 @@
 //!
 //! What changes of the objects themselves is written at once, and so is another state of `Programmed`. Another count of
 //! proxies alone waits until the last write is a minute old: two thousand acknowledgements are not two thousand writes.
+//! When more are due than may be written, they take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +28,9 @@ pub struct Statuses {
     desired: BTreeMap<ObjectKey, DesiredStatus>,
     written: BTreeMap<ObjectKey, Instant>,
     later: BTreeMap<ObjectKey, Instant>,
+    /// To be looked at; in turns, from the one after `last`.
     again: BTreeSet<ObjectKey>,
+    last: Option<ObjectKey>,
     /// When this operator began to lead.
     since: Instant,
     gathering: Knowledge,
@@ -59,6 +63,7 @@ impl Statuses {
             written: BTreeMap::new(),
             later: BTreeMap::new(),
             again: BTreeSet::new(),
+            last: None,
             since: now,
             gathering: Knowledge::Gathering,
         }
@@ -98,41 +103,70 @@ impl Statuses {
         }
     }
 
-    /// The statuses that are to be written by now.
+    /// Of the statuses that are to be written by now, at most so many. The others keep their turn: what changes again and
+    /// again does not come before them.
     pub fn take_due(
         &mut self,
         stored: &BTreeMap<ObjectKey, StoredObject>,
         now: Instant,
+        most: usize,
     ) -> Vec<DesiredStatus> {
-        let mut looked_at = std::mem::take(&mut self.again);
-        looked_at.append(&mut self.known.take_changed());
+        self.again.append(&mut self.known.take_changed());
         if self.gathering == Knowledge::Gathering && now >= self.since + COUNT_PERIOD {
             self.gathering = Knowledge::Complete;
-            looked_at.extend(self.desired.keys().cloned());
+            self.again.extend(self.desired.keys().cloned());
         }
-        let due = self.later.iter().filter(|(_, at)| **at <= now);
-        looked_at.extend(due.map(|(key, _)| key.clone()));
+        let due = self.later.extract_if(.., |_, at| *at <= now);
+        self.again.extend(due.map(|(key, _)| key));
         let mut found = Vec::new();
-        for key in looked_at {
-            self.later.remove(&key);
-            let (Some(desired), Some(object)) = (self.desired.get(&key), stored.get(&key)) else {
-                continue;
-            };
-            let mut desired = desired.clone();
-            desired.settle(&self.known.enforcement(&key), &object.conditions, self.gathering);
-            if !status_differs(&desired, object) {
-                continue;
-            }
-            let last = self.written.get(&key).copied().unwrap_or(self.since);
-            let count_only = columns_match(&desired, object)
-                && status::differs_in_count_only(&object.conditions, &desired.conditions);
-            if count_only && now < last + COUNT_PERIOD {
-                self.later.insert(key, last + COUNT_PERIOD);
-            } else {
-                found.push(desired);
-            }
+        while found.len() < most {
+            let Some(key) = self.take_next() else { break };
+            found.extend(self.due(&key, stored, now));
         }
         found
+    }
+
+    /// The next whose turn it is.
+    fn take_next(&mut self) -> Option<ObjectKey> {
+        let after = self.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.again.range((after, Bound::Unbounded)).next();
+        let key = next.or_else(|| self.again.first())?.clone();
+        self.again.remove(&key);
+        self.last = Some(key.clone());
+        Some(key)
+    }
+
+    /// The status of an object, when it is to be written by now.
+    fn due(
+        &mut self,
+        key: &ObjectKey,
+        stored: &BTreeMap<ObjectKey, StoredObject>,
+        now: Instant,
+    ) -> Option<DesiredStatus> {
+        self.later.remove(key);
+        let (mut desired, object) = (self.desired.get(key)?.clone(), stored.get(key)?);
+        desired.settle(&self.known.enforcement(key), &object.conditions, self.gathering);
+        if !status_differs(&desired, object) {
+            return None;
+        }
+        let last = self.written.get(key).copied().unwrap_or(self.since);
+        let count_only = columns_match(&desired, object)
+            && status::differs_in_count_only(&object.conditions, &desired.conditions);
+        if count_only && now < last + COUNT_PERIOD {
+            self.later.insert(key.clone(), last + COUNT_PERIOD);
+            return None;
+        }
+        Some(desired)
+    }
+
+    /// Every status of a namespace is to be looked at again.
+    pub fn look_again(&mut self, namespace: &str) {
+        self.again.extend(keys_of(&self.desired, namespace).cloned());
+    }
+
+    /// Whether some are to be looked at now.
+    pub fn is_waiting(&self) -> bool {
+        !self.again.is_empty()
     }
 
     /// A status was written.
@@ -140,9 +174,9 @@ impl Statuses {
         self.written.insert(key, now);
     }
 
-    /// How many wait for their time.
+    /// How many wait for their time or their turn.
     pub fn waiting(&self) -> usize {
-        self.later.len()
+        self.later.len() + self.again.len()
     }
 
     /// When something is to be looked at without anything happening.

@@ -1,31 +1,36 @@
 //! Writes what was compiled: ConfigMaps, status, Events. Only while leading, only what differs, each with a timeout.
+//!
+//! Two halves run beside each other: the policy, which traffic waits for, and telling, which keeps within a budget.
 
 mod batch;
+mod budget;
 mod maps;
 mod outcome;
+mod policy;
 mod retry;
 mod status;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledgement::Told;
 use super::change::Sequence;
 use super::events::Events;
-use super::report;
+use super::findings::Findings;
+use super::report::{PodCount, PodCounts};
 use super::state::State;
 use super::statuses::Statuses;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::workload_server::{FleetStore, Seen};
-use batch::{Batch, batch_of};
-use retry::{Failed, Retry, until};
+use crate::workload_server::FleetStore;
+use policy::Compiling;
 
 pub(crate) use status::condition_json;
 
@@ -64,23 +69,15 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// What a leader remembers for as long as it leads.
+/// What both halves of a leader share for as long as it leads.
+///
+/// Whoever holds the lock of the [`State`] may take one of these, never the other way round.
 #[derive(Debug)]
 struct Term {
-    sequence: Sequence,
-    statuses: Statuses,
-    /// What was heard of the fleet.
-    seen: Seen,
-    pods: report::PodCounts,
-}
-
-/// What one pass has to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dirty {
-    /// What was seen of the cluster.
-    Objects,
-    /// Only what proxies told, and what waited for its time.
-    Acknowledgements,
+    statuses: Mutex<Statuses>,
+    findings: Mutex<Findings>,
+    /// Something was compiled, and is written.
+    compiled: Notify,
 }
 
 impl Writer {
@@ -127,44 +124,17 @@ impl Writer {
                 inner.mark_all_pods();
                 Sequence::new(term, inner.highest_revision())
             });
-            let mut term_state = Term {
+            let compiling = Compiling {
                 sequence,
-                statuses: Statuses::new(Instant::now()),
-                seen: Seen::default(),
-                pods: report::PodCounts::default(),
+                pods: PodCounts::default(),
+            };
+            let shared = Term {
+                statuses: Mutex::new(Statuses::new(Instant::now())),
+                findings: Mutex::default(),
+                compiled: Notify::new(),
             };
             tracing::info!(term, "leading; writing what differs");
-            // What failed waits for its time without holding up what did not.
-            let mut retry = Retry::default();
-            let mut told = self.fleet.changes();
-            told.mark_changed();
-            // Acknowledgements come in bursts, and hold nothing else up.
-            let mut acknowledged: Option<Instant> = None;
-            loop {
-                let mut dirty = tokio::select! {
-                    () = self.state.changed() => {
-                        self.state.settled(SETTLE, SETTLE_AT_MOST).await;
-                        Dirty::Objects
-                    }
-                    () = retry.due() => Dirty::Objects,
-                    Ok(()) = told.changed(), if acknowledged.is_none() => {
-                        acknowledged = Some(Instant::now() + ACKNOWLEDGED);
-                        continue;
-                    }
-                    () = until(acknowledged) => Dirty::Acknowledgements,
-                    () = until(term_state.statuses.next()) => Dirty::Acknowledgements,
-                };
-                if acknowledged.is_some_and(|due| due <= Instant::now()) {
-                    acknowledged = None;
-                    told.mark_unchanged();
-                }
-                for namespace in retry.take_due(Instant::now()) {
-                    self.state.read(|inner| inner.index.mark(&namespace));
-                    dirty = Dirty::Objects;
-                }
-                let failed = self.pass(&mut term_state, dirty).await;
-                retry.after(failed, Instant::now());
-            }
+            tokio::join!(self.write_policy(compiling, &shared), self.tell(&shared));
         };
         tokio::select! {
             () = lost => {}
@@ -172,38 +142,7 @@ impl Writer {
         }
     }
 
-    /// Compiles what is dirty and writes what differs. Namespaces in which something failed come back.
-    async fn pass(&self, term: &mut Term, dirty: Dirty) -> Failed {
-        let mut failed = Failed::new();
-        let mut batch = Batch::default();
-        if dirty == Dirty::Objects {
-            let timer = self.metrics.compile_seconds.start_timer();
-            batch = self.state.read(|inner| batch_of(inner, term));
-            timer.observe_duration();
-            self.show_pods(term.pods.all());
-            self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
-            self.show_sizes();
-            let maps = std::mem::take(&mut batch.maps);
-            self.write_maps(maps, &mut term.statuses, &mut failed).await;
-        }
-        for (uid, report) in self.fleet.news(&mut term.seen).0 {
-            let rejected = report.rejected_revision();
-            let told = Told {
-                revision: report.revision,
-                rejected: rejected.map(|(revision, reason)| (revision, reason.to_owned())),
-            };
-            term.statuses.known.tell(&uid, told);
-        }
-        self.write_statuses(&mut term.statuses, &mut failed).await;
-        self.metrics.statuses_waiting.set(as_i64(term.statuses.waiting()));
-        self.events.about_accounts(&batch.about_accounts).await;
-        for finding in &batch.about_pods {
-            self.events.about_pod(finding).await;
-        }
-        failed
-    }
-
-    fn show_pods(&self, pods: report::PodCount) {
+    fn show_pods(&self, pods: PodCount) {
         self.metrics.injected_pods.set(as_i64(pods.injected));
         self.metrics.uninjected_pods.set(as_i64(pods.uninjected));
     }

@@ -72,8 +72,12 @@ impl Fixture {
 
     /// The split is changed, and its configuration is stored as this revision.
     fn apply(&mut self, generation: i64, counter: u64) {
+        self.apply_named("web", generation, counter);
+    }
+
+    fn apply_named(&mut self, name: &str, generation: i64, counter: u64) {
         let split = Split {
-            meta: meta("web", generation),
+            meta: meta(name, generation),
             root: "web".to_owned(),
             backends: vec![SplitBackend {
                 service: "web-v1".to_owned(),
@@ -81,7 +85,7 @@ impl Fixture {
             }],
             ..Split::default()
         };
-        self.index.set_split("shop", "web".into(), Some(split));
+        self.index.set_split("shop", name.into(), Some(split));
         self.statuses.known.is_behind(&workload());
         let all = statuses(&mut self.index, "shop");
         for status in &all {
@@ -109,7 +113,7 @@ impl Fixture {
 
     /// Writes what is due; what `Programmed` says in it.
     fn write(&mut self) -> Vec<String> {
-        let due = self.statuses.take_due(&self.stored, self.now);
+        let due = self.statuses.take_due(&self.stored, self.now, usize::MAX);
         due.into_iter()
             .map(|status| {
                 let key = key_of(&status).unwrap();
@@ -235,6 +239,51 @@ fn the_next_generation_is_pending_at_once() {
     fixture.write();
     fixture.apply(2, 6);
     assert_eq!(fixture.write(), ["Unknown: generation 2 enforced by 0/1 proxies"]);
+}
+
+impl Fixture {
+    /// What is due of these many, by name; nothing is written.
+    fn due(&mut self, most: usize) -> Vec<String> {
+        let due = self.statuses.take_due(&self.stored, self.now, most);
+        due.iter().map(|status| status.object.name.to_string()).collect()
+    }
+}
+
+#[test]
+fn no_more_are_due_than_may_be_written_and_the_others_keep_their_turn() {
+    let mut fixture = Fixture::new(0);
+    for name in ["a", "b", "c", "d", "e"] {
+        fixture.apply_named(name, 1, 5);
+    }
+    assert_eq!(fixture.due(0), [""; 0]);
+    assert_eq!(fixture.due(2), ["a", "b"]);
+    assert!(fixture.statuses.is_waiting());
+    assert_eq!(fixture.statuses.waiting(), 3);
+    // What changes again does not come before those that wait.
+    fixture.statuses.look_again("shop");
+    assert_eq!(fixture.due(2), ["c", "d"]);
+    fixture.statuses.look_again("shop");
+    assert_eq!(fixture.due(2), ["e", "a"]);
+    assert_eq!(fixture.due(9), ["b", "c", "d"]);
+    assert!(!fixture.statuses.is_waiting());
+}
+
+#[test]
+fn a_status_that_is_as_it_should_be_takes_no_turn() {
+    let mut fixture = Fixture::new(0);
+    for name in ["a", "b", "c"] {
+        fixture.apply_named(name, 1, 5);
+    }
+    fixture.write();
+    fixture.statuses.look_again("shop");
+    fixture.stored.clear();
+    fixture.apply_named("c", 1, 6);
+    assert_eq!(fixture.due(9).len(), 3);
+    fixture.statuses.look_again("shop");
+    fixture.write();
+    fixture.statuses.look_again("shop");
+    assert_eq!(fixture.due(1), [""; 0]);
+    assert!(!fixture.statuses.is_waiting(), "all were looked at");
 }
 
 #[test]

@@ -1,33 +1,30 @@
 //! What one pass wants to write. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use smilax_compiler::{Diagnostic, compile, status, workloads};
+use smilax_compiler::{compile, status, workloads};
 use smilax_core::ProxyConfig;
 use smilax_core::convention::config_map_name;
 
-use super::Term;
+use super::policy::Compiling;
 use crate::controller::change::{MapChange, map_changes};
+use crate::controller::findings::Finding;
 use crate::controller::report;
 use crate::controller::state::Inner;
+use crate::controller::statuses::Statuses;
 
 /// Everything that one pass over the dirty namespaces wants to write.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) maps: Vec<(String, MapChange)>,
     pub(super) dirty: usize,
-    pub(super) about_accounts: Vec<Diagnostic>,
-    pub(super) about_pods: Vec<report::PodFinding>,
+    pub(super) findings: Vec<(Arc<str>, Vec<Finding>)>,
 }
 
 /// Compiles every dirty namespace and compares with what is stored.
-pub(super) fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
-    let Term {
-        sequence,
-        statuses,
-        pods,
-        ..
-    } = term;
+pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &mut Statuses) -> Batch {
+    let Compiling { sequence, pods } = compiling;
     let mut batch = Batch::default();
     let mut dirty = inner.index.take_dirty();
     batch.dirty = dirty.len();
@@ -36,10 +33,11 @@ pub(super) fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
         pods.look_at(&inner.index, namespace);
         let before = inner.oversize.take(namespace);
         let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
+        let mut findings = Vec::new();
         for workload in workloads(&inner.index, namespace) {
-            let (config, mut diagnostics) = compile(&mut inner.index, &workload);
+            let (config, diagnostics) = compile(&mut inner.index, &workload);
             desired.insert(config_map_name(&workload.account), config);
-            batch.about_accounts.append(&mut diagnostics);
+            findings.extend(diagnostics.into_iter().map(Finding::Account));
         }
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
@@ -62,13 +60,16 @@ pub(super) fn batch_of(inner: &mut Inner, term: &mut Term) -> Batch {
             for (workload, error) in compared.too_large {
                 statuses.known.is_behind(&workload);
                 if let Some(config) = desired.get(&config_map_name(&workload.account)) {
-                    batch.about_accounts.push(inner.oversize.insert(config, &error));
+                    findings.push(Finding::Account(inner.oversize.insert(config, &error)));
                 }
             }
-            batch
-                .about_pods
-                .append(&mut report::findings(&inner.index, namespace));
+            findings.extend(
+                report::findings(&inner.index, namespace)
+                    .into_iter()
+                    .map(Finding::Pod),
+            );
         }
+        batch.findings.push((namespace.clone(), findings));
         concerned.extend(inner.oversize.changed(namespace, &before));
     }
     // The objects of a configuration that cannot be kept may be of other namespaces.

@@ -12,18 +12,12 @@ use smilax_core::packed::Form;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict};
 use super::retry::Failed;
-use super::{CONCURRENCY, FIELD_MANAGER, Writer};
+use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::change::MapChange;
-use crate::controller::statuses::Statuses;
 use crate::controller::watch::{MANAGED_BY, stored_map};
 
 impl Writer {
-    pub(super) async fn write_maps(
-        &self,
-        maps: Vec<(String, MapChange)>,
-        statuses: &mut Statuses,
-        failed: &mut Failed,
-    ) {
+    pub(super) async fn write_maps(&self, maps: Vec<(String, MapChange)>, term: &Term, failed: &mut Failed) {
         let maps = maps.into_iter().map(|(namespace, change)| async move {
             let result = self.write_map(&namespace, &change).await;
             if is_conflict(&result) {
@@ -42,7 +36,7 @@ impl Writer {
                 },
             ) = (&result, &change)
             {
-                statuses.known.is_stored(workload, *revision);
+                term.statuses.lock().known.is_stored(workload, *revision);
             }
             self.account("ConfigMap", &namespace, change.name(), result, failed);
         }

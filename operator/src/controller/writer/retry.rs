@@ -54,9 +54,15 @@ impl Retry {
         .collect()
     }
 
+    /// Takes in what failed; what was to be tried again and did not fail went well.
     pub(super) fn after(&mut self, failed: Failed, now: Instant) {
         self.0
             .retain(|namespace, pending| pending.at.is_some() || failed.contains_key(namespace));
+        self.failed(failed, now);
+    }
+
+    /// Takes in what failed while something is still to be tried.
+    pub(super) fn failed(&mut self, failed: Failed, now: Instant) {
         for (namespace, cause) in failed {
             let pending = self.0.entry(namespace).or_default();
             if pending.at.is_none() {

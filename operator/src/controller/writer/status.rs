@@ -11,31 +11,36 @@ use tokio::time::Instant;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict, is_moot};
 use super::retry::Failed;
-use super::{CONCURRENCY, FIELD_MANAGER, Writer};
+use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::kinds::SmiKind;
-use crate::controller::statuses::{Statuses, key_of};
+use crate::controller::statuses::key_of;
 use crate::controller::watch::stored_object;
 
 impl Writer {
-    pub(super) async fn write_statuses(&self, statuses: &mut Statuses, failed: &mut Failed) {
-        let due = self
-            .state
-            .read(|inner| statuses.take_due(&inner.objects, Instant::now()));
+    /// Writes as many of those that are due. How many writes that were, Events and all.
+    pub(super) async fn write_statuses(&self, term: &Term, most: usize, failed: &mut Failed) -> usize {
+        let due = self.state.read(|inner| {
+            let mut statuses = term.statuses.lock();
+            statuses.take_due(&inner.objects, Instant::now(), most)
+        });
+        let mut all = 0;
         let writes = due.into_iter().map(|desired| async move {
-            let result = self.write_status(&desired).await;
+            let (result, writes) = self.write_status(&desired).await;
             if is_conflict(&result) {
                 self.look_at_object(&desired.object).await;
             }
-            (desired, result)
+            (desired, result, writes)
         });
         let mut writes = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
-        while let Some((desired, result)) = writes.next().await {
+        while let Some((desired, result, writes)) = writes.next().await {
+            all += writes;
             if let (Ok(Outcome::Written), Some(key)) = (&result, key_of(&desired)) {
-                statuses.wrote(key, Instant::now());
+                term.statuses.lock().wrote(key, Instant::now());
             }
             let object = &desired.object;
             self.account(&object.kind, &object.namespace, &object.name, result, failed);
         }
+        all
     }
 
     /// Takes the status of an object as it is now, for the same reason.
@@ -54,10 +59,11 @@ impl Writer {
         }
     }
 
-    /// Writes a status when it differs from what is stored; before that, tells what is new in it.
-    async fn write_status(&self, desired: &DesiredStatus) -> Result<Outcome, WriteError> {
+    /// Writes a status when it differs from what is stored; before that, tells what is new in it. With the number of
+    /// writes.
+    async fn write_status(&self, desired: &DesiredStatus) -> (Result<Outcome, WriteError>, usize) {
         let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
-            return Ok(Outcome::Unchanged);
+            return (Ok(Outcome::Unchanged), 0);
         };
         let key = (
             kind,
@@ -65,7 +71,7 @@ impl Writer {
             desired.object.name.clone(),
         );
         let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
-            return Ok(Outcome::Unchanged);
+            return (Ok(Outcome::Unchanged), 0);
         };
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -76,7 +82,7 @@ impl Writer {
             .iter()
             .all(|(name, text)| stored.columns.get(*name).is_some_and(|one| one == text));
         if merged.is_none() && same_columns {
-            return Ok(Outcome::Unchanged);
+            return (Ok(Outcome::Unchanged), 0);
         }
         let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
         let ours = conditions
@@ -99,7 +105,8 @@ impl Writer {
             Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let untold = status::untold(&stored.conditions, &desired.diagnostics);
-        self.events
+        let told = self
+            .events
             .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
             .await;
         let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
@@ -107,10 +114,12 @@ impl Writer {
         if written.is_ok() || gone {
             self.events.remembered(&stored.uid);
         }
-        let written = written?;
-        self.state
-            .read(|inner| inner.objects.insert(key, stored_object(&written)));
-        Ok(Outcome::Written)
+        let result = written.map(|written| {
+            self.state
+                .read(|inner| inner.objects.insert(key, stored_object(&written)));
+            Outcome::Written
+        });
+        (result, told + 1)
     }
 }
 
