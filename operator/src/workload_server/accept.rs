@@ -82,9 +82,10 @@ pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: Cancell
         let (server, handshakes) = (Arc::clone(&server), Arc::clone(&handshakes));
         let closing = shutdown.clone();
         connections.spawn(async move {
-            if let Some(stream) = shake(stream, address, &server, &handshakes).await {
-                drop(shaking);
-                connection(stream, address, &server, closing).await;
+            let shaken = Box::pin(shake(stream, address, &server, &handshakes)).await;
+            drop(shaking);
+            if let Some(serving) = shaken.and_then(|shaken| serving(shaken, address, &server, closing)) {
+                serving.await;
             }
             drop((slot, place));
         });
@@ -143,7 +144,16 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn connection<S>(shaken: Shaken<S>, address: IpAddr, server: &Arc<Server>, closing: CancellationToken)
+/// Serves what comes over a connection, until it ends; nothing when the peer's certificate says nothing of use.
+///
+/// A task is as large as all that it ever holds. So what lasts is on the heap by itself, and what only the handshake or
+/// an answer's beginning needs is given back: there are thousands of connections.
+fn serving<S>(
+    shaken: Shaken<S>,
+    address: IpAddr,
+    server: &Arc<Server>,
+    closing: CancellationToken,
+) -> Option<impl Future<Output = ()> + use<S>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -164,14 +174,14 @@ where
             Err(error) => {
                 server.count_handshake("identity");
                 tracing::warn!(%address, %error, "a certificate of ours says nothing of use");
-                return;
+                return None;
             }
         }
     };
     server.count_handshake("ok");
-    let until = match &peer {
-        Some(peer) => until_untrusted(server.contexts.clone(), chain, peer.clone()).left_future(),
-        None => tokio::time::sleep(STRANGERS_TIME).right_future(),
+    let mut until = match &peer {
+        Some(peer) => until_untrusted(server.contexts.clone(), chain, peer.clone()).boxed(),
+        None => tokio::time::sleep(STRANGERS_TIME).boxed(),
     };
     let caller = Arc::new(Caller { address, peer });
     let service = {
@@ -179,7 +189,7 @@ where
         service_fn(move |request| {
             let (server, caller) = (Arc::clone(&server), Arc::clone(&caller));
             let closing = closing.clone();
-            async move { Ok::<_, Infallible>(server.answer(&caller, request, closing).await) }
+            async move { Ok::<_, Infallible>(server.answer(&caller, request, closing).await) }.boxed()
         })
     };
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -192,19 +202,21 @@ where
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIME)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection, until);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = until => Ok(()),
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+    let mut connection = Box::pin(connection);
+    Some(async move {
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = until.as_mut() => Ok(()),
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%address, %error, "workload connection ended");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%address, %error, "workload connection ended");
-    }
+    })
 }
 
 /// Ends when nothing vouches for the peer any more: its certificate ran out, or its root is no longer trusted.
