@@ -44,8 +44,9 @@ pub fn wait(in_use: Option<&InUse>, outdated_for: Option<Duration>, now: u64, di
     }
 }
 
-/// When a certificate is renewed, in seconds since the epoch: when two thirds of its life are over, or up to a tenth of
-/// its life before that.
+/// When a certificate is renewed, in seconds since the epoch: shortly before two thirds of its life are over, or up to a
+/// tenth of its life before that. Who then finds the operator away for a third of that life has a last try or two after
+/// its return.
 fn renewal(in_use: &InUse, dice: f64) -> u64 {
     let end = in_use.info.not_after;
     let begin = match in_use.not_before + BACKDATED {
@@ -54,7 +55,8 @@ fn renewal(in_use: &InUse, dice: f64) -> u64 {
     };
     let life = Duration::from_secs(end.saturating_sub(begin));
     let share = 2.0 / 3.0 - dice.clamp(0.0, 1.0) / 10.0;
-    begin + life.mul_f64(share).as_secs()
+    let last_tries = (LONGEST_PAUSE * 2).min(life / 100);
+    begin + life.mul_f64(share).saturating_sub(last_tries).as_secs()
 }
 
 /// The pause after some failures in a row, the half of it at random.
@@ -93,8 +95,12 @@ mod tests {
     #[test]
     fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
         let day = in_use(1000, 1060 + 86_400);
-        assert_eq!(wait(Some(&day), None, 1060, 0.0), Duration::from_hours(16));
-        assert_eq!(wait(Some(&day), None, 1060 + 57_600, 0.0), Duration::ZERO);
+        let (two_thirds, minute) = (Duration::from_hours(16), Duration::from_mins(1));
+        assert_eq!(wait(Some(&day), None, 1060, 0.0) + minute, two_thirds);
+        assert_eq!(
+            wait(Some(&day), None, 1060 + two_thirds.as_secs(), 0.0),
+            Duration::ZERO
+        );
     }
 
     #[test]
@@ -113,7 +119,51 @@ mod tests {
         assert_eq!(wait(Some(&over), None, 2000, 1.0), Duration::ZERO);
     }
 
+    /// Lets a proxy with a certificate of a day ask for another, on a clock of its own. When it gets it, in seconds after
+    /// the first.
+    fn renewed(away: &std::ops::Range<u64>, dice: f64, pauses: &[f64]) -> f64 {
+        let begin = 1_000_000;
+        let day = in_use(begin - BACKDATED, begin + DAY);
+        let mut pauses = pauses.iter().cycle();
+        let (mut after, mut failures) = (0.0, 0);
+        loop {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "two days at most"
+            )]
+            let now = after as u64;
+            let wait = wait(Some(&day), None, begin + now, dice);
+            if !wait.is_zero() {
+                // The shell looks at the clock once a minute.
+                after += wait.as_secs_f64().min(60.0);
+            } else if away.contains(&now) {
+                failures += 1;
+                after += pause(failures, *pauses.next().unwrap()).as_secs_f64();
+            } else {
+                return after;
+            }
+        }
+    }
+
+    const DAY: u64 = 86_400;
+
     proptest! {
+        #[test]
+        fn an_operator_that_is_away_for_a_third_of_a_certificates_life_leaves_nobody_without_one(
+            // Around the time at which most ask, and at any other.
+            leaves in prop_oneof![57_400u64..57_600, 0u64..DAY],
+            dice in prop_oneof![Just(0.0), 0.0f64..=1.0],
+            pauses in prop::collection::vec(0.0f64..=1.0, 1..9),
+        ) {
+            let undisturbed = renewed(&(0..0), dice, &pauses);
+            let away = leaves..leaves + DAY / 3;
+            let at = renewed(&away, dice, &pauses);
+            let returns = f64::from(u32::try_from(away.end).unwrap());
+            prop_assert!(at < 86_400.0, "without a certificate until {at}");
+            prop_assert!(at <= returns.max(undisturbed) + 60.0, "{} s after the return", at - returns);
+        }
+
         #[test]
         fn a_certificate_is_renewed_in_its_time(begin in 0u64..1 << 40, life in 1u64..1 << 30, dice in 0.0f64..=1.0) {
             let one = in_use(begin, begin + life);
