@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use smilax_chaos::api::{Api, Place};
+use smilax_chaos::api::Api;
 use smilax_chaos::world::say;
 use tokio::sync::watch;
 
 use crate::board::{Board, Heard};
-use crate::mesh::{self, Shape};
+use crate::mesh::Shape;
 use crate::process;
 use crate::usage::Parties;
 use crate::whole::WholeProxies;
@@ -19,8 +18,6 @@ use crate::whole::WholeProxies;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Nothing is heard for so long before the next change is made.
 const QUIET: Duration = Duration::from_millis(700);
-/// Changes of pods a second.
-const CHURN: u32 = 30;
 
 /// What a while cost.
 #[derive(Clone, Debug, Default)]
@@ -69,29 +66,6 @@ impl Experiment<'_> {
         }
     }
 
-    /// Pods that become not Ready and Ready again, each with the slice of one of its Services.
-    pub async fn churn(&self, time: Duration) -> anyhow::Result<Cost> {
-        self.quiet().await;
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHURN);
-        let changes = u64::from(CHURN) * time.as_secs();
-        self.while_counting(async {
-            let mut under_way = tokio::task::JoinSet::new();
-            for change in 0..changes {
-                ticks.tick().await;
-                let number = usize::try_from(change)?;
-                under_way.spawn(flip(self.api.clone(), self.shape, number));
-                while let Some(done) = under_way.try_join_next() {
-                    done??;
-                }
-            }
-            while let Some(done) = under_way.join_next().await {
-                done??;
-            }
-            Ok(changes)
-        })
-        .await
-    }
-
     /// All clients leave and come back at once. How long until the last is in step.
     pub async fn reconnect(&self) -> anyhow::Result<(Duration, Cost)> {
         self.quiet().await;
@@ -127,7 +101,10 @@ impl Experiment<'_> {
         .await
     }
 
-    async fn while_counting(&self, work: impl Future<Output = anyhow::Result<u64>>) -> anyhow::Result<Cost> {
+    pub(crate) async fn while_counting(
+        &self,
+        work: impl Future<Output = anyhow::Result<u64>>,
+    ) -> anyhow::Result<Cost> {
         let (heard, writes) = (self.board.totals(), writes(self.api).await?);
         process::forget_peak(self.parties.operator)?;
         let (start, processor) = (Instant::now(), process::processor_time(self.parties.operator)?);
@@ -155,31 +132,6 @@ impl Experiment<'_> {
         say(&format!("{cost:?}"));
         Ok(cost)
     }
-}
-
-/// The readiness of the nth pod changes, and so does that of one of its endpoints.
-async fn flip(api: Api, shape: Shape, number: usize) -> anyhow::Result<()> {
-    // Each namespace in turn; of it each Service in turn, first away and then back.
-    let namespace = number % shape.namespaces;
-    let turn = number / shape.namespaces;
-    let service = (turn / 2) % shape.services_of_one();
-    let ready = turn % 2 == 1;
-    let pods = shape.behind(namespace, service);
-    let pod = pods[0];
-    let status = mesh::pod_status(
-        shape.address(namespace, pod),
-        if ready { "True" } else { "False" },
-    );
-    let path = Place::of(&mesh::pod(namespace, pod)).path();
-    api.merge(&format!("{path}/status"), &status).await?;
-    let mut endpoints = mesh::endpoints(shape, namespace, &pods);
-    if let Some(first) = endpoints.first_mut() {
-        first["conditions"] = json!({"ready": ready, "serving": ready, "terminating": false});
-    }
-    let slice = mesh::slice(shape, namespace, &format!("s{service}"), &pods);
-    api.merge(&Place::of(&slice).path(), &json!({ "endpoints": endpoints }))
-        .await?;
-    Ok(())
 }
 
 /// Writes that the API server has served so far, by resource, leases left out.

@@ -8,6 +8,7 @@
 //! It runs in a network namespace of its own (`bench/scale/run`).
 
 pub mod board;
+pub mod churn;
 pub mod client;
 pub mod experiment;
 pub mod lag;

@@ -27,6 +27,9 @@ use tokio::sync::watch;
 const IN_STEP_WITHIN: Duration = Duration::from_mins(3);
 /// How long memory settles before it is read.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Changes of pods a second, usually and when there are many.
+const CHURN: u32 = 30;
+const STORM: u32 = 100;
 const ADMIN: &str = "127.0.0.1:8080";
 
 #[derive(Debug, Parser)]
@@ -64,6 +67,9 @@ struct Args {
     /// Seconds of pod changes; none with 0.
     #[arg(long, default_value_t = 120)]
     churn_seconds: u64,
+    /// Seconds of many pod changes, and of the way of one meanwhile; none with 0.
+    #[arg(long, default_value_t = 0)]
+    storm_seconds: u64,
     /// Seconds of nothing; none with 0.
     #[arg(long, default_value_t = 120)]
     idle_seconds: u64,
@@ -166,7 +172,18 @@ async fn measure(args: &Args, shape: Shape) -> anyhow::Result<Results> {
     // What comes later may fail, and this has taken minutes.
     say(&report::page(shape, &results));
     if args.churn_seconds > 0 {
-        results.churn = Some(experiment.churn(Duration::from_secs(args.churn_seconds)).await?);
+        results.churn = Some(
+            experiment
+                .churn(CHURN, Duration::from_secs(args.churn_seconds))
+                .await?,
+        );
+    }
+    if args.storm_seconds > 0 {
+        results.storm = Some(
+            experiment
+                .storm(STORM, Duration::from_secs(args.storm_seconds))
+                .await?,
+        );
     }
     if args.idle_seconds > 0 {
         results.idle = Some(experiment.idle(Duration::from_secs(args.idle_seconds)).await?);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::board::Heard;
+use crate::churn::Storm;
 use crate::experiment::Cost;
 use crate::lag::{Lag, Party, millis};
 use crate::mesh::Shape;
@@ -25,6 +26,8 @@ pub struct Results {
     pub cold_start: Option<(Duration, u64)>,
     /// Changes of pods.
     pub churn: Option<Cost>,
+    /// Many changes of pods.
+    pub storm: Option<Storm>,
     /// Nothing.
     pub idle: Option<Cost>,
     /// Mean time of a pass of the compiler in ms, and how many there were.
@@ -130,6 +133,9 @@ fn tables(shape: Shape, results: &Results) -> Result<String, std::fmt::Error> {
             policies.messages
         )?;
     }
+    if let Some(storm) = &results.storm {
+        self::storm(lines, storm)?;
+    }
     if let Some(cost) = &results.idle {
         writeln!(
             lines,
@@ -146,6 +152,25 @@ fn tables(shape: Shape, results: &Results) -> Result<String, std::fmt::Error> {
         results.compile.1, results.compile.0
     )?;
     Ok(text)
+}
+
+fn storm(lines: &mut String, Storm { cost, last }: &Storm) -> std::fmt::Result {
+    let seconds = cost.time.as_secs_f64();
+    let endpoints = cost.heard.get("endpoints").copied().unwrap_or_default();
+    #[allow(clippy::cast_precision_loss, reason = "counts of minutes")]
+    let rate = (cost.changes as f64 / seconds, endpoints.messages as f64 / seconds);
+    writeln!(
+        lines,
+        "| {:.0} pod changes a second for {seconds:.0} s, and {} of an endpoint that every proxy uses meanwhile | those: p50 {:.0}, p99 {:.0}, max {:.0} ms; {:.1} % of a core; memory at most {:.0} MiB; {:.0} endpoint messages/s | p99 2000 ms, one core, 500 MB |",
+        rate.0,
+        last.len(),
+        percentile(last, 50),
+        percentile(last, 99),
+        percentile(last, 100),
+        share(cost),
+        mebibytes(cost.memory.peak),
+        rate.1,
+    )
 }
 
 fn lags(lines: &mut String, lags: &[Lag]) -> std::fmt::Result {
