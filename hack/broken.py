@@ -2,6 +2,7 @@
 
 import copy
 
+import alerts
 import rules
 from rules import all_of
 
@@ -72,6 +73,18 @@ def lost_account(documents):
     all_of("Deployment", documents)[0]["spec"]["template"]["spec"]["serviceAccountName"] = "other"
 
 
+def alert(documents):
+    return next(alerts.alerts_of(documents))
+
+
+def unknown_metric(documents):
+    alert(documents)["expr"] = "smilax_operator_lead > 0"
+
+
+def no_description(documents):
+    del alert(documents)["annotations"]["description"]
+
+
 BROKEN = [
     (wildcard, rules.roles_name_every_verb_and_resource),
     (escalation, rules.roles_name_every_verb_and_resource),
@@ -87,6 +100,8 @@ BROKEN = [
     (blocking, rules.validation_never_blocks),
     (lost_port, rules.webhooks_lead_to_a_service_that_leads_to_the_operator),
     (lost_account, rules.accounts_exist),
+    (unknown_metric, alerts.alerts_ask_for_metrics_that_there_are),
+    (no_description, alerts.alerts_say_what_to_do),
 ]
 
 

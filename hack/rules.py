@@ -1,5 +1,6 @@
 """Rules about rendered charts that general tools do not know. Each yields one line for each violation."""
 
+import alerts
 from charts import NAMESPACE, name_of
 
 SYSTEM_NAMESPACES = {"kube-system", "kube-public", "kube-node-lease"}
@@ -199,4 +200,6 @@ RULES = [
     validation_never_blocks,
     webhooks_lead_to_a_service_that_leads_to_the_operator,
     accounts_exist,
+    alerts.alerts_ask_for_metrics_that_there_are,
+    alerts.alerts_say_what_to_do,
 ]
