@@ -86,6 +86,15 @@ fn when_one_proxy_rejects_the_object_names_its_pod_until_that_is_brought_up_and_
         rejected.message
     );
     assert!(!rejected.message.contains(name(newer)), "{}", rejected.message);
+    let listed = callers
+        .mesh
+        .smilax(&["proxy-status", "--state", "rejected", "-n", namespace.name()])
+        .unwrap();
+    assert!(
+        listed.contains(name(older)) && listed.contains("inbound-policy"),
+        "{listed}"
+    );
+    assert!(!listed.contains(name(newer)), "{listed}");
     Client::in_pod(namespace, name(newer), "served").enforces_target(&target);
     answers(&callers.stranger, &url(newer), 403);
     answers(&callers.friend, &url(newer), 200);
