@@ -19,6 +19,7 @@ use crate::process::Process;
 pub const ADDRESS: &str = "10.199.0.1";
 /// Namespace of the installation.
 pub const SYSTEM: &str = "smilax-system";
+const ETCD: &str = "http://127.0.0.1:2379";
 const SERVER: &str = "https://127.0.0.1:6443";
 const ADMIN_TOKEN: &str = "experiment";
 const OPERATOR_TOKEN: &str = "operator";
@@ -66,10 +67,8 @@ impl World {
             Command::new(programs.kubernetes.join("etcd"))
                 .args(["--unsafe-no-fsync", "--log-level=warn"])
                 .arg(format!("--data-dir={}", folder.join("etcd").display()))
-                .args([
-                    "--listen-client-urls=http://127.0.0.1:2379",
-                    "--advertise-client-urls=http://127.0.0.1:2379",
-                ])
+                .arg(format!("--listen-client-urls={ETCD}"))
+                .arg(format!("--advertise-client-urls={ETCD}"))
                 .arg("--listen-peer-urls=http://127.0.0.1:2380"),
             &folder.join("etcd.log"),
         )?;
@@ -94,7 +93,7 @@ impl World {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let mut process = Process::start(
             Command::new(self.programs.kubernetes.join("kube-apiserver"))
-                .arg("--etcd-servers=http://127.0.0.1:2379")
+                .arg(format!("--etcd-servers={ETCD}"))
                 .args(["--secure-port=6443", "--bind-address=0.0.0.0"])
                 .arg(format!("--advertise-address={ADDRESS}"))
                 .arg(format!("--cert-dir={}", at("certificates")))
@@ -141,6 +140,24 @@ impl World {
     /// Kills the API server.
     pub fn stop_apiserver(&mut self) {
         self.apiserver = None;
+    }
+
+    /// The storage forgets everything that was before now.
+    pub async fn compact(&self) -> anyhow::Result<()> {
+        let etcd = Api::new(client(ETCD, None).await?);
+        let any = json!({"key": "AA==", "limit": "1"});
+        let now = etcd
+            .send("POST", "/v3/kv/range", "application/json", &any)
+            .await
+            .context("etcd's revision")?;
+        let revision = now
+            .pointer("/header/revision")
+            .context("etcd does not tell its revision")?;
+        let before = json!({"revision": revision, "physical": true});
+        etcd.send("POST", "/v3/kv/compaction", "application/json", &before)
+            .await
+            .context("etcd's compaction")?;
+        Ok(())
     }
 
     async fn install(&self) -> anyhow::Result<()> {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Bench, seconds};
 use crate::apifault::{End, Entry};
 use crate::call::{Call, Verb};
-use crate::fault::{Action, BEHIND, EXPIRED, LineAction, Lines, Requests};
+use crate::fault::{Action, BEHIND, EXPIRED, LineAction, Lines, Requests, UNAVAILABLE};
 use crate::objects;
 use crate::scenario::Stage;
 use crate::session::{CONVERGES_WITHIN, revisions_rise};
@@ -198,7 +199,8 @@ fn most_lists(entries: &[Entry]) -> (usize, String) {
     most.max().unwrap_or_default()
 }
 
-/// Every watch ends with 410, some by the answer and some by an event, for a while.
+/// Every watch ends with 410, some by the answer and some by an event, for a while. Then the storage is compacted while
+/// nothing is heard, and the API server begins anew: it knows nothing of where the watches were, and says so.
 pub(super) async fn r5(bench: &mut Bench) -> anyhow::Result<String> {
     bench.at(Stage::Rule).await?;
     let lasts = Duration::from_secs(40);
@@ -234,6 +236,42 @@ pub(super) async fn r5(bench: &mut Bench) -> anyhow::Result<String> {
         seconds(took)
     );
     ensure!(relisted <= bound, "{told}; at most {bound} are right");
+    let compacted = compaction(bench).await?;
+    Ok(format!("{told}; {compacted}"))
+}
+
+async fn compaction(bench: &mut Bench) -> anyhow::Result<String> {
+    let fault = bench.session.world.fault.clone();
+    fault.plan(Requests(|_: &Call| Action::Answer(UNAVAILABLE)));
+    fault.end_watches(End::Cut);
+    let api = bench.api();
+    api.apply(objects::group("shop", "pages", "/unheard")).await?;
+    bench.session.world.compact().await?;
+    bench.session.world.stop_apiserver();
+    bench.session.world.start_apiserver().await?;
+    let mark = fault.mark();
+    let forgotten: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = forgotten.clone();
+    fault.plan(Lines(move |watch: &Call, event: &Value| {
+        if event["type"] == "ERROR" && event["object"]["code"] == EXPIRED.code {
+            seen.lock().insert(watch.kind.clone());
+        }
+        LineAction::Pass
+    }));
+    let took = bench
+        .change_arrives("after-compaction", Duration::from_secs(30))
+        .await?;
+    // Kinds whose turn comes late have theirs too.
+    tokio::time::sleep(REOPENED).await;
+    bench.same_process()?;
+    fault.calm();
+    let (most, kind) = most_lists(&fault.since(mark));
+    let forgotten = forgotten.lock().len();
+    let told = format!(
+        "etcd compacted and the API server restarted: the watches of {forgotten} kinds get 410, at most {most} lists of one kind ({kind}) within 5 s, a change arrives {} afterwards",
+        seconds(took)
+    );
+    ensure!(forgotten > 0 && most <= 1, "{told}; 1 is right");
     Ok(told)
 }
 
