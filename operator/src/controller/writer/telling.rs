@@ -14,14 +14,14 @@ impl Writer {
     pub(super) async fn tell(&self, term: &Term) {
         let mut retry = Retry::default();
         let mut seen = Seen::default();
-        let mut budget = Budget::new(Instant::now());
+        let mut budget = Budget::default();
         let mut told = self.fleet.changes();
         told.mark_changed();
         // Acknowledgements come in bursts, and hold nothing else up.
         let mut acknowledged: Option<Instant> = None;
         loop {
             let waits = !term.findings.lock().is_empty() || term.statuses.lock().is_waiting();
-            let turn = waits.then(|| budget.next());
+            let turn = waits.then(|| budget.next(Instant::now()));
             let later = term.statuses.lock().next();
             tokio::select! {
                 () = term.compiled.notified() => {}
@@ -72,10 +72,10 @@ impl Writer {
     /// Namespaces in which something failed come back.
     async fn tell_some(&self, term: &Term, budget: &mut Budget) -> Failed {
         let mut failed = Failed::new();
-        let left = budget.left(Instant::now());
-        let writes = self.write_statuses(term, left, &mut failed).await;
+        let statuses = budget.statuses(Instant::now());
+        let writes = self.write_statuses(term, statuses, &mut failed).await;
         budget.spend(writes, Instant::now());
-        if left > 0 {
+        if statuses > 0 {
             let finding = term.findings.lock().take();
             if let Some(finding) = finding {
                 let writes = self.events.about(&finding).await;
