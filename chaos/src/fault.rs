@@ -109,6 +109,9 @@ pub trait Plan: Send {
     fn line(&mut self, _watch: &Call, _event: &Value) -> LineAction {
         LineAction::Pass
     }
+
+    /// The error with which the API server ends a watch.
+    fn error(&mut self, _watch: &Call, _event: &Value) {}
 }
 
 /// Nothing happens.
@@ -132,6 +135,15 @@ pub struct Lines<F>(pub F);
 impl<F: FnMut(&Call, &Value) -> LineAction + Send> Plan for Lines<F> {
     fn line(&mut self, watch: &Call, event: &Value) -> LineAction {
         (self.0)(watch, event)
+    }
+}
+
+/// A plan that does nothing, and listens to the errors with which watches end.
+pub struct Errors<F>(pub F);
+
+impl<F: FnMut(&Call, &Value) + Send> Plan for Errors<F> {
+    fn error(&mut self, watch: &Call, event: &Value) {
+        (self.0)(watch, event);
     }
 }
 

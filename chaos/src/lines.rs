@@ -85,6 +85,10 @@ async fn pass(shared: &Shared, watch: &Call, content: Body, mut sender: Sender) 
             let event: Value = serde_json::from_slice(&line).unwrap_or_default();
             let action = match event["type"].as_str() {
                 Some("ADDED" | "MODIFIED" | "DELETED") => shared.plan.lock().line(watch, &event),
+                Some("ERROR") => {
+                    shared.plan.lock().error(watch, &event);
+                    LineAction::Pass
+                }
                 _ => LineAction::Pass,
             };
             match action {

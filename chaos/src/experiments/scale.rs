@@ -158,7 +158,8 @@ pub(super) async fn r23(bench: &mut Bench) -> anyhow::Result<String> {
         seconds(during)
     );
     until(Duration::from_mins(2), "every split has its status", || async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Looking at a thousand objects takes time from those who are to tell of them.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(untold(&api).await? == 0)
     })
     .await?;
