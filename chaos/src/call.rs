@@ -32,7 +32,7 @@ pub struct Call {
     pub kind: String,
     /// Where; empty for objects of the cluster and for all namespaces.
     pub namespace: String,
-    /// Which; empty for lists and what has no name yet.
+    /// Which; empty for lists of more than one, and for what has no name yet.
     pub name: String,
 }
 
@@ -66,8 +66,15 @@ impl Call {
             _ if name.is_empty() => Verb::List,
             _ => Verb::Get,
         };
+        let selected = query
+            .split('&')
+            .find_map(|one| one.strip_prefix("fieldSelector=metadata.name%3D"));
         // Events are named by the clock.
-        let name = if kind == "events" { "" } else { name };
+        let name = if kind == "events" {
+            ""
+        } else {
+            selected.unwrap_or(name)
+        };
         Self {
             verb,
             kind,
@@ -117,6 +124,13 @@ mod tests {
         assert_eq!(call("GET", "/api/v1/pods?limit=500"), "list pods");
         assert_eq!(call("GET", "/api/v1/pods?watch=true&x=1"), "watch pods");
         assert_eq!(call("GET", "/api/v1/namespaces/shop"), "get namespaces shop");
+        assert_eq!(
+            call(
+                "GET",
+                "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Db&limit=500"
+            ),
+            "list secrets a/b"
+        );
         assert_eq!(
             call(
                 "PATCH",
