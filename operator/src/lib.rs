@@ -17,5 +17,6 @@ mod sources;
 #[cfg(test)]
 mod testing;
 mod watch_backoff;
+mod watch_one;
 pub mod webhook;
 pub mod workload_server;

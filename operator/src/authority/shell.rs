@@ -2,7 +2,6 @@
 
 mod mesh_config;
 mod secret;
-mod watch_one;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::mesh_config::Mesh;
 use self::secret::{data, parameters, secret};
-use self::watch_one::one;
 use super::material::{Authority, Given};
 use super::plan::{PodState, Situation, Source, Step, plan};
 use super::{AuthorityMetrics, IssueError, SECRET};
@@ -28,6 +26,7 @@ use crate::call::{CallError, call};
 use crate::controller::State;
 use crate::controller::kinds::Watched;
 use crate::lease::Leadership;
+use crate::watch_one::one;
 
 /// How often the clock, and what pods acknowledged, are looked at.
 const PERIOD: Duration = Duration::from_secs(2);

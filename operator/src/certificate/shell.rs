@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -23,7 +22,7 @@ use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
 use crate::call::{CallError, MANAGER, call};
 use crate::lease::Leadership;
-use crate::watch_backoff::{WATCH_TIMEOUT, paced};
+use crate::watch_one::one;
 
 /// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
 /// suspended machine.
@@ -103,28 +102,17 @@ impl Keeper {
             tracing::warn!(%error, "the webhooks have no certificate yet");
             tokio::time::sleep(AGAIN).await;
         }
-        let only = watcher::Config::default()
-            .timeout(WATCH_TIMEOUT)
-            .fields(&format!("metadata.name={SECRET}"));
-        let events = paced(watcher::watcher(self.secrets.clone(), only));
-        let mut events = std::pin::pin!(events);
+        let mut secret = one(self.secrets.clone(), SECRET);
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(Event::Apply(secret) | Event::InitApply(secret))) => self.adopt(secret),
-                    Some(Ok(Event::Delete(_))) => {
-                        tracing::warn!(secret = SECRET, "the Secret of the webhooks was deleted, it is made again");
-                        self.put_back().await;
-                        continue;
-                    }
-                    Some(Ok(Event::Init | Event::InitDone)) => continue,
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "watch of the webhooks' Secret");
-                        continue;
-                    }
-                    None => return,
+                Some(seen) = secret.next() => if let Some(secret) = seen {
+                    self.adopt(secret);
+                } else {
+                    tracing::warn!(secret = SECRET, "the Secret of the webhooks was deleted, it is made again");
+                    self.put_back().await;
+                    continue;
                 },
                 _ = ticks.tick() => {}
                 changed = leadership.changed() => if changed.is_err() {
