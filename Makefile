@@ -29,13 +29,14 @@ tools: ## what the checks need and Debian or Rust do not bring
 	@hack/install-tools
 
 .PHONY: lint
-lint: tools ## format, clippy, purity of the core, words, pages made from tests, licences and banned crates
+lint: tools ## format, clippy, purity of the core, words, links, pages made from tests, licences and banned crates
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	hack/check-purity
 	hack/check-attacks
 	hack/check-faults
 	hack/check-words
+	hack/check-links
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: unit

@@ -11,6 +11,8 @@ mod fleet;
 mod forward;
 mod mesh;
 mod output;
+#[cfg(test)]
+mod pages;
 mod plan;
 mod proxy_config;
 mod world;
