@@ -13,6 +13,7 @@ pub mod inject;
 pub mod lease;
 pub mod metrics;
 pub mod pki;
+mod secret_entries;
 mod sources;
 #[cfg(test)]
 mod testing;

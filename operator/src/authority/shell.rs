@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::mesh_config::Mesh;
-use self::secret::{data, parameters, secret};
+use self::secret::parameters;
 use super::material::{Authority, Given};
 use super::plan::{PodState, Situation, Source, Step, plan};
 use super::{AuthorityMetrics, IssueError, SECRET};
@@ -26,6 +26,7 @@ use crate::call::{CallError, call};
 use crate::controller::State;
 use crate::controller::kinds::Watched;
 use crate::lease::Leadership;
+use crate::secret_entries::{entries, opaque};
 use crate::watch_one::one;
 
 /// How often the clock, and what pods acknowledged, are looked at.
@@ -182,7 +183,7 @@ impl Keeper {
         };
         let given = seen.map_or_else(
             || Err("it does not exist".to_owned()),
-            |secret| Given::examine(&data(secret), now).map_err(|fault| fault.to_string()),
+            |secret| Given::examine(&entries(secret), now).map_err(|fault| fault.to_string()),
         );
         let unusable = self.task.metrics.unusable.with_label_values(&["given"]);
         unusable.set(i64::from(given.is_err()));
@@ -220,7 +221,7 @@ impl Keeper {
         let highest = self.behind.unwrap_or_default();
         let material = in_use.authority.material().clone();
         let next = tokio::task::spawn_blocking(move || material.carry_out(&step, highest, now)).await??;
-        let (parameters, next) = (parameters(), secret(&next, meta));
+        let (parameters, next) = (parameters(), opaque(SECRET, next.to_data(), meta));
         let replace = self.secrets.replace(SECRET, &parameters, &next);
         let replaced = call("update Secret", SECRET, replace).await;
         self.count(&replaced);

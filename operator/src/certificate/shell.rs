@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -22,6 +21,7 @@ use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
 use crate::call::{CallError, MANAGER, call};
 use crate::lease::Leadership;
+use crate::secret_entries::{entries, opaque};
 use crate::watch_one::one;
 
 /// How often the wall clock and the published bundles are looked at. A sleep until the expiry would be wrong after a
@@ -150,7 +150,7 @@ impl Keeper {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let secret = secret(material, ObjectMeta::default());
+        let secret = opaque(SECRET, material.to_data(), ObjectMeta::default());
         let created = call("create Secret", SECRET, self.secrets.create(&parameters, &secret)).await;
         self.count(SECRET, &created);
         match created {
@@ -177,12 +177,8 @@ impl Keeper {
 
     /// Takes the Secret's content into use. What cannot be used is reported, and what was served before stays.
     pub(super) fn adopt(&mut self, secret: Secret) {
-        let data = secret
-            .data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(entry, ByteString(bytes))| (entry, bytes))
-            .collect();
+        let meta = secret.metadata.clone();
+        let data = entries(secret);
         let stored = Stored::examine(Material::from_data(&data));
         let is_new = self
             .current
@@ -215,10 +211,7 @@ impl Keeper {
                 .ok()
                 .map(|(validity, _)| validity.not_after),
         );
-        self.current = Some(Seen {
-            stored,
-            meta: secret.metadata,
-        });
+        self.current = Some(Seen { stored, meta });
     }
 
     /// What only the leader does: publish, and take the next step of the plan.
@@ -258,7 +251,7 @@ impl Keeper {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let secret = secret(material, meta);
+        let secret = opaque(SECRET, material.to_data(), meta);
         let replace = self.secrets.replace(SECRET, &parameters, &secret);
         call("update Secret", SECRET, replace).await
     }
@@ -318,24 +311,5 @@ impl Keeper {
     fn count<T>(&self, name: &str, result: &Result<T, CallError>) {
         let outcome = if result.is_ok() { "ok" } else { "error" };
         self.metrics.writes.with_label_values(&[name, outcome]).inc();
-    }
-}
-
-fn secret(material: &Material, meta: ObjectMeta) -> Secret {
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(SECRET.to_owned()),
-            managed_fields: None,
-            ..meta
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some(
-            material
-                .to_data()
-                .into_iter()
-                .map(|(entry, bytes)| (entry, ByteString(bytes)))
-                .collect(),
-        ),
-        ..Secret::default()
     }
 }

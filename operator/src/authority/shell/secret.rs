@@ -1,9 +1,7 @@
 //! The Secret of the authority: made, put back, and taken into use.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
@@ -13,6 +11,7 @@ use super::{InUse, KeepError, Keeper};
 use crate::authority::SECRET;
 use crate::authority::material::{Authority, Given, Material};
 use crate::call::{CallError, MANAGER, call};
+use crate::secret_entries::{entries, opaque};
 
 impl Keeper {
     /// Takes the Secret into use, or makes it when there is none. Any replica may; whoever comes second takes what the
@@ -49,7 +48,7 @@ impl Keeper {
         let material = match self.task.given.clone() {
             Some(name) => {
                 let secret = call("get Secret", &name, self.secrets.get(&name)).await?;
-                let given = Given::examine(&data(secret), now).map_err(|fault| KeepError::Unusable {
+                let given = Given::examine(&entries(secret), now).map_err(|fault| KeepError::Unusable {
                     name,
                     fault: fault.to_string(),
                 })?;
@@ -62,7 +61,7 @@ impl Keeper {
 
     /// Creates the Secret; when somebody else was first, theirs counts.
     async fn create(&mut self, material: &Material, now: OffsetDateTime) -> Result<(), KeepError> {
-        let created = secret(material, ObjectMeta::default());
+        let created = opaque(SECRET, material.to_data(), ObjectMeta::default());
         let created = call(
             "create Secret",
             SECRET,
@@ -105,7 +104,7 @@ impl Keeper {
     /// Takes the Secret's content into use. What cannot be used is reported, and what was used before stays.
     pub(in crate::authority) fn adopt(&mut self, secret: Secret, now: OffsetDateTime) {
         self.meta = Some(secret.metadata.clone());
-        let examined = Material::from_data(&data(secret))
+        let examined = Material::from_data(&entries(secret))
             .and_then(|material| Authority::examine(material, now))
             .map_err(|fault| fault.to_string())
             .and_then(|authority| self.not_older(authority));
@@ -187,31 +186,5 @@ pub(super) fn parameters() -> PostParams {
     PostParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PostParams::default()
-    }
-}
-
-pub(super) fn data(secret: Secret) -> BTreeMap<String, Vec<u8>> {
-    let data = secret.data.unwrap_or_default();
-    data.into_iter()
-        .map(|(entry, ByteString(bytes))| (entry, bytes))
-        .collect()
-}
-
-pub(super) fn secret(material: &Material, meta: ObjectMeta) -> Secret {
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(SECRET.to_owned()),
-            managed_fields: None,
-            ..meta
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some(
-            material
-                .to_data()
-                .into_iter()
-                .map(|(entry, bytes)| (entry, ByteString(bytes)))
-                .collect(),
-        ),
-        ..Secret::default()
     }
 }
