@@ -141,7 +141,7 @@ impl Keeper {
             tokio::select! {
                 Some(seen) = secret.next() => match seen {
                     Some(secret) => self.adopt(secret, now),
-                    None => self.put_back().await,
+                    None => self.lost(),
                 },
                 Some(seen) = given.next() => self.take_given(seen, now),
                 Some(seen) = mesh.next() => self.take_mesh(seen),
@@ -154,11 +154,16 @@ impl Keeper {
             let kept = match self.in_use() {
                 // Any replica may make it, so that none waits for a leader.
                 None => self.ensure(now).await,
+                // Any replica, until it is there: this may be the last one that knows what was in it.
+                Some(_) if self.meta.is_none() => self.put_back(now).await,
                 Some(_) if leads => self.lead(now).await,
                 Some(_) => Ok(()),
             };
             if leads && self.in_use().is_none() {
                 self.write_status(&Step::Keep).await;
+            }
+            if !leads {
+                self.show_nothing();
             }
             match kept {
                 Ok(()) => failing = false,
@@ -232,7 +237,10 @@ impl Keeper {
                 let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
                 self.adopt(theirs, now);
             }
-            Err(error) if error.is(404) => self.put_back().await,
+            Err(error) if error.is(404) => {
+                self.lost();
+                self.put_back(now).await?;
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())

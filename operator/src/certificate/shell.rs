@@ -81,7 +81,8 @@ pub(super) enum KeepError {
 #[derive(Debug)]
 pub(super) struct Seen {
     stored: Stored,
-    meta: ObjectMeta,
+    /// `None` when it is gone since.
+    pub(super) meta: Option<ObjectMeta>,
 }
 
 pub(super) struct Keeper {
@@ -107,22 +108,27 @@ impl Keeper {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(seen) = secret.next() => if let Some(secret) = seen {
-                    self.adopt(secret);
-                } else {
-                    tracing::warn!(secret = SECRET, "the Secret of the webhooks was deleted, it is made again");
-                    self.put_back().await;
-                    continue;
+                Some(seen) = secret.next() => match seen {
+                    Some(secret) => self.adopt(secret),
+                    None => self.lost(),
                 },
                 _ = ticks.tick() => {}
                 changed = leadership.changed() => if changed.is_err() {
                     return;
                 },
             }
-            if *leadership.borrow_and_update() != Leadership::Follower
-                && let Err(error) = self.lead(OffsetDateTime::now_utc()).await
-            {
+            let leads = *leadership.borrow_and_update() != Leadership::Follower;
+            let kept = match &self.current {
+                // Any replica, until it is there.
+                None | Some(Seen { meta: None, .. }) => self.put_back().await,
+                Some(_) if leads => self.lead(OffsetDateTime::now_utc()).await,
+                Some(_) => Ok(()),
+            };
+            if let Err(error) = kept {
                 tracing::warn!(%error, "the certificate of the webhooks is not kept up");
+            }
+            if !leads {
+                self.show_nothing();
             }
         }
     }
@@ -164,20 +170,37 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes the deleted Secret again with what it held, so that nothing else has to change.
-    async fn put_back(&mut self) {
-        let again = match self.current.take() {
-            Some(seen) if seen.stored.authority.is_ok() => self.create(seen.stored.material()).await,
-            _ => self.ensure().await,
-        };
-        if let Err(error) = again {
-            tracing::warn!(%error, "the Secret of the webhooks could not be made again");
+    /// The Secret is gone. What it held is served still, and is put back.
+    pub(super) fn lost(&mut self) {
+        tracing::warn!(
+            secret = SECRET,
+            "the Secret of the webhooks was deleted, it is made again"
+        );
+        if let Some(seen) = &mut self.current {
+            seen.meta = None;
         }
+    }
+
+    /// Makes the deleted Secret again with what it held, so that nothing else has to change.
+    pub(super) async fn put_back(&mut self) -> Result<(), KeepError> {
+        match &self.current {
+            Some(seen) if seen.stored.authority.is_ok() => {
+                let material = seen.stored.material().clone();
+                self.create(&material).await
+            }
+            _ => self.ensure().await,
+        }
+    }
+
+    /// What only a leader shows is nothing for another, so that nobody is woken by what a former leader saw.
+    fn show_nothing(&mut self) {
+        self.metrics.missing.reset();
+        self.missing.clear();
     }
 
     /// Takes the Secret's content into use. What cannot be used is reported, and what was served before stays.
     pub(super) fn adopt(&mut self, secret: Secret) {
-        let meta = secret.metadata.clone();
+        let meta = Some(secret.metadata.clone());
         let data = entries(secret);
         let stored = Stored::examine(Material::from_data(&data));
         let is_new = self
@@ -229,16 +252,23 @@ impl Keeper {
         }
         tracing::info!(?step, "certificate of the webhooks");
         let (material, names) = (seen.stored.material().clone(), self.names.clone());
-        let meta = seen.meta.clone();
+        let Some(meta) = seen.meta.clone() else {
+            return Ok(());
+        };
         let next = tokio::task::spawn_blocking(move || material.carry_out(&step, &names, now)).await??;
         let replaced = self.replace(&next, meta).await;
         self.count(SECRET, &replaced);
         match replaced {
             Ok(secret) => self.adopt(secret),
             // Somebody else wrote it, or it is gone: the next round starts from what is there then.
-            Err(error) if error.is(409) || error.is(404) => {
-                self.current = None;
-                return self.ensure().await;
+            Err(error) if error.is(409) => {
+                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
+                self.adopt(theirs);
+                return Ok(());
+            }
+            Err(error) if error.is(404) => {
+                self.lost();
+                return self.put_back().await;
             }
             Err(error) => return Err(error.into()),
         }

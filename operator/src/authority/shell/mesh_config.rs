@@ -69,6 +69,12 @@ impl Keeper {
             .set(i64::try_from(blockers).unwrap_or(i64::MAX));
     }
 
+    /// What only a leader shows is nothing for another, so that nobody is woken by what a former leader saw.
+    pub(super) fn show_nothing(&self) {
+        self.task.metrics.rotation.reset();
+        self.task.metrics.blockers.set(0);
+    }
+
     /// Writes what differs of our conditions, if there is a MeshConfig to write them on.
     pub(super) async fn write_status(&mut self, step: &Step) {
         let Some(mesh) = &self.mesh else { return };

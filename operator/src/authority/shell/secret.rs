@@ -80,24 +80,26 @@ impl Keeper {
         Ok(())
     }
 
-    /// Makes the deleted Secret again with what is in use, so that nothing else has to change.
-    pub(in crate::authority) async fn put_back(&mut self) {
-        let now = OffsetDateTime::now_utc();
+    /// The Secret is gone. What it held is in use still, and is put back.
+    pub(in crate::authority) fn lost(&mut self) {
+        if self.in_use().is_some() {
+            tracing::warn!(
+                secret = SECRET,
+                "the Secret of the authority was deleted; it is put back"
+            );
+        }
         self.meta = None;
         self.fault = None;
-        let again = match self.in_use() {
+    }
+
+    /// Makes the deleted Secret again with what is in use, so that nothing else has to change.
+    pub(in crate::authority) async fn put_back(&mut self, now: OffsetDateTime) -> Result<(), KeepError> {
+        match self.in_use() {
             Some(in_use) => {
-                tracing::warn!(
-                    secret = SECRET,
-                    "the Secret of the authority was deleted; it is put back"
-                );
                 let material = in_use.authority.material().clone();
                 self.create(&material, now).await
             }
             None => self.ensure(now).await,
-        };
-        if let Err(error) = again {
-            tracing::warn!(%error, "the Secret of the authority could not be made again");
         }
     }
 

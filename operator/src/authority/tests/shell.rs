@@ -109,7 +109,22 @@ async fn r19_a_deleted_secret_is_put_back_as_it_was() {
     fixture.keeper.ensure(start()).await.unwrap();
     let before = fixture.stored();
     fixture.api.remove(SECRET);
-    fixture.keeper.put_back().await;
+    fixture.keeper.lost();
+    fixture.keeper.put_back(start()).await.unwrap();
+    assert_eq!(fixture.stored(), before);
+}
+
+#[tokio::test]
+async fn r19_a_deleted_secret_that_could_not_be_put_back_is_put_back_later() {
+    let mut fixture = fixture(None);
+    fixture.keeper.ensure(start()).await.unwrap();
+    let before = fixture.stored();
+    fixture.api.remove(SECRET);
+    fixture.keeper.lost();
+    fixture.api.refuse(1);
+    fixture.keeper.put_back(start()).await.unwrap_err();
+    assert!(fixture.keeper.meta.is_none(), "it is known to be missing");
+    fixture.keeper.put_back(start()).await.unwrap();
     assert_eq!(fixture.stored(), before);
 }
 

@@ -225,3 +225,35 @@ async fn a_broken_secret_keeps_what_was_served_and_the_leader_mends_it() {
     keeper.lead(start()).await.unwrap();
     assert!(keeper.resolver.is_ready());
 }
+
+#[tokio::test]
+async fn a_deleted_secret_is_put_back_as_it_was_even_if_not_at_the_first_try() {
+    let api = Api::default();
+    let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
+    let data = |api: &Api| api.get(SECRET).unwrap()["data"].clone();
+    let before = data(&api);
+    api.remove(SECRET);
+    keeper.lost();
+    api.refuse(1);
+    keeper.put_back().await.unwrap_err();
+    assert!(
+        keeper.current.as_ref().unwrap().meta.is_none(),
+        "it is known to be missing"
+    );
+    keeper.put_back().await.unwrap();
+    assert_eq!(data(&api), before);
+}
+
+#[tokio::test]
+async fn a_secret_that_goes_while_it_is_renewed_is_put_back_and_makes_no_new_authority() {
+    let api = Api::default();
+    install(&api);
+    let material = fresh();
+    api.put(SECRET, secret(&material));
+    let mut keeper = keeper(&api);
+    keeper.lead(start()).await.unwrap();
+    api.remove(SECRET);
+    keeper.lead(start() + Duration::days(20)).await.unwrap();
+    assert_eq!(api.get(SECRET).unwrap()["data"], secret(&material)["data"]);
+}
