@@ -109,6 +109,11 @@ impl Acknowledgements {
         }
     }
 
+    /// Which object of this name is known.
+    pub fn uid(&self, key: &ObjectKey) -> Option<&str> {
+        self.objects.get(key).map(|held| held.uid.as_str())
+    }
+
     /// Takes in every object of a namespace.
     pub fn set_objects(&mut self, namespace: &str, objects: BTreeMap<ObjectKey, Held>) {
         let known = keys_of(&self.objects, namespace);

@@ -144,7 +144,12 @@ impl Statuses {
         now: Instant,
     ) -> Option<DesiredStatus> {
         self.later.remove(key);
-        let (mut desired, object) = (self.desired.get(key)?.clone(), stored.get(key)?);
+        let object = stored.get(key)?;
+        // What was said of an object that is gone is not said of the one that has its name now, which is compiled soon.
+        if self.known.uid(key) != Some(&object.uid) {
+            return None;
+        }
+        let mut desired = self.desired.get(key)?.clone();
         desired.settle(&self.known.enforcement(key), &object.conditions, self.gathering);
         if !status_differs(&desired, object) {
             return None;

@@ -165,6 +165,19 @@ fn a_change_is_two_writes_however_many_proxies_acknowledge_it_one_after_the_othe
 }
 
 #[test]
+fn what_was_said_of_an_object_that_is_gone_is_not_said_of_the_next_of_its_name() {
+    let mut fixture = Fixture::new(1);
+    fixture.apply(1, 5);
+    fixture.acknowledge(0, 5);
+    for object in fixture.stored.values_mut() {
+        object.uid = "of the next".to_owned();
+    }
+    assert!(fixture.write().is_empty());
+    fixture.apply(1, 6);
+    assert_eq!(fixture.write(), ["Unknown: generation 1 enforced by 0/1 proxies"]);
+}
+
+#[test]
 fn another_count_alone_is_written_once_a_minute() {
     let mut fixture = Fixture::new(3);
     fixture.apply(1, 5);

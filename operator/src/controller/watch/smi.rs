@@ -1,5 +1,6 @@
 //! SMI objects, with the status that is stored of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt;
@@ -34,11 +35,10 @@ pub(super) fn object(kind: SmiKind, object: &DynamicObject) -> SmiObject {
 pub(super) fn objects(kind: SmiKind, inner: &mut Inner, seen: Seen<SmiObject>) {
     match seen {
         Seen::Applied(SmiObject { key, stored, raw }) => {
-            let status = (stored.conditions.clone(), stored.columns.clone());
-            let before = inner.objects.insert(key.clone(), stored);
+            let before = inner.objects.insert(key.clone(), stored.clone());
             set_smi(kind, inner, &key, Some(&raw));
             // Our own writes come back here too; only a status that somebody else changed is worth a look.
-            if before.is_none_or(|before| (before.conditions, before.columns) != status) {
+            if !before.is_some_and(|before| says_the_same(&before, &stored)) {
                 inner.index.mark(&key.1);
             }
         }
@@ -47,17 +47,28 @@ pub(super) fn objects(kind: SmiKind, inner: &mut Inner, seen: Seen<SmiObject>) {
             set_smi(kind, inner, &key, None);
         }
         Seen::All(all) => {
-            inner.objects.retain(|key, _| key.0 != kind);
-            let all: Vec<(ObjectKey, serde_json::Value)> = all
-                .into_iter()
-                .map(|SmiObject { key, stored, raw }| {
-                    inner.objects.insert(key.clone(), stored);
-                    (key, raw)
-                })
-                .collect();
-            reset_smi(kind, inner, all);
+            let mut before: BTreeMap<ObjectKey, StoredObject> =
+                inner.objects.extract_if(.., |key, _| key.0 == kind).collect();
+            let mut raws = Vec::new();
+            for SmiObject { key, stored, raw } in all {
+                // Nobody told of a status that was changed while nobody watched.
+                let same = before
+                    .remove(&key)
+                    .is_some_and(|before| says_the_same(&before, &stored));
+                if !same {
+                    inner.index.mark(&key.1);
+                }
+                inner.objects.insert(key.clone(), stored);
+                raws.push((key, raw));
+            }
+            reset_smi(kind, inner, raws);
         }
     }
+}
+
+/// Whether two statuses say the same.
+fn says_the_same(one: &StoredObject, other: &StoredObject) -> bool {
+    one.conditions == other.conditions && one.columns == other.columns
 }
 
 /// Takes an SMI object into the index, or takes it out.
@@ -123,5 +134,45 @@ pub fn stored_object(object: &DynamicObject) -> StoredObject {
         columns: columns
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use smilax_compiler::index::Settings;
+
+    use super::*;
+    use crate::controller::state::State;
+
+    fn split(status: &Value) -> SmiObject {
+        let object = json!({
+            "apiVersion": "split.smi-spec.io/v1alpha4", "kind": "TrafficSplit",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "1", "generation": 1},
+            "spec": {"service": "web", "backends": [{"service": "web-v1", "weight": 1}]},
+            "status": status,
+        });
+        super::object(SmiKind::TrafficSplit, &serde_json::from_value(object).unwrap())
+    }
+
+    /// Whether a second list, with this status, is a reason to look at the namespace.
+    fn is_looked_at(first: &Value, second: &Value) -> bool {
+        let state = State::new(Settings::default());
+        state.read(|inner| {
+            let list = |inner: &mut Inner, status| {
+                objects(SmiKind::TrafficSplit, inner, Seen::All(vec![split(status)]));
+            };
+            list(inner, first);
+            inner.index.take_dirty();
+            list(inner, second);
+            !inner.index.take_dirty().is_empty()
+        })
+    }
+
+    #[test]
+    fn a_status_that_changed_while_nobody_watched_is_looked_at() {
+        let backends = |text: &str| json!({"backends": text});
+        assert!(!is_looked_at(&backends("web-v1=1"), &backends("web-v1=1")));
+        assert!(is_looked_at(&backends("web-v1=1"), &json!({})));
     }
 }

@@ -115,8 +115,14 @@ impl Writer {
             self.events.remembered(&stored.uid);
         }
         let result = written.map(|written| {
-            self.state
-                .read(|inner| inner.objects.insert(key, stored_object(&written)));
+            self.state.read(|inner| {
+                // It may be gone by now, or another of its name.
+                if let Some(known) = inner.objects.get_mut(&key)
+                    && known.uid == stored.uid
+                {
+                    *known = stored_object(&written);
+                }
+            });
             Outcome::Written
         });
         (result, told + 1)
