@@ -55,7 +55,7 @@ impl Events {
         }
     }
 
-    /// Tells findings about an SMI object, one Event for each reason. How many Events were written.
+    /// Tells findings about an SMI object, one Event for each reason. How many writes that took.
     ///
     /// They are told before the status is written that remembers them: whoever is killed in between has told them, and
     /// whoever comes next sees that they are not remembered, and tells them once more. The other way round they would
@@ -70,7 +70,7 @@ impl Events {
         if findings.is_empty() {
             return 0;
         }
-        let mut written = 0;
+        let mut writes = 0;
         let known = self.unremembered.lock().get(uid).cloned().unwrap_or_default();
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for finding in findings {
@@ -83,18 +83,15 @@ impl Events {
         }
         let reference = reference(api_version, &object.kind, &object.namespace, &object.name, uid);
         for (reason, messages) in by_reason {
-            if self
-                .publish(&reference, reason, &messages.join("; "))
-                .await
-                .is_told()
-            {
-                written += 1;
+            let telling = self.publish(&reference, reason, &messages.join("; ")).await;
+            writes += telling.writes;
+            if telling.outcome == Outcome::Told {
                 let mut unremembered = self.unremembered.lock();
                 let told = unremembered.entry(uid.to_owned()).or_default();
                 told.extend(messages.iter().map(|message| told_of(reason, message)));
             }
         }
-        written
+        writes
     }
 
     /// The object's status says now what was told, or the object is gone.
@@ -107,32 +104,35 @@ impl Events {
         self.told.lock().contains(&finding.identity())
     }
 
-    /// Tells a finding about an object without a status to remember it: once in the life of this process. How many
-    /// Events were written.
-    pub async fn about(&self, finding: &Finding) -> usize {
-        if !self.told.lock().insert(finding.identity()) {
-            return 0;
+    /// Tells a finding about an object without a status to remember it: once in the life of this process.
+    pub async fn about(&self, finding: &Finding) -> Telling {
+        if self.is_told(finding) {
+            return Telling::of(Outcome::Told, 0);
         }
-        match finding {
+        let telling = match finding {
             Finding::Account(found) => {
                 let object = &found.object;
                 let reference = reference("v1", &object.kind, &object.namespace, &object.name, "");
                 self.publish(&reference, found.reason.as_str(), &found.message)
                     .await
-                    .count()
             }
             Finding::Pod(found) => self.about_pod(found).await,
+        };
+        // Not before: what was only tried is still to be told.
+        if telling.outcome == Outcome::Told {
+            self.told.lock().insert(finding.identity());
         }
+        telling
     }
 
-    async fn about_pod(&self, pod: &PodFinding) -> usize {
+    async fn about_pod(&self, pod: &PodFinding) -> Telling {
         // After a restart the memory above is empty, but the Event is still there.
         let api = Api::<CoreEvent>::namespaced(self.client.clone(), &pod.namespace);
         let known = ListParams::default()
             .fields(&format!("involvedObject.uid={},reason={}", pod.uid, pod.reason))
             .limit(1);
         match timeout(CALL, api.list(&known)).await {
-            Ok(Ok(list)) if !list.items.is_empty() => return 0,
+            Ok(Ok(list)) if !list.items.is_empty() => return Telling::of(Outcome::Told, 0),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "looking for an earlier Event failed"),
             Err(_) => tracing::debug!("looking for an earlier Event timed out"),
@@ -145,11 +145,11 @@ impl Events {
             pod.message
         );
         let reference = reference("v1", "Pod", &pod.namespace, &pod.name, &pod.uid);
-        self.publish(&reference, pod.reason, &pod.message).await.count()
+        self.publish(&reference, pod.reason, &pod.message).await
     }
 
     /// Writes an Event, and tries again what may pass.
-    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) -> Told {
+    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) -> Telling {
         let event = Event {
             type_: EventType::Warning,
             reason: reason.to_owned(),
@@ -159,46 +159,57 @@ impl Events {
         };
         let object = reference.name.as_deref().unwrap_or_default();
         for attempt in 1..=TRIES {
-            let (error, passing) = match timeout(CALL, self.recorder.publish(&event, reference)).await {
-                Ok(Ok(())) => return Told::Yes,
-                Ok(Err(error)) => (error.to_string(), may_pass(&error)),
-                // That was a long wait already, and a status waits behind it.
-                Err(_) => ("the API server did not answer".to_owned(), false),
+            let writes = usize::try_from(attempt).unwrap_or(usize::MAX);
+            let (error, outcome) = match timeout(CALL, self.recorder.publish(&event, reference)).await {
+                Ok(Ok(())) => return Telling::of(Outcome::Told, writes),
+                Ok(Err(error)) => (error.to_string(), failure(&error)),
+                Err(_) => ("the API server did not answer".to_owned(), Outcome::Silence),
             };
-            if attempt == TRIES || !passing {
+            // Silence was a long wait already, and a status waits behind it.
+            if attempt == TRIES || outcome != Outcome::Failed {
                 tracing::warn!(object, reason, error, "Event not written");
-                return Told::No;
+                return Telling::of(outcome, writes);
             }
             tracing::debug!(object, reason, error, "Event not written; it is tried again");
             tokio::time::sleep(AGAIN * 2u32.saturating_pow(attempt - 1)).await;
         }
-        Told::No
+        Telling::of(Outcome::Failed, usize::try_from(TRIES).unwrap_or(usize::MAX))
     }
 }
 
-/// Whether a write that failed so may succeed a moment later.
-fn may_pass(error: &kube::Error) -> bool {
+/// What a write that failed says of the next.
+fn failure(error: &kube::Error) -> Outcome {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..),
-        _ => true,
+        kube::Error::Api(status) if !matches!(status.code, 409 | 429 | 500..) => Outcome::Refused,
+        _ => Outcome::Failed,
     }
 }
 
-/// Whether an Event was written.
+/// What became of telling something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Yes,
-    No,
+pub enum Outcome {
+    /// It is told.
+    Told,
+    /// Another try may go well.
+    Failed,
+    /// Nobody answered.
+    Silence,
+    /// It may not be told: by rights, or as the namespace ends.
+    Refused,
 }
 
-impl Told {
-    fn is_told(self) -> bool {
-        self == Self::Yes
-    }
+/// What became of telling something, and how many writes were tried for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How many writes were tried.
+    pub writes: usize,
+}
 
-    /// How many Events that made.
-    fn count(self) -> usize {
-        usize::from(self.is_told())
+impl Telling {
+    fn of(outcome: Outcome, writes: usize) -> Self {
+        Self { outcome, writes }
     }
 }
 
@@ -264,10 +275,35 @@ mod tests {
         let events = Events::new(memory.client(), "operator");
         memory.refuse(2);
         let web = reference("v1", "TrafficSplit", "shop", "web", "1");
-        assert_eq!(events.publish(&web, "Missing", "it is missing").await, Told::Yes);
+        assert_eq!(
+            events.publish(&web, "Missing", "it is missing").await,
+            Telling::of(Outcome::Told, 3)
+        );
         memory.refuse(9);
         let api = reference("v1", "TrafficSplit", "shop", "api", "2");
-        assert_eq!(events.publish(&api, "Missing", "it is missing").await, Told::No);
+        assert_eq!(
+            events.publish(&api, "Missing", "it is missing").await,
+            Telling::of(Outcome::Failed, 4)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_finding_that_could_not_be_told_is_not_taken_for_told() {
+        let memory = Memory::default();
+        let events = Events::new(memory.client(), "operator");
+        let finding = Finding::Pod(PodFinding {
+            namespace: "shop".to_owned(),
+            name: "web-1".to_owned(),
+            uid: "1".to_owned(),
+            reason: "NotInjected",
+            message: "it has no proxy".to_owned(),
+        });
+        memory.refuse(4);
+        assert_eq!(events.about(&finding).await.outcome, Outcome::Failed);
+        assert!(!events.is_told(&finding));
+        assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 1));
+        assert!(events.is_told(&finding));
+        assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 0));
     }
 
     #[test]

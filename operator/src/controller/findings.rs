@@ -32,6 +32,8 @@ impl Finding {
 #[derive(Debug, Default)]
 pub struct Findings {
     waiting: BTreeMap<Arc<str>, VecDeque<Finding>>,
+    /// Could not be told, and wait until it is tried again.
+    postponed: BTreeMap<Arc<str>, Vec<Finding>>,
     /// Whose turn it was.
     last: Option<Arc<str>>,
 }
@@ -40,6 +42,7 @@ impl Findings {
     /// Replaces what waits of a namespace: what no longer holds is not told.
     pub fn set(&mut self, namespace: &Arc<str>, findings: impl IntoIterator<Item = Finding>) {
         let findings: VecDeque<Finding> = findings.into_iter().collect();
+        self.postponed.remove(namespace);
         if findings.is_empty() {
             self.waiting.remove(namespace);
         } else {
@@ -47,8 +50,8 @@ impl Findings {
         }
     }
 
-    /// The next to be told, of the namespace whose turn it is.
-    pub fn take(&mut self) -> Option<Finding> {
+    /// The next to be told, with its namespace, whose turn it is.
+    pub fn take(&mut self) -> Option<(Arc<str>, Finding)> {
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.waiting.range((after, Bound::Unbounded)).next();
         let (namespace, _) = next.or_else(|| self.waiting.first_key_value())?;
@@ -58,8 +61,20 @@ impl Findings {
         if waiting.is_empty() {
             self.waiting.remove(&namespace);
         }
-        self.last = Some(namespace);
-        finding
+        self.last = Some(namespace.clone());
+        Some((namespace, finding?))
+    }
+
+    /// Takes back what could not be told, until [`Self::look_again`].
+    pub fn postpone(&mut self, namespace: Arc<str>, finding: Finding) {
+        self.postponed.entry(namespace).or_default().push(finding);
+    }
+
+    /// What was postponed of a namespace is to be told now.
+    pub fn look_again(&mut self, namespace: &str) {
+        if let Some((namespace, findings)) = self.postponed.remove_entry(namespace) {
+            self.waiting.entry(namespace).or_default().extend(findings);
+        }
     }
 
     /// Whether nothing waits.
@@ -82,12 +97,40 @@ mod tests {
         })
     }
 
+    fn next(findings: &mut Findings) -> Option<Finding> {
+        findings.take().map(|(_, finding)| finding)
+    }
+
+    #[test]
+    fn what_could_not_be_told_waits_until_it_is_tried_again() {
+        let mut findings = Findings::default();
+        let shop: Arc<str> = "shop".into();
+        findings.set(&shop, ["a"].map(about));
+        let (namespace, finding) = findings.take().unwrap();
+        findings.postpone(namespace, finding);
+        assert_eq!(findings.take(), None);
+        findings.look_again("elsewhere");
+        assert!(findings.is_empty());
+        findings.look_again("shop");
+        assert_eq!(next(&mut findings), Some(about("a")));
+    }
+
+    #[test]
+    fn what_could_not_be_told_and_no_longer_holds_is_not_told() {
+        let mut findings = Findings::default();
+        let shop: Arc<str> = "shop".into();
+        findings.postpone(shop.clone(), about("a"));
+        findings.set(&shop, []);
+        findings.look_again("shop");
+        assert_eq!(findings.take(), None);
+    }
+
     #[test]
     fn namespaces_take_turns() {
         let mut findings = Findings::default();
         findings.set(&"a".into(), ["a1", "a2", "a3"].map(about));
         findings.set(&"b".into(), ["b1"].map(about));
-        let order: Vec<Finding> = std::iter::from_fn(|| findings.take()).collect();
+        let order: Vec<Finding> = std::iter::from_fn(|| next(&mut findings)).collect();
         assert_eq!(order, ["a1", "b1", "a2", "a3"].map(about));
         assert!(findings.is_empty());
     }
@@ -97,7 +140,7 @@ mod tests {
         let mut findings = Findings::default();
         findings.set(&"a".into(), ["a1", "a2"].map(about));
         findings.set(&"a".into(), ["a2"].map(about));
-        assert_eq!(findings.take(), Some(about("a2")));
+        assert_eq!(next(&mut findings), Some(about("a2")));
         findings.set(&"a".into(), ["a3"].map(about));
         findings.set(&"a".into(), []);
         assert_eq!(findings.take(), None);

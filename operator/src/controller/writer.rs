@@ -93,6 +93,7 @@ impl Writer {
                 () = shutdown.cancelled() => return,
                 () = self.lead(term) => tracing::info!("no longer leading; writing stopped"),
             }
+            self.show_nothing();
         }
     }
 
@@ -140,6 +141,14 @@ impl Writer {
             () = lost => {}
             () = work => {}
         }
+    }
+
+    /// What only a leader shows is nothing for another, so that nobody is woken by what a former leader saw.
+    fn show_nothing(&self) {
+        self.show_pods(PodCount::default());
+        self.metrics.dirty_namespaces.set(0);
+        self.metrics.statuses_waiting.set(0);
+        self.metrics.kept.reset();
     }
 
     fn show_pods(&self, pods: PodCount) {

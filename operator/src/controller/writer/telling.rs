@@ -4,9 +4,10 @@
 use tokio::time::Instant;
 
 use super::budget::Budget;
-use super::retry::{Failed, Retry, until};
+use super::retry::{Cause, Failed, Retry, until};
 use super::{ACKNOWLEDGED, Term, Writer, as_i64};
 use crate::controller::acknowledgement::Told;
+use crate::controller::events::Outcome;
 use crate::workload_server::Seen;
 
 impl Writer {
@@ -40,12 +41,14 @@ impl Writer {
             }
             for namespace in retry.take_due(Instant::now()) {
                 term.statuses.lock().look_again(&namespace);
+                term.findings.lock().look_again(&namespace);
             }
             self.hear(term, &mut seen);
             let failed = self.tell_some(term, &mut budget).await;
+            let untold = !term.findings.lock().is_empty();
             let statuses = term.statuses.lock();
             self.metrics.statuses_waiting.set(as_i64(statuses.waiting()));
-            if statuses.is_waiting() {
+            if untold || statuses.is_waiting() {
                 // What was to be tried again may wait for its turn yet.
                 retry.failed(failed, Instant::now());
             } else {
@@ -77,9 +80,14 @@ impl Writer {
         budget.spend(writes, Instant::now());
         if statuses > 0 {
             let finding = term.findings.lock().take();
-            if let Some(finding) = finding {
-                let writes = self.events.about(&finding).await;
-                budget.spend(writes, Instant::now());
+            if let Some((namespace, finding)) = finding {
+                let telling = self.events.about(&finding).await;
+                budget.spend(telling.writes, Instant::now());
+                // What may not be told comes back when its namespace is compiled again.
+                if matches!(telling.outcome, Outcome::Failed | Outcome::Silence) {
+                    failed.entry(namespace.to_string()).or_insert(Cause::Refused);
+                    term.findings.lock().postpone(namespace, finding);
+                }
             }
         }
         failed
