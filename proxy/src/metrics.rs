@@ -19,6 +19,7 @@ use prometheus::{
 };
 use smilax_core::Revision;
 
+use crate::config_source::Rejection;
 use crate::settings::{Pod, Settings};
 
 /// Distinct sets of request labels, and of splits' backends, before further ones are counted together.
@@ -236,6 +237,10 @@ impl ConfigMetrics {
                 &["reason"],
             )?,
         )?;
+        // From nothing to one is an increase only for what was nothing before.
+        for reason in Rejection::REASONS {
+            rejected.with_label_values(&[reason]);
+        }
         Ok(Self {
             term: revision.with_label_values(&["term"]),
             counter: revision.with_label_values(&["counter"]),

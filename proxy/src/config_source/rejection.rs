@@ -45,6 +45,10 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every [`Self::reason`].
+    pub const REASONS: [&'static str; 5] =
+        ["unreadable", "malformed", "missing_feature", "unusable", "stale"];
+
     /// One word of few, for metrics.
     pub fn reason(&self) -> &'static str {
         match self {
