@@ -264,7 +264,7 @@ async fn compaction(bench: &mut Bench) -> anyhow::Result<String> {
     let (most, call) = most_lists(&fault.since(mark));
     let forgotten = forgotten.lock().len();
     let told = format!(
-        "etcd compacted and the API server restarted: the watches of {forgotten} kinds get 410; nothing is listed more than {most} time within 5 s; a change arrives {} afterwards",
+        "etcd compacted and the API server restarted: the watches of {forgotten} kinds get 410; at most {most} list of the same within 5 s; a change arrives {} afterwards",
         seconds(took)
     );
     ensure!(forgotten > 0 && most <= 1, "{told}: {call}; once is right");
