@@ -94,11 +94,15 @@ impl Experiment<'_> {
     /// Nothing happens.
     pub async fn idle(&self, time: Duration) -> anyhow::Result<Cost> {
         self.quiet().await;
-        self.while_counting(async {
-            tokio::time::sleep(time).await;
-            Ok(0)
-        })
-        .await
+        say(&format!("left before idling: {:?}", self.board.take_failures()));
+        let cost = self
+            .while_counting(async {
+                tokio::time::sleep(time).await;
+                Ok(0)
+            })
+            .await;
+        say(&format!("left while idling: {:?}", self.board.take_failures()));
+        cost
     }
 
     pub(crate) async fn while_counting(
