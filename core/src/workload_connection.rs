@@ -15,6 +15,7 @@
 //! A frame is a length of four bytes, most significant first, and that many bytes of JSON: one
 //! [`ProxyMessage`] or one [`OperatorMessage`]. Both ends ignore kinds of messages and fields that they do not know.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -37,13 +38,25 @@ pub const MOST_RESOURCES: usize = 4096;
 pub const MOST_PROXY_FRAME_BYTES: usize = 64 * 1024;
 /// Bytes of a frame at most, without its length.
 pub const MOST_FRAME_BYTES: usize = 4 * 1024 * 1024;
-/// Silence after which the kernel of either end asks that of the other whether it is still there.
-pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
+/// Silence after which the kernel of either end asks that of the other whether it is still there, in seconds.
+pub const KEEPALIVE_AFTER: RangeInclusive<u64> = 6..=15;
 /// How often it asks then.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A peer whose kernel answers nothing, or takes nothing of what was sent, for so long is gone (`TCP_USER_TIMEOUT`,
 /// tcp(7)).
 pub const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a connection may be silent until its kernel asks: one of [`KEEPALIVE_AFTER`], by a `chance` of 0 to 1.
+///
+/// Thousands of connections fall silent at once, after a change that concerns all. If their kernel asked at once too, more
+/// questions would be under way than the queues of a node hold, and peers that live would be given up.
+pub fn keepalive_after(chance: f64) -> Duration {
+    let (least, most) = (*KEEPALIVE_AFTER.start(), *KEEPALIVE_AFTER.end());
+    let choices = Duration::from_secs(most - least + 1);
+    // The kernel knows whole seconds only.
+    let chosen = choices.mul_f64(chance.clamp(0.0, 1.0)).as_secs();
+    Duration::from_secs((least + chosen).min(most))
+}
 
 /// A request for a certificate. The identity comes from the token alone: whatever the signing request says beside its
 /// key is ignored.
@@ -281,6 +294,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn connections_that_fall_silent_at_once_do_not_all_ask_at_once() {
+        let thousand: Vec<u64> = (0..=1000)
+            .map(|part| keepalive_after(f64::from(part) / 1000.0).as_secs())
+            .collect();
+        for second in KEEPALIVE_AFTER {
+            let together = thousand.iter().filter(|one| **one == second).count();
+            assert!(
+                (99..=102).contains(&together),
+                "{together} of 1001 after {second} s"
+            );
+        }
+        assert!(thousand.iter().all(|one| KEEPALIVE_AFTER.contains(one)));
+    }
 
     fn hello() -> ProxyMessage {
         ProxyMessage::Hello(Hello {

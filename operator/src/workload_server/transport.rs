@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use smilax_core::workload_connection::{GONE_AFTER, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
+use smilax_core::workload_connection::{GONE_AFTER, KEEPALIVE_EVERY, keepalive_after};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +57,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
+        .with_time(keepalive_after(fastrand::f64()))
         .with_interval(KEEPALIVE_EVERY);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(GONE_AFTER))
@@ -65,6 +65,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use smilax_core::workload_connection::KEEPALIVE_AFTER;
+
     use super::*;
 
     #[tokio::test]
@@ -75,7 +77,7 @@ mod tests {
         for stream in [connected.unwrap(), accepted.unwrap().0] {
             let socket = SockRef::from(&stream);
             assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+            assert!(KEEPALIVE_AFTER.contains(&socket.tcp_keepalive_time().unwrap().as_secs()));
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE_AFTER));
         }
     }

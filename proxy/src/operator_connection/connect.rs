@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use smilax_core::workload_connection::{GONE_AFTER, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
+use smilax_core::workload_connection::{GONE_AFTER, KEEPALIVE_EVERY, keepalive_after};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ impl Connect for Tcp {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_AFTER)
+            .with_time(keepalive_after(fastrand::f64()))
             .with_interval(KEEPALIVE_EVERY);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
@@ -39,6 +39,7 @@ impl Connect for Tcp {
 
 #[cfg(test)]
 mod tests {
+    use smilax_core::workload_connection::KEEPALIVE_AFTER;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -49,7 +50,7 @@ mod tests {
         let stream = Tcp.connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+        assert!(KEEPALIVE_AFTER.contains(&socket.tcp_keepalive_time().unwrap().as_secs()));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(GONE_AFTER));
     }
 }
