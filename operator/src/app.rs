@@ -1,6 +1,7 @@
 //! Puts the parts together and keeps them running.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, Client};
 use prometheus::Registry;
 use smilax_compiler::index::Settings;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,6 +39,8 @@ const GRACE: Duration = Duration::from_secs(8);
 /// How often a replica that is not trusted yet looks again.
 const TRUST_PERIOD: Duration = Duration::from_millis(500);
 const MIGRATE_AGAIN: Duration = Duration::from_secs(15);
+/// Connections that the kernel keeps until they are accepted: all proxies may come back at once.
+const BACKLOG: u32 = 4096;
 
 /// Runs what the command line asks for.
 ///
@@ -67,9 +70,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
 
     // Everything is opened before anything is promised.
-    let admin = listen(args.admin_port).await?;
-    let webhooks = listen(args.webhook_port).await?;
-    let workloads = listen(args.workload_port).await?;
+    let admin = listen(args.admin_port)?;
+    let webhooks = listen(args.webhook_port)?;
+    let workloads = listen(args.workload_port)?;
     let inject = inject_settings(&args)?;
     let resolver = CertificateResolver::new();
     // A replica that is ready must be one whose webhooks the API server calls: what waits for the installation would
@@ -307,15 +310,22 @@ fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
     })
 }
 
-async fn listen(port: u16) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        // A node without IPv6.
-        Err(_) => TcpListener::bind(("0.0.0.0", port))
-            .await
-            .with_context(|| format!("port {port} cannot be opened")),
-    }
+fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    // A node without IPv6 has the other.
+    listen_at((Ipv6Addr::UNSPECIFIED, port).into())
+        .or_else(|_| listen_at((Ipv4Addr::UNSPECIFIED, port).into()))
+        .with_context(|| format!("port {port} cannot be opened"))
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Waits until the injector's configuration carries a bundle. One that is missing is not waited for: the certificate's
