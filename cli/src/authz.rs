@@ -7,4 +7,4 @@ pub(crate) use answer::{Verdict, answer};
 pub(crate) use question::{AuthzArgs, Question};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,7 +40,7 @@ spec:
     serde_saphyr::from_multiple(yaml).unwrap()
 }
 
-fn asked(arguments: &[&str], objects: Vec<Value>) -> Vec<String> {
+pub(crate) fn asked(arguments: &[&str], objects: Vec<Value>) -> Vec<String> {
     let arguments = ["smilax", "authz"].iter().chain(arguments);
     let Command::Authz(asked) = Args::try_parse_from(arguments).unwrap().command else {
         panic!("another command");
