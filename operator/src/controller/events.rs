@@ -20,7 +20,7 @@ use super::report::PodFinding;
 const LONGEST_NOTE: usize = 1024;
 const CALL: Duration = Duration::from_secs(5);
 /// How often an Event is tried; what it tells is remembered elsewhere and not told again.
-const TRIES: u32 = 4;
+const TRIES: usize = 4;
 /// Before the second try; doubles.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -158,22 +158,23 @@ impl Events {
             secondary: None,
         };
         let object = reference.name.as_deref().unwrap_or_default();
-        for attempt in 1..=TRIES {
-            let writes = usize::try_from(attempt).unwrap_or(usize::MAX);
+        let (mut writes, mut wait) = (0, AGAIN);
+        loop {
+            writes += 1;
             let (error, outcome) = match timeout(CALL, self.recorder.publish(&event, reference)).await {
                 Ok(Ok(())) => return Telling::of(Outcome::Told, writes),
                 Ok(Err(error)) => (error.to_string(), failure(&error)),
                 Err(_) => ("the API server did not answer".to_owned(), Outcome::Silence),
             };
             // Silence was a long wait already, and a status waits behind it.
-            if attempt == TRIES || outcome != Outcome::Failed {
+            if writes == TRIES || outcome != Outcome::Failed {
                 tracing::warn!(object, reason, error, "Event not written");
                 return Telling::of(outcome, writes);
             }
             tracing::debug!(object, reason, error, "Event not written; it is tried again");
-            tokio::time::sleep(AGAIN * 2u32.saturating_pow(attempt - 1)).await;
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
-        Telling::of(Outcome::Failed, usize::try_from(TRIES).unwrap_or(usize::MAX))
     }
 }
 

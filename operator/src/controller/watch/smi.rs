@@ -35,30 +35,20 @@ pub(super) fn object(kind: SmiKind, object: &DynamicObject) -> SmiObject {
 pub(super) fn objects(kind: SmiKind, inner: &mut Inner, seen: Seen<SmiObject>) {
     match seen {
         Seen::Applied(SmiObject { key, stored, raw }) => {
-            let before = inner.objects.insert(key.clone(), stored.clone());
+            let before = inner.objects.remove(&key);
+            keep(inner, &key, stored, before.as_ref());
             set_smi(kind, inner, &key, Some(&raw));
-            // Our own writes come back here too; only a status that somebody else changed is worth a look.
-            if !before.is_some_and(|before| says_the_same(&before, &stored)) {
-                inner.index.mark(&key.1);
-            }
         }
         Seen::Deleted(SmiObject { key, .. }) => {
             inner.objects.remove(&key);
             set_smi(kind, inner, &key, None);
         }
         Seen::All(all) => {
-            let mut before: BTreeMap<ObjectKey, StoredObject> =
+            let before: BTreeMap<ObjectKey, StoredObject> =
                 inner.objects.extract_if(.., |key, _| key.0 == kind).collect();
             let mut raws = Vec::new();
             for SmiObject { key, stored, raw } in all {
-                // Nobody told of a status that was changed while nobody watched.
-                let same = before
-                    .remove(&key)
-                    .is_some_and(|before| says_the_same(&before, &stored));
-                if !same {
-                    inner.index.mark(&key.1);
-                }
-                inner.objects.insert(key.clone(), stored);
+                keep(inner, &key, stored, before.get(&key));
                 raws.push((key, raw));
             }
             reset_smi(kind, inner, raws);
@@ -66,9 +56,15 @@ pub(super) fn objects(kind: SmiKind, inner: &mut Inner, seen: Seen<SmiObject>) {
     }
 }
 
-/// Whether two statuses say the same.
-fn says_the_same(one: &StoredObject, other: &StoredObject) -> bool {
-    one.conditions == other.conditions && one.columns == other.columns
+/// Keeps the stored status of an object. Our own writes come back too; only a status that somebody else changed is worth a
+/// look, also when nobody watched while it was.
+fn keep(inner: &mut Inner, key: &ObjectKey, stored: StoredObject, before: Option<&StoredObject>) {
+    let is_same =
+        |before: &StoredObject| before.conditions == stored.conditions && before.columns == stored.columns;
+    if !before.is_some_and(is_same) {
+        inner.index.mark(&key.1);
+    }
+    inner.objects.insert(key.clone(), stored);
 }
 
 /// Takes an SMI object into the index, or takes it out.
