@@ -3,12 +3,21 @@
 use std::future::Future;
 use std::time::Duration;
 
+use kube::api::PostParams;
 use tokio::time::timeout;
 
 /// Field manager of everything that is written here.
 pub(crate) const MANAGER: &str = "smilax-operator";
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
+
+/// A write in the name of [`MANAGER`].
+pub(crate) fn as_manager() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
 
 /// A call that did not bring what was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -18,11 +18,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::mesh_config::Mesh;
-use self::secret::parameters;
 use super::material::{Authority, Given};
 use super::plan::{PodState, Situation, Source, Step, plan};
 use super::{AuthorityMetrics, IssueError, SECRET};
-use crate::call::{CallError, call};
+use crate::call::{CallError, as_manager, call};
 use crate::controller::State;
 use crate::controller::kinds::Watched;
 use crate::lease::Leadership;
@@ -155,7 +154,7 @@ impl Keeper {
                 // Any replica may make it, so that none waits for a leader.
                 None => self.ensure(now).await,
                 // Any replica, until it is there: this may be the last one that knows what was in it.
-                Some(_) if self.meta.is_none() => self.put_back(now).await,
+                Some(in_use) if self.meta.is_none() => self.put_back(&in_use, now).await,
                 Some(_) if leads => self.lead(now).await,
                 Some(_) => Ok(()),
             };
@@ -226,20 +225,17 @@ impl Keeper {
         let highest = self.behind.unwrap_or_default();
         let material = in_use.authority.material().clone();
         let next = tokio::task::spawn_blocking(move || material.carry_out(&step, highest, now)).await??;
-        let (parameters, next) = (parameters(), opaque(SECRET, next.to_data(), meta));
+        let (parameters, next) = (as_manager(), opaque(SECRET, next.to_data(), meta));
         let replace = self.secrets.replace(SECRET, &parameters, &next);
         let replaced = call("update Secret", SECRET, replace).await;
         self.count(&replaced);
         match replaced {
             Ok(secret) => self.adopt(secret, now),
             // Somebody else wrote it, or it is gone: the next round starts from what is there then.
-            Err(error) if error.is(409) => {
-                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
-                self.adopt(theirs, now);
-            }
+            Err(error) if error.is(409) => self.take_theirs(now).await?,
             Err(error) if error.is(404) => {
                 self.lost();
-                self.put_back(now).await?;
+                self.put_back(&in_use, now).await?;
             }
             Err(error) => return Err(error.into()),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use time::OffsetDateTime;
@@ -19,7 +19,7 @@ use super::plan::{Plan, Publication, plan};
 use super::publish::{Decision, Target, decide, targets};
 use super::stored::{Material, Stored};
 use super::{CertificateMetrics, CertificateResolver, SECRET, service_names};
-use crate::call::{CallError, MANAGER, call};
+use crate::call::{CallError, MANAGER, as_manager, call};
 use crate::lease::Leadership;
 use crate::secret_entries::{entries, opaque};
 use crate::watch_one::one;
@@ -152,21 +152,26 @@ impl Keeper {
 
     /// Creates the Secret; when somebody else was first, theirs counts.
     async fn create(&mut self, material: &Material) -> Result<(), KeepError> {
-        let parameters = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         let secret = opaque(SECRET, material.to_data(), ObjectMeta::default());
-        let created = call("create Secret", SECRET, self.secrets.create(&parameters, &secret)).await;
+        let created = call(
+            "create Secret",
+            SECRET,
+            self.secrets.create(&as_manager(), &secret),
+        )
+        .await;
         self.count(SECRET, &created);
         match created {
             Ok(secret) => self.adopt(secret),
-            Err(error) if error.is(409) => {
-                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
-                self.adopt(theirs);
-            }
+            Err(error) if error.is(409) => self.take_theirs().await?,
             Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    /// Takes what somebody else wrote first.
+    async fn take_theirs(&mut self) -> Result<(), CallError> {
+        let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
+        self.adopt(theirs);
         Ok(())
     }
 
@@ -239,33 +244,27 @@ impl Keeper {
 
     /// What only the leader does: publish, and take the next step of the plan.
     pub(super) async fn lead(&mut self, now: OffsetDateTime) -> Result<(), KeepError> {
-        if self.current.is_none() {
-            self.ensure().await?;
-        }
         let publication = self.publish().await;
-        let Some(seen) = &self.current else {
+        let Some(Seen {
+            stored,
+            meta: Some(meta),
+        }) = &self.current
+        else {
             return Ok(());
         };
-        let step = plan(&seen.stored, &self.names, publication, now);
+        let step = plan(stored, &self.names, publication, now);
         if step == Plan::Keep {
             return Ok(());
         }
         tracing::info!(?step, "certificate of the webhooks");
-        let (material, names) = (seen.stored.material().clone(), self.names.clone());
-        let Some(meta) = seen.meta.clone() else {
-            return Ok(());
-        };
+        let (material, names, meta) = (stored.material().clone(), self.names.clone(), meta.clone());
         let next = tokio::task::spawn_blocking(move || material.carry_out(&step, &names, now)).await??;
         let replaced = self.replace(&next, meta).await;
         self.count(SECRET, &replaced);
         match replaced {
             Ok(secret) => self.adopt(secret),
             // Somebody else wrote it, or it is gone: the next round starts from what is there then.
-            Err(error) if error.is(409) => {
-                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
-                self.adopt(theirs);
-                return Ok(());
-            }
+            Err(error) if error.is(409) => return Ok(self.take_theirs().await?),
             Err(error) if error.is(404) => {
                 self.lost();
                 return self.put_back().await;
@@ -277,11 +276,8 @@ impl Keeper {
     }
 
     async fn replace(&self, material: &Material, meta: ObjectMeta) -> Result<Secret, CallError> {
-        let parameters = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         let secret = opaque(SECRET, material.to_data(), meta);
+        let parameters = as_manager();
         let replace = self.secrets.replace(SECRET, &parameters, &secret);
         call("update Secret", SECRET, replace).await
     }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
 use time::OffsetDateTime;
 
 use super::{InUse, KeepError, Keeper};
 use crate::authority::SECRET;
 use crate::authority::material::{Authority, Given, Material};
-use crate::call::{CallError, MANAGER, call};
+use crate::call::{CallError, as_manager, call};
 use crate::secret_entries::{entries, opaque};
 
 impl Keeper {
@@ -65,18 +64,22 @@ impl Keeper {
         let created = call(
             "create Secret",
             SECRET,
-            self.secrets.create(&parameters(), &created),
+            self.secrets.create(&as_manager(), &created),
         )
         .await;
         self.count(&created);
         match created {
             Ok(secret) => self.adopt(secret, now),
-            Err(error) if error.is(409) => {
-                let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
-                self.adopt(theirs, now);
-            }
+            Err(error) if error.is(409) => self.take_theirs(now).await?,
             Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    /// Takes what somebody else wrote first.
+    pub(super) async fn take_theirs(&mut self, now: OffsetDateTime) -> Result<(), CallError> {
+        let theirs = call("get Secret", SECRET, self.secrets.get(SECRET)).await?;
+        self.adopt(theirs, now);
         Ok(())
     }
 
@@ -93,14 +96,12 @@ impl Keeper {
     }
 
     /// Makes the deleted Secret again with what is in use, so that nothing else has to change.
-    pub(in crate::authority) async fn put_back(&mut self, now: OffsetDateTime) -> Result<(), KeepError> {
-        match self.in_use() {
-            Some(in_use) => {
-                let material = in_use.authority.material().clone();
-                self.create(&material, now).await
-            }
-            None => self.ensure(now).await,
-        }
+    pub(in crate::authority) async fn put_back(
+        &mut self,
+        in_use: &InUse,
+        now: OffsetDateTime,
+    ) -> Result<(), KeepError> {
+        self.create(in_use.authority.material(), now).await
     }
 
     /// Takes the Secret's content into use. What cannot be used is reported, and what was used before stays.
@@ -181,12 +182,5 @@ impl Keeper {
     pub(super) fn count<T>(&self, result: &Result<T, CallError>) {
         let outcome = if result.is_ok() { "ok" } else { "error" };
         self.task.metrics.writes.with_label_values(&[outcome]).inc();
-    }
-}
-
-pub(super) fn parameters() -> PostParams {
-    PostParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PostParams::default()
     }
 }

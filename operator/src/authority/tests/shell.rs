@@ -109,8 +109,9 @@ async fn r19_a_deleted_secret_is_put_back_as_it_was() {
     fixture.keeper.ensure(start()).await.unwrap();
     let before = fixture.stored();
     fixture.api.remove(SECRET);
+    let in_use = fixture.in_use();
     fixture.keeper.lost();
-    fixture.keeper.put_back(start()).await.unwrap();
+    fixture.keeper.put_back(&in_use, start()).await.unwrap();
     assert_eq!(fixture.stored(), before);
 }
 
@@ -120,11 +121,12 @@ async fn r19_a_deleted_secret_that_could_not_be_put_back_is_put_back_later() {
     fixture.keeper.ensure(start()).await.unwrap();
     let before = fixture.stored();
     fixture.api.remove(SECRET);
+    let in_use = fixture.in_use();
     fixture.keeper.lost();
     fixture.api.refuse(1);
-    fixture.keeper.put_back(start()).await.unwrap_err();
+    fixture.keeper.put_back(&in_use, start()).await.unwrap_err();
     assert!(fixture.keeper.meta.is_none(), "it is known to be missing");
-    fixture.keeper.put_back(start()).await.unwrap();
+    fixture.keeper.put_back(&in_use, start()).await.unwrap();
     assert_eq!(fixture.stored(), before);
 }
 

@@ -110,6 +110,7 @@ async fn the_leader_publishes_the_bundle_everywhere_once() {
     let material = fresh();
     api.put(SECRET, secret(&material));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     let expected: Vec<_> = targets()
         .into_iter()
@@ -128,6 +129,7 @@ async fn a_foreign_change_is_put_right() {
     install(&api);
     api.put(SECRET, secret(&fresh()));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     api.writes();
     let target = path(targets()[1]);
@@ -143,6 +145,7 @@ async fn what_is_not_installed_is_reported_and_never_made() {
     let api = Api::default();
     api.put(SECRET, secret(&fresh()));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     assert_eq!(api.writes(), Vec::<String>::new());
     assert_eq!(keeper.missing.len(), targets().len());
@@ -162,6 +165,7 @@ async fn the_leader_renews_in_time_and_loads_what_it_wrote() {
     let material = fresh();
     api.put(SECRET, secret(&material));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     api.writes();
     keeper.lead(start() + Duration::days(20)).await.unwrap();
@@ -188,6 +192,7 @@ async fn an_announced_authority_is_published_at_once() {
         .unwrap();
     api.put(SECRET, secret(&due));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start() + late).await.unwrap();
     for bundle in bundles(&api) {
         assert!(bundle.len() > old.bundle().len() && bundle.contains(&old.bundle()));
@@ -200,6 +205,7 @@ async fn a_secret_that_somebody_else_wrote_meanwhile_is_read_again() {
     install(&api);
     api.put(SECRET, secret(&fresh()));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     let due = start() + Duration::days(20);
     let mut theirs = secret(&Material::create(&names(), due).unwrap());
@@ -252,6 +258,7 @@ async fn a_secret_that_goes_while_it_is_renewed_is_put_back_and_makes_no_new_aut
     let material = fresh();
     api.put(SECRET, secret(&material));
     let mut keeper = keeper(&api);
+    keeper.ensure().await.unwrap();
     keeper.lead(start()).await.unwrap();
     api.remove(SECRET);
     keeper.lead(start() + Duration::days(20)).await.unwrap();
