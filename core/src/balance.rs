@@ -1,12 +1,20 @@
 //! Which endpoint takes the next request.
 //!
-//! Of two endpoints drawn at random, the one with less to do takes it (power of two choices). What an endpoint has to
-//! do is how long it takes to answer, weighted towards the last seconds and towards bad news (peak EWMA), times the
-//! requests that it has to answer. Differences in latency that mean nothing decide nothing, so that equal endpoints get
-//! equal shares however few requests there are.
+//! Of two endpoints drawn at random, the one with less to do takes it (power of two choices). The load of an endpoint is
+//! its latency, an average over the last seconds (EWMA), times the requests it has in flight. Latencies that hardly
+//! differ count as equal; then the endpoint with fewer requests in flight takes the request, and of two with equally many
+//! the one that was picked less recently. So sequential requests at a low rate are spread evenly over equal endpoints,
+//! however few they are.
+//!
+//! Of two idle endpoints whose latencies do differ, the faster one is more likely to be picked, but
+//! not certain to be: one bad moment must not starve an endpoint.
+//!
+//! Failed answers count as slow ones, and failures in a row eject an endpoint ([`crate::outlier`]).
 //!
 //! Nothing here reads a clock: moments are durations since any fixed one. One worker has one balancer, and shares it
 //! with nobody.
+
+mod latency;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -15,18 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::latency::Latency;
 use crate::endpoints::{Endpoint, EndpointState};
 use crate::name::Workload;
+use crate::outlier::{EjectionBudget, Health, Outcome, OutlierDetection};
 
-/// Time in which what was measured loses most of its weight. Short, as bad news counts at once: a pause that happens
-/// once must not keep an endpoint without requests for long.
-const MEMORY: Duration = Duration::from_secs(2);
-/// How long an endpoint rests after it could not be reached; twice as long for each time in a row.
-const REST: Duration = Duration::from_secs(1);
-/// Doublings of the rest at most.
-const MOST_DOUBLINGS: u32 = 3;
-/// Latencies that differ by less than a factor of two, or by less than this, in seconds, count as equal.
-const NEGLIGIBLE: f64 = 0.001;
+/// Least latency that a failed answer counts as. Failing at once must not look like serving fast.
+const FAILURE_LATENCY: Duration = Duration::from_millis(250);
 
 /// Endpoints of one port of a destination, in the order in which they are preferred.
 #[derive(Debug, Default)]
@@ -36,6 +39,8 @@ pub struct Balancer {
     near: usize,
     /// Ready; those above included.
     ready: usize,
+    detection: OutlierDetection,
+    picks: Cell<u64>,
 }
 
 /// One endpoint, and how it does.
@@ -51,36 +56,33 @@ pub struct Member {
 /// What was measured of one address. It survives changes of everything else about the endpoint.
 #[derive(Debug, Default)]
 struct Load {
-    under_way: Cell<u32>,
+    in_flight: Cell<u32>,
     latency: Cell<Option<Latency>>,
-    failures: Cell<u32>,
-    met: Cell<Met>,
-    rests_until: Cell<Duration>,
+    health: Cell<Health>,
+    identity: Cell<IdentityCheck>,
+    /// Number of the balancer's pick that this endpoint was picked by last.
+    last_pick: Cell<u64>,
 }
 
-/// Who was met there last.
+/// What the last connection found about the identity at an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Met {
-    /// Whoever is meant, or nobody.
+enum IdentityCheck {
+    /// The expected one, or none was looked at.
     #[default]
-    Nobody,
-    /// Somebody else.
-    Somebody,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Latency {
-    seconds: f64,
-    at: Duration,
+    Passed,
+    /// Another one.
+    Failed,
 }
 
 /// How an endpoint does, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doing {
-    /// Requests sent and not answered yet, and connections carried as bytes.
-    pub under_way: u32,
+pub struct EndpointLoad {
+    /// Requests in flight, and connections carried as bytes.
+    pub in_flight: u32,
     /// How long it takes to answer; `None` before it ever did.
     pub latency: Option<Duration>,
+    /// Whether it is ejected.
+    pub health: Health,
 }
 
 impl Balancer {
@@ -111,35 +113,64 @@ impl Balancer {
     }
 
     /// The endpoint that takes a request at `now`: one meant for the own zone if there is any, else one that is ready, and
-    /// one that is about to end only when no other is there. One that rests takes nothing. `random` is any
-    /// evenly distributed number.
-    pub fn pick(&self, now: Duration, random: u64) -> Option<&Rc<Member>> {
-        let awake = |member: &Member| member.load.rests_until.get() <= now;
-        let preferred = if self.ready == 0 {
-            &self.members[..]
-        } else {
-            self.members.get(..self.ready)?
+    /// one that is draining only when no other is there. None that is ejected, nor any of `tried`. `random` is any evenly
+    /// distributed number.
+    pub fn pick(&self, now: Duration, random: u64, tried: &[SocketAddr]) -> Option<&Rc<Member>> {
+        let eligible = |member: &Member| {
+            !tried.contains(&member.address) && member.load.health.get().admits(now)
         };
         let near = self.members.get(..self.near)?;
-        pick_from(near, now, random, awake).or_else(|| pick_from(preferred, now, random, awake))
+        self.pick_from(near, now, random, eligible)
+            .or_else(|| self.pick_from(self.preferred(), now, random, eligible))
     }
 
-    /// The same when all of them rest and there is nowhere else to go.
-    pub fn pick_resting(&self, now: Duration, random: u64) -> Option<&Rc<Member>> {
-        let preferred = if self.ready == 0 {
-            &self.members[..]
-        } else {
-            self.members.get(..self.ready)?
+    /// The same when all of them are ejected and there is nowhere else to go.
+    pub fn pick_ejected(&self, now: Duration, random: u64, tried: &[SocketAddr]) -> Option<&Rc<Member>> {
+        let eligible = |member: &Member| !tried.contains(&member.address);
+        self.pick_from(self.preferred(), now, random, eligible)
+    }
+
+    /// Takes what a request or connection says about its endpoint. `elapsed` is the time until the response began, or
+    /// until nobody waited for it any longer, where that was measured.
+    pub fn record(&self, member: &Member, outcome: Outcome, elapsed: Option<Duration>, now: Duration) {
+        let load = &member.load;
+        match (outcome, elapsed) {
+            (Outcome::Success, Some(elapsed)) => member.answered(elapsed, now),
+            (Outcome::Failure | Outcome::Overloaded, _) => {
+                member.penalise(elapsed.unwrap_or_default().max(FAILURE_LATENCY), now);
+            }
+            (Outcome::Cancelled, Some(elapsed)) => member.penalise(elapsed, now),
+            (Outcome::Success | Outcome::Unreachable | Outcome::Cancelled | Outcome::Ignored, _) => {}
+        }
+        if outcome == Outcome::Success {
+            load.identity.set(IdentityCheck::Passed);
+        }
+        let before = load.health.get();
+        // Counting the ejected looks at every endpoint, and only failures need it.
+        let budget = match outcome {
+            Outcome::Failure => self.budget(now),
+            _ => EjectionBudget::Available,
         };
-        pick_from(preferred, now, random, |_| true)
+        let after = before.after(outcome, now, &self.detection, budget);
+        load.health.set(after);
+        if after.is_ejected(now) && !before.is_ejected(now) {
+            // Latencies of its bad time would keep requests away from it afterwards.
+            load.latency.set(None);
+        }
     }
 
-    /// Whether one rests because somebody else was met there than who is meant. Then whoever rests is to be asked again,
-    /// rather than that anything goes anywhere in plaintext instead.
-    pub fn is_mistrusted(&self) -> bool {
+    /// Takes that another identity than the expected one was found at this endpoint. It is ejected.
+    pub fn record_wrong_identity(&self, member: &Member, now: Duration) {
+        self.record(member, Outcome::Unreachable, None, now);
+        member.load.identity.set(IdentityCheck::Failed);
+    }
+
+    /// Whether one was found to have another identity than the expected one. Then those that are ejected are to be tried
+    /// again, rather than anything in plaintext.
+    pub fn has_wrong_identity(&self) -> bool {
         self.members
             .iter()
-            .any(|member| member.load.met.get() == Met::Somebody)
+            .any(|member| member.load.identity.get() == IdentityCheck::Failed)
     }
 
     /// Whether there is no endpoint.
@@ -150,6 +181,38 @@ impl Balancer {
     /// All of them.
     pub fn members(&self) -> &[Rc<Member>] {
         &self.members
+    }
+
+    /// Those that are ready, or else all.
+    fn preferred(&self) -> &[Rc<Member>] {
+        let ready = if self.ready == 0 {
+            self.members.len()
+        } else {
+            self.ready
+        };
+        self.members.get(..ready).unwrap_or(&self.members)
+    }
+
+    fn budget(&self, now: Duration) -> EjectionBudget {
+        let preferred = self.preferred();
+        let ejected = preferred
+            .iter()
+            .filter(|member| member.load.health.get().is_ejected(now))
+            .count();
+        self.detection.budget(preferred.len(), ejected)
+    }
+
+    fn pick_from<'a>(
+        &self,
+        members: &'a [Rc<Member>],
+        now: Duration,
+        random: u64,
+        eligible: impl Fn(&Member) -> bool,
+    ) -> Option<&'a Rc<Member>> {
+        let picked = choose(members, now, random, eligible)?;
+        self.picks.set(self.picks.get() + 1);
+        picked.load.last_pick.set(self.picks.get());
+        Some(picked)
     }
 }
 
@@ -170,7 +233,8 @@ fn member(known: Option<&Rc<Member>>, endpoint: &Endpoint) -> Rc<Member> {
     }
 }
 
-fn pick_from(
+/// Draws two eligible members and takes the better one.
+fn choose(
     members: &[Rc<Member>],
     now: Duration,
     random: u64,
@@ -184,13 +248,31 @@ fn pick_from(
     let one_member = at(one).filter(|member| eligible(member));
     let other_member = at(other).filter(|member| eligible(member));
     match (one_member, other_member) {
-        (Some(a), Some(b)) => Some(if b.is_better_than(a, now) { b } else { a }),
+        (Some(a), Some(b)) => Some(better(a, b, now, random)),
         (Some(only), None) | (None, Some(only)) => Some(only),
-        // Seldom: whoever is next.
+        // Seldom: the next eligible one.
         (None, None) => (0..count)
             .filter_map(|step| at(one + step))
             .find(|member| eligible(member)),
     }
+}
+
+fn better<'a>(a: &'a Rc<Member>, b: &'a Rc<Member>, now: Duration, random: u64) -> &'a Rc<Member> {
+    let (in_flight_a, in_flight_b) = (a.load.in_flight.get(), b.load.in_flight.get());
+    let latency = |member: &Member| member.load.latency.get()?.aged(now);
+    let latencies = latency(a).zip(latency(b));
+    let b_is_better = match latencies {
+        Some((latency_a, latency_b)) if !latency::are_comparable(latency_a, latency_b) => {
+            if in_flight_a == 0 && in_flight_b == 0 {
+                latency::share(latency_b, latency_a) > fraction(random.rotate_left(16))
+            } else {
+                let load = |latency: f64, in_flight: u32| latency * (f64::from(in_flight) + 1.0);
+                load(latency_b, in_flight_b) < load(latency_a, in_flight_a)
+            }
+        }
+        _ => (in_flight_b, b.load.last_pick.get()) < (in_flight_a, a.load.last_pick.get()),
+    };
+    if b_is_better { b } else { a }
 }
 
 /// A number below `count`, from the high bits of an evenly distributed one.
@@ -198,91 +280,50 @@ fn draw(random: u64, count: u64) -> u64 {
     u64::try_from((u128::from(random) * u128::from(count)) >> 64).unwrap_or(0)
 }
 
+/// A number from 0 to 1, from the high bits of an evenly distributed one.
+fn fraction(random: u64) -> f64 {
+    let high = u32::try_from(random >> 32).unwrap_or(u32::MAX);
+    f64::from(high) / f64::from(u32::MAX)
+}
+
 impl Member {
-    /// A request was sent to it, or a connection is carried to it.
-    pub fn begin(&self) {
-        self.load
-            .under_way
-            .set(self.load.under_way.get().saturating_add(1));
+    /// A request is sent to it at `now`, or a connection is carried to it.
+    pub fn begin(&self, now: Duration) {
+        let load = &self.load;
+        load.in_flight.set(load.in_flight.get().saturating_add(1));
+        load.health.set(load.health.get().admitted(now));
     }
 
     /// That is over.
     pub fn end(&self) {
-        self.load
-            .under_way
-            .set(self.load.under_way.get().saturating_sub(1));
-    }
-
-    /// It answered after this long.
-    pub fn answered(&self, now: Duration, after: Duration) {
-        self.reached();
-        let sample = after.as_secs_f64();
-        let seconds = match self.load.latency.get() {
-            Some(known) if known.seconds > sample => {
-                let kept = known.weight(now);
-                known.seconds * kept + sample * (1.0 - kept)
-            }
-            _ => sample,
-        };
-        self.load.latency.set(Some(Latency { seconds, at: now }));
-    }
-
-    /// It could be reached.
-    pub fn reached(&self) {
-        self.load.failures.set(0);
-        self.load.met.set(Met::Nobody);
-    }
-
-    /// It could not be reached: it rests for a moment.
-    pub fn failed(&self, now: Duration) {
-        self.load.met.set(Met::Nobody);
-        let failures = self.load.failures.get();
-        self.load.failures.set(failures.saturating_add(1));
-        self.load
-            .rests_until
-            .set(now + REST * (1 << failures.min(MOST_DOUBLINGS)));
-    }
-
-    /// Somebody else was met there than who is meant. It rests too.
-    pub fn mistrusted(&self, now: Duration) {
-        self.failed(now);
-        self.load.met.set(Met::Somebody);
+        let load = &self.load;
+        load.in_flight.set(load.in_flight.get().saturating_sub(1));
     }
 
     /// How it does.
-    pub fn doing(&self) -> Doing {
-        let seconds = self.load.latency.get().map(|latency| latency.seconds);
-        Doing {
-            under_way: self.load.under_way.get(),
-            latency: seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    pub fn load(&self) -> EndpointLoad {
+        EndpointLoad {
+            in_flight: self.load.in_flight.get(),
+            latency: self.load.latency.get().and_then(Latency::average),
+            health: self.load.health.get(),
         }
     }
 
-    fn is_better_than(&self, other: &Self, now: Duration) -> bool {
-        let (own, others) = (self.load.under_way.get(), other.load.under_way.get());
-        match (self.load.latency.get(), other.load.latency.get()) {
-            (Some(mine), Some(theirs)) => {
-                let (mine, theirs) = (mine.now(now), theirs.now(now));
-                if mine <= 2.0 * theirs + NEGLIGIBLE && theirs <= 2.0 * mine + NEGLIGIBLE {
-                    own < others
-                } else {
-                    mine * (f64::from(own) + 1.0) < theirs * (f64::from(others) + 1.0)
-                }
-            }
-            // Nothing is known of one of them.
-            _ => own < others,
-        }
-    }
-}
-
-impl Latency {
-    /// What is left of it after a time without news: a slow endpoint gets another chance.
-    fn now(self, now: Duration) -> f64 {
-        self.seconds * self.weight(now)
+    /// Its response began after `elapsed`; how it ends is recorded later.
+    pub fn answered(&self, elapsed: Duration, now: Duration) {
+        let latency = match self.load.latency.get() {
+            Some(latency) => latency.with(elapsed, now),
+            None => Latency::first(elapsed, now),
+        };
+        self.load.latency.set(Some(latency));
     }
 
-    fn weight(self, now: Duration) -> f64 {
-        (-now.saturating_sub(self.at).as_secs_f64() / MEMORY.as_secs_f64()).exp()
+    fn penalise(&self, penalty: Duration, now: Duration) {
+        let latency = match self.load.latency.get() {
+            Some(latency) => latency.with_penalty(penalty, now),
+            None => Latency::first_penalty(penalty, now),
+        };
+        self.load.latency.set(Some(latency));
     }
 }
 

@@ -148,6 +148,9 @@ pub mod wire {
     pub const ALPN_TCP: &[u8] = b"smilax-tcp";
     /// Header of a request between proxies: the version and form that the application sent it in.
     pub const FORM_HEADER: &str = "smilax-form";
+    /// Header of a response that the called proxy made itself, with what that means for the calling one. Believed only
+    /// over mutual TLS between proxies, taken away from what applications send, and never passed on to any.
+    pub const LOCAL_REPLY_HEADER: &str = "smilax-local-reply";
     /// Header that tells the application who calls: the SPIFFE ID. Whatever else says it is taken away.
     pub const CLIENT_IDENTITY_HEADER: &str = "smilax-client-identity";
     /// The same in the form that Envoy gave it.

@@ -17,7 +17,7 @@ use crate::http::server::{self, Version};
 use crate::inbound::{self, arrival};
 use crate::metrics::traffic::Telemetry;
 use crate::outbound;
-use crate::target::{Elsewhere, Target};
+use crate::target::{AttemptFailure, Elsewhere, Target};
 use crate::tcp::{self, CarryError};
 use crate::tls::{Peer, Wire};
 use crate::transport::{self, ConnectError, Stream, Upstream};
@@ -243,7 +243,9 @@ impl Connection {
     ) -> Result<Upstream, CarryError> {
         let result = loop {
             match self.connect_upstream(target).await {
-                Err(error) if target.go_elsewhere(&self.worker, &error) == Elsewhere::Found => {}
+                Err(error)
+                    if target.go_elsewhere(&self.worker, AttemptFailure::Connect(&error))
+                        == Elsewhere::Found => {}
                 result => break result,
             }
         };
@@ -254,10 +256,10 @@ impl Connection {
     }
 
     async fn connect_upstream(&self, target: &Target) -> Result<Upstream, ConnectError> {
-        if target.endpoint.is_some() {
+        if target.is_endpoint() {
             let endpoint = self.worker.endpoint_pool.endpoint(target.address);
             let upstream = endpoint.open(Wire::Bytes, target.expected.as_ref()).await?;
-            target.reached();
+            target.connected();
             return Ok(upstream);
         }
         if self.goes_to_a_service() || target.expected.is_some() {

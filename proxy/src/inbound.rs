@@ -46,7 +46,7 @@ pub fn protocol(worker: &Worker, original: SocketAddr) -> Protocol {
 
 /// The application.
 pub fn target(original: SocketAddr, telemetry: &Rc<Telemetry>) -> Target {
-    Target::straight(original, None, Rc::clone(telemetry))
+    Target::direct(original, None, Rc::clone(telemetry))
 }
 
 /// What becomes of a connection to this port from this address that proves no identity.

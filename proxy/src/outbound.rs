@@ -116,7 +116,7 @@ pub fn target(worker: &Worker, original: SocketAddr) -> Target {
         .unwrap_or(&routes.own);
     let telemetry = state.telemetry(worker, chosen);
     towards(worker, &state, routes, chosen, original, &telemetry)
-        .unwrap_or_else(|| Target::straight(original, chosen.peers.clone(), telemetry))
+        .unwrap_or_else(|| Target::virtual_address(original, chosen.peers.clone(), telemetry))
 }
 
 /// Where a request goes. `concerns` hears early what it will be counted for, so that a refusal is, too.
@@ -156,19 +156,19 @@ fn towards(
         // Whoever calls a headless destination has chosen one of its pods already.
         Some(address) if chosen.addresses.is_empty() => {
             let expected = pod(worker, address).map_or(expected, |pod| Some(pod.expected));
-            Some(Target::straight(address, expected, Rc::clone(telemetry)))
+            Some(Target::direct(address, expected, Rc::clone(telemetry)))
         }
         address => {
             let among = state.balanced(worker, chosen);
             let fallback = Fallback { address, expected };
-            Target::balanced(worker, among, original.ip(), fallback, telemetry)
+            Target::balanced(worker, &among, original.ip(), fallback, telemetry)
         }
     }
 }
 
 fn unknown(worker: &Worker, original: SocketAddr) -> Target {
     let expected = pod(worker, original).map(|pod| pod.expected);
-    Target::straight(original, expected, Rc::clone(&worker.unknown_telemetry))
+    Target::direct(original, expected, Rc::clone(&worker.unknown_telemetry))
 }
 
 /// What a route sends to its own destination goes to where the caller was going. `None` for another destination that

@@ -134,6 +134,10 @@ pub struct Pod {
 pub struct Limits {
     /// Establishing a connection upstream.
     pub connect: Duration,
+    /// The same to one of several endpoints; after it, another one is tried.
+    pub endpoint_connect: Duration,
+    /// The TLS handshake there.
+    pub endpoint_handshake: Duration,
     /// From the first byte of an HTTP/1 request to the end of its headers.
     pub header_read: Duration,
     /// Waiting for a client to say something before the server is given the word.
@@ -194,6 +198,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            endpoint_connect: Duration::from_secs(1),
+            endpoint_handshake: Duration::from_secs(2),
             header_read: Duration::from_secs(10),
             detect: Duration::from_secs(1),
             server_first_memory: Duration::from_mins(5),

@@ -1,17 +1,20 @@
-//! Where something is carried to, and where else when nobody is there.
+//! Where something is carried to, and where else when that fails.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::endpoints::balanced::Rest;
+use smilax_core::Outcome;
+
+use crate::endpoints::balanced::WhenEjected;
 use crate::endpoints::{Balanced, Picked};
 use crate::metrics::traffic::Telemetry;
 use crate::transport::{ConnectError, Expected, TlsFailure};
 use crate::worker::Worker;
 
-/// Endpoints tried one after the other at most.
-const MOST_ENDPOINTS: u8 = 3;
+/// Attempts at most, each at another endpoint. A called proxy that lies about what it did with a request can have it sent
+/// as often as this and no more.
+const MAX_ATTEMPTS: u8 = 3;
 
 /// Where a connection or a request is carried to.
 #[derive(Debug)]
@@ -22,17 +25,28 @@ pub struct Target {
     pub expected: Expected,
     /// What is measured there.
     pub telemetry: Rc<Telemetry>,
-    /// The endpoint that was picked, where the address is that of one.
-    pub endpoint: Option<Chosen>,
+    via: Via,
+    attempts: u8,
+}
+
+/// How a target's address came about.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is made for each request, and a box would be an allocation")]
+enum Via {
+    /// It is that of an endpoint, picked among others.
+    Endpoint(Chosen),
+    /// It is the virtual one of a destination, behind which the kernel picks an endpoint for each connection.
+    VirtualAddress,
+    /// The caller chose it itself.
+    Direct,
 }
 
 /// An endpoint that was picked among others.
 #[derive(Debug)]
-pub struct Chosen {
+struct Chosen {
     picked: Picked,
-    among: Rc<Balanced>,
     family: IpAddr,
-    tried: u8,
+    tried: Vec<SocketAddr>,
     fallback: Fallback,
 }
 
@@ -45,6 +59,19 @@ pub struct Fallback {
     pub expected: Expected,
 }
 
+/// Why a request or connection got no answer from an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum AttemptFailure<'a> {
+    /// No connection could be made; nothing was sent.
+    Connect(&'a ConnectError),
+    /// The called proxy did not hand the request to its application.
+    NotProcessed,
+    /// The other side stopped answering.
+    Lost,
+    /// The other side broke off.
+    Reset,
+}
+
 /// Whether there is somewhere else to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
@@ -55,103 +82,189 @@ pub enum Elsewhere {
 }
 
 impl Target {
-    /// One at an address that nothing is chosen for.
-    pub fn straight(address: SocketAddr, expected: Expected, telemetry: Rc<Telemetry>) -> Self {
+    /// An address that the caller chose itself.
+    pub fn direct(address: SocketAddr, expected: Expected, telemetry: Rc<Telemetry>) -> Self {
         Self {
             address,
             expected,
             telemetry,
-            endpoint: None,
+            via: Via::Direct,
+            attempts: 1,
+        }
+    }
+
+    /// The virtual address of a destination.
+    pub fn virtual_address(address: SocketAddr, expected: Expected, telemetry: Rc<Telemetry>) -> Self {
+        Self {
+            via: Via::VirtualAddress,
+            ..Self::direct(address, expected, telemetry)
         }
     }
 
     /// One endpoint of these, or else the virtual address. `None` when there is neither.
     pub fn balanced(
         worker: &Worker,
-        among: Rc<Balanced>,
+        among: &Rc<Balanced>,
         family: IpAddr,
         fallback: Fallback,
         telemetry: &Rc<Telemetry>,
     ) -> Option<Self> {
-        let Some(picked) = among.pick(worker, family, rest(&fallback)) else {
+        let Some(picked) = among.pick(worker, family, when_ejected(&fallback), &[]) else {
             let Fallback { address, expected } = fallback;
-            return Some(Self::straight(address?, expected, Rc::clone(telemetry)));
+            return Some(Self::virtual_address(address?, expected, Rc::clone(telemetry)));
         };
         Some(Self {
             address: picked.member().address,
             expected: fallback.expected_of(&picked),
             telemetry: Rc::clone(telemetry),
-            endpoint: Some(Chosen {
+            via: Via::Endpoint(Chosen {
                 picked,
-                among,
                 family,
-                tried: 1,
+                tried: vec![],
                 fallback,
             }),
+            attempts: 1,
         })
     }
 
-    /// Nobody could be reached there, and nothing was sent: goes to another endpoint, and at last to the virtual
-    /// address. Who was met and is not who is meant is never made up for by going on in plaintext.
-    pub fn go_elsewhere(&mut self, worker: &Worker, error: &ConnectError) -> Elsewhere {
-        let Some(chosen) = self.endpoint.take() else {
-            return Elsewhere::Nowhere;
+    /// Whether its address is that of an endpoint that was picked among others.
+    pub fn is_endpoint(&self) -> bool {
+        matches!(self.via, Via::Endpoint(_))
+    }
+
+    /// Whether a request that was not processed may be sent elsewhere.
+    pub fn has_alternatives(&self) -> bool {
+        !matches!(self.via, Via::Direct)
+    }
+
+    /// Takes note of a failed attempt, and goes elsewhere: to another endpoint, and at last to the virtual address, where
+    /// another connection may lead to another endpoint. A server with the wrong identity is never made up for by going on
+    /// in plaintext.
+    pub fn go_elsewhere(&mut self, worker: &Worker, failure: AttemptFailure<'_>) -> Elsewhere {
+        let via = std::mem::replace(&mut self.via, Via::Direct);
+        let found = match via {
+            Via::Endpoint(chosen) => self.go_elsewhere_from(worker, chosen, failure),
+            // The kernel has no other endpoint when it has none to connect to.
+            Via::VirtualAddress if self.attempts < MAX_ATTEMPTS => match failure {
+                AttemptFailure::Connect(_) => Elsewhere::Nowhere,
+                AttemptFailure::NotProcessed | AttemptFailure::Lost | AttemptFailure::Reset => {
+                    self.via = Via::VirtualAddress;
+                    Elsewhere::Found
+                }
+            },
+            Via::VirtualAddress | Via::Direct => Elsewhere::Nowhere,
         };
-        let own_fault = matches!(error, ConnectError::Insecure(_, TlsFailure::NoIdentity));
-        let suspicious = matches!(error, ConnectError::Insecure(..)) && !own_fault;
+        self.attempts += 1;
+        found
+    }
+
+    fn go_elsewhere_from(
+        &mut self,
+        worker: &Worker,
+        chosen: Chosen,
+        failure: AttemptFailure<'_>,
+    ) -> Elsewhere {
         let Chosen {
             picked,
-            among,
             family,
-            tried,
+            mut tried,
             fallback,
         } = chosen;
-        if suspicious {
-            picked.member().mistrusted(worker.now());
-        } else if !own_fault {
-            picked.member().failed(worker.now());
-        }
+        let blame = Blame::of(failure);
+        blame.record(&picked);
+        tried.push(picked.member().address);
+        let among = Rc::clone(picked.among());
+        // Ends it, so that it is not in flight there any more.
         drop(picked);
         worker.shared.metrics.endpoints.failed_over.inc();
-        let acceptable = |expected: &Expected| !suspicious || expected.is_some();
-        if !own_fault
-            && tried < MOST_ENDPOINTS
-            && let Some(picked) = among.pick(worker, family, Rest::Respected)
+        let acceptable = |expected: &Expected| blame != Blame::WrongIdentity || expected.is_some();
+        if blame != Blame::OwnFault
+            && self.attempts < MAX_ATTEMPTS
+            && let Some(picked) = among.pick(worker, family, WhenEjected::None, &tried)
             && let expected = fallback.expected_of(&picked)
             && acceptable(&expected)
         {
             self.address = picked.member().address;
             self.expected = expected;
-            self.endpoint = Some(Chosen {
+            self.via = Via::Endpoint(Chosen {
                 picked,
-                among,
                 family,
-                tried: tried + 1,
+                tried,
                 fallback,
             });
             return Elsewhere::Found;
         }
+        // What was sent is not sent more often; where nothing was, one more attempt does no harm.
+        let may_try = self.attempts < MAX_ATTEMPTS || matches!(failure, AttemptFailure::Connect(_));
         match fallback.address {
-            Some(address) if acceptable(&fallback.expected) => {
+            Some(address) if may_try && acceptable(&fallback.expected) => {
                 self.address = address;
                 self.expected = fallback.expected;
+                self.via = Via::VirtualAddress;
                 Elsewhere::Found
             }
             _ => Elsewhere::Nowhere,
         }
     }
 
-    /// A connection to it was made.
-    pub fn reached(&self) {
-        if let Some(chosen) = &self.endpoint {
-            chosen.picked.member().reached();
+    /// A connection that is carried as bytes was made.
+    pub fn connected(&self) {
+        if let Via::Endpoint(chosen) = &self.via {
+            chosen.picked.connected();
         }
     }
 
-    /// It answered a request after this long.
-    pub fn answered(&mut self, worker: &Worker, after: Duration) {
-        if let Some(chosen) = self.endpoint.take() {
-            chosen.picked.answered(worker.now(), after);
+    /// The request has no answer, and is not sent again.
+    pub fn failed(&self, failure: AttemptFailure<'_>) {
+        if let Via::Endpoint(chosen) = &self.via {
+            Blame::of(failure).record(&chosen.picked);
+        }
+    }
+
+    /// The response began `after` this time, and says this about the endpoint; `None` where its trailers will say it.
+    /// Returns the endpoint, where one was picked, to be kept until the response ends.
+    pub fn responded(&mut self, outcome: Option<Outcome>, after: Duration) -> Option<Picked> {
+        match std::mem::replace(&mut self.via, Via::Direct) {
+            Via::Endpoint(chosen) => {
+                chosen.picked.responded(outcome, after);
+                Some(chosen.picked)
+            }
+            Via::VirtualAddress | Via::Direct => None,
+        }
+    }
+}
+
+/// What a failed attempt says about the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// It cannot be reached.
+    Unreachable,
+    /// It failed.
+    Failure,
+    /// It is not what was expected.
+    WrongIdentity,
+    /// Nothing: this proxy has no certificate.
+    OwnFault,
+}
+
+impl Blame {
+    fn of(failure: AttemptFailure<'_>) -> Self {
+        match failure {
+            AttemptFailure::Connect(ConnectError::Insecure(_, TlsFailure::NoIdentity)) => Self::OwnFault,
+            AttemptFailure::Connect(ConnectError::Insecure(..)) => Self::WrongIdentity,
+            AttemptFailure::Connect(_) | AttemptFailure::NotProcessed | AttemptFailure::Lost => {
+                Self::Unreachable
+            }
+            AttemptFailure::Reset => Self::Failure,
+        }
+    }
+
+    fn record(self, picked: &Picked) {
+        match self {
+            Self::Unreachable => picked.failed(Outcome::Unreachable),
+            Self::Failure => picked.failed(Outcome::Failure),
+            Self::WrongIdentity => picked.has_wrong_identity(),
+            Self::OwnFault => picked.failed(Outcome::Ignored),
         }
     }
 }
@@ -165,11 +278,11 @@ impl Fallback {
     }
 }
 
-/// Where there is somewhere else to go, endpoints that rest are let alone.
-fn rest(fallback: &Fallback) -> Rest {
+/// Where there is somewhere else to go, endpoints that are ejected are let alone.
+fn when_ejected(fallback: &Fallback) -> WhenEjected {
     match (fallback.address, &fallback.expected) {
-        (None, _) => Rest::Disturbed,
-        (Some(_), None) => Rest::RespectedInGoodFaith,
-        (Some(_), Some(_)) => Rest::Respected,
+        (None, _) => WhenEjected::Pick,
+        (Some(_), None) => WhenEjected::UnlessWrongIdentity,
+        (Some(_), Some(_)) => WhenEjected::None,
     }
 }

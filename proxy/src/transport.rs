@@ -2,6 +2,7 @@
 //! has, secured or not. Nothing above needs to know which it is.
 
 mod head;
+pub mod liveness;
 mod secure;
 
 use std::io;

@@ -28,7 +28,7 @@ use crate::detect::ServerFirst;
 use crate::drain::Lifecycle;
 use crate::endpoints::{Balanced, Endpoints, Known, Wanted};
 use crate::http::pool::presence::Presences;
-use crate::http::pool::{Age, Pool};
+use crate::http::pool::{Kind, Pool};
 use crate::http::server::Servers;
 use crate::inbound::Handshakes;
 use crate::listener::{Bound, accept_forever};
@@ -37,10 +37,6 @@ use crate::metrics::traffic::Telemetry;
 use crate::settings::Settings;
 use crate::tls::{Peer, TlsStore};
 
-/// Connections upstream over which requests to one Service are spread, as kube-proxy chooses a pod for each.
-const OUTBOUND_SPREAD: usize = 4;
-/// The application is one process, and so is an endpoint: one connection serves where one suffices.
-const SPREAD_OF_ONE: usize = 1;
 /// How often it is said what is in use.
 const SAY_USES: Duration = Duration::from_secs(30);
 /// Callers whose series are kept at hand at most.
@@ -164,9 +160,9 @@ impl Worker {
         let limits = shared.settings.limits;
         let table = shared.table.load_full();
         Rc::new(Self {
-            outbound: Pool::new(OUTBOUND_SPREAD, Age::Limited, &shared),
-            endpoint_pool: Pool::new(SPREAD_OF_ONE, Age::Unlimited, &shared),
-            inbound: Pool::new(SPREAD_OF_ONE, Age::Limited, &shared),
+            outbound: Pool::new(Kind::Services, &shared),
+            endpoint_pool: Pool::new(Kind::Endpoints, &shared),
+            inbound: Pool::new(Kind::Application, &shared),
             server_first: RefCell::new(ServerFirst::new(limits.server_first_memory)),
             servers: Servers::new(),
             handshakes: Handshakes::new(limits),

@@ -62,15 +62,57 @@ fn shares(
     let mut counts = vec![0; balancer.members().len()];
     let mut now = Duration::ZERO;
     for _ in 0..requests {
-        let member = balancer.pick(now, dice.roll()).unwrap();
+        let member = balancer.pick(now, dice.roll(), &[]).unwrap();
         let index = number(member);
-        member.begin();
-        now += latency(index);
-        member.answered(now, latency(index));
-        member.end();
+        now += serve(balancer, member, now, Outcome::Success, latency(index));
         counts[index] += 1;
     }
     counts
+}
+
+/// One request that takes `latency`, which is returned.
+fn serve(
+    balancer: &Balancer,
+    member: &Member,
+    now: Duration,
+    outcome: Outcome,
+    latency: Duration,
+) -> Duration {
+    member.begin(now);
+    balancer.record(member, outcome, Some(latency), now + latency);
+    member.end();
+    latency
+}
+
+fn eject(balancer: &Balancer, member: &Member) {
+    balancer.record(member, Outcome::Unreachable, None, Duration::ZERO);
+}
+
+/// Sequential requests for `duration` to endpoints of which `fails` says which fail at once; the others take 20 ms.
+fn shares_of_failing(
+    balancer: &Balancer,
+    from: Duration,
+    duration: Duration,
+    dice: &mut Dice,
+    fails: impl Fn(usize) -> bool,
+) -> Vec<usize> {
+    let mut counts = vec![0; balancer.members().len()];
+    let mut now = from;
+    while now < from + duration {
+        let member = balancer.pick(now, dice.roll(), &[]).unwrap();
+        let index = number(member);
+        now += if fails(index) {
+            serve(balancer, member, now, Outcome::Failure, Duration::from_micros(500))
+        } else {
+            serve(balancer, member, now, Outcome::Success, Duration::from_millis(20))
+        };
+        counts[index] += 1;
+    }
+    counts
+}
+
+fn percent(counts: &[usize], index: usize) -> usize {
+    counts[index] * 100 / counts.iter().sum::<usize>()
 }
 
 proptest! {
@@ -88,14 +130,14 @@ proptest! {
     }
 
     #[test]
-    fn requests_under_way_differ_by_little(count in 2u16..12, seed: u64) {
+    fn requests_in_flight_differ_by_little(count in 2u16..12, seed: u64) {
         let endpoints: Vec<_> = (0..count).map(endpoint).collect();
         let balancer = balancer(&endpoints);
         let mut dice = Dice(seed);
         for _ in 0..u32::from(count) * 50 {
-            balancer.pick(Duration::ZERO, dice.roll()).unwrap().begin();
+            balancer.pick(Duration::ZERO, dice.roll(), &[]).unwrap().begin(Duration::ZERO);
         }
-        let busy: Vec<_> = balancer.members().iter().map(|member| member.doing().under_way).collect();
+        let busy: Vec<_> = balancer.members().iter().map(|member| member.load().in_flight).collect();
         prop_assert!(busy.iter().max().unwrap() - busy.iter().min().unwrap() <= 12, "{busy:?}");
     }
 
@@ -121,15 +163,15 @@ proptest! {
         let balancer = balancer(&endpoints);
         for member in balancer.members() {
             if states[number(member)].1 {
-                member.failed(Duration::ZERO);
+                eject(&balancer, member);
             }
         }
         let any_ready = states.iter().any(|(ready, _)| *ready);
         let mut dice = Dice(seed);
         for _ in 0..50 {
             for picked in [
-                balancer.pick(Duration::ZERO, dice.roll()),
-                balancer.pick_resting(Duration::ZERO, dice.roll()),
+                balancer.pick(Duration::ZERO, dice.roll(), &[]),
+                balancer.pick_ejected(Duration::ZERO, dice.roll(), &[]),
             ].into_iter().flatten() {
                 prop_assert!(states[number(picked)].0 || !any_ready);
             }
@@ -137,18 +179,139 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_awake_is_found_however_many_rest(count in 1u16..20, awake in 0u16..20, random: u64) {
-        let awake = awake % count;
+    fn the_one_endpoint_that_is_not_ejected_is_found(count in 1u16..20, healthy in 0u16..20, random: u64) {
+        let healthy = healthy % count;
         let endpoints: Vec<_> = (0..count).map(endpoint).collect();
         let balancer = balancer(&endpoints);
         for member in balancer.members() {
-            if number(member) != usize::from(awake) {
-                member.failed(Duration::ZERO);
+            if number(member) != usize::from(healthy) {
+                eject(&balancer, member);
             }
         }
-        let picked = balancer.pick(Duration::ZERO, random).unwrap();
-        prop_assert_eq!(number(picked), usize::from(awake));
+        let picked = balancer.pick(Duration::ZERO, random, &[]).unwrap();
+        prop_assert_eq!(number(picked), usize::from(healthy));
     }
+
+    #[test]
+    fn of_two_equal_endpoints_each_gets_half_of_few_requests_whatever_a_busy_node_does(
+        seed: u64,
+        pauses in proptest::collection::vec((0usize..200, 1u64..80), 0..8),
+        rate in 1u64..200,
+    ) {
+        let balancer = balancer(&[endpoint(0), endpoint(1)]);
+        let mut dice = Dice(seed);
+        let mut counts = [0; 2];
+        let mut now = Duration::ZERO;
+        for request in 0..200 {
+            let member = balancer.pick(now, dice.roll(), &[]).unwrap();
+            let pause = pauses.iter().find(|(at, _)| *at == request).map_or(0, |(_, pause)| *pause);
+            let latency = Duration::from_micros(800 + dice.roll() % 1500) + Duration::from_millis(pause);
+            now += serve(&balancer, member, now, Outcome::Success, latency);
+            now += Duration::from_millis(1000 / rate);
+            counts[number(member)] += 1;
+        }
+        prop_assert!((70..=130).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn a_failing_endpoint_gets_little_and_its_share_back_when_it_is_well(count in 2u16..8, seed: u64) {
+        let endpoints: Vec<_> = (0..count).map(endpoint).collect();
+        let balancer = balancer(&endpoints);
+        let mut dice = Dice(seed);
+        let second = Duration::from_secs(1);
+        let first = shares_of_failing(&balancer, Duration::ZERO, 5 * second, &mut dice, |index| index == 0);
+        prop_assert!(percent(&first, 0) <= 50, "{first:?}");
+        let then = shares_of_failing(&balancer, 5 * second, 15 * second, &mut dice, |index| index == 0);
+        prop_assert!(percent(&then, 0) < 5, "{then:?}");
+        shares_of_failing(&balancer, 20 * second, 10 * second, &mut dice, |_| false);
+        let well = shares_of_failing(&balancer, 30 * second, 10 * second, &mut dice, |_| false);
+        let fair = 100 / usize::from(count);
+        prop_assert!(percent(&well, 0) + 8 >= fair, "{well:?}");
+    }
+
+    #[test]
+    fn an_endpoint_is_not_tried_twice_for_one_request(count in 1u16..6, seed: u64) {
+        let endpoints: Vec<_> = (0..count).map(endpoint).collect();
+        let balancer = balancer(&endpoints);
+        let mut dice = Dice(seed);
+        let mut tried = vec![];
+        while let Some(member) = balancer.pick(Duration::ZERO, dice.roll(), &tried) {
+            prop_assert!(!tried.contains(&member.address));
+            tried.push(member.address);
+        }
+        prop_assert_eq!(tried.len(), usize::from(count));
+    }
+}
+
+#[test]
+fn a_failing_endpoint_gets_little_also_of_concurrent_requests() {
+    let balancer = balancer(&[endpoint(0), endpoint(1), endpoint(2)]);
+    let mut dice = Dice(1);
+    let mut counts = [0; 3];
+    let mut now = Duration::ZERO;
+    let mut in_flight: Vec<(Duration, Rc<Member>)> = vec![];
+    while now < Duration::from_secs(10) {
+        in_flight.sort_by_key(|(until, _)| *until);
+        if in_flight.len() == 32 {
+            let (until, member) = in_flight.remove(0);
+            now = now.max(until);
+            let outcome = if number(&member) == 0 { Outcome::Failure } else { Outcome::Success };
+            balancer.record(&member, outcome, Some(Duration::from_millis(20)), now);
+            member.end();
+        }
+        let member = Rc::clone(balancer.pick(now, dice.roll(), &[]).unwrap());
+        member.begin(now);
+        counts[number(&member)] += 1;
+        let latency = if number(&member) == 0 { 1 } else { 20 };
+        in_flight.push((now + Duration::from_millis(latency), member));
+    }
+    assert!(percent(&counts, 0) < 2, "{counts:?}");
+}
+
+#[test]
+fn an_overloaded_endpoint_gets_less_and_is_not_ejected() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let mut dice = Dice(1);
+    let (mut counts, mut now) = ([0; 2], Duration::ZERO);
+    for _ in 0..500 {
+        let member = balancer.pick(now, dice.roll(), &[]).unwrap();
+        let (outcome, latency) = match number(member) {
+            0 => (Outcome::Overloaded, Duration::from_millis(1)),
+            _ => (Outcome::Success, Duration::from_millis(20)),
+        };
+        now += serve(&balancer, member, now, outcome, latency);
+        counts[number(member)] += 1;
+        assert!(!balancer.members()[0].load().health.is_ejected(now));
+    }
+    assert!(percent(&counts, 0) < 25, "{counts:?}");
+}
+
+#[test]
+fn when_every_endpoint_fails_one_stays() {
+    let balancer = balancer(&[endpoint(0), endpoint(1), endpoint(2)]);
+    for _ in 0..100 {
+        for member in balancer.members() {
+            serve(&balancer, member, Duration::ZERO, Outcome::Failure, Duration::ZERO);
+        }
+    }
+    assert!(balancer.pick(Duration::ZERO, 1, &[]).is_some());
+}
+
+#[test]
+fn an_endpoint_at_which_callers_give_up_gets_less() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let mut dice = Dice(1);
+    let (mut counts, mut now) = ([0; 2], Duration::ZERO);
+    for _ in 0..200 {
+        let member = balancer.pick(now, dice.roll(), &[]).unwrap();
+        let (outcome, latency) = match number(member) {
+            0 => (Outcome::Cancelled, Duration::from_secs(1)),
+            _ => (Outcome::Success, Duration::from_millis(20)),
+        };
+        now += serve(&balancer, member, now, outcome, latency);
+        counts[number(member)] += 1;
+    }
+    assert!(percent(&counts, 0) < 15, "{counts:?}");
 }
 
 #[test]
@@ -161,57 +324,40 @@ fn endpoints_meant_for_the_own_zone_are_preferred_where_there_are_any() {
 }
 
 #[test]
-fn when_those_of_the_own_zone_rest_others_take_over() {
+fn when_those_of_the_own_zone_are_ejected_others_take_over() {
     let balancer = balancer(&[endpoint(0), in_zone(1, "a")]);
-    balancer.members()[0].failed(Duration::ZERO);
-    assert_eq!(number(balancer.pick(Duration::ZERO, 7).unwrap()), 0);
+    eject(&balancer, &balancer.members()[0]);
+    assert_eq!(number(balancer.pick(Duration::ZERO, 7, &[]).unwrap()), 0);
 }
 
 #[test]
-fn an_endpoint_that_failed_rests_for_a_moment_and_longer_each_time() {
-    let balancer = balancer(&[endpoint(0)]);
-    let picked = |now| balancer.pick(now, 3).is_some();
-    let member = &balancer.members()[0];
-    member.failed(Duration::ZERO);
-    assert!(!picked(Duration::ZERO) && picked(REST));
-    member.failed(REST);
-    assert!(!picked(REST * 2) && picked(REST * 3));
-    for _ in 0..100 {
-        member.failed(Duration::ZERO);
-    }
-    assert!(picked(REST * 8));
-    member.reached();
-    member.failed(Duration::ZERO);
-    assert!(picked(REST));
-}
-
-#[test]
-fn when_all_rest_somebody_can_still_be_asked_for() {
+fn when_all_are_ejected_one_can_still_be_asked_for() {
     let balancer = balancer(&[endpoint(0), endpoint(1)]);
     for member in balancer.members() {
-        member.failed(Duration::ZERO);
+        eject(&balancer, member);
     }
-    assert!(balancer.pick(Duration::ZERO, 1).is_none());
-    assert!(balancer.pick_resting(Duration::ZERO, 1).is_some());
+    assert!(balancer.pick(Duration::ZERO, 1, &[]).is_none());
+    assert!(balancer.pick_ejected(Duration::ZERO, 1, &[]).is_some());
 }
 
 #[test]
-fn where_somebody_else_was_met_is_remembered_until_whoever_is_meant_is_there() {
+fn a_wrong_identity_is_remembered_until_the_expected_one_is_met() {
     let balancer = balancer(&[endpoint(0), endpoint(1)]);
     let member = &balancer.members()[0];
-    member.failed(Duration::ZERO);
-    assert!(!balancer.is_mistrusted());
-    member.mistrusted(Duration::ZERO);
-    assert!(balancer.is_mistrusted());
-    assert_eq!(number(balancer.pick(Duration::ZERO, 0).unwrap()), 1);
-    member.reached();
-    assert!(!balancer.is_mistrusted());
+    eject(&balancer, member);
+    assert!(!balancer.has_wrong_identity());
+    balancer.record_wrong_identity(member, Duration::ZERO);
+    assert!(balancer.has_wrong_identity());
+    assert_eq!(number(balancer.pick(Duration::ZERO, 0, &[]).unwrap()), 1);
+    balancer.record(member, Outcome::Success, None, Duration::ZERO);
+    assert!(!balancer.has_wrong_identity());
 }
 
 #[test]
 fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
     let mut balancer = balancer(&[endpoint(0), endpoint(1)]);
-    balancer.members()[0].answered(Duration::ZERO, Duration::from_millis(3));
+    let latency = Duration::from_millis(3);
+    serve(&balancer, &balancer.members()[0], Duration::ZERO, Outcome::Success, latency);
     let workload = Workload::new("shop", "web");
     let secured = Endpoint {
         workload: Some(workload.clone()),
@@ -223,24 +369,12 @@ fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
         .iter()
         .find(|member| number(member) == 0)
         .unwrap();
-    assert_eq!(member.doing().latency, Some(Duration::from_millis(3)));
+    assert_eq!(member.load().latency, Some(Duration::from_millis(3)));
     assert_eq!(member.expected.as_deref(), Some(&[workload][..]));
     assert_eq!(balancer.members().len(), 2);
 }
 
 #[test]
-fn a_slow_endpoint_gets_another_chance() {
-    let balancer = balancer(&[endpoint(0), endpoint(1)]);
-    let [slow, fast] = [&balancer.members()[0], &balancer.members()[1]];
-    slow.answered(Duration::ZERO, Duration::from_secs(1));
-    fast.answered(Duration::ZERO, Duration::from_millis(10));
-    assert!(fast.is_better_than(slow, Duration::ZERO));
-    let later = Duration::from_mins(2);
-    fast.answered(later, Duration::from_millis(10));
-    assert!(!fast.is_better_than(slow, later));
-}
-
-#[test]
-fn nobody_is_picked_where_nobody_is() {
-    assert!(Balancer::default().pick(Duration::ZERO, 5).is_none());
+fn nothing_is_picked_where_nothing_is() {
+    assert!(Balancer::default().pick(Duration::ZERO, 5, &[]).is_none());
 }

@@ -1,13 +1,13 @@
 //! The endpoints of one port, as one worker balances over them.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smilax_core::balance::Member;
-use smilax_core::{Balancer, DestinationPortName, Resource};
+use smilax_core::{Balancer, DestinationPortName, Outcome, Resource};
 
 use super::PortEndpoints;
 use super::wanted::Said;
@@ -23,6 +23,7 @@ pub struct Balanced {
     families: RefCell<Families>,
     used: Cell<bool>,
     said: Cell<bool>,
+    started: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -33,21 +34,36 @@ struct Families {
     v6: Balancer,
 }
 
-/// An endpoint that was picked. It counts as busy for as long as this lives.
+/// An endpoint that was picked for a request or connection, which is in flight there for as long as this lives. What it
+/// says about the endpoint is recorded once; a request that is dropped before was cancelled by its client.
 #[derive(Debug)]
 pub struct Picked {
     member: Rc<Member>,
+    among: Rc<Balanced>,
+    since: Duration,
+    progress: Cell<Progress>,
 }
 
-/// What to do when every endpoint rests.
+/// What is known of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// There is somewhere else to go.
-    Respected,
-    /// There is, in plaintext: not when it is for want of whoever is meant that all of them rest.
-    RespectedInGoodFaith,
-    /// There is not.
-    Disturbed,
+enum Progress {
+    /// Its response has not begun.
+    Waiting,
+    /// Its response has begun, and its trailers will say how it ended.
+    AwaitingTrailers,
+    /// Its outcome is recorded.
+    Recorded,
+}
+
+/// What to do when every endpoint is ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenEjected {
+    /// None is picked: there is somewhere else to go.
+    None,
+    /// The same, but for want of the expected identity: somewhere else would be reached in plaintext.
+    UnlessWrongIdentity,
+    /// One is picked all the same: there is nowhere else to go.
+    Pick,
 }
 
 impl Balanced {
@@ -59,11 +75,19 @@ impl Balanced {
             families: RefCell::default(),
             used: Cell::new(false),
             said: Cell::new(false),
+            started: Instant::now(),
         }
     }
 
-    /// The endpoint that takes something now, of the family of this address. Says that this port is used.
-    pub fn pick(&self, worker: &Worker, family: IpAddr, rest: Rest) -> Option<Picked> {
+    /// The endpoint that takes something now, of the family of this address, and none of `tried`. Says that this port is
+    /// used.
+    pub fn pick(
+        self: &Rc<Self>,
+        worker: &Worker,
+        family: IpAddr,
+        when_ejected: WhenEjected,
+        tried: &[SocketAddr],
+    ) -> Option<Picked> {
         self.used.set(true);
         if !self.said.get() {
             let said = worker.shared.wanted.say(vec![self.resource()]);
@@ -71,20 +95,27 @@ impl Balanced {
         }
         self.follow(worker);
         let families = self.families.borrow();
-        let balancer = match (family.is_ipv4(), rest) {
-            (true, Rest::Disturbed) if families.v4.is_empty() => &families.v6,
-            (false, Rest::Disturbed) if families.v6.is_empty() => &families.v4,
+        let balancer = match (family.is_ipv4(), when_ejected) {
+            (true, WhenEjected::Pick) if families.v4.is_empty() => &families.v6,
+            (false, WhenEjected::Pick) if families.v6.is_empty() => &families.v4,
             (true, _) => &families.v4,
             (false, _) => &families.v6,
         };
-        let (now, random) = (worker.now(), fastrand::u64(..));
-        let picked = balancer.pick(now, random);
-        let picked = picked.or_else(|| match rest {
-            Rest::Respected => None,
-            Rest::RespectedInGoodFaith if !balancer.is_mistrusted() => None,
-            Rest::RespectedInGoodFaith | Rest::Disturbed => balancer.pick_resting(now, random),
+        let (now, random) = (self.now(), fastrand::u64(..));
+        let picked = balancer.pick(now, random, tried);
+        let picked = picked.or_else(|| match when_ejected {
+            WhenEjected::None => None,
+            WhenEjected::UnlessWrongIdentity if !balancer.has_wrong_identity() => None,
+            WhenEjected::UnlessWrongIdentity | WhenEjected::Pick => balancer.pick_ejected(now, random, tried),
         });
-        Some(Picked::new(Rc::clone(picked?)))
+        let member = Rc::clone(picked?);
+        member.begin(now);
+        Some(Picked {
+            member,
+            among: Rc::clone(self),
+            since: now,
+            progress: Cell::new(Progress::Waiting),
+        })
     }
 
     /// Takes what was told since the last time.
@@ -126,27 +157,97 @@ impl Balanced {
     fn resource(&self) -> Resource {
         Resource::Endpoints(self.of.clone())
     }
+
+    /// Time since this was made, by which its balancers know moments.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn record(&self, member: &Member, outcome: Outcome, elapsed: Option<Duration>) {
+        self.balancer_of(member, |balancer, now| balancer.record(member, outcome, elapsed, now));
+    }
+
+    fn balancer_of(&self, member: &Member, act: impl FnOnce(&Balancer, Duration)) {
+        let families = self.families.borrow();
+        let balancer = if member.address.is_ipv4() {
+            &families.v4
+        } else {
+            &families.v6
+        };
+        act(balancer, self.now());
+    }
 }
 
 impl Picked {
-    fn new(member: Rc<Member>) -> Self {
-        member.begin();
-        Self { member }
-    }
-
     /// The endpoint.
     pub fn member(&self) -> &Member {
         &self.member
     }
 
-    /// It answered after this long.
-    pub fn answered(self, now: Duration, after: Duration) {
-        self.member.answered(now, after);
+    /// The balancer that it was picked by.
+    pub fn among(&self) -> &Rc<Balanced> {
+        &self.among
+    }
+
+    /// A connection that is carried as bytes was made.
+    pub fn connected(&self) {
+        self.record(Outcome::Success, None);
+    }
+
+    /// The response began `after` this time, and says this; `None` where its trailers will say it.
+    pub fn responded(&self, outcome: Option<Outcome>, after: Duration) {
+        match outcome {
+            Some(outcome) => self.record(outcome, Some(after)),
+            None => {
+                self.progress.set(Progress::AwaitingTrailers);
+                let member = &self.member;
+                self.among
+                    .balancer_of(member, |_, now| member.answered(after, now));
+            }
+        }
+    }
+
+    /// The trailers of a response of gRPC have this status.
+    pub fn trailers(&self, grpc_status: Option<u16>) {
+        if self.progress.get() == Progress::AwaitingTrailers {
+            self.record(Outcome::of_response(200, grpc_status), None);
+        }
+    }
+
+    /// The response ended before it was complete.
+    pub fn reset(&self) {
+        self.record(Outcome::Failure, None);
+    }
+
+    /// There is no response.
+    pub fn failed(&self, outcome: Outcome) {
+        self.record(outcome, None);
+    }
+
+    /// Another identity than the expected one was found there.
+    pub fn has_wrong_identity(&self) {
+        self.progress.set(Progress::Recorded);
+        let member = &self.member;
+        self.among
+            .balancer_of(member, |balancer, now| balancer.record_wrong_identity(member, now));
+    }
+
+    fn record(&self, outcome: Outcome, elapsed: Option<Duration>) {
+        self.progress.set(Progress::Recorded);
+        self.among.record(&self.member, outcome, elapsed);
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
+        match self.progress.get() {
+            Progress::Waiting => {
+                let waited = self.among.now().saturating_sub(self.since);
+                self.record(Outcome::Cancelled, Some(waited));
+            }
+            Progress::AwaitingTrailers => self.record(Outcome::Ignored, None),
+            Progress::Recorded => {}
+        }
         self.member.end();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -11,6 +11,8 @@ use hyper::body::Incoming;
 use super::expect::Gate;
 use super::identity_headers;
 use super::pool::Hold;
+use super::replay::ReplayBody;
+use crate::endpoints::Picked;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::HeadClock;
 
@@ -20,11 +22,29 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug)]
 pub enum RequestBody {
     /// What the client sends.
-    Client(Incoming),
-    /// The same, once the server wants it.
-    Gated(Incoming, Gate),
+    Client(ClientBody),
+    /// The same, where the request may have to be sent again.
+    Replay(ReplayBody<ClientBody>),
     /// Nothing.
     Empty,
+}
+
+/// What the client sends, once the server wants it.
+#[derive(Debug)]
+pub struct ClientBody {
+    incoming: Incoming,
+    gate: Option<Gate>,
+}
+
+/// Why a body ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client broke off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// The request is sent to another endpoint now.
+    #[error("the request is sent to another endpoint")]
+    Superseded,
 }
 
 /// Body of a response on its way to the client. When it has ended, its connection upstream can serve again, and the
@@ -33,6 +53,7 @@ pub enum RequestBody {
 pub struct ResponseBody {
     source: Source,
     hold: Option<Hold>,
+    picked: Option<Picked>,
     recording: Recording,
     clock: Option<Arc<HeadClock>>,
 }
@@ -44,20 +65,33 @@ enum Source {
 }
 
 impl ResponseBody {
-    /// What the server sends.
-    pub fn upstream(body: Incoming, hold: Hold, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
-        Self::new(Source::Upstream(body), Some(hold), recording, clock)
+    /// What the server sends. `picked` is the endpoint that it comes from, where it was one of several.
+    pub fn upstream(
+        body: Incoming,
+        hold: Hold,
+        picked: Option<Picked>,
+        recording: Recording,
+        clock: Option<Arc<HeadClock>>,
+    ) -> Self {
+        let mut body = Self {
+            source: Source::Upstream(body),
+            hold: Some(hold),
+            picked,
+            recording,
+            clock,
+        };
+        if body.is_end_stream() {
+            body.finish();
+        }
+        body
     }
 
     /// What the proxy says itself.
     pub fn own(text: Bytes, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
-        Self::new(Source::Own(text), None, recording, clock)
-    }
-
-    fn new(source: Source, hold: Option<Hold>, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
         let mut body = Self {
-            source,
-            hold,
+            source: Source::Own(text),
+            hold: None,
+            picked: None,
             recording,
             clock,
         };
@@ -71,6 +105,14 @@ impl ResponseBody {
         self.recording.finish();
         if let Some(hold) = self.hold.take() {
             hold.release();
+        }
+        self.picked = None;
+    }
+
+    fn grpc_status(&mut self, status: &[u8]) {
+        let status = self.recording.grpc_status(status);
+        if let Some(picked) = &self.picked {
+            picked.trailers(status);
         }
     }
 }
@@ -96,13 +138,18 @@ impl Body for ResponseBody {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => this.finish(),
-            Poll::Ready(Some(Err(_))) => this.recording.flag(Flags::UpstreamTermination),
+            Poll::Ready(Some(Err(_))) => {
+                this.recording.flag(Flags::UpstreamTermination);
+                if let Some(picked) = this.picked.take() {
+                    picked.reset();
+                }
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(status) = frame
                     .trailers_ref()
                     .and_then(|trailers| trailers.get(GRPC_STATUS))
                 {
-                    this.recording.grpc_status(status.as_bytes());
+                    this.grpc_status(status.as_bytes());
                 }
                 if this.is_end_stream() {
                     this.finish();
@@ -135,42 +182,71 @@ impl Drop for ResponseBody {
     }
 }
 
-impl Body for RequestBody {
+impl ClientBody {
+    /// What a client sends; through `gate`, where it waits for the server to want it.
+    pub fn new(incoming: Incoming, gate: Option<Gate>) -> Self {
+        Self { incoming, gate }
+    }
+}
+
+impl Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let incoming = match self.get_mut() {
-            Self::Client(incoming) => incoming,
-            Self::Gated(incoming, gate) => match gate.poll_open(cx) {
-                Poll::Ready(()) => incoming,
-                Poll::Pending => return Poll::Pending,
-            },
-            Self::Empty => return Poll::Ready(None),
-        };
-        let mut polled = Pin::new(incoming).poll_frame(cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(gate) = &mut this.gate {
+            ready!(gate.poll_open(cx));
+        }
+        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
             // Some applications read trailers as headers.
             identity_headers::strip(trailers);
         }
-        polled
+        polled.map_err(BodyError::Client)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Replay(body) => Pin::new(body).poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(incoming) | Self::Gated(incoming, _) => incoming.is_end_stream(),
+            Self::Client(body) => body.is_end_stream(),
+            Self::Replay(body) => body.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(incoming) | Self::Gated(incoming, _) => incoming.size_hint(),
+            Self::Client(body) => body.size_hint(),
+            Self::Replay(body) => body.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

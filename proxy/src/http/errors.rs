@@ -9,6 +9,7 @@ use smilax_core::path::Ambiguity;
 
 use super::body::ResponseBody;
 use super::headers::BadRequest;
+use super::local_reply::LocalReply;
 use super::upstream::SendError;
 use crate::access::Refused;
 use crate::metrics::traffic::{Flags, Recording};
@@ -62,7 +63,10 @@ impl Refusal {
             )) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(SendError::Broken(_)) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(SendError::Lost(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(SendError::Unsent(_) | SendError::NotProcessed(_) | SendError::Broken(_)) => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
@@ -72,7 +76,19 @@ impl Refusal {
             Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
-            Self::Upstream(SendError::Broken(_)) => Flags::UpstreamTermination,
+            Self::Upstream(_) => Flags::UpstreamTermination,
+        }
+    }
+
+    /// What this means to another proxy that is answered so.
+    pub fn local_reply(&self) -> Option<LocalReply> {
+        match self {
+            Self::Denied(Refused::NoPolicy)
+            | Self::NoAddress(_)
+            | Self::Upstream(SendError::Connect(_) | SendError::Unsent(_)) => Some(LocalReply::NotProcessed),
+            Self::BadRequest(_) | Self::AmbiguousPath(_) | Self::Denied(_) => Some(LocalReply::Policy),
+            // The application may have acted on it.
+            Self::Upstream(SendError::NotProcessed(_) | SendError::Lost(_) | SendError::Broken(_)) => None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! Connections upstream that are kept for further requests, by address. They belong to one worker.
 
+mod failure;
 pub mod http1;
 pub mod http2;
 pub mod presence;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,13 +16,19 @@ use smilax_core::Workload;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::failure::ConnectionFailure;
 use self::presence::Presence;
 use super::upstream::SendError;
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
+use crate::transport::liveness::{self, Silence};
 use crate::transport::{self, ConnectError, TlsFailure, Upstream};
 use crate::worker::Shared;
 
+/// Connections over which requests to one Service are spread at least, as kube-proxy picks a pod for each.
+const SERVICE_SPREAD: usize = 4;
+/// One process is behind the address, so that one connection serves where one suffices.
+const SINGLE: usize = 1;
 /// An age that no connection comes to.
 const AGES: Duration = Duration::from_hours(24 * 365);
 /// Time without a request after which a connection of HTTP/2 is closed.
@@ -34,26 +40,28 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pool {
     endpoints: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
-    spread: usize,
-    age: Age,
+    kind: Kind,
     shared: Arc<Shared>,
 }
 
-/// How old connections may become.
+/// What the addresses of a pool are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// As the settings say: behind the address may be many, and connections must be spread over them anew.
-    Limited,
-    /// Any age while they are used: behind the address is one.
-    Unlimited,
+pub enum Kind {
+    /// Those of Services and of other hosts. Behind one there may be many endpoints, over which connections must be spread,
+    /// and spread anew after some time.
+    Services,
+    /// Those of single endpoints, with others to go to when one does not answer.
+    Endpoints,
+    /// Those of the application.
+    Application,
 }
 
 /// Connections to one address.
 #[derive(Debug)]
 pub struct Endpoint {
     address: SocketAddr,
+    kind: Kind,
     spread: usize,
-    age: Age,
     used: Cell<Instant>,
     limits: Limits,
     shared: Arc<Shared>,
@@ -82,13 +90,21 @@ pub enum OpenError {
     Handshake(#[from] hyper::Error),
 }
 
+impl Kind {
+    fn spread(self) -> usize {
+        match self {
+            Self::Services => SERVICE_SPREAD,
+            Self::Endpoints | Self::Application => SINGLE,
+        }
+    }
+}
+
 impl Pool {
-    /// An empty pool that spreads requests to one address over at least `spread` connections.
-    pub fn new(spread: usize, age: Age, shared: &Arc<Shared>) -> Self {
+    /// An empty pool.
+    pub fn new(kind: Kind, shared: &Arc<Shared>) -> Self {
         Self {
             endpoints: RefCell::default(),
-            spread,
-            age,
+            kind,
             shared: Arc::clone(shared),
         }
     }
@@ -99,8 +115,8 @@ impl Pool {
         let endpoint = endpoints.entry(address).or_insert_with(|| {
             Rc::new(Endpoint {
                 address,
-                spread: self.spread,
-                age: self.age,
+                kind: self.kind,
+                spread: self.kind.spread(),
                 used: Cell::new(Instant::now()),
                 limits: self.shared.settings.limits,
                 shared: Arc::clone(&self.shared),
@@ -169,7 +185,11 @@ impl Endpoint {
         expected: Option<&Arc<[Workload]>>,
     ) -> Result<Upstream, ConnectError> {
         let Some(expected) = expected else {
-            return self.connect().await.map(Upstream::from);
+            let stream = self.connect().await?;
+            if wire != Wire::Bytes && self.kind == Kind::Endpoints {
+                liveness::watch(&stream, Silence::Probed);
+            }
+            return Ok(Upstream::from(stream));
         };
         let context = self.shared.tls.load_full();
         let secured = match context.as_deref() {
@@ -177,7 +197,13 @@ impl Endpoint {
             None => Err(TlsFailure::NoIdentity),
             Some(context) => {
                 let stream = self.connect().await?;
-                transport::secure(stream, context, wire, expected, self.limits.handshake).await
+                match wire {
+                    Wire::Http2 => liveness::watch(&stream, Silence::Pinged),
+                    Wire::Http1 => liveness::watch(&stream, Silence::Probed),
+                    // Applications decide for themselves how long they wait.
+                    Wire::Bytes => {}
+                }
+                transport::secure(stream, context, wire, expected, self.handshake_limit()).await
             }
         };
         secured.map_err(|failure| {
@@ -188,22 +214,46 @@ impl Endpoint {
         })
     }
 
-    /// Why there is no answer. In TLS 1.3 a client learns only after the handshake that the server does not believe it.
-    pub fn broken(&self, error: hyper::Error) -> SendError {
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            // Nothing but TLS calls data that came over a connection invalid; its own error is gone by here.
-            if let Some(io) = cause.downcast_ref::<io::Error>()
-                && io.kind() == io::ErrorKind::InvalidData
-            {
-                let failure = TlsFailure::Disbelieved(io.to_string());
-                let metrics = &self.shared.metrics.access;
-                metrics.tls_failure("outbound", failure.reason());
-                return SendError::Connect(ConnectError::Insecure(self.address, failure));
-            }
-            source = cause.source();
+    /// Why nothing of a request was sent.
+    pub fn unsent(&self, error: hyper::Error) -> SendError {
+        match failure::classify(&error) {
+            ConnectionFailure::Disbelieved(reason) => self.disbelieved(reason),
+            _ => SendError::Unsent(error),
         }
-        SendError::Broken(error)
+    }
+
+    /// Why there is no answer.
+    pub fn broken(&self, error: hyper::Error) -> SendError {
+        match failure::classify(&error) {
+            ConnectionFailure::Disbelieved(reason) => self.disbelieved(reason),
+            ConnectionFailure::NotProcessed => SendError::NotProcessed(error),
+            ConnectionFailure::Lost => SendError::Lost(error),
+            ConnectionFailure::Broken => SendError::Broken(error),
+        }
+    }
+
+    /// In TLS 1.3 a client learns only after the handshake that the server does not believe it.
+    fn disbelieved(&self, reason: String) -> SendError {
+        let failure = TlsFailure::Disbelieved(reason);
+        let metrics = &self.shared.metrics.access;
+        metrics.tls_failure("outbound", failure.reason());
+        SendError::Connect(ConnectError::Insecure(self.address, failure))
+    }
+
+    /// How long connecting may take. Where there are other endpoints, waiting for one that does not answer is a loss.
+    fn connect_limit(&self) -> Duration {
+        match self.kind {
+            Kind::Services | Kind::Application => self.limits.connect,
+            Kind::Endpoints => self.limits.endpoint_connect,
+        }
+    }
+
+    /// The same of a handshake.
+    fn handshake_limit(&self) -> Duration {
+        match self.kind {
+            Kind::Services | Kind::Application => self.limits.handshake,
+            Kind::Endpoints => self.limits.endpoint_handshake,
+        }
     }
 
     /// Makes a plain connection, unless it is known that nobody is there.
@@ -213,7 +263,7 @@ impl Endpoint {
             Err(ConnectError::Absent(self.address))
         } else {
             tokio::select! {
-                result = transport::connect(self.address, self.limits.connect) => result,
+                result = transport::connect(self.address, self.connect_limit()) => result,
                 () = self.presence.in_vain() => Err(ConnectError::Absent(self.address)),
             }
         };
@@ -267,15 +317,24 @@ impl Endpoint {
     /// When a connection that is made now takes no more requests. Ages differ, so that connections made together are
     /// not replaced together.
     fn expiry(&self) -> Instant {
-        let most = match self.age {
-            Age::Limited => self.limits.pool_max_age,
-            Age::Unlimited => AGES,
+        let most = match self.kind {
+            Kind::Services | Kind::Application => self.limits.pool_max_age,
+            Kind::Endpoints => AGES,
         };
         Instant::now() + most.mul_f64(1.0 - fastrand::f64() / 4.0)
     }
 }
 
 impl Hold {
+    /// Sends no further requests over its connection.
+    pub fn retire(&self) {
+        match self {
+            // It serves one request at a time, and is closed when it is not given back.
+            Self::Http1(_) => {}
+            Self::Http2(stream) => stream.retire(),
+        }
+    }
+
     /// The response has ended: the connection can serve again.
     pub fn release(self) {
         match self {

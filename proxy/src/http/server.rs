@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,14 +19,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use smilax_core::convention::wire::REASON_HEADER;
 
 use self::ending::{Ending, finish, peer_is_over};
-use self::forward::Sent;
+use self::forward::{Answered, Sent};
 use super::LocalExecutor;
-use super::body::{RequestBody, ResponseBody};
+use super::body::{ClientBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::identity_headers;
-use super::pool::Hold;
+use super::replay::ReplayBody;
 use super::upgrade::Switched;
 use super::upstream::{self, Protocol};
 use super::wire::{self, Form};
@@ -160,9 +161,11 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
 async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
     let worker = Rc::clone(&connection.worker);
     let lifecycle = &worker.shared.lifecycle;
-    let end = match connection.direction() {
-        Direction::Inbound => lifecycle.draining(),
-        Direction::Outbound => lifecycle.stopping(),
+    let end = match (connection.direction(), lifecycle.stage()) {
+        (Direction::Inbound, Stage::Serving) => lifecycle.draining(),
+        // A caller that connects while this pod drains knows no other, or does not know yet. Sending it away at once
+        // would cost a handshake for each of its requests.
+        (Direction::Inbound, Stage::Draining | Stage::Stopping) | (Direction::Outbound, _) => lifecycle.stopping(),
     };
     let peer = connection.peer().cloned();
     let builder = match version {
@@ -208,17 +211,27 @@ impl Exchange {
             Side::Inbound { telemetry, .. } => telemetry.request(counted_as),
         };
         let mut response = match self.carry(request, &mut recording).await {
-            Ok((response, hold)) => {
+            Ok(Answered {
+                response,
+                hold,
+                picked,
+            }) => {
                 recording.status(response.status());
                 if let Some(status) = response.headers().get("grpc-status") {
                     recording.grpc_status(status.as_bytes());
                 }
                 let clock = self.clock.clone();
-                response.map(|body| ResponseBody::upstream(body, hold, recording, clock))
+                response.map(|body| ResponseBody::upstream(body, hold, picked, recording, clock))
             }
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
                 let mut response = refusal.answer(form, recording, self.clock.clone());
+                // Only another proxy understands it, and only an inbound one has proven peers.
+                if self.connection.peer().is_some()
+                    && let Some(reply) = refusal.local_reply()
+                {
+                    reply.insert(response.headers_mut());
+                }
                 if worker.shared.settings.reasons == Reasons::Told
                     && let Some(reason) = refusal.reason()
                 {
@@ -252,7 +265,7 @@ impl Exchange {
         &self,
         mut request: Request<Incoming>,
         recording: &mut Recording,
-    ) -> Result<(Response<Incoming>, Hold), Refusal> {
+    ) -> Result<Answered, Refusal> {
         let on_upgrade = (self.version == Version::Http1).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let Ready {
@@ -267,11 +280,8 @@ impl Exchange {
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
         let gate = waits.then(|| Gate::new(&mut request));
-        let request = request.map(|body| match gate {
-            Some(gate) => RequestBody::Gated(body, gate),
-            None => RequestBody::Client(body),
-        });
-        let (mut response, hold) = forward::send(
+        let request = request.map(|body| request_body(body, gate, &target));
+        let mut answered = forward::send(
             &self.connection,
             &mut target,
             request,
@@ -282,6 +292,7 @@ impl Exchange {
             },
         )
         .await?;
+        let response = &mut answered.response;
         if self.version == Version::Http1 {
             *response.version_mut() = http::Version::HTTP_11;
         }
@@ -289,16 +300,17 @@ impl Exchange {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
             && let (Some(began), Some(client)) = (began, on_upgrade)
         {
-            let server = hyper::upgrade::on(&mut response);
+            let server = hyper::upgrade::on(response);
             let switched = Switched {
                 connection: Rc::clone(&self.connection),
                 request: began,
-                upstream: hold.peer().cloned(),
+                upstream: answered.hold.peer().cloned(),
                 telemetry: target.telemetry,
+                picked: answered.picked.take(),
             };
             super::upgrade::carry(switched, client, server);
         }
-        Ok((response, hold))
+        Ok(answered)
     }
 
     /// Decides where a request goes and whether it may, and makes it what will be sent there.
@@ -350,6 +362,17 @@ impl Exchange {
                 })
             }
         }
+    }
+}
+
+/// The body of a request. What a called proxy may hand back is kept for a while.
+fn request_body(incoming: Incoming, gate: Option<Gate>, target: &Target) -> RequestBody {
+    let ended = incoming.is_end_stream();
+    let body = ClientBody::new(incoming, gate);
+    if target.expected.is_some() && target.has_alternatives() && !ended {
+        RequestBody::Replay(ReplayBody::new(body))
+    } else {
+        RequestBody::Client(body)
     }
 }
 

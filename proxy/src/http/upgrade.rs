@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::connection::Connection;
+use crate::endpoints::Picked;
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError, Meter as _};
 use crate::tls::Peer;
@@ -24,6 +25,8 @@ pub struct Switched {
     pub upstream: Option<Arc<Peer>>,
     /// What is measured about it.
     pub telemetry: Rc<Telemetry>,
+    /// The endpoint that it leads to, where it was picked among several. It stays in flight there.
+    pub picked: Option<Picked>,
 }
 
 /// Carries bytes between the two once both have switched, in a task of its own.

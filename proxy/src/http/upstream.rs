@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use prometheus::IntCounter;
 
-use super::body::RequestBody;
+use super::body::{ClientBody, RequestBody};
 use super::pool::http1::Reused;
 use super::pool::{Endpoint, Hold, OpenError};
+use super::replay::Replay;
 use crate::tls::Peer;
 use crate::transport::{ConnectError, Expected};
 
@@ -26,6 +27,15 @@ pub enum SendError {
     /// No connection.
     #[error(transparent)]
     Connect(ConnectError),
+    /// The connection broke before anything of the request was sent.
+    #[error("the server broke off before the request was sent: {0}")]
+    Unsent(hyper::Error),
+    /// The server says that it did not process the request (RFC 9113 sections 6.8 and 8.7).
+    #[error("the server did not process the request: {0}")]
+    NotProcessed(hyper::Error),
+    /// The server stopped answering.
+    #[error("the server stopped answering: {0}")]
+    Lost(hyper::Error),
     /// The connection broke, or what came back is no answer.
     #[error("the server broke off: {0}")]
     Broken(hyper::Error),
@@ -36,8 +46,8 @@ pub enum SendError {
 pub struct Failure {
     /// Why.
     pub error: SendError,
-    /// The request, where nothing of it was sent, or nothing that repeating it would do harm.
-    pub unsent: Option<Box<Request<RequestBody>>>,
+    /// The request, where nothing of it was sent, or where repeating it does no harm.
+    pub again: Option<Box<Request<RequestBody>>>,
 }
 
 /// The answer to a request.
@@ -49,6 +59,8 @@ pub struct Answer {
     pub hold: Hold,
     /// Time from sending the request to the end of the response's headers.
     pub after: Duration,
+    /// The request, for the case that the answer is that it was not processed.
+    pub spare: Option<Spare>,
 }
 
 /// Which protocol goes upstream: the one that came.
@@ -60,20 +72,29 @@ pub enum Protocol {
     Http2,
 }
 
-/// The parts of a request that can be sent once more: it has no body, and repeating it does no harm.
-struct Spare {
+/// A request that can be sent once more.
+#[derive(Debug)]
+pub struct Spare {
     method: Method,
     uri: Uri,
     version: Version,
     headers: HeaderMap,
+    extensions: Extensions,
+    body: SpareBody,
 }
 
-/// Sends a request to whom it is meant for. What was not begun to be sent goes to another connection. What was sent on a connection that had
-/// served before, and was closed before it answered, is sent once more when it has no body and its method is idempotent
-/// (RFC 9110 section 9.2.2): its server most likely closed it for being unused. Nothing else is sent again.
+#[derive(Debug)]
+enum SpareBody {
+    Empty,
+    Replay(Replay<ClientBody>),
+}
+
+/// Sends a request to a server. What was not begun to be sent goes to another connection. What was sent on a connection
+/// that had served before, and was closed before it answered, is sent once more when it has no body and its method is
+/// idempotent (RFC 9110 section 9.2.2): its server most likely closed it for being unused.
 ///
 /// # Errors
-/// [`Failure`], with the request when no connection could be made for it.
+/// [`Failure`], with the request where another server may be sent it.
 pub async fn send(
     endpoint: &Rc<Endpoint>,
     expected: &Expected,
@@ -90,19 +111,20 @@ pub async fn send(
         };
         let mut hold = match hold {
             Ok(hold) => hold,
-            Err(error) => {
-                return Err(Failure {
-                    error: error.into(),
-                    unsent: Some(Box::new(request)),
-                });
-            }
+            Err(error) => return Err(Failure::of(error.into(), Some(request))),
         };
-        if attempt == 0 && hold.reused() == Reused::Yes {
-            spare = Spare::of(&request);
+        let reused = hold.reused();
+        if attempt == 0 {
+            spare = match expected {
+                // Another proxy may say that it did not process the request.
+                Some(_) => Spare::of(&request),
+                None if reused == Reused::Yes => Spare::of(&request).filter(Spare::is_safe_to_repeat),
+                None => None,
+            };
         }
         let began = Instant::now();
         let Some(answer) = hold.try_send(request).await else {
-            return Err(Failure::of(gone(endpoint)));
+            return Err(Failure::of(gone(endpoint), None));
         };
         let mut error = match answer {
             Ok(response) => {
@@ -110,36 +132,34 @@ pub async fn send(
                     response,
                     hold,
                     after: began.elapsed(),
+                    spare,
                 });
             }
             Err(error) => error,
         };
-        request = match (error.take_message(), spare.take()) {
-            (Some(unsent), kept) if attempt < MOST_UNSENT => {
-                spare = kept;
-                unsent
+        request = if let Some(unsent) = error.take_message() {
+            // A server that ends a new connection at once does so again.
+            if attempt >= MOST_UNSENT || reused == Reused::No {
+                return Err(Failure::of(endpoint.unsent(error.into_error()), Some(unsent)));
             }
-            (None, Some(spare)) if attempt == 0 && closed_before_answering(error.error()) => spare.request(),
-            (unsent, _) => {
-                return Err(Failure {
-                    error: endpoint.broken(error.into_error()),
-                    unsent: unsent.map(Box::new),
-                });
+            unsent
+        } else {
+            let error = endpoint.broken(error.into_error());
+            let spare = spare.take().filter(|spare| spare.may_follow(&error, expected));
+            let stale = attempt == 0 && reused == Reused::Yes && matches!(error, SendError::Broken(_));
+            match spare.and_then(Spare::request) {
+                Some(again) if stale => again,
+                again => return Err(Failure::of(error, again)),
             }
         };
         retries.inc();
     }
-    Err(Failure::of(gone(endpoint)))
+    Err(Failure::of(gone(endpoint), None))
 }
 
 fn gone(endpoint: &Endpoint) -> SendError {
     let reason = std::io::ErrorKind::NotConnected.into();
     SendError::Connect(ConnectError::Refused(endpoint.address(), reason))
-}
-
-/// Not when something came back that is no answer: that server is alive, and has acted.
-fn closed_before_answering(error: &hyper::Error) -> bool {
-    !error.is_parse() && !error.is_user() && !error.is_timeout()
 }
 
 impl Hold {
@@ -170,29 +190,65 @@ impl Hold {
 }
 
 impl Spare {
+    /// `None` for a request whose body cannot be sent twice.
     fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let again = request.method().is_idempotent() && request.body().is_end_stream();
-        again.then(|| Self {
+        let body = match request.body() {
+            RequestBody::Replay(body) => SpareBody::Replay(body.handle()),
+            body if body.is_end_stream() => SpareBody::Empty,
+            RequestBody::Client(_) | RequestBody::Empty => return None,
+        };
+        Some(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+            body,
         })
     }
 
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
+    /// Whether it may be sent although the server may have acted on it: RFC 9110 section 9.2.2.
+    fn is_safe_to_repeat(&self) -> bool {
+        self.method.is_idempotent() && matches!(self.body, SpareBody::Empty)
+    }
+
+    /// Whether it may be sent after this error. Only another proxy is believed that it did not process a request.
+    fn may_follow(&self, error: &SendError, expected: &Expected) -> bool {
+        match error {
+            SendError::Connect(_) | SendError::Unsent(_) => true,
+            SendError::NotProcessed(_) if expected.is_some() => true,
+            SendError::Broken(error) => self.is_safe_to_repeat() && closed_before_answering(error),
+            SendError::NotProcessed(_) | SendError::Lost(_) => self.is_safe_to_repeat(),
+        }
+    }
+
+    /// The request, once more. `None` when its body was too long to be kept.
+    pub fn request(self) -> Option<Request<RequestBody>> {
+        let body = match self.body {
+            SpareBody::Empty => RequestBody::Empty,
+            SpareBody::Replay(replay) => RequestBody::Replay(replay.again()?),
+        };
+        let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
-        request
+        *request.extensions_mut() = self.extensions;
+        Some(request)
     }
 }
 
+/// Not when something came back that is no answer: that server is alive, and has acted.
+fn closed_before_answering(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user()
+}
+
 impl Failure {
-    fn of(error: SendError) -> Self {
-        Self { error, unsent: None }
+    fn of(error: SendError, again: Option<Request<RequestBody>>) -> Self {
+        Self {
+            error,
+            again: again.map(Box::new),
+        }
     }
 }
 
@@ -200,7 +256,7 @@ impl From<OpenError> for SendError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Connect(error) => Self::Connect(error),
-            OpenError::Handshake(error) => Self::Broken(error),
+            OpenError::Handshake(error) => Self::Unsent(error),
         }
     }
 }

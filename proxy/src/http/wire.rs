@@ -6,7 +6,6 @@
 //! HTTP/2 has no form for.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -27,10 +26,6 @@ pub(super) const HEADER_BYTES: u32 = 128 * 1024;
 /// Requests given up that such a connection has room for at a time, and does not end for: clients that go away together
 /// concern nobody else.
 pub(super) const RESETS: usize = 1000;
-/// How often the other side is asked for a sign of life while requests are under way, and how long it may take. A node
-/// that is gone would hold many requests.
-pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
-
 const FORM: HeaderName = HeaderName::from_static(wire::FORM_HEADER);
 
 /// In which version and form an application sent a request.

@@ -13,6 +13,8 @@ pub struct EndpointMetrics {
     pub subscriptions: IntGauge,
     /// Endpoints that could not be reached, so that something else was tried.
     pub failed_over: IntCounter,
+    /// Requests that a called proxy could not hand to its application, and that went elsewhere.
+    pub handed_back: IntCounter,
     lookups: IntCounterVec,
 }
 
@@ -29,6 +31,11 @@ impl EndpointMetrics {
                 registry,
                 "endpoint_failovers_total",
                 "Endpoints that could not be reached, so that another or the virtual address was tried",
+            )?,
+            handed_back: counter(
+                registry,
+                "requests_handed_back_total",
+                "Requests that the called proxy could not hand to its application, so that they were sent elsewhere",
             )?,
             lookups: registered(
                 registry,

@@ -266,14 +266,16 @@ impl Recording {
         self.outcome.code = status.as_u16();
     }
 
-    /// gRPC says that it ended so; codes that do not exist count as unknown (2).
-    pub fn grpc_status(&mut self, status: &[u8]) {
+    /// gRPC says that it ended so; codes that do not exist count as unknown (2). Returns the code, where the request was
+    /// one of gRPC.
+    pub fn grpc_status(&mut self, status: &[u8]) -> Option<u16> {
         if self.protocol == RequestProtocol::Grpc {
             let code = std::str::from_utf8(status)
                 .ok()
                 .and_then(|text| text.parse().ok());
             self.outcome.grpc = Some(code.filter(|code| *code <= 16).unwrap_or(2));
         }
+        self.outcome.grpc
     }
 
     /// Something went wrong.

@@ -17,7 +17,7 @@ use crate::http::LocalExecutor;
 use crate::http::body::RequestBody;
 use crate::http::wire;
 use crate::tls::{Peer, Wire};
-use crate::transport::{Expected, fits};
+use crate::transport::{Expected, fits, liveness};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
@@ -48,7 +48,7 @@ pub(super) struct Connections {
 struct Connection {
     sender: SendRequest<RequestBody>,
     peer: Option<Arc<Peer>>,
-    expires: Instant,
+    expires: Cell<Instant>,
     streams: Cell<usize>,
     allowed: Rc<Cell<usize>>,
 }
@@ -78,7 +78,7 @@ impl Connections {
     pub(super) fn prune(&self, now: Instant) {
         self.open
             .borrow_mut()
-            .retain(|one| !one.sender.is_closed() && one.expires > now);
+            .retain(|one| !one.sender.is_closed() && one.expires.get() > now);
     }
 
     /// Lets go of what carries no stream.
@@ -174,8 +174,8 @@ impl Endpoint {
                 .initial_connection_window_size(wire::CONNECTION_WINDOW)
                 .max_header_list_size(wire::HEADER_BYTES)
                 .max_concurrent_reset_streams(wire::RESETS)
-                .keep_alive_interval(wire::SIGN_OF_LIFE)
-                .keep_alive_timeout(wire::SIGN_OF_LIFE);
+                .keep_alive_interval(liveness::PING_AFTER)
+                .keep_alive_timeout(liveness::PING_TIMEOUT);
         }
         let (sender, connection) = builder.handshake(TokioIo::new(upstream.stream)).await?;
         let allowed = Rc::new(Cell::new(FIRST_STREAMS));
@@ -197,7 +197,7 @@ impl Endpoint {
         let connection = Rc::new(Connection {
             sender,
             peer: upstream.peer,
-            expires: self.expiry(),
+            expires: Cell::new(self.expiry()),
             streams: Cell::new(0),
             allowed,
         });
@@ -225,6 +225,11 @@ impl Stream {
     /// Where to send.
     pub fn sender(&self) -> SendRequest<RequestBody> {
         self.connection.sender.clone()
+    }
+
+    /// Gives no further requests to its connection.
+    pub(super) fn retire(&self) {
+        self.connection.expires.set(Instant::now());
     }
 
     /// Whether its connection has served before.

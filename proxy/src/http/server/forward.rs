@@ -1,18 +1,23 @@
-//! Sending a request on, and elsewhere when nobody is there.
+//! Sending a request on, and elsewhere when it was not processed.
 
 use std::net::SocketAddr;
 
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
+use smilax_core::Outcome;
 
 use crate::connection::{Connection, Direction};
+use crate::endpoints::Picked;
 use crate::http::body::RequestBody;
-use crate::http::headers::Upgrade;
+use crate::http::headers::{self, Upgrade};
+use crate::http::local_reply::LocalReply;
 use crate::http::pool::{Hold, Pool};
-use crate::http::upstream::{self, Answer, Failure, Protocol, SendError};
+use crate::http::upstream::{self, Answer, Failure, Protocol, SendError, Spare};
 use crate::http::wire::{self, Form};
-use crate::target::{Elsewhere, Target};
+use crate::target::{AttemptFailure, Elsewhere, Target};
+use crate::worker::Worker;
 
 /// How a request is sent.
 pub(super) struct Sent<'a> {
@@ -43,8 +48,17 @@ impl Wrapping {
     }
 }
 
-/// Sends a request that is ready for the target. Where no connection can be made and nothing was sent, another target
-/// is tried, which is what `target` says afterwards.
+/// A response, and what is held until it ends.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    /// Its connection.
+    pub(super) hold: Hold,
+    /// The endpoint that it comes from, where it was picked among several.
+    pub(super) picked: Option<Picked>,
+}
+
+/// Sends a request that is ready for the target. Where it was provably not processed, or repeating it does no harm,
+/// another target is tried, which is what `target` says afterwards.
 ///
 /// # Errors
 /// [`SendError`] of the last one.
@@ -53,36 +67,99 @@ pub(super) async fn send(
     target: &mut Target,
     mut request: Request<RequestBody>,
     sent: &Sent<'_>,
-) -> Result<(Response<Incoming>, Hold), SendError> {
+) -> Result<Answered, SendError> {
     let worker = &connection.worker;
     let retries = &worker.shared.metrics.retries;
     let mut protocol = sent.protocol;
     loop {
         let endpoint = pool(connection, target).endpoint(target.address);
-        match upstream::send(&endpoint, &target.expected, protocol, request, retries).await {
-            Ok(Answer {
-                response,
-                hold,
-                after,
-            }) => {
-                target.answered(worker, after);
-                return Ok((response, hold));
-            }
-            Err(Failure {
-                error: SendError::Connect(error),
-                unsent: Some(unsent),
-            }) => {
-                let before = Wrapping::of(target);
-                if target.go_elsewhere(worker, &error) == Elsewhere::Nowhere {
-                    return Err(SendError::Connect(error));
-                }
-                request = *unsent;
-                if Wrapping::of(target) != before {
-                    (request, protocol) = wrap_anew(request, target, sent, connection.original);
+        let before = Wrapping::of(target);
+        let outcome = upstream::send(&endpoint, &target.expected, protocol, request, retries).await;
+        request = match outcome {
+            Ok(answer) => match settle(worker, target, answer) {
+                Settled::Answered(answered) => return Ok(answered),
+                Settled::Again(request) => *request,
+            },
+            Err(Failure { error, again }) => {
+                let failure = attempt_failure(&error);
+                match again {
+                    Some(again) if target.go_elsewhere(worker, failure) == Elsewhere::Found => *again,
+                    Some(_) => return Err(error),
+                    None => {
+                        target.failed(failure);
+                        return Err(error);
+                    }
                 }
             }
-            Err(Failure { error, .. }) => return Err(error),
+        };
+        if Wrapping::of(target) != before {
+            (request, protocol) = wrap_anew(request, target, sent, connection.original);
         }
+    }
+}
+
+enum Settled {
+    Answered(Answered),
+    Again(Box<Request<RequestBody>>),
+}
+
+/// Says what becomes of an answer: it goes to the client, unless it comes from another proxy and says that the request
+/// was not processed. Whoever else says so is not believed, and nobody hears of it.
+fn settle(worker: &Worker, target: &mut Target, answer: Answer) -> Settled {
+    let Answer {
+        mut response,
+        hold,
+        after,
+        spare,
+    } = answer;
+    let reply = LocalReply::take(response.headers_mut()).filter(|_| target.expected.is_some());
+    let outcome = match reply {
+        Some(LocalReply::NotProcessed) => {
+            if !target.is_endpoint() {
+                // Behind a virtual address, another connection may lead to another endpoint.
+                hold.retire();
+            }
+            if let Some(request) = spare.and_then(Spare::request)
+                && target.go_elsewhere(worker, AttemptFailure::NotProcessed) == Elsewhere::Found
+            {
+                worker.shared.metrics.endpoints.handed_back.inc();
+                return Settled::Again(Box::new(request));
+            }
+            Some(Outcome::Unreachable)
+        }
+        Some(LocalReply::Policy) => Some(Outcome::Ignored),
+        None => outcome_of(&response),
+    };
+    let picked = target.responded(outcome, after);
+    Settled::Answered(Answered {
+        response,
+        hold,
+        picked,
+    })
+}
+
+/// What a response says about its endpoint; `None` when the trailers of gRPC will say it.
+fn outcome_of(response: &Response<Incoming>) -> Option<Outcome> {
+    let status = response.status().as_u16();
+    if !headers::is_grpc(response.headers()) {
+        return Some(Outcome::of_response(status, None));
+    }
+    match response.headers().get("grpc-status") {
+        Some(said) => {
+            let said = said.to_str().ok().and_then(|said| said.parse().ok());
+            Some(Outcome::of_response(status, said))
+        }
+        None if response.body().is_end_stream() => Some(Outcome::of_response(status, None)),
+        None => None,
+    }
+}
+
+fn attempt_failure(error: &SendError) -> AttemptFailure<'_> {
+    match error {
+        SendError::Connect(error) => AttemptFailure::Connect(error),
+        SendError::Unsent(_) | SendError::NotProcessed(_) => AttemptFailure::NotProcessed,
+        SendError::Lost(_) => AttemptFailure::Lost,
+        SendError::Broken(_) => AttemptFailure::Reset,
     }
 }
 
@@ -90,7 +167,7 @@ fn pool<'a>(connection: &'a Connection, target: &Target) -> &'a Pool {
     let worker = &connection.worker;
     match connection.direction() {
         Direction::Inbound => &worker.inbound,
-        Direction::Outbound if target.endpoint.is_some() => &worker.endpoint_pool,
+        Direction::Outbound if target.is_endpoint() => &worker.endpoint_pool,
         Direction::Outbound => &worker.outbound,
     }
 }

@@ -1,0 +1,58 @@
+//! What an error of a connection means for the request that was on it.
+
+use std::error::Error;
+use std::io;
+
+use h2::Reason;
+
+/// What became of a request without an answer.
+#[derive(Debug)]
+pub(super) enum ConnectionFailure {
+    /// The server ended the connection because it does not believe who this proxy says it is.
+    Disbelieved(String),
+    /// The server says that it did not process the request.
+    NotProcessed,
+    /// The server stopped answering.
+    Lost,
+    /// The connection broke, or what came back is no answer.
+    Broken,
+}
+
+pub(super) fn classify(error: &hyper::Error) -> ConnectionFailure {
+    // A ping of HTTP/2 was not answered.
+    if error.is_timeout() {
+        return ConnectionFailure::Lost;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            match io.kind() {
+                // Nothing but TLS calls data that came over a connection invalid; its own error is gone by here.
+                io::ErrorKind::InvalidData => return ConnectionFailure::Disbelieved(io.to_string()),
+                io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    return ConnectionFailure::Lost;
+                }
+                _ => {}
+            }
+        }
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            if is_not_processed(error) {
+                return ConnectionFailure::NotProcessed;
+            }
+            if let Some(io) = error.get_io()
+                && io.kind() == io::ErrorKind::TimedOut
+            {
+                return ConnectionFailure::Lost;
+            }
+        }
+        source = cause.source();
+    }
+    ConnectionFailure::Broken
+}
+
+/// A refused stream was not processed (RFC 9113 section 8.7), nor was one that comes after the last one that a GOAWAY
+/// names (section 6.8); only of those does h2 say that the server went away.
+fn is_not_processed(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+}
