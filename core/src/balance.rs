@@ -116,9 +116,8 @@ impl Balancer {
     /// one that is draining only when no other is there. None that is ejected, nor any of `tried`. `random` is any evenly
     /// distributed number.
     pub fn pick(&self, now: Duration, random: u64, tried: &[SocketAddr]) -> Option<&Rc<Member>> {
-        let eligible = |member: &Member| {
-            !tried.contains(&member.address) && member.load.health.get().admits(now)
-        };
+        let eligible =
+            |member: &Member| !tried.contains(&member.address) && member.load.health.get().admits(now);
         let near = self.members.get(..self.near)?;
         self.pick_from(near, now, random, eligible)
             .or_else(|| self.pick_from(self.preferred(), now, random, eligible))

@@ -16,6 +16,7 @@ pub mod choice;
 pub mod config;
 pub mod convention;
 pub mod endpoints;
+pub mod grpc;
 pub mod host;
 pub mod identity;
 pub mod log_line;

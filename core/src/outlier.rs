@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+use crate::grpc;
+
 /// When endpoints are ejected. The names are Envoy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutlierDetection {
@@ -108,10 +110,8 @@ impl Outcome {
     #[must_use]
     pub fn of_response(status: u16, grpc_status: Option<u16>) -> Self {
         match (status, grpc_status) {
-            // Numbers of gRPC: INTERNAL, UNAVAILABLE.
-            (_, Some(13 | 14)) | (500..=599, _) => Self::Failure,
-            // RESOURCE_EXHAUSTED.
-            (_, Some(8)) | (429, _) => Self::Overloaded,
+            (_, Some(grpc::INTERNAL | grpc::UNAVAILABLE)) | (500..=599, _) => Self::Failure,
+            (_, Some(grpc::RESOURCE_EXHAUSTED)) | (429, _) => Self::Overloaded,
             _ => Self::Success,
         }
     }
@@ -196,21 +196,24 @@ impl Health {
             ejections,
         };
         match (self, outcome) {
-            // Of requests that were sent before the ejection: it is known already.
-            (Self::Ejected { until, .. }, _) if now < until => self,
-            (Self::Ejected { ejections, .. }, Outcome::Unreachable) => ejected(ejections.saturating_add(1)),
-            (Self::Ejected { .. }, _) => self,
+            (Self::Ejected { until, ejections }, Outcome::Unreachable) if now >= until => {
+                ejected(ejections.saturating_add(1))
+            }
             (Self::Healthy { .. }, Outcome::Unreachable) => ejected(1),
             (Self::Healthy { .. }, Outcome::Success) => Self::default(),
             (Self::Healthy { consecutive_failures }, Outcome::Failure) => {
                 let consecutive_failures = consecutive_failures.saturating_add(1);
-                if consecutive_failures >= detection.consecutive_failures && budget == EjectionBudget::Available {
+                if consecutive_failures >= detection.consecutive_failures
+                    && budget == EjectionBudget::Available
+                {
                     ejected(1)
                 } else {
                     Self::Healthy { consecutive_failures }
                 }
             }
-            (Self::Healthy { .. }, Outcome::Overloaded | Outcome::Cancelled | Outcome::Ignored) => self,
+            // What comes of requests that were sent before an ejection is no news.
+            (Self::Ejected { .. }, _)
+            | (Self::Healthy { .. }, Outcome::Overloaded | Outcome::Cancelled | Outcome::Ignored) => self,
             (Self::Recovering { .. }, _) => self.after_trial(outcome, detection, budget, ejected),
         }
     }

@@ -31,7 +31,10 @@ pub struct Target {
 
 /// How a target's address came about.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "it is made for each request, and a box would be an allocation")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is made for each request, and a box would be an allocation"
+)]
 enum Via {
     /// It is that of an endpoint, picked among others.
     Endpoint(Chosen),

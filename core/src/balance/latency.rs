@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn latency_without_news_is_forgotten() {
         let latency = Latency::first_penalty(Duration::from_secs(1), Duration::ZERO);
-        let aged = latency.aged(Duration::from_secs(60)).unwrap();
+        let aged = latency.aged(Duration::from_mins(1)).unwrap();
         assert!(are_comparable(aged, 0.001));
     }
 }

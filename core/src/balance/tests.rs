@@ -102,7 +102,13 @@ fn shares_of_failing(
         let member = balancer.pick(now, dice.roll(), &[]).unwrap();
         let index = number(member);
         now += if fails(index) {
-            serve(balancer, member, now, Outcome::Failure, Duration::from_micros(500))
+            serve(
+                balancer,
+                member,
+                now,
+                Outcome::Failure,
+                Duration::from_micros(500),
+            )
         } else {
             serve(balancer, member, now, Outcome::Success, Duration::from_millis(20))
         };
@@ -244,6 +250,12 @@ proptest! {
 }
 
 #[test]
+fn sequential_requests_take_turns_between_two_equal_endpoints() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    assert_eq!(shares(&balancer, 60, 1, |_| Duration::from_millis(1)), [30, 30]);
+}
+
+#[test]
 fn a_failing_endpoint_gets_little_also_of_concurrent_requests() {
     let balancer = balancer(&[endpoint(0), endpoint(1), endpoint(2)]);
     let mut dice = Dice(1);
@@ -255,7 +267,11 @@ fn a_failing_endpoint_gets_little_also_of_concurrent_requests() {
         if in_flight.len() == 32 {
             let (until, member) = in_flight.remove(0);
             now = now.max(until);
-            let outcome = if number(&member) == 0 { Outcome::Failure } else { Outcome::Success };
+            let outcome = if number(&member) == 0 {
+                Outcome::Failure
+            } else {
+                Outcome::Success
+            };
             balancer.record(&member, outcome, Some(Duration::from_millis(20)), now);
             member.end();
         }
@@ -291,7 +307,13 @@ fn when_every_endpoint_fails_one_stays() {
     let balancer = balancer(&[endpoint(0), endpoint(1), endpoint(2)]);
     for _ in 0..100 {
         for member in balancer.members() {
-            serve(&balancer, member, Duration::ZERO, Outcome::Failure, Duration::ZERO);
+            serve(
+                &balancer,
+                member,
+                Duration::ZERO,
+                Outcome::Failure,
+                Duration::ZERO,
+            );
         }
     }
     assert!(balancer.pick(Duration::ZERO, 1, &[]).is_some());
@@ -357,7 +379,13 @@ fn a_wrong_identity_is_remembered_until_the_expected_one_is_met() {
 fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
     let mut balancer = balancer(&[endpoint(0), endpoint(1)]);
     let latency = Duration::from_millis(3);
-    serve(&balancer, &balancer.members()[0], Duration::ZERO, Outcome::Success, latency);
+    serve(
+        &balancer,
+        &balancer.members()[0],
+        Duration::ZERO,
+        Outcome::Success,
+        latency,
+    );
     let workload = Workload::new("shop", "web");
     let secured = Endpoint {
         workload: Some(workload.clone()),

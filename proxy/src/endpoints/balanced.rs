@@ -164,7 +164,9 @@ impl Balanced {
     }
 
     fn record(&self, member: &Member, outcome: Outcome, elapsed: Option<Duration>) {
-        self.balancer_of(member, |balancer, now| balancer.record(member, outcome, elapsed, now));
+        self.balancer_of(member, |balancer, now| {
+            balancer.record(member, outcome, elapsed, now);
+        });
     }
 
     fn balancer_of(&self, member: &Member, act: impl FnOnce(&Balancer, Duration)) {
@@ -196,21 +198,26 @@ impl Picked {
 
     /// The response began `after` this time, and says this; `None` where its trailers will say it.
     pub fn responded(&self, outcome: Option<Outcome>, after: Duration) {
-        match outcome {
-            Some(outcome) => self.record(outcome, Some(after)),
-            None => {
-                self.progress.set(Progress::AwaitingTrailers);
-                let member = &self.member;
-                self.among
-                    .balancer_of(member, |_, now| member.answered(after, now));
-            }
+        if let Some(outcome) = outcome {
+            return self.record(outcome, Some(after));
         }
+        self.progress.set(Progress::AwaitingTrailers);
+        let member = &self.member;
+        self.among
+            .balancer_of(member, |_, now| member.answered(after, now));
     }
 
     /// The trailers of a response of gRPC have this status.
-    pub fn trailers(&self, grpc_status: Option<u16>) {
+    pub fn trailers(&self, grpc_status: u16) {
         if self.progress.get() == Progress::AwaitingTrailers {
-            self.record(Outcome::of_response(200, grpc_status), None);
+            self.record(Outcome::of_response(200, Some(grpc_status)), None);
+        }
+    }
+
+    /// The response is complete. One of gRPC without a status is none (gRPC over HTTP/2, "Responses").
+    pub fn ended(self) {
+        if self.progress.get() == Progress::AwaitingTrailers {
+            self.record(Outcome::Failure, None);
         }
     }
 
@@ -228,8 +235,9 @@ impl Picked {
     pub fn has_wrong_identity(&self) {
         self.progress.set(Progress::Recorded);
         let member = &self.member;
-        self.among
-            .balancer_of(member, |balancer, now| balancer.record_wrong_identity(member, now));
+        self.among.balancer_of(member, |balancer, now| {
+            balancer.record_wrong_identity(member, now);
+        });
     }
 
     fn record(&self, outcome: Outcome, elapsed: Option<Duration>) {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use smilax_core::grpc;
 
 use super::expect::Gate;
 use super::identity_headers;
@@ -106,13 +107,15 @@ impl ResponseBody {
         if let Some(hold) = self.hold.take() {
             hold.release();
         }
-        self.picked = None;
+        if let Some(picked) = self.picked.take() {
+            picked.ended();
+        }
     }
 
     fn grpc_status(&mut self, status: &[u8]) {
-        let status = self.recording.grpc_status(status);
+        self.recording.grpc_status(status);
         if let Some(picked) = &self.picked {
-            picked.trailers(status);
+            picked.trailers(grpc::parse_status(status));
         }
     }
 }

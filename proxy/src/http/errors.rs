@@ -62,8 +62,9 @@ impl Refusal {
                 ConnectError::Refused(..) | ConnectError::Absent(_) | ConnectError::Insecure(..),
             )) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(SendError::Lost(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(SendError::Connect(ConnectError::TimedOut(..)) | SendError::Lost(_)) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Upstream(SendError::Unsent(_) | SendError::NotProcessed(_) | SendError::Broken(_)) => {
                 StatusCode::BAD_GATEWAY
             }

@@ -160,6 +160,15 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Whether the trailers of a response will hold its status of gRPC. gRPC-Web has its own content type, and its status in
+/// the body.
+pub fn has_grpc_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let nominated: Vec<HeaderName> = tokens(headers, &CONNECTION)

@@ -176,7 +176,13 @@ impl<S: Body<Data = Bytes, Error = BodyError> + Unpin> Body for ReplayBody<S> {
 
     fn size_hint(&self) -> SizeHint {
         let shared = self.shared.borrow();
-        let waiting: u64 = shared.kept.pieces.iter().skip(self.position).map(Piece::length).sum();
+        let waiting: u64 = shared
+            .kept
+            .pieces
+            .iter()
+            .skip(self.position)
+            .map(Piece::length)
+            .sum();
         let source = shared.source.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(source.lower() + waiting);
@@ -222,7 +228,9 @@ mod tests {
     }
 
     fn pieces(count: usize, bytes: usize) -> Vec<Bytes> {
-        (0..count).map(|index| vec![u8::try_from(index).unwrap(); bytes].into()).collect()
+        (0..count)
+            .map(|index| vec![u8::try_from(index).unwrap(); bytes].into())
+            .collect()
     }
 
     async fn next(body: &mut ReplayBody<Source>) -> Option<Result<Bytes, BodyError>> {

@@ -165,7 +165,9 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         (Direction::Inbound, Stage::Serving) => lifecycle.draining(),
         // A caller that connects while this pod drains knows no other, or does not know yet. Sending it away at once
         // would cost a handshake for each of its requests.
-        (Direction::Inbound, Stage::Draining | Stage::Stopping) | (Direction::Outbound, _) => lifecycle.stopping(),
+        (Direction::Inbound, Stage::Draining | Stage::Stopping) | (Direction::Outbound, _) => {
+            lifecycle.stopping()
+        }
     };
     let peer = connection.peer().cloned();
     let builder = match version {

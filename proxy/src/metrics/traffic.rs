@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ::http::StatusCode;
 use prometheus::{Histogram, IntCounter, IntCounterVec, Opts, Registry};
-use smilax_core::{DestinationName, SpiffeId};
+use smilax_core::{DestinationName, SpiffeId, grpc};
 
 use super::peers::{HTTP_LABELS, OVERFLOW, Peers, TCP_LABELS};
 use super::{Metrics, Room, registered};
@@ -266,16 +266,11 @@ impl Recording {
         self.outcome.code = status.as_u16();
     }
 
-    /// gRPC says that it ended so; codes that do not exist count as unknown (2). Returns the code, where the request was
-    /// one of gRPC.
-    pub fn grpc_status(&mut self, status: &[u8]) -> Option<u16> {
+    /// gRPC says that it ended so; codes that do not exist count as unknown (2).
+    pub fn grpc_status(&mut self, status: &[u8]) {
         if self.protocol == RequestProtocol::Grpc {
-            let code = std::str::from_utf8(status)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            self.outcome.grpc = Some(code.filter(|code| *code <= 16).unwrap_or(2));
+            self.outcome.grpc = Some(grpc::parse_status(status));
         }
-        self.outcome.grpc
     }
 
     /// Something went wrong.

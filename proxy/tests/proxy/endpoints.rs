@@ -1,5 +1,7 @@
 //! Requests go to the pods that the operator tells of.
 
+mod failures;
+mod handed_back;
 mod secured;
 mod zones;
 

@@ -29,7 +29,9 @@ pub(super) fn classify(error: &hyper::Error) -> ConnectionFailure {
             match io.kind() {
                 // Nothing but TLS calls data that came over a connection invalid; its own error is gone by here.
                 io::ErrorKind::InvalidData => return ConnectionFailure::Disbelieved(io.to_string()),
-                io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable => {
                     return ConnectionFailure::Lost;
                 }
                 _ => {}

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use smilax_core::Outcome;
+use smilax_core::{Outcome, grpc};
 
 use crate::connection::{Connection, Direction};
 use crate::endpoints::Picked;
@@ -98,6 +98,10 @@ pub(super) async fn send(
     }
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the usual one is the large one, and a box would be an allocation"
+)]
 enum Settled {
     Answered(Answered),
     Again(Box<Request<RequestBody>>),
@@ -141,14 +145,14 @@ fn settle(worker: &Worker, target: &mut Target, answer: Answer) -> Settled {
 /// What a response says about its endpoint; `None` when the trailers of gRPC will say it.
 fn outcome_of(response: &Response<Incoming>) -> Option<Outcome> {
     let status = response.status().as_u16();
-    if !headers::is_grpc(response.headers()) {
+    if !headers::has_grpc_trailers(response.headers()) {
         return Some(Outcome::of_response(status, None));
     }
     match response.headers().get("grpc-status") {
-        Some(said) => {
-            let said = said.to_str().ok().and_then(|said| said.parse().ok());
-            Some(Outcome::of_response(status, said))
-        }
+        Some(said) => Some(Outcome::of_response(
+            status,
+            Some(grpc::parse_status(said.as_bytes())),
+        )),
         None if response.body().is_end_stream() => Some(Outcome::of_response(status, None)),
         None => None,
     }

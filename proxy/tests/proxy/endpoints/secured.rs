@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::{Net, TestProxy};
 
 /// A pod of `shop/web` at `net.at(last)` that takes no plaintext, and its application.
-async fn secured_pod(mesh: &Mesh, operator: &Operator, last: u8) -> (TestProxy, Server) {
+pub(super) async fn secured_pod(mesh: &Mesh, operator: &Operator, last: u8) -> (TestProxy, Server) {
     let authority = operator.state.authority.lock().clone();
     let policy = InboundPolicy {
         tls: Some(TlsMode::Strict),
@@ -26,7 +26,7 @@ async fn secured_pod(mesh: &Mesh, operator: &Operator, last: u8) -> (TestProxy, 
     (proxy, Server::named(mesh.app(last), "secured").await)
 }
 
-fn secured(net: Net, last: u8) -> Endpoint {
+pub(super) fn secured(net: Net, last: u8) -> Endpoint {
     Endpoint {
         workload: Some(Workload::new("shop", "web")),
         ..endpoint(net, last)

@@ -109,6 +109,12 @@ impl Server {
         }
     }
 
+    /// Stops it, and returns once its address is free and its connections are closed.
+    pub(crate) async fn stop(mut self) {
+        self.task.abort();
+        assert!((&mut self.task).await.unwrap_err().is_cancelled());
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
