@@ -147,14 +147,10 @@ impl Target {
         let via = std::mem::replace(&mut self.via, Via::Direct);
         let found = match via {
             Via::Endpoint(chosen) => self.go_elsewhere_from(worker, chosen, failure),
-            // The kernel has no other endpoint when it has none to connect to.
-            Via::VirtualAddress if self.attempts < MAX_ATTEMPTS => match failure {
-                AttemptFailure::Connect(_) => Elsewhere::Nowhere,
-                AttemptFailure::NotProcessed | AttemptFailure::Lost | AttemptFailure::Reset => {
-                    self.via = Via::VirtualAddress;
-                    Elsewhere::Found
-                }
-            },
+            Via::VirtualAddress if self.attempts < MAX_ATTEMPTS && may_be_another_endpoint(failure) => {
+                self.via = Via::VirtualAddress;
+                Elsewhere::Found
+            }
             Via::VirtualAddress | Via::Direct => Elsewhere::Nowhere,
         };
         self.attempts += 1;
@@ -234,6 +230,20 @@ impl Target {
             }
             Via::VirtualAddress | Via::Direct => None,
         }
+    }
+}
+
+/// Whether another connection to the same virtual address may succeed: the kernel may pick another endpoint for it. It
+/// has none to pick where there is none, and what took too long took all the time that there is.
+fn may_be_another_endpoint(failure: AttemptFailure<'_>) -> bool {
+    match failure {
+        AttemptFailure::Connect(error) => match error {
+            ConnectError::Refused(..) => true,
+            // A pod that is ending breaks off. One that proves a wrong identity proves it again.
+            ConnectError::Insecure(_, failure) => matches!(failure, TlsFailure::Handshake(_)),
+            ConnectError::Absent(_) | ConnectError::TimedOut(..) => false,
+        },
+        AttemptFailure::NotProcessed | AttemptFailure::Lost | AttemptFailure::Reset => true,
     }
 }
 

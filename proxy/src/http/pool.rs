@@ -240,15 +240,7 @@ impl Endpoint {
         SendError::Connect(ConnectError::Insecure(self.address, failure))
     }
 
-    /// How long connecting may take. Where there are other endpoints, waiting for one that does not answer is a loss.
-    fn connect_limit(&self) -> Duration {
-        match self.kind {
-            Kind::Services | Kind::Application => self.limits.connect,
-            Kind::Endpoints => self.limits.endpoint_connect,
-        }
-    }
-
-    /// The same of a handshake.
+    /// How long a handshake may take.
     fn handshake_limit(&self) -> Duration {
         match self.kind {
             Kind::Services | Kind::Application => self.limits.handshake,
@@ -263,7 +255,7 @@ impl Endpoint {
             Err(ConnectError::Absent(self.address))
         } else {
             tokio::select! {
-                result = transport::connect(self.address, self.connect_limit()) => result,
+                result = self.connect_patiently() => result,
                 () = self.presence.in_vain() => Err(ConnectError::Absent(self.address)),
             }
         };
@@ -275,10 +267,33 @@ impl Endpoint {
                     let (address, limit) = (self.address, self.limits.connect);
                     let attempt = move || async move { transport::connect(address, limit).await.is_ok() };
                     tokio::task::spawn_local(self.presence.clone().watch(attempt));
+                    return Err(ConnectError::Absent(self.address));
                 }
             }
         }
         result
+    }
+
+    /// Where there are other endpoints, waiting for one that does not answer is a loss. Behind the address of a Service, the
+    /// kernel may pick another endpoint for another connection, so that trying again beats waiting.
+    async fn connect_patiently(&self) -> Result<TcpStream, ConnectError> {
+        let Limits {
+            connect,
+            endpoint_connect,
+            ..
+        } = self.limits;
+        let (brief_tries, last) = match self.kind {
+            Kind::Services => (2, connect.saturating_sub(2 * endpoint_connect)),
+            Kind::Endpoints => (0, endpoint_connect),
+            Kind::Application => (0, connect),
+        };
+        for _ in 0..brief_tries {
+            match transport::connect(self.address, endpoint_connect).await {
+                Err(ConnectError::TimedOut(..)) => {}
+                result => return result,
+            }
+        }
+        transport::connect(self.address, last).await
     }
 
     fn distrust(&self, context: &TlsContext) {

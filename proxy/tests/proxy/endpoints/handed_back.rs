@@ -16,7 +16,7 @@ use super::secured::{secured, secured_pod};
 use super::{connected, operator, tell};
 use crate::support::TestProxy;
 use crate::support::client::{Answer, Http1, Http2, request};
-use crate::support::mesh::Mesh;
+use crate::support::mesh::{Mesh, targets};
 use crate::support::operator::Operator;
 use crate::support::server::{Body, Server, empty, frames, full, text};
 
@@ -352,4 +352,34 @@ async fn a_request_that_may_be_repeated_goes_elsewhere_when_its_peer_stops_answe
     in_flight.plugged.store(false, Ordering::SeqCst);
     let answer = in_flight.response.await.unwrap();
     assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "secured"));
+}
+
+#[tokio::test]
+async fn another_connection_is_tried_where_the_virtual_address_leads_to_a_pod_that_is_going() {
+    let mesh = Mesh::new();
+    let net = mesh.net;
+    let web = mesh.web_with(targets(vec![]), |builder| {
+        builder.set(|settings| settings.listen = vec![net.at(30).ip()])
+    });
+    let app = Server::named(mesh.app(1), "alive").await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let _virtual_address = Server::tcp(net.at(1), move |mut stream| {
+        let going = counted.fetch_add(1, Ordering::SeqCst) < 2;
+        async move {
+            if !going {
+                let mut pod = TcpStream::connect(net.at(30)).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut pod).await;
+            }
+        }
+    })
+    .await;
+    let proxy = mesh.client(Protocol::Http);
+    let answer = Http1::connect(proxy.outbound_address())
+        .await
+        .send(post("x"))
+        .await;
+    assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "alive"));
+    assert_eq!(app.requests(), 1);
+    drop(web);
 }
