@@ -1,12 +1,16 @@
 //! How soon a connection upstream is known to be lost when the other side stops answering, as a node without power does.
 //!
 //! ```text
-//! bytes on their way, unacknowledged    the kernel gives up after `UNACKNOWLEDGED`
-//! a response is waited for, HTTP/2      a ping after `PING_AFTER` of silence, unacknowledged or unanswered
-//! a response is waited for, otherwise   a keepalive probe of the kernel after a second of silence
+//! HTTP/2 between proxies   bytes on their way stay unacknowledged for `UNACKNOWLEDGED`, or, while a response is waited
+//!                          for, a ping after `PING_AFTER` of silence stays unanswered for `PING_TIMEOUT`
+//! HTTP/1                   two keepalive probes of the kernel, a second apart, stay unanswered
 //! ```
 //!
-//! Together that is less than 2 s, and more than 1.5 s: a node that is only paused for so long loses nothing.
+//! The first is less than 2 s, and more than 1.5 s: a node that is only paused for so long loses nothing.
+//!
+//! HTTP/1 has no limit on unacknowledged bytes, since the kernel counts the time in which the other side does not read
+//! (a window of zero) towards it: an application that takes its time over an upload would be cut off. Proxies always read
+//! what comes over HTTP/2, as its own windows bound that.
 
 use std::time::Duration;
 
@@ -19,8 +23,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_millis(1700);
 pub const PING_AFTER: Duration = Duration::from_millis(250);
 /// How long it may take to answer.
 pub const PING_TIMEOUT: Duration = Duration::from_millis(1650);
-/// The least that the kernel knows.
+/// Silence before the first probe, and time between probes. The kernel counts whole seconds.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Probes without an answer. With one, a pause of 1.5 s would break connections.
+const PROBES: u32 = 2;
 
 /// What notices that nothing comes any more on a connection on which nothing is sent either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +40,19 @@ pub enum Silence {
 /// Sees to it that losing the other side is noticed. Where an option cannot be set, the kernel's own, longer times hold.
 pub fn watch(stream: &TcpStream, silence: Silence) {
     let socket = SockRef::from(stream);
-    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    // Retransmissions every 200 ms instead of after 0.2, 0.6 and 1.4 s, so that a pause that ends just in time is noticed
-    // in time.
-    let _ = socket.set_tcp_thin_linear_timeouts(true);
-    if silence == Silence::Probed {
-        let probes = TcpKeepalive::new()
-            .with_time(PROBE_INTERVAL)
-            .with_interval(PROBE_INTERVAL);
-        let _ = socket.set_tcp_keepalive(&probes);
+    match silence {
+        Silence::Pinged => {
+            let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+            // Retransmissions every 200 ms instead of after 0.2, 0.6 and 1.4 s, so that a pause that ends just in time is
+            // noticed in time.
+            let _ = socket.set_tcp_thin_linear_timeouts(true);
+        }
+        Silence::Probed => {
+            let probes = TcpKeepalive::new()
+                .with_time(PROBE_INTERVAL)
+                .with_interval(PROBE_INTERVAL)
+                .with_retries(PROBES);
+            let _ = socket.set_tcp_keepalive(&probes);
+        }
     }
 }
