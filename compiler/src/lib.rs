@@ -23,6 +23,7 @@ pub mod model;
 pub mod modes;
 mod operator;
 pub mod plan;
+pub mod port_names;
 pub mod status;
 
 pub use compile::{compile, workloads};
