@@ -6,11 +6,13 @@ use smilax_core::convention::{key, variable};
 
 use super::{meta, our_annotations};
 use crate::model::Pod;
-use crate::port_names::{ContainerRole, DeclaredPort, port_names};
+use crate::port_names::{ContainerRole, DeclaredPort, port_names, tcp_ports};
 
 /// A Pod.
 pub fn pod(object: &core::Pod) -> Pod {
     let spec = object.spec.as_ref();
+    let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
+    let declared = || spec.into_iter().flat_map(declared_ports);
     let labels = object.metadata.labels.clone().unwrap_or_default();
     let annotations = our_annotations(&object.metadata);
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -25,8 +27,13 @@ pub fn pod(object: &core::Pod) -> Pod {
         account: account.unwrap_or("default").into(),
         proxy_version: labels.get(key::PROXY_VERSION).cloned(),
         inject_status: annotations.get(key::INJECT_STATUS).cloned(),
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-        port_names: port_names(spec.into_iter().flat_map(declared_ports)),
+        host_network,
+        port_names: port_names(declared()),
+        host_ports: if host_network {
+            tcp_ports(declared()).iter().map(|port| port.number).collect()
+        } else {
+            Vec::new()
+        },
         skip_inbound: skipped(spec, &annotations),
         finished: object.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),
