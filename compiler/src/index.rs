@@ -393,9 +393,7 @@ impl Index {
             .chain(self.namespaces.keys())
             .cloned()
             .collect();
-        for name in &all {
-            self.modes_moved(name);
-        }
+        all.iter().for_each(|name| self.modes_moved(name));
         self.moved.plans.extend(all.iter().cloned());
         self.moved.members.extend(all.iter().cloned());
         self.dirty.extend(all);
