@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use smilax_core::config::{Destination, Protocol, TlsMode};
-use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found};
+use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Sidecar};
 use smilax_core::{DestinationName, Workload};
 
 use crate::compile::{Wanted, import, is_enabled};
@@ -24,6 +24,7 @@ pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint
     };
     let name = service.port_names.get(&of.port).filter(|_| balanced)?;
     let behind = Behind {
+        index,
         contents,
         service,
         expected: Expected::of(index, service),
@@ -57,20 +58,80 @@ pub fn found(index: &mut Index, address: SocketAddr) -> Found {
                 return behind_service(index, &DestinationName::new(namespace, name), address.port());
             }
             Owner::Pod(namespace, name) => {
-                let Some(contents) = index.contents(&namespace) else {
-                    continue;
-                };
-                let pod = contents.pods.get(&name);
-                if let Some(pod) = pod.filter(|pod| can_answer(pod, address.port())) {
-                    return Found::Pod {
-                        workload: account(pod),
-                        protocol: protocol(contents, pod, address.port()),
-                    };
+                let contents = index.contents(&namespace);
+                let found = contents.and_then(|contents| {
+                    let pod = contents.pods.get(&name).filter(|pod| !pod.finished)?;
+                    found_pod(index, contents, pod, address.port())
+                });
+                if let Some(found) = found {
+                    return found;
                 }
             }
         }
     }
     Found::Nothing
+}
+
+/// A pod that answers on a port, or that must not be called there.
+fn found_pod(index: &Index, contents: &Contents, pod: &Pod, port: u16) -> Option<Found> {
+    let sidecar = if can_answer(pod, port) {
+        Sidecar::Present
+    } else if lacks_sidecar(pod)
+        && !pod.skips_inbound(port)
+        && serves(contents, pod, port)
+        && takes_no_plaintext(index, &pod.meta.namespace)
+    {
+        Sidecar::Absent
+    } else {
+        return None;
+    };
+    Some(Found::Pod {
+        workload: account(pod),
+        protocol: protocol(contents, pod, port),
+        sidecar,
+    })
+}
+
+/// Pods that callers in the mesh refuse to call: a Service leads to them, they have no sidecar, and their namespace
+/// takes no plaintext.
+pub fn uncallable<'a>(index: &'a Index, namespace: &str) -> impl Iterator<Item = &'a Pod> {
+    let contents = index
+        .contents(namespace)
+        .filter(|_| takes_no_plaintext(index, namespace));
+    let called = |contents: &Contents, pod: &Pod| {
+        let selecting = contents.services.values().filter(|service| service.selects(pod));
+        let mut ports = selecting
+            .flat_map(|service| service.target_ports.values())
+            .filter_map(|target| pod.port(target));
+        ports.any(|port| !pod.skips_inbound(port))
+    };
+    contents.into_iter().flat_map(move |contents| {
+        contents
+            .pods
+            .values()
+            .filter(move |pod| !pod.finished && lacks_sidecar(pod) && called(contents, pod))
+    })
+}
+
+/// Whether a port of its address is the pod's. A node has ports of many.
+fn serves(contents: &Contents, pod: &Pod, port: u16) -> bool {
+    let leads_there = |service: &Service| {
+        service.selects(pod)
+            && service
+                .target_ports
+                .values()
+                .any(|target| pod.port(target) == Some(port))
+    };
+    !pod.host_network || pod.host_ports.contains(&port) || contents.services.values().any(leads_there)
+}
+
+/// Whether pods of a namespace refuse calls from outside the mesh, and so have a sidecar or are not to be called.
+fn takes_no_plaintext(index: &Index, namespace: &str) -> bool {
+    let strict = index.namespace(namespace).is_some_and(|one| {
+        let (modes, _) = Modes::of(index.settings(), &one.annotations);
+        modes.tls == TlsMode::Strict
+    });
+    strict && is_enabled(index, namespace)
 }
 
 fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found {
@@ -86,6 +147,7 @@ fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found
 
 /// What is looked at for each endpoint of a Service.
 struct Behind<'a> {
+    index: &'a Index,
     contents: &'a Contents,
     service: &'a Service,
     expected: Expected,
@@ -94,8 +156,8 @@ struct Behind<'a> {
 /// Who must prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    /// Nobody: the endpoints are made by hand.
-    Nobody,
+    /// The pod that has the address: the endpoints are made by hand.
+    Resident,
     /// Pods that can.
     WhoCan,
     /// Everybody: the namespace takes no plaintext, so nothing else is worth trying.
@@ -106,13 +168,9 @@ impl Expected {
     fn of(index: &Index, service: &Service) -> Self {
         let namespace = &service.meta.namespace;
         if service.selector.is_empty() {
-            return Self::Nobody;
+            return Self::Resident;
         }
-        let strict = index.namespace(namespace).is_some_and(|one| {
-            let (modes, _) = Modes::of(index.settings(), &one.annotations);
-            modes.tls == TlsMode::Strict
-        });
-        if strict && is_enabled(index, namespace) {
+        if takes_no_plaintext(index, namespace) {
             Self::All
         } else {
             Self::WhoCan
@@ -125,20 +183,9 @@ impl Behind<'_> {
     /// there.
     fn endpoint(&self, endpoint: &SliceEndpoint, port: u16) -> Option<Endpoint> {
         let state = endpoint.state?;
-        let named = endpoint.pod.as_ref();
-        let pod = match named.filter(|_| self.expected != Expected::Nobody) {
-            Some(name) => Some(self.contents.pods.get(name)?),
-            None => None,
-        };
-        let rightful = pod.filter(|pod| pod.is_selected_by(&self.service.selector));
-        let workload = match (self.expected, rightful) {
-            (Expected::Nobody, _) => None,
-            (Expected::WhoCan | Expected::All, Some(pod)) => {
-                let expected = can_answer(pod, port) || self.expected == Expected::All;
-                (expected && !pod.skips_inbound(port)).then(|| account(pod))
-            }
-            (Expected::WhoCan, None) => self.stand_in(port),
-            (Expected::All, None) => Some(self.stand_in(port)?),
+        let (pod, workload) = match self.expected {
+            Expected::Resident => self.resident(endpoint, port)?,
+            Expected::WhoCan | Expected::All => self.selected(endpoint, port)?,
         };
         let finished = pod.is_some_and(|pod| pod.finished);
         Some(Endpoint {
@@ -151,9 +198,40 @@ impl Behind<'_> {
             node: endpoint.node.as_deref().map(Box::from),
         })
     }
-}
 
-impl Behind<'_> {
+    /// The pod that an endpoint names, and whom it must prove to be.
+    fn selected(&self, endpoint: &SliceEndpoint, port: u16) -> Option<(Option<&Pod>, Option<Workload>)> {
+        let pod = match &endpoint.pod {
+            Some(name) => Some(self.contents.pods.get(name)?),
+            None => None,
+        };
+        let rightful = pod.filter(|pod| pod.is_selected_by(&self.service.selector));
+        let workload = match (rightful, self.expected) {
+            (Some(pod), _) if can_answer(pod, port) => Some(account(pod)),
+            // Nobody there could prove it, so it is not worth trying.
+            (Some(pod), Expected::All) if !pod.skips_inbound(port) => return None,
+            (Some(_), _) => None,
+            (None, Expected::All) => Some(self.stand_in(port)?),
+            (None, Expected::WhoCan | Expected::Resident) => self.stand_in(port),
+        };
+        Some((pod, workload))
+    }
+
+    /// The pod that has an endpoint's address, and whom it must prove to be. What the slice says of pods is not believed:
+    /// whoever may write it could send what is meant for one pod to another, or send it in plaintext.
+    fn resident(&self, endpoint: &SliceEndpoint, port: u16) -> Option<(Option<&Pod>, Option<Workload>)> {
+        if let Some(pod) = self.index.pod_at(endpoint.address.to_canonical()) {
+            return Some((Some(pod), can_answer(pod, port).then(|| account(pod))));
+        }
+        let Some(named) = &endpoint.pod else {
+            // Outside the cluster, most likely.
+            return Some((None, None));
+        };
+        // A pod that is not known yet, or is elsewhere; on a node's address there are pods without a sidecar only.
+        let pod = self.contents.pods.get(named)?;
+        (pod.host_network && pod.addresses.contains(&endpoint.address)).then_some((Some(pod), None))
+    }
+
     /// Whom an endpoint must prove to be that is none of the Service's pods, though somebody wrote so: one of those that
     /// are. Nobody when none of them could.
     fn stand_in(&self, port: u16) -> Option<Workload> {
@@ -166,7 +244,12 @@ impl Behind<'_> {
 
 /// Whether a pod's proxy takes connections to a port.
 fn can_answer(pod: &Pod, port: u16) -> bool {
-    pod.injected() && !pod.host_network && !pod.skips_inbound(port)
+    !lacks_sidecar(pod) && !pod.skips_inbound(port)
+}
+
+/// Whether nothing beside a pod carries what comes in.
+fn lacks_sidecar(pod: &Pod) -> bool {
+    !pod.injected() || pod.host_network
 }
 
 /// What a pod speaks on a port, as the Services say that lead there; unknown when none does, or they do not agree.

@@ -1,6 +1,7 @@
 //! Everything that was seen, by namespace, and what changed since it was last asked.
 
 mod addresses;
+mod by_hand;
 mod links;
 mod live;
 mod moved;
@@ -18,6 +19,7 @@ use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Serv
 use crate::operator;
 use crate::plan::{self, NamespacePlan};
 use addresses::Addresses;
+use by_hand::ByHand;
 use links::{Links, Refers};
 
 pub(crate) use addresses::Owner;
@@ -42,6 +44,7 @@ pub struct Index {
     /// Namespaces whose objects may be held by other workloads than before.
     held_elsewhere: BTreeSet<Name>,
     addresses: Addresses,
+    by_hand: ByHand,
     moved: Moved,
     /// Zones by node.
     zones: BTreeMap<Name, Name>,
@@ -249,7 +252,7 @@ impl Index {
             None => self.namespaces.remove(name).is_some(),
         };
         if changed {
-            self.moved.modes.insert(name.into());
+            self.modes_moved(&name.into());
             self.touch(name, Touched::Others);
         }
     }
@@ -390,7 +393,7 @@ impl Index {
             .chain(self.namespaces.keys())
             .cloned()
             .collect();
-        self.moved.modes.extend(all.iter().cloned());
+        all.iter().for_each(|name| self.modes_moved(name));
         self.moved.plans.extend(all.iter().cloned());
         self.moved.members.extend(all.iter().cloned());
         self.dirty.extend(all);

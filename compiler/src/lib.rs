@@ -23,11 +23,12 @@ pub mod model;
 pub mod modes;
 mod operator;
 pub mod plan;
+pub mod port_names;
 pub mod status;
 
 pub use compile::{compile, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
-pub use endpoints::{endpoints, found};
+pub use endpoints::{endpoints, found, uncallable};
 pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;

@@ -64,6 +64,9 @@ pub struct Pod {
     pub host_network: bool,
     /// Named container ports.
     pub port_names: BTreeMap<String, u16>,
+    /// TCP ports that its containers declare, where it shares its node's network: there, the address alone does not
+    /// tell whose a port is.
+    pub host_ports: Vec<u16>,
     /// Inbound ports that its proxy does not carry, as ranges.
     pub skip_inbound: Vec<(u16, u16)>,
     /// Annotations that are ours.
@@ -191,15 +194,6 @@ impl Service {
 }
 
 impl Pod {
-    /// Addresses that are its alone, while it runs.
-    pub fn own_addresses(&self) -> &[IpAddr] {
-        if self.host_network || self.finished {
-            &[]
-        } else {
-            &self.addresses
-        }
-    }
-
     /// Whether a proxy runs beside it.
     pub fn injected(&self) -> bool {
         self.proxy_version.is_some()

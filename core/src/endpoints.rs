@@ -56,14 +56,35 @@ pub enum Found {
     Nothing,
     /// A destination with its routes, and after it every other that these lead to, without theirs.
     Destinations(Vec<Destination>),
-    /// A pod with a proxy.
+    /// A pod of the mesh.
     Pod {
         /// Whom it must prove to be.
         workload: Workload,
         /// What is spoken there.
         #[serde(default)]
         protocol: Protocol,
+        /// Whether it can prove that.
+        #[serde(default, skip_serializing_if = "Sidecar::is_present")]
+        sidecar: Sidecar,
     },
+}
+
+/// Whether a pod has a proxy beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sidecar {
+    /// It has.
+    #[default]
+    Present,
+    /// It has none, and its namespace takes no plaintext: callers are refused at once.
+    Absent,
+}
+
+impl Sidecar {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_present(&self) -> bool {
+        *self == Self::Present
+    }
 }
 
 /// A pod that requests may go to.

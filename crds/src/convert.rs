@@ -2,7 +2,9 @@
 //!
 //! Every conversion goes through the hub version v1alpha4. Labels and annotations aside, metadata is never touched;
 //! lists are never reordered and strings never rewritten. What the target version has no place for is kept in
-//! annotations, and given back on the way back as long as it still corresponds to the object:
+//! annotations, and given back on the way back as long as it still corresponds to the object. An annotation about a field
+//! stays as it is on a part of an object that lacks this field, and none is added there: the API server converts such
+//! parts to compare which fields the managers of a server-side apply own.
 //!
 //! | annotation | on | holds |
 //! |---|---|---|
@@ -160,10 +162,21 @@ fn converted(object: Value, desired_api_version: &str) -> Result<Converted, Reas
         }
         object.insert("apiVersion".to_owned(), desired_api_version.into());
     }
+    ensure_metadata(&mut object);
     Ok(Converted {
         object: Value::Object(object),
         warnings,
     })
+}
+
+/// The API server refuses a converted object without metadata (apiextensions-apiserver, `restoreObjectMeta`), though it
+/// sends such objects: for a server-side apply it converts what is left of an object without the fields that a manager
+/// owns, and whoever owns a label owns `metadata` there.
+fn ensure_metadata(object: &mut Map<String, Value>) {
+    let metadata = object.entry("metadata").or_insert(Value::Null);
+    if metadata.is_null() {
+        *metadata = Value::Object(Map::new());
+    }
 }
 
 impl Kind {
@@ -248,5 +261,7 @@ fn spec_of(object: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod tests;

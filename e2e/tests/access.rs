@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use smilax_core::config::AccessMode;
 use smilax_e2e::client::metric;
 use smilax_e2e::guarded::answers;
@@ -183,6 +183,47 @@ fn a_tcp_route_allows_whatever_is_spoken_on_its_ports() {
     );
     let grpc = format!("http://{}:{}/", server.name, port::GRPC);
     assert_eq!(callers.friend.get(&grpc).status, FORBIDDEN);
+}
+
+#[test]
+fn a_port_name_that_two_containers_give_opens_the_port_that_the_service_leads_to() {
+    const EXPORTER: u16 = 9090;
+    let callers = GUARDED.callers();
+    let name = "twice";
+    callers.namespace.account(name);
+    let mut workload = Object::from(Workload::deployment(name).account(name));
+    let containers = workload
+        .0
+        .pointer_mut("/spec/template/spec/containers")
+        .and_then(Value::as_array_mut)
+        .expect("a Deployment has containers");
+    let mut exporter = containers[0].clone();
+    exporter["name"] = json!("exporter");
+    exporter["args"] = json!(["serve", format!("--http-port={EXPORTER}")]);
+    exporter["ports"] = json!([{"name": "http", "containerPort": EXPORTER}]);
+    exporter["readinessProbe"] = Value::Null;
+    containers.push(exporter);
+    callers
+        .namespace
+        .apply(
+            Service::named(name)
+                .port("http", 80, "http")
+                .port("http-exporter", EXPORTER, EXPORTER),
+        );
+    callers.namespace.apply(workload);
+    callers.namespace.ready(&[&format!("deployment/{name}")]);
+    callers.friend.secures(name);
+    let server = Server {
+        name: name.to_owned(),
+        pod: Client::of(&callers.namespace, name, name),
+    };
+    let exporter = format!("http://{name}:{EXPORTER}/");
+    callers.friend.reaches(&server.url("/"));
+    callers.friend.reaches(&exporter);
+    callers.namespace.apply(TcpRoute::named(name).port(80));
+    callers.protect(&server, TrafficTarget::of(name).from("friend").tcp(name));
+    assert_eq!(get(&callers.friend, &server, "/"), FINE);
+    assert_eq!(callers.friend.get(&exporter).status, FORBIDDEN);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Every version of SMI is written and read, invalid objects are refused, and `kubectl get` tells what is going on.
 
 use serde_json::{Value, json};
-use smilax_e2e::{Load, Match, Object, RouteGroup, Shared, SplitVersion, TrafficSplit, Web, assert_share};
+use smilax_e2e::{
+    Inject, Load, Match, Mesh, Namespace, Object, RouteGroup, Shared, SplitVersion, TrafficSplit, Web,
+    assert_share,
+};
 
 static WEB: Shared = Shared::new("versions");
 
@@ -125,6 +128,83 @@ fn matches_survive_a_change_through_a_version_that_knows_none() {
         seen["spec"]["matches"],
         json!([{"kind": "HTTPRouteGroup", "name": "kept"}])
     );
+}
+
+/// An object of each kind as two versions write it.
+fn written_twice(namespace: &str) -> Vec<[Value; 2]> {
+    let of = |kind: &str, group: &str, version: &str, fields: &Value| {
+        let mut object = fields.clone();
+        object["apiVersion"] = json!(format!("{group}/{version}"));
+        object["kind"] = json!(kind);
+        object["metadata"] = json!({"name": "applied", "labels": {"team": "a"}});
+        object
+    };
+    let split = json!({"spec": {"service": "nothing", "backends": [{"service": "web-v1", "weight": 1}]}});
+    let account = |name: &str| json!({"kind": "ServiceAccount", "name": name, "namespace": namespace});
+    let rules = json!([{"kind": "TCPRoute", "name": "applied"}]);
+    let target =
+        |rules_are: &str| json!({"destination": account("a"), "sources": [account("b")], rules_are: rules});
+    let matches = json!([{"name": "all", "pathRegex": "/", "methods": ["*"]}]);
+    let (access, specs) = ("access.smi-spec.io", "specs.smi-spec.io");
+    vec![
+        ["v1alpha2", "v1alpha4"].map(|version| of("TrafficSplit", "split.smi-spec.io", version, &split)),
+        [
+            of("TrafficTarget", access, "v1alpha1", &target("specs")),
+            of(
+                "TrafficTarget",
+                access,
+                "v1alpha4",
+                &json!({"spec": target("rules")}),
+            ),
+        ],
+        [
+            of("HTTPRouteGroup", specs, "v1alpha2", &json!({"matches": matches})),
+            of(
+                "HTTPRouteGroup",
+                specs,
+                "v1alpha4",
+                &json!({"spec": {"matches": matches}}),
+            ),
+        ],
+        [
+            of("TCPRoute", specs, "v1alpha2", &json!({})),
+            of(
+                "TCPRoute",
+                specs,
+                "v1alpha4",
+                &json!({"spec": {"matches": {"ports": [80]}}}),
+            ),
+        ],
+    ]
+}
+
+#[test]
+fn a_server_side_apply_goes_on_in_another_version() {
+    let mesh = Mesh::connect();
+    let namespace = Namespace::fresh(&mesh, "ssa", Inject::NotAsked);
+    let apply = |object: &Value| {
+        let kubectl = namespace.kubectl();
+        kubectl.feed(&["apply", "--server-side", "--filename=-"], object)
+    };
+    for [old, new] in written_twice(namespace.name()) {
+        for object in [&old, &new, &old, &new] {
+            if let Err(error) = apply(object) {
+                panic!("{} of {}: {error}", object["apiVersion"], object["kind"]);
+            }
+            let seen = namespace.read(&Object(object.clone()));
+            for field in object.as_object().expect("an object").keys() {
+                if field != "metadata" {
+                    assert_eq!(seen[field], object[field], "{field} of {}", object["kind"]);
+                }
+            }
+            assert_eq!(seen["metadata"]["labels"], json!({"team": "a"}));
+        }
+        let mut unlabelled = new;
+        unlabelled["metadata"] = json!({"name": "applied"});
+        apply(&unlabelled).expect("an apply without the label is taken");
+        let seen = namespace.read(&Object(unlabelled));
+        assert_eq!(seen["metadata"]["labels"], Value::Null, "{}", seen["kind"]);
+    }
 }
 
 #[test]

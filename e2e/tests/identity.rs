@@ -6,8 +6,8 @@ use smilax_e2e::namespace::must;
 use smilax_e2e::objects::port;
 use smilax_e2e::wait::{PATIENCE, wait_within};
 use smilax_e2e::{
-    Client, Guarded, Inject, Load, Namespace, Object, Probe, Progress, RouteGroup, Service, TrafficTarget,
-    Workload,
+    Client, Guarded, Inject, Load, Match, Namespace, Object, Probe, Progress, RouteGroup, Service,
+    TrafficTarget, Workload,
 };
 
 static GUARDED: Guarded = Guarded::new("identity");
@@ -176,6 +176,96 @@ fn a_pod_of_another_account_on_a_stolen_address_is_not_answered_to() {
     namespace.delete(&Object(json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "stolen"},
     })));
+}
+
+#[test]
+fn pods_behind_a_service_without_selector_prove_who_they_are_as_others_do() {
+    let callers = GUARDED.callers();
+    let namespace = Namespace::fresh(&callers.mesh, "by-hand", Inject::Enabled);
+    namespace.annotate("smilax.dev/tls-mode", Some("strict"));
+    let caller = namespace.client("caller");
+    namespace.account("db");
+    namespace.apply(Workload::deployment("db").account("db"));
+    namespace.ready(&["deployment/db"]);
+    let pod = namespace.pod("db");
+    namespace.apply(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "by-hand"},
+        "spec": {"ports": [{"name": "http", "port": 80}]},
+    }));
+    namespace.apply(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "by-hand", "labels": {"kubernetes.io/service-name": "by-hand"}},
+        "ports": [{"name": "http", "port": port::HTTP}],
+        "endpoints": [{"addresses": [pod["status"]["podIP"]], "conditions": {"ready": true}}],
+    }));
+    answers(&caller, "http://by-hand/", 200);
+    namespace.apply(RouteGroup::named("all").or(Match::named("all")));
+    let target = namespace.apply(TrafficTarget::of("db").from("caller").http("all"));
+    Client::of(&namespace, "db", "db").enforces_target(&target);
+    answers(&caller, "http://by-hand/", 200);
+}
+
+/// A Deployment on the network of its node with a Service of its name, and the address of its pod.
+fn on_host_network(namespace: &Namespace, name: &str, port: u16) -> String {
+    let workload = Workload::deployment(name)
+        .command(&["serve", &format!("--http-port={port}")])
+        .port("http", port)
+        .pod_spec(json!({"hostNetwork": true}));
+    namespace.apply(workload);
+    namespace.apply(Service::named(name).port("http", 80, "http"));
+    namespace.ready(&[&format!("deployment/{name}")]);
+    let pod = namespace.pod(name);
+    let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+    format!("http://{address}:{port}/")
+}
+
+#[test]
+fn a_pod_on_the_host_network_of_a_strict_namespace_is_refused_at_once_and_both_sides_are_told_why() {
+    let callers = GUARDED.callers();
+    let namespace = Namespace::fresh(&callers.mesh, "host-strict", Inject::Enabled);
+    namespace.annotate("smilax.dev/tls-mode", Some("strict"));
+    let caller = namespace.client("caller");
+    let by_address = on_host_network(&namespace, "host", 18_080);
+    for url in ["http://host/", &by_address] {
+        let fetched = answers(&caller, url, 503);
+        assert!(
+            fetched.body.contains("no pod there has a sidecar"),
+            "{url}: {fetched:?}"
+        );
+    }
+    namespace.await_event(&Object(namespace.pod("host")), "UnreachableFromMesh");
+}
+
+#[test]
+fn a_pod_on_the_host_network_of_a_permissive_namespace_is_called_in_plaintext() {
+    let callers = GUARDED.callers();
+    let namespace = Namespace::fresh(&callers.mesh, "host-lenient", Inject::Enabled);
+    let caller = namespace.client("caller");
+    let by_address = on_host_network(&namespace, "host", 18_081);
+    for url in ["http://host/", &by_address] {
+        answers(&caller, url, 200);
+    }
+}
+
+#[test]
+fn a_pod_that_opted_out_of_a_strict_namespace_is_refused_at_once() {
+    let callers = GUARDED.callers();
+    let namespace = Namespace::fresh(&callers.mesh, "opted-out", Inject::Enabled);
+    namespace.annotate("smilax.dev/tls-mode", Some("strict"));
+    namespace.annotate("smilax.dev/allow-relax", Some("true"));
+    let caller = namespace.client("caller");
+    namespace.apply(Workload::deployment("out").label("smilax.dev/inject", "disabled"));
+    namespace.apply(Service::named("out"));
+    namespace.ready(&["deployment/out"]);
+    let pod = namespace.pod("out");
+    let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+    for url in ["http://out/", &format!("http://{address}:{}/", port::HTTP)] {
+        let fetched = answers(&caller, url, 503);
+        assert!(
+            fetched.body.contains("no pod there has a sidecar"),
+            "{url}: {fetched:?}"
+        );
+    }
 }
 
 #[test]

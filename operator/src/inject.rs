@@ -120,8 +120,8 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
         settings,
         options: &options,
         probes: &probes,
-        protocols: &ports::protocols(pod::lasting_containers(raw), &options.opaque),
-        port_names: &ports::names(pod::lasting_containers(raw)),
+        protocols: &ports::protocols(raw, &options.opaque),
+        port_names: &ports::names(raw),
         workload: &workload::workload_name(raw),
     };
     let added = add_containers(

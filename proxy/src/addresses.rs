@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use smilax_core::config::{Destination, Protocol};
+use smilax_core::endpoints::Sidecar;
 use smilax_core::{Found, Workload};
 use tokio::sync::watch;
 
@@ -44,7 +45,7 @@ pub enum Behind {
 /// A pod with a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Whom it must prove to be.
+    /// Whom it must prove to be. Empty: it cannot, and takes nothing else.
     pub expected: Arc<[Workload]>,
     /// What is spoken there.
     pub protocol: Protocol,
@@ -108,8 +109,15 @@ impl From<Found> for Behind {
         match found {
             Found::Nothing => Self::Nothing,
             Found::Destinations(destinations) => Self::Destinations(destinations.into()),
-            Found::Pod { workload, protocol } => Self::Pod(Pod {
-                expected: [workload].into(),
+            Found::Pod {
+                workload,
+                protocol,
+                sidecar,
+            } => Self::Pod(Pod {
+                expected: match sidecar {
+                    Sidecar::Present => [workload].into(),
+                    Sidecar::Absent => [].into(),
+                },
                 protocol,
             }),
         }

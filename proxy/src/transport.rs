@@ -66,6 +66,12 @@ pub enum TlsFailure {
     /// This proxy cannot prove who it is.
     #[error("this proxy has no certificate yet")]
     NoIdentity,
+    /// Nobody there can, as the operator knows, and their namespace takes no plaintext.
+    #[error(
+        "no pod there has a sidecar, and its namespace accepts nothing but mutual TLS (smilax.dev/tls-mode: strict); \
+         pods on the host network and pods that opted out have none"
+    )]
+    NoSidecar,
     /// The other side cannot, or belongs to nobody's mesh.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -97,6 +103,7 @@ impl TlsFailure {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoIdentity => "no_identity",
+            Self::NoSidecar => "no_sidecar",
             Self::Peer(error) => error.reason(),
             Self::Unexpected { .. } => "unexpected_peer",
             Self::Disbelieved(_) => "disbelieved",

@@ -83,6 +83,44 @@ fn a_denial_names_what_came_nearest() {
 }
 
 #[test]
+fn a_route_of_the_services_port_opens_the_port_that_kubernetes_resolves_its_target_name_to() {
+    let yaml = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}}
+spec:
+  serviceAccountName: web
+  containers:
+  - {name: app, ports: [{name: http, containerPort: 8080}]}
+  - {name: exporter, ports: [{name: http, containerPort: 9090}]}
+---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: TCPRoute
+metadata: {name: api, namespace: shop}
+spec: {matches: {ports: [80]}}
+---
+apiVersion: access.smi-spec.io/v1alpha3
+kind: TrafficTarget
+metadata: {name: readers, namespace: shop}
+spec:
+  destination: {kind: ServiceAccount, name: web, namespace: shop}
+  sources: [{kind: ServiceAccount, name: client, namespace: bank}]
+  rules: [{kind: TCPRoute, name: api}]
+";
+    let replaced = |object: &Value| matches!(object["kind"].as_str(), Some("Deployment" | "TrafficTarget"));
+    let mut all = objects();
+    all.retain(|object| !replaced(object));
+    all.extend(serde_saphyr::from_multiple::<Value>(yaml).unwrap());
+    let ask = |to: &str| asked(&["--from", "bank/client", "--to", to], all.clone()).remove(0);
+    assert_eq!(
+        ask("shop/web:80"),
+        "allowed  bank/client -> shop/web port 8080: TrafficTarget/shop/readers allows it"
+    );
+    let exporter = ask("shop/web-0:9090");
+    assert!(exporter.starts_with("denied "), "{exporter}");
+}
+
+#[test]
 fn somebody_outside_the_mesh_is_refused_where_a_target_decides() {
     let said = asked(
         &[

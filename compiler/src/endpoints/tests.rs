@@ -83,21 +83,23 @@ fn what_is_written_into_a_slice_and_is_no_pod_of_the_service_must_prove_to_be_on
 }
 
 #[test]
-fn in_a_strict_namespace_every_pod_is_expected_to_prove_who_it_is() {
+fn in_a_strict_namespace_pods_without_a_sidecar_are_not_told_of_as_they_could_not_prove_who_they_are() {
     let cluster = strict()
         .add_pod(web_pod("a").account("one"))
-        .add_pod(web_pod("b").account("two").injected().on_host_network())
+        .add_pod(web_pod("b").account("two").on_host_network())
+        .add_pod(web_pod("c").account("three").injected())
         .slice(
             "s",
             slice(
                 "web",
-                [endpoint_of("a", "10.1.0.1"), endpoint_of("b", "10.1.0.2")],
+                [
+                    endpoint_of("a", "10.1.0.1"),
+                    endpoint_of("b", "10.1.0.2"),
+                    endpoint_of("c", "10.1.0.3"),
+                ],
             ),
         );
-    assert_eq!(
-        told(&cluster).unwrap(),
-        ["10.1.0.1:8080 shop/one Ready", "10.1.0.2:8080 shop/two Ready"]
-    );
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.3:8080 shop/three Ready"]);
 }
 
 #[test]
@@ -126,13 +128,111 @@ fn an_endpoint_that_is_no_pod_is_plaintext_and_in_a_strict_namespace_nothing() {
     assert_eq!(told(&strict().slice("s", by_hand())).unwrap(), [""; 0]);
 }
 
-#[test]
-fn endpoints_made_by_hand_are_plaintext() {
-    let cluster = Cluster::new()
+fn by_hand() -> Cluster {
+    Cluster::new()
         .namespace("shop", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, "strict")])
         .service(service("web").not_ready())
-        .slice("s", slice("web", [endpoint("192.0.2.7")]));
+}
+
+#[test]
+fn endpoints_made_by_hand_that_are_no_pods_are_plaintext() {
+    let cluster = by_hand().slice("s", slice("web", [endpoint("192.0.2.7")]));
     assert_eq!(told(&cluster).unwrap(), ["192.0.2.7:8080 - Ready"]);
+}
+
+#[test]
+fn endpoints_made_by_hand_must_prove_to_be_the_pods_that_have_their_addresses() {
+    let cluster = by_hand()
+        .add_pod(pod("a").account("one").injected().at("10.1.0.1"))
+        .add_pod(pod("b").of("other").account("two").injected().at("10.1.0.2"))
+        .add_pod(pod("c").at("10.1.0.3"))
+        .add_pod(pod("d").injected().skipping(8080).at("10.1.0.4"))
+        .slice(
+            "s",
+            slice(
+                "web",
+                ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"].map(endpoint),
+            ),
+        );
+    assert_eq!(
+        told(&cluster).unwrap(),
+        [
+            "10.1.0.1:8080 shop/one Ready",
+            "10.1.0.2:8080 other/two Ready",
+            "10.1.0.3:8080 - Ready",
+            "10.1.0.4:8080 - Ready",
+        ]
+    );
+}
+
+#[test]
+fn a_headless_service_without_selector_has_the_pods_at_its_addresses() {
+    let cluster = Cluster::new()
+        .service(service("web").not_ready().headless())
+        .add_pod(pod("a").account("one").injected().at("10.1.0.1"))
+        .slice("s", slice("web", [endpoint("10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/one Ready"]);
+}
+
+#[test]
+fn a_slice_that_names_another_pod_than_has_the_address_is_not_believed() {
+    let named = |address: &str| {
+        by_hand()
+            .add_pod(pod("a").account("one").injected().at("10.1.0.1"))
+            .add_pod(pod("plain").at("10.1.0.2"))
+            .slice("s", slice("web", [endpoint_of("plain", address)]))
+    };
+    assert_eq!(
+        told(&named("10.1.0.1")).unwrap(),
+        ["10.1.0.1:8080 shop/one Ready"],
+        "no plaintext to a pod with a proxy"
+    );
+    assert_eq!(
+        told(&named("10.1.0.9")).unwrap(),
+        [""; 0],
+        "where no pod is, the named one is not"
+    );
+}
+
+#[test]
+fn an_endpoint_made_by_hand_that_names_a_pod_which_is_not_known_yet_is_not_told_of() {
+    let cluster = by_hand().slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_pod_that_ends_keeps_its_address_and_its_identity_until_it_is_gone() {
+    let ending = || pod("a").account("one").injected().finished().at("10.1.0.1");
+    let cluster = by_hand()
+        .add_pod(ending())
+        .slice("s", slice("web", [endpoint("10.1.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/one Draining"]);
+    let cluster = cluster.add_pod(pod("b").account("two").injected().at("10.1.0.1"));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/two Ready"]);
+}
+
+#[test]
+fn a_pod_on_its_nodes_network_behind_endpoints_made_by_hand_is_plaintext() {
+    let cluster = by_hand()
+        .add_pod(pod("a").on_host_network().at("10.9.0.1"))
+        .slice("s", slice("web", [endpoint_of("a", "10.9.0.1")]));
+    assert_eq!(told(&cluster).unwrap(), ["10.9.0.1:8080 - Ready"]);
+}
+
+#[test]
+fn a_pod_of_another_namespace_that_changes_moves_the_endpoints_made_by_hand_at_its_address() {
+    let mut index = by_hand().slice("s", slice("web", [endpoint("10.1.0.1")])).index();
+    index.take_moved();
+    apply(
+        &mut index,
+        Change::Pod(pod("a").of("other").injected().at("10.1.0.1").0),
+    );
+    assert!(
+        index
+            .take_moved()
+            .services
+            .contains(&("shop".into(), "web".into()))
+    );
 }
 
 #[test]
@@ -254,11 +354,88 @@ fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
     let expected = Found::Pod {
         workload: Workload::new("shop", "one"),
         protocol: Protocol::Detect,
+        sidecar: Sidecar::Present,
     };
     assert_eq!(at("10.1.0.1:8080"), expected);
     for nothing in ["10.1.0.1:9090", "10.1.0.2:80", "10.1.0.3:80", "10.1.0.4:80"] {
         assert_eq!(at(nothing), Found::Nothing, "{nothing}");
     }
+}
+
+#[test]
+fn behind_the_address_of_a_strict_pod_without_a_sidecar_is_that_it_has_none() {
+    let mut host = web_pod("host").on_host_network().at("10.9.0.1");
+    host.0.host_ports = vec![9100];
+    let mut index = strict()
+        .add_pod(web_pod("plain").account("one").at("10.1.0.1"))
+        .add_pod(host)
+        .add_pod(
+            web_pod("skips")
+                .account("one")
+                .injected()
+                .skipping(8080)
+                .at("10.1.0.2"),
+        )
+        .index();
+    let mut at = |address: &str| found(&mut index, address.parse().unwrap());
+    let is_absent = |found: Found| {
+        matches!(
+            found,
+            Found::Pod {
+                sidecar: Sidecar::Absent,
+                ..
+            }
+        )
+    };
+    assert!(is_absent(at("10.1.0.1:8080")));
+    assert!(is_absent(at("10.9.0.1:9100")), "a port that it declares");
+    assert!(is_absent(at("10.9.0.1:80")), "a port that a Service leads to");
+    for nothing in ["10.9.0.1:10250", "10.1.0.2:8080"] {
+        assert_eq!(at(nothing), Found::Nothing, "{nothing}");
+    }
+}
+
+#[test]
+fn when_a_namespace_becomes_strict_the_addresses_of_its_pods_are_told_anew() {
+    let mut index = shop()
+        .add_pod(web_pod("plain").at("10.1.0.1"))
+        .add_pod(web_pod("host").on_host_network().at("10.9.0.1"))
+        .index();
+    index.take_moved();
+    let strict = strict().changes[0].clone();
+    apply(&mut index, strict);
+    let addresses = ["10.1.0.1", "10.9.0.1"].map(|one| one.parse().unwrap());
+    assert_eq!(index.take_moved().addresses, addresses.into());
+}
+
+#[test]
+fn pods_of_a_strict_namespace_that_a_service_leads_to_and_that_have_no_sidecar_cannot_be_called() {
+    let with_pods = |cluster: Cluster| {
+        cluster
+            .add_pod(web_pod("host").on_host_network())
+            .add_pod(web_pod("plain"))
+            .add_pod(web_pod("skips").skipping(80))
+            .add_pod(web_pod("injected").injected())
+            .add_pod(web_pod("ended").finished())
+            .add_pod(pod("alone"))
+            .index()
+    };
+    let names = |index: &Index| -> Vec<String> {
+        uncallable(index, "shop")
+            .map(|pod| pod.meta.name.to_string())
+            .collect()
+    };
+    assert_eq!(names(&with_pods(strict())), ["host", "plain"]);
+    assert_eq!(names(&with_pods(shop())), [""; 0]);
+}
+
+#[test]
+fn in_a_permissive_namespace_nothing_is_behind_the_address_of_a_pod_without_a_sidecar() {
+    let mut index = shop().add_pod(web_pod("plain").at("10.1.0.1")).index();
+    assert_eq!(
+        found(&mut index, "10.1.0.1:8080".parse().unwrap()),
+        Found::Nothing
+    );
 }
 
 #[test]
@@ -299,6 +476,7 @@ fn an_address_that_a_pod_left_to_another_is_the_others() {
     let expected = Found::Pod {
         workload: Workload::new("shop", "two"),
         protocol: Protocol::Detect,
+        sidecar: Sidecar::Present,
     };
     assert_eq!(found(&mut index, "10.1.0.1:80".parse().unwrap()), expected);
 }
@@ -306,7 +484,7 @@ fn an_address_that_a_pod_left_to_another_is_the_others() {
 #[test]
 fn what_a_change_moves_is_told_and_nothing_else() {
     let mut index = shop()
-        .service(service("other"))
+        .service(service("other").not_ready())
         .add_pod(web_pod("a").at("10.1.0.1"))
         .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]))
         .index();
@@ -361,22 +539,28 @@ fn any_slice() -> impl Strategy<Value = Option<Slice>> {
         Just(Some(EndpointState::Draining)),
         Just(None)
     ];
-    let endpoint = (0usize..3, 0u8..4, state)
-        .prop_map(|(pod, last, state)| in_state(state, endpoint_of(PODS[pod], &format!("10.1.0.{last}"))));
-    let slice = (0usize..2, prop::collection::vec(endpoint, 0..4))
+    let any = (0usize..4, 0u8..4, state).prop_map(|(pod, last, state)| {
+        let address = format!("10.1.0.{last}");
+        let named = PODS
+            .get(pod)
+            .map_or_else(|| endpoint(&address), |pod| endpoint_of(pod, &address));
+        in_state(state, named)
+    });
+    let slice = (0usize..2, prop::collection::vec(any, 0..4))
         .prop_map(|(service, endpoints)| slice(SERVICES[service], endpoints));
     prop::option::of(slice)
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
     let slice = (0usize..3, any_slice()).prop_map(|(name, slice)| Change::Slice(SLICES[name], slice));
-    let pods = (0usize..3, 0u8..4, 0u8..5).prop_map(|(name, last, kind)| {
+    let pods = (0usize..3, 0u8..4, 0u8..6).prop_map(|(name, last, kind)| {
         let pod = web_pod(PODS[name]).at(&format!("10.1.0.{last}"));
         match kind {
             0 => Change::PodGone(PODS[name]),
             1 => Change::Pod(pod.0),
             2 => Change::Pod(pod.injected().0),
             3 => Change::Pod(pod.injected().finished().0),
+            5 => Change::Pod(pod.on_host_network().0),
             _ => Change::Pod(pod.injected().account("two").skipping(8080).0),
         }
     });

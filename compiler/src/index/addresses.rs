@@ -11,7 +11,7 @@ type Name = Arc<str>;
 pub(crate) enum Owner {
     /// A Service, by a virtual address of its.
     Service(Name, Name),
-    /// A pod with a network of its own.
+    /// A pod, by its address or that of the node whose network it shares.
     Pod(Name, Name),
 }
 

@@ -86,6 +86,9 @@ impl Index {
         let policy = before != ready(slices);
         let moved = concerned.iter().map(|service| (name.clone(), service.clone()));
         self.moved.services.extend(moved);
+        for service in &concerned {
+            self.note_endpoints_by_hand(&name, service);
+        }
         if policy {
             self.touch(namespace, Touched::Others);
         }
@@ -127,6 +130,16 @@ impl Index {
         })
     }
 
+    /// The pod that has an address for itself. One that ends has its address until it is gone.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        let pods = self.owners(address).filter_map(|owner| match owner {
+            Owner::Service(..) => None,
+            Owner::Pod(namespace, name) => self.contents.get(namespace)?.pods.get(name),
+        });
+        pods.filter(|pod| !pod.host_network)
+            .min_by_key(|pod| pod.finished)
+    }
+
     /// Who has an address.
     pub(crate) fn owners(&self, address: IpAddr) -> impl Iterator<Item = &Owner> {
         self.addresses.at(address)
@@ -148,7 +161,7 @@ impl Index {
         let pods = contents.pods.values().filter(its);
         self.moved
             .addresses
-            .extend(pods.flat_map(|pod| pod.own_addresses().iter().copied()));
+            .extend(pods.flat_map(|pod| pod.addresses.iter().copied()));
         let addresses = |service: Option<&Service>| -> Vec<IpAddr> {
             service.map(|one| one.addresses().to_vec()).unwrap_or_default()
         };
@@ -157,7 +170,34 @@ impl Index {
         self.moved
             .addresses
             .extend(self.addresses.set(&owner, &before, &after));
+        self.note_endpoints_by_hand(&namespace, key);
         self.moved.services.insert((namespace, key.clone()));
+    }
+
+    /// Remembers where the endpoints of a Service are, if no selector chose them.
+    fn note_endpoints_by_hand(&mut self, namespace: &Name, service: &Name) {
+        let contents = self.contents.get(namespace);
+        let by_hand = contents.filter(|contents| {
+            let service = contents.services.get(service);
+            service.is_some_and(|service| service.selector.is_empty())
+        });
+        let slices = by_hand.map(|contents| contents.slices.of(service));
+        let addresses = slices.into_iter().flatten().flat_map(|slice| &slice.endpoints);
+        let addresses = addresses
+            .map(|endpoint| endpoint.address.to_canonical())
+            .collect();
+        self.by_hand.set((namespace.clone(), service.clone()), addresses);
+    }
+
+    /// What a namespace asks of its callers may be another: told of its Services' endpoints, and of its pods' addresses.
+    pub(super) fn modes_moved(&mut self, namespace: &Name) {
+        self.moved.modes.insert(namespace.clone());
+        let pods = self
+            .contents
+            .get(namespace)
+            .map(|contents| contents.pods.values());
+        let addresses = pods.into_iter().flatten().flat_map(|pod| &pod.addresses);
+        self.moved.addresses.extend(addresses.copied());
     }
 
     fn pod_moved(&mut self, namespace: &str, key: &Name, before: Option<&Pod>) {
@@ -165,18 +205,27 @@ impl Index {
         let Some(contents) = self.contents.get(&namespace) else {
             return;
         };
-        let addresses = |pod: Option<&Pod>| -> Vec<IpAddr> {
-            pod.map(|one| one.own_addresses().to_vec()).unwrap_or_default()
-        };
-        let (before, after) = (addresses(before), addresses(contents.pods.get(key)));
+        let addresses =
+            |pod: Option<&Pod>| -> Vec<IpAddr> { pod.map(|one| one.addresses.clone()).unwrap_or_default() };
+        let (left, taken) = (addresses(before), addresses(contents.pods.get(key)));
         let owner = Owner::Pod(namespace.clone(), key.clone());
-        self.addresses.set(&owner, &before, &after);
+        self.addresses.set(&owner, &left, &taken);
         // Whatever changed of the pod may be what is told of it.
-        self.moved.addresses.extend(before);
-        self.moved.addresses.extend(after);
-        let services = contents.slices.naming(key);
-        let services = services.map(|service| (namespace.clone(), service.clone()));
-        self.moved.services.extend(services);
+        for address in left.into_iter().chain(taken) {
+            self.moved.services.extend(self.by_hand.at(address).cloned());
+            self.moved.addresses.insert(address);
+        }
+        let naming = contents.slices.naming(key).cloned();
+        // An endpoint that names no pod must prove to be one of those that are selected, whichever that is.
+        let its = |service: &&Service| {
+            let mut states = before.into_iter().chain(contents.pods.get(key));
+            states.any(|pod| service.selects(pod))
+        };
+        let selecting = contents.services.values().filter(its);
+        let services = naming.chain(selecting.map(|service| service.meta.name.clone()));
+        self.moved
+            .services
+            .extend(services.map(|service| (namespace.clone(), service)));
     }
 
     /// By namespace, with every namespace that is known.

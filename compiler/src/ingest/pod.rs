@@ -6,10 +6,13 @@ use smilax_core::convention::{key, variable};
 
 use super::{meta, our_annotations};
 use crate::model::Pod;
+use crate::port_names::{ContainerRole, DeclaredPort, port_names, tcp_ports};
 
 /// A Pod.
 pub fn pod(object: &core::Pod) -> Pod {
     let spec = object.spec.as_ref();
+    let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
+    let declared = || spec.into_iter().flat_map(declared_ports);
     let labels = object.metadata.labels.clone().unwrap_or_default();
     let annotations = our_annotations(&object.metadata);
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -24,8 +27,13 @@ pub fn pod(object: &core::Pod) -> Pod {
         account: account.unwrap_or("default").into(),
         proxy_version: labels.get(key::PROXY_VERSION).cloned(),
         inject_status: annotations.get(key::INJECT_STATUS).cloned(),
-        host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-        port_names: spec.map(port_names).unwrap_or_default(),
+        host_network,
+        port_names: port_names(declared()),
+        host_ports: if host_network {
+            tcp_ports(declared()).iter().map(|port| port.number).collect()
+        } else {
+            Vec::new()
+        },
         skip_inbound: skipped(spec, &annotations),
         finished: object.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),
@@ -47,17 +55,25 @@ fn addresses(status: Option<&core::PodStatus>) -> Vec<IpAddr> {
     found
 }
 
-fn port_names(spec: &core::PodSpec) -> BTreeMap<String, u16> {
-    spec.init_containers
+fn declared_ports(spec: &core::PodSpec) -> impl Iterator<Item = DeclaredPort<'_>> {
+    let applications = spec
+        .containers
         .iter()
-        .flatten()
-        .chain(&spec.containers)
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter_map(|port| {
-            let number = u16::try_from(port.container_port).ok().filter(|&port| port > 0)?;
-            Some((port.name.clone()?, number))
+        .map(|container| (ContainerRole::Application, container));
+    let init = spec.init_containers.iter().flatten().map(|container| {
+        let role = ContainerRole::of_init_container(container.restart_policy.as_deref());
+        (role, container)
+    });
+    applications.chain(init).flat_map(|(role, container)| {
+        container.ports.iter().flatten().filter_map(move |port| {
+            Some(DeclaredPort {
+                role,
+                name: port.name.as_deref().unwrap_or_default(),
+                number: u16::try_from(port.container_port).ok().filter(|&port| port > 0)?,
+                protocol: port.protocol.as_deref(),
+            })
         })
-        .collect()
+    })
 }
 
 /// Ports that are not carried: what init was given, which is what holds; else what the annotation says.
@@ -116,12 +132,54 @@ mod tests {
     }
 
     #[test]
-    fn named_ports_of_every_container_are_remembered() {
+    fn a_port_name_that_two_containers_give_is_the_first_containers() {
+        let port = |number: u16| json!([{"name": "http", "containerPort": number}]);
+        let found = read(json!({
+            "metadata": {},
+            "spec": {"containers": [{"name": "app", "ports": port(8080)}, {"name": "exporter", "ports": port(9090)}]},
+        }));
+        assert_eq!(found.port_names["http"], 8080);
+    }
+
+    #[test]
+    fn a_udp_port_of_the_same_name_is_not_meant() {
+        let found = read(json!({
+            "metadata": {},
+            "spec": {"containers": [{"name": "app", "ports": [
+                {"name": "h3", "containerPort": 9090, "protocol": "UDP"},
+                {"name": "h3", "containerPort": 8080, "protocol": "TCP"},
+                {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            ]}]},
+        }));
+        assert_eq!(found.port_names, BTreeMap::from([("h3".to_owned(), 8080)]));
+    }
+
+    #[test]
+    fn ports_are_remembered_by_number_only_where_a_pod_shares_its_nodes_network() {
+        let pod = |host: bool| {
+            read(json!({
+                "metadata": {},
+                "spec": {"hostNetwork": host, "containers": [{"name": "agent", "ports": [
+                    {"containerPort": 9100}, {"containerPort": 53, "protocol": "UDP"},
+                ]}]},
+            }))
+        };
+        assert_eq!(pod(true).host_ports, [9100]);
+        assert_eq!(pod(false).host_ports, [0; 0]);
+    }
+
+    #[test]
+    fn of_init_containers_only_native_sidecars_have_named_ports() {
         let found = read(json!({
             "metadata": {},
             "spec": {
                 "containers": [{"name": "web", "ports": [{"name": "http", "containerPort": 8080}, {"containerPort": 9}]}],
-                "initContainers": [{"name": "side", "ports": [{"name": "metrics", "containerPort": 9090}]}],
+                "initContainers": [
+                    {"name": "setup", "ports": [{"name": "setup", "containerPort": 7070}]},
+                    {"name": "side", "restartPolicy": "Always", "ports": [
+                        {"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 9091},
+                    ]},
+                ],
             },
         }));
         let ports: Vec<_> = found.port_names.into_iter().collect();

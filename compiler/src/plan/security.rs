@@ -38,11 +38,13 @@ impl<'a> Behind<'a> {
         }
     }
 
-    /// Accounts of these pods: whom a server must prove to be.
+    /// Accounts of those that can prove who they are: whom a server must prove to be. With none of them, proxies do not
+    /// try.
     pub(super) fn accounts(&self) -> Vec<Workload> {
         let accounts: BTreeSet<Workload> = self
             .pods
             .iter()
+            .filter(|pod| can_answer(pod))
             .map(|pod| Workload::new(pod.meta.namespace.clone(), pod.account.clone()))
             .collect();
         accounts.into_iter().collect()
@@ -51,8 +53,7 @@ impl<'a> Behind<'a> {
     /// How connections to a port are secured. There is no way back from mutual TLS to plaintext, so it is asked for only
     /// where every pod can answer it, or where plaintext would be refused.
     pub(super) fn security(&self, port: u16) -> Security {
-        let all_can =
-            !self.pods.is_empty() && self.pods.iter().all(|pod| pod.injected() && !pod.host_network);
+        let all_can = !self.pods.is_empty() && self.pods.iter().all(|pod| can_answer(pod));
         let skipped = self.service.target_ports.get(&port).is_some_and(|target| {
             self.pods
                 .iter()
@@ -64,6 +65,10 @@ impl<'a> Behind<'a> {
             Security::Plaintext
         }
     }
+}
+
+fn can_answer(pod: &Pod) -> bool {
+    pod.injected() && !pod.host_network
 }
 
 #[cfg(test)]
@@ -125,6 +130,15 @@ mod tests {
                 "a strict namespace never falls back"
             );
         }
+    }
+
+    #[test]
+    fn where_no_pod_can_prove_who_it_is_nobody_is_expected() {
+        let plan = strict()
+            .add_pod(pod("a").label("app", "web").on_host_network())
+            .add_pod(pod("b").label("app", "web"))
+            .plan();
+        assert_eq!(security(&plan), (Security::MutualTls, Vec::new()));
     }
 
     #[test]

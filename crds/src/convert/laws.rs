@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::manifests;
 
-const VERSIONS: [&str; 4] = ["v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"];
+pub(super) const VERSIONS: [&str; 4] = ["v1alpha1", "v1alpha2", "v1alpha3", "v1alpha4"];
 const HUB: &str = "v1alpha4";
 
 // === schemas ===
@@ -218,7 +218,7 @@ fn metadata() -> BoxedStrategy<Value> {
     ])
 }
 
-fn object(kind: &'static str, version: &'static str) -> BoxedStrategy<Value> {
+pub(super) fn object(kind: &'static str, version: &'static str) -> BoxedStrategy<Value> {
     let status = Just(json!({ "conditions": [] })).boxed();
     let root = match (kind, version) {
         ("TrafficSplit", _) => vec![("spec", false, split_spec(version))],
@@ -390,7 +390,7 @@ fn check(kind: &'static str, test: impl Fn(&Schemas, &'static str) -> Result<(),
     }
 }
 
-fn for_all(
+pub(super) fn for_all(
     objects: &BoxedStrategy<Value>,
     law: impl Fn(Value) -> Result<(), String>,
 ) -> Result<(), TestCaseError> {

@@ -13,7 +13,7 @@ enum Root {
 }
 
 pub(super) fn http_to_hub(object: &mut Map<String, Value>, from: Version) -> Result<(), Reason> {
-    if from >= Version::V1Alpha3 {
+    if from >= Version::V1Alpha3 || !object.contains_key("matches") {
         return Ok(());
     }
     let root = annotation::take(
@@ -46,11 +46,11 @@ pub(super) fn http_from_hub(object: &mut Map<String, Value>, to: Version) -> Res
         return Ok(());
     }
     let in_spec = spec_of(object).and_then(|spec| spec.remove("matches"));
-    if object
-        .get("spec")
-        .is_some_and(|spec| spec.as_object().is_some_and(Map::is_empty))
-    {
+    if in_spec.is_some() && spec_of(object).is_some_and(|spec| spec.is_empty()) {
         object.remove("spec");
+    }
+    if in_spec.is_none() && !object.contains_key("matches") {
+        return Ok(());
     }
     let kept = match (&in_spec, object.get("matches")) {
         (Some(_), Some(root)) => {

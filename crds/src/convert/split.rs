@@ -36,14 +36,14 @@ pub(super) fn to_hub(
                 original = Some(Value::from(written.into_iter().map(pair).collect::<Vec<_>>()).to_string());
             }
             warnings.extend(weights.warnings);
+            annotation::set(object, WEIGHTS, original)?;
         }
-        annotation::set(object, WEIGHTS, original)?;
     }
     Ok(())
 }
 
 pub(super) fn from_hub(object: &mut Map<String, Value>, to: Version) -> Result<(), Reason> {
-    if to <= Version::V1Alpha2 {
+    if to <= Version::V1Alpha2 && object.get("spec").is_some_and(Value::is_object) {
         let matches = spec_of(object)
             .and_then(|spec| spec.get("matches"))
             .map(Value::to_string);
@@ -57,8 +57,8 @@ pub(super) fn from_hub(object: &mut Map<String, Value>, to: Version) -> Result<(
         let original = annotation::get(object, WEIGHTS).and_then(|text| serde_json::from_str(text).ok());
         if let Some(Value::Array(backends)) = spec_of(object).and_then(|spec| spec.get_mut("backends")) {
             restore(backends, original.as_ref());
+            annotation::set(object, WEIGHTS, None)?;
         }
-        annotation::set(object, WEIGHTS, None)?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) fn to_hub(object: &mut Map<String, Value>, from: Version) -> Result<(
             }
         }
     }
-    if from <= Version::V1Alpha2 {
+    if from <= Version::V1Alpha2 && object.contains_key("spec") {
         // There, no rule means everything; here, nothing, unless the annotation says so.
         let denies = annotation::get(object, EMPTY_RULES) == Some("deny");
         let allow = has_no_rules(object) && !denies;
@@ -37,7 +37,7 @@ pub(super) fn to_hub(object: &mut Map<String, Value>, from: Version) -> Result<(
 }
 
 pub(super) fn from_hub(object: &mut Map<String, Value>, to: Version) -> Result<(), Reason> {
-    if to <= Version::V1Alpha2 {
+    if to <= Version::V1Alpha2 && object.contains_key("spec") {
         let allows = annotation::get(object, EMPTY_RULES) == Some("allow");
         let deny = has_no_rules(object) && !allows;
         annotation::set(object, EMPTY_RULES, deny.then(|| "deny".to_owned()))?;
@@ -49,7 +49,7 @@ pub(super) fn from_hub(object: &mut Map<String, Value>, to: Version) -> Result<(
             .iter()
             .filter_map(|(old, new)| Some((*old, spec.remove(*new)?)))
             .collect();
-        if spec.is_empty() {
+        if spec.is_empty() && !fields.is_empty() {
             object.remove("spec");
         }
         for (name, value) in fields {

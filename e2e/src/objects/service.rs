@@ -35,9 +35,10 @@ impl Service {
         self
     }
 
-    /// Offers this port, and only those that are named so.
+    /// Offers this port, which leads to a number or a name, and only those that are named so.
     #[must_use]
-    pub fn port(mut self, name: &str, number: u16, target: u16) -> Self {
+    pub fn port(mut self, name: &str, number: u16, target: impl Into<Value>) -> Self {
+        let target: Value = target.into();
         self.ports
             .push(json!({"name": name, "port": number, "targetPort": target}));
         self

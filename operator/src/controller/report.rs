@@ -48,10 +48,14 @@ impl PodFinding {
 /// A pod was made while other rules held about something that only its making decides.
 const RESTART_NEEDED: &str = "RestartNeeded";
 
+/// A pod cannot be called from the mesh: it has no proxy on purpose, and its namespace takes nothing but mutual TLS.
+const UNREACHABLE: &str = "UnreachableFromMesh";
+
 /// Everything that is to be told of the pods of a namespace.
 pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
     let mut findings = uninjected(index, namespace);
     findings.extend(outdated(index, namespace));
+    findings.extend(unreachable(index, namespace));
     let pods = index.contents(namespace).map(|contents| contents.pods.values());
     findings.extend(pods.into_iter().flatten().filter_map(ignored));
     findings
@@ -75,6 +79,30 @@ fn outdated(index: &Index, namespace: &str) -> Vec<PodFinding> {
         .values()
         .filter(|pod| pod.injected() && !pod.finished);
     living.filter_map(|pod| restart(pod, &modes)).collect()
+}
+
+/// Pods left alone on purpose to which a Service of a strict namespace leads. Those that slipped past injection are told of
+/// that instead.
+fn unreachable(index: &Index, namespace: &str) -> Vec<PodFinding> {
+    let enabled = is_enabled(index, namespace);
+    smilax_compiler::uncallable(index, namespace)
+        .filter(|pod| !wants_proxy(pod, enabled))
+        .map(|pod| {
+            let why = if pod.host_network {
+                "it uses the host network"
+            } else {
+                "it was left alone"
+            };
+            let message = format!(
+                "the pod has no proxy ({why}), and namespace {namespace} accepts nothing but mutual TLS \
+                 ({}: strict), so pods of the mesh refuse to call it; run it in a permissive namespace, or list its \
+                 ports in its annotation {}",
+                key::TLS_MODE,
+                key::SKIP_INBOUND_PORTS
+            );
+            PodFinding::new(pod, UNREACHABLE, message)
+        })
+        .collect()
 }
 
 fn restart(pod: &Pod, modes: &Modes) -> Option<PodFinding> {
@@ -218,6 +246,35 @@ mod tests {
         assert_eq!(ignored(&noted("injected")), None);
         assert_eq!(ignored(&noted("left alone: it uses the host network")), None);
         assert_eq!(ignored(&pod()), None);
+    }
+
+    #[test]
+    fn a_pod_without_a_proxy_behind_a_service_of_a_strict_namespace_is_told_that_it_cannot_be_called() {
+        let mut index = Index::new(smilax_compiler::index::Settings::default());
+        let namespace = |mode: &str| smilax_compiler::model::Namespace {
+            name: "shop".into(),
+            labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
+            annotations: [(key::TLS_MODE.to_owned(), mode.to_owned())].into(),
+        };
+        let service = serde_json::json!({
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+        });
+        let service = smilax_compiler::ingest::service(&serde_json::from_value(service).unwrap());
+        index.set_service("shop", "web".into(), Some(service));
+        let host = Pod {
+            host_network: true,
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            ..pod()
+        };
+        index.set_pod("shop", "web-1".into(), Some(host));
+        index.set_namespace("shop", Some(namespace("strict")));
+        let told = findings(&index, "shop");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].reason, "UnreachableFromMesh");
+        assert!(told[0].message.contains("it uses the host network"), "{told:?}");
+        index.set_namespace("shop", Some(namespace("permissive")));
+        assert_eq!(findings(&index, "shop"), []);
     }
 
     #[test]

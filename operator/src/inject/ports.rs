@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
+use smilax_compiler::port_names::{ContainerRole, DeclaredPort, port_names, tcp_ports};
 use smilax_core::config::Protocol;
 
 use super::pod::{list, text};
@@ -102,31 +103,40 @@ impl fmt::Display for PortSet {
 
 /// What the application's ports speak, by their names, their numbers and the list of opaque ones. A port that is not
 /// in the answer is detected.
-pub(super) fn protocols<'a>(
-    containers: impl Iterator<Item = &'a Value>,
-    opaque: &PortSet,
-) -> BTreeMap<u16, Protocol> {
-    let mut found: BTreeMap<u16, Protocol> = containers
-        .flat_map(|container| list(container, "/ports"))
-        .filter(|port| matches!(text(port, "/protocol"), None | Some("TCP")))
-        .filter_map(|port| {
-            let number = number(port)?;
-            let by_number = TCP_BY_NUMBER.contains(&number).then_some(Protocol::Tcp);
-            let protocol = text(port, "/name").and_then(by_name).or(by_number)?;
-            Some((number, protocol))
-        })
-        .collect();
+pub(super) fn protocols(pod: &Value, opaque: &PortSet) -> BTreeMap<u16, Protocol> {
+    let mut found: BTreeMap<u16, Protocol> = BTreeMap::new();
+    for port in tcp_ports(declared(pod)) {
+        let by_number = TCP_BY_NUMBER.contains(&port.number).then_some(Protocol::Tcp);
+        if let Some(protocol) = by_name(port.name).or(by_number) {
+            found.entry(port.number).or_insert(protocol);
+        }
+    }
     found.extend(opaque.iter().map(|port| (port, Protocol::Tcp)));
     found
 }
 
-/// Names that containers give to their TCP ports.
-pub(super) fn names<'a>(containers: impl Iterator<Item = &'a Value>) -> BTreeMap<String, u16> {
-    containers
-        .flat_map(|container| list(container, "/ports"))
-        .filter(|port| matches!(text(port, "/protocol"), None | Some("TCP")))
-        .filter_map(|port| Some((text(port, "/name")?.to_owned(), number(port)?)))
-        .collect()
+/// Names of the pod's TCP ports.
+pub(super) fn names(pod: &Value) -> BTreeMap<String, u16> {
+    port_names(declared(pod))
+}
+
+/// Every port that a pod's containers declare.
+fn declared(pod: &Value) -> impl Iterator<Item = DeclaredPort<'_>> {
+    let applications = list(pod, "/spec/containers").map(|container| (ContainerRole::Application, container));
+    let init = list(pod, "/spec/initContainers").map(|container| {
+        let role = ContainerRole::of_init_container(text(container, "/restartPolicy"));
+        (role, container)
+    });
+    applications.chain(init).flat_map(|(role, container)| {
+        list(container, "/ports").filter_map(move |port| {
+            Some(DeclaredPort {
+                role,
+                name: text(port, "/name").unwrap_or_default(),
+                number: number(port)?,
+                protocol: text(port, "/protocol"),
+            })
+        })
+    })
 }
 
 /// Number of a container port.
@@ -184,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_ports_name_says_what_it_speaks_and_the_opaque_list_comes_first() {
-        let container = json!({"ports": [
+        let pod = json!({"spec": {"containers": [{"ports": [
             {"containerPort": 80, "name": "http"},
             {"containerPort": 81, "name": "http-admin"},
             {"containerPort": 82, "name": "https"},
@@ -193,8 +203,8 @@ mod tests {
             {"containerPort": 85, "name": "mysql-x"},
             {"containerPort": 53, "name": "http-dns", "protocol": "UDP"},
             {"containerPort": 3306},
-        ]});
-        let found = protocols([&container].into_iter(), &"81,7000".parse().unwrap());
+        ]}]}});
+        let found = protocols(&pod, &"81,7000".parse().unwrap());
         let expected = [
             (80, Protocol::Http),
             (81, Protocol::Tcp),
@@ -205,6 +215,19 @@ mod tests {
             (7000, Protocol::Tcp),
         ];
         assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_port_that_two_containers_declare_speaks_what_the_first_says() {
+        let pod = json!({"spec": {
+            "initContainers": [{"restartPolicy": "Always", "ports": [{"containerPort": 8080, "name": "tcp"}]}],
+            "containers": [
+                {"ports": [{"containerPort": 8080, "name": "http"}]},
+                {"ports": [{"containerPort": 8080, "name": "tcp-raw"}]},
+            ],
+        }});
+        let found = protocols(&pod, &PortSet::default());
+        assert_eq!(found, BTreeMap::from([(8080, Protocol::Http)]));
     }
 
     proptest! {

@@ -513,6 +513,19 @@ fn variables(pod: &Value, container: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn a_port_name_that_two_containers_give_is_told_as_kubernetes_resolves_it() {
+    let sidecar = container("logs")
+        .port("http", 7070)
+        .with("restartPolicy", json!("Always"));
+    let pod = pod()
+        .container(container("exporter").port("http", 9090).port("metrics", 9091))
+        .init_container(container("setup").port("setup", 6060))
+        .init_container(sidecar);
+    let proxy = variables(&pod.injected(), PROXY);
+    assert_eq!(proxy[variable::PORT_NAMES], r#"{"http":8080,"metrics":9091}"#);
+}
+
+#[test]
 fn a_proxy_is_told_what_its_template_asks_for_and_the_names_of_its_ports() {
     let pod = pod()
         .annotation(key::ACCESS_MODE, "deny")

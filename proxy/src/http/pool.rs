@@ -193,6 +193,8 @@ impl Endpoint {
         };
         let context = self.shared.tls.load_full();
         let secured = match context.as_deref() {
+            // A server without a proxy may take a handshake for the beginning of a request, and wait for the rest.
+            _ if expected.is_empty() => Err(TlsFailure::NoSidecar),
             // Spares a connection that could not be used.
             None => Err(TlsFailure::NoIdentity),
             Some(context) => {

@@ -11,7 +11,8 @@ use tokio_rustls::TlsConnector;
 use super::{Stream, TlsFailure, Upstream};
 use crate::tls::{Peer, TlsContext, Wire};
 
-/// Whom a server must prove to be; `None` where connections are not secured.
+/// Whom a server must prove to be; `None` where connections are not secured. Of nobody, as where no pod has a sidecar and
+/// plaintext is refused, it is not asked.
 pub type Expected = Option<Arc<[Workload]>>;
 
 /// Whether whoever was met, if anybody had to be, may be sent what is meant for `expected`.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use smilax_core::config::{Destination, DestinationPort, InboundPolicy, Protocol, TlsMode};
+use smilax_core::endpoints::Sidecar;
 use smilax_core::workload_connection::{OperatorMessage, ProxyMessage};
 use smilax_core::{Found, ProxyConfig, Resource, Update, Workload};
 
@@ -129,6 +131,7 @@ async fn a_pod_of_the_mesh_is_reached_over_mutual_tls() {
         let found = Found::Pod {
             workload: Workload::new("shop", "web"),
             protocol,
+            sidecar: Sidecar::Present,
         };
         if protocol == Protocol::Detect {
             assert_eq!(first(net, &operator, &proxy, found).await.text, "app");
@@ -142,6 +145,26 @@ async fn a_pod_of_the_mesh_is_reached_over_mutual_tls() {
         }
         assert_eq!(get(proxy.outbound_address(), "/").await.text, "app");
     }
+}
+
+#[tokio::test]
+async fn a_pod_without_a_sidecar_in_a_strict_namespace_is_not_called_and_the_answer_says_why() {
+    let (net, operator) = (Net::new(), operator().await);
+    let app = Server::named(net.at(9), "app").await;
+    let proxy = connected(net, &operator, FOR_EVER).await;
+    let found = Found::Pod {
+        workload: Workload::new("shop", "web"),
+        protocol: Protocol::Http,
+        sidecar: Sidecar::Absent,
+    };
+    let answer = first(net, &operator, &proxy, found).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        answer.text.contains("no pod there has a sidecar"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(app.connections(), 0);
 }
 
 #[tokio::test]

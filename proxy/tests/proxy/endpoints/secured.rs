@@ -96,3 +96,28 @@ async fn where_the_configuration_expects_somebody_no_endpoint_is_an_exception() 
     }
     assert_eq!((impostor.requests(), virtual_address.requests()), (0, 0));
 }
+
+#[tokio::test]
+async fn where_no_pod_of_a_secured_destination_has_a_sidecar_nobody_is_called_and_the_answer_says_why() {
+    let (net, operator) = (Net::new(), operator().await);
+    let virtual_address = Server::named(net.at(2), "virtual").await;
+    let mut config = config(net, &operator, Protocol::Http);
+    for port in config.destinations.iter_mut().flat_map(|one| &mut one.ports) {
+        port.security = Security::MutualTls;
+    }
+    let proxy = connected_with(net, &operator, &config).await;
+    let mut client = Http1::connect(proxy.outbound_address()).await;
+    for told in [None, Some(vec![])] {
+        if let Some(none) = told {
+            tell(&proxy, &operator, none).await;
+        }
+        let answer = client.get("/").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            answer.text.contains("no pod there has a sidecar"),
+            "{}",
+            answer.text
+        );
+    }
+    assert_eq!(virtual_address.connections(), 0);
+}

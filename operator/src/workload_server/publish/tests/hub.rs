@@ -249,13 +249,8 @@ fn when_a_namespace_no_longer_takes_plaintext_its_endpoints_are_told_anew() {
     fixture.slice("web", &[("web-1", "10.1.0.1")]);
     let web = fixture.connect("web", None);
     follow(&web, Resource::Endpoints(port_80("web")));
-    let expected = |told: Vec<OperatorMessage>| match told.last() {
-        Some(OperatorMessage::Update(Update::Endpoints { endpoints, .. })) => {
-            endpoints.as_ref().unwrap()[0].workload.clone()
-        }
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(expected(told(&web)), None);
+    let last = |told: Vec<OperatorMessage>| addresses(told.into_iter().last().into_iter().collect());
+    assert_eq!(last(told(&web)), [["10.1.0.1"]]);
     let namespace = Namespace {
         name: "shop".into(),
         labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
@@ -265,7 +260,11 @@ fn when_a_namespace_no_longer_takes_plaintext_its_endpoints_are_told_anew() {
         .state
         .update(|inner| inner.index.set_namespace("shop", Some(namespace)));
     fixture.hub.follow();
-    assert_eq!(expected(told(&web)), Some(Workload::new("shop", "web")));
+    assert_eq!(
+        last(told(&web)),
+        [[""; 0]],
+        "a pod without a proxy is not worth trying any more"
+    );
 }
 
 #[test]
