@@ -6,6 +6,7 @@ pub mod expect;
 pub mod headers;
 pub mod identity_headers;
 pub mod pool;
+pub mod request_body;
 pub mod server;
 pub mod upgrade;
 pub mod upstream;

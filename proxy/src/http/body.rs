@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::expect::Gate;
 use super::identity_headers;
 use super::pool::Hold;
+use super::request_body::ClientBody;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::HeadClock;
 
@@ -20,9 +21,9 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug)]
 pub enum RequestBody {
     /// What the client sends.
-    Client(Incoming),
+    Client(ClientBody),
     /// The same, once the server wants it.
-    Gated(Incoming, Gate),
+    Gated(ClientBody, Gate),
     /// Nothing.
     Empty,
 }
@@ -92,6 +93,11 @@ impl Body for ResponseBody {
             }
             Source::Upstream(incoming) => incoming,
         };
+        if let (Some(clock), Some(hold)) = (&this.clock, &this.hold)
+            && clock.client_has_finished()
+        {
+            hold.client_has_finished();
+        }
         let polled = Pin::new(incoming).poll_frame(cx);
         match &polled {
             Poll::Pending => {}

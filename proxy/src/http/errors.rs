@@ -54,7 +54,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(bad) => bad.status(),
-            Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
             | Self::Upstream(SendError::Connect(
@@ -73,6 +73,7 @@ impl Refusal {
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
             Self::Upstream(SendError::Broken(_)) => Flags::UpstreamTermination,
+            Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod http1;
 pub mod http2;
+mod keep_alive;
 pub mod presence;
 
 use std::cell::{Cell, RefCell};
@@ -17,10 +18,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::presence::Presence;
+use super::request_body::Progress;
 use super::upstream::SendError;
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
-use crate::transport::{self, ConnectError, TlsFailure, Upstream};
+use crate::transport::{self, ConnectError, ServerSignals, TlsFailure, Upstream};
 use crate::worker::Shared;
 
 /// An age that no connection comes to.
@@ -190,6 +192,10 @@ impl Endpoint {
 
     /// Why there is no answer. In TLS 1.3 a client learns only after the handshake that the server does not believe it.
     pub fn broken(&self, error: hyper::Error) -> SendError {
+        // The only part of a request that can fail on this side is its body.
+        if error.is_user() {
+            return SendError::CutOff(error);
+        }
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             // Nothing but TLS calls data that came over a connection invalid; its own error is gone by here.
@@ -279,8 +285,41 @@ impl Hold {
     /// The response has ended: the connection can serve again.
     pub fn release(self) {
         match self {
-            Self::Http1(lease) => lease.give_back(),
+            Self::Http1(lease) => lease.response_ended(),
             Self::Http2(stream) => drop(stream),
+        }
+    }
+
+    /// Says how much of the request's body has been taken.
+    pub fn sends(&mut self, progress: Rc<Progress>) {
+        match self {
+            Self::Http1(lease) => lease.sends(progress),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// The client has sent its request and finished sending, which a server of HTTP/1 is told. HTTP/2 has no word for
+    /// it: its streams end with the request in any case.
+    pub fn client_has_finished(&self) {
+        match self {
+            Self::Http1(lease) => lease.signals().finish(),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// The server has closed a connection that had served before, instead of answering.
+    pub fn lost(&self) {
+        match self {
+            Self::Http1(lease) => lease.lost(),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// What the task that drives the connection heeds.
+    pub fn signals(&self) -> Option<Arc<ServerSignals>> {
+        match self {
+            Self::Http1(lease) => Some(Arc::clone(lease.signals())),
+            Self::Http2(_) => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Sending a request to a server, again where that cannot do harm.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +14,10 @@ use hyper::client::conn::TrySendError;
 use prometheus::IntCounter;
 
 use super::body::RequestBody;
-use super::pool::http1::Reused;
+use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
 use crate::tls::Peer;
-use crate::transport::{ConnectError, Expected};
+use crate::transport::{ConnectError, Expected, HeadClock, ServerSignals};
 
 /// How often a request that was not even begun to be sent is taken to another connection.
 const MOST_UNSENT: usize = 3;
@@ -29,6 +31,9 @@ pub enum SendError {
     /// The connection broke, or what came back is no answer.
     #[error("the server broke off: {0}")]
     Broken(hyper::Error),
+    /// The request came to no end.
+    #[error("the body of the request was cut off: {0}")]
+    CutOff(hyper::Error),
 }
 
 /// A request that has no answer.
@@ -79,12 +84,13 @@ pub async fn send(
     expected: &Expected,
     protocol: Protocol,
     mut request: Request<RequestBody>,
+    client: Option<&HeadClock>,
     retries: &IntCounter,
 ) -> Result<Answer, Failure> {
     let mut spare = None;
     for attempt in 0.. {
         let hold = match (protocol, attempt) {
-            (Protocol::Http1, 0) => endpoint.http1(expected).await.map(Hold::Http1),
+            (Protocol::Http1, 0) => endpoint.http1(expected, reuse(&request)).await.map(Hold::Http1),
             (Protocol::Http1, _) => endpoint.fresh_http1(expected).await.map(Hold::Http1),
             (Protocol::Http2, _) => endpoint.http2(expected).await.map(Hold::Http2),
         };
@@ -101,7 +107,8 @@ pub async fn send(
             spare = Spare::of(&request);
         }
         let began = Instant::now();
-        let Some(answer) = hold.try_send(request).await else {
+        let signals = hold.signals();
+        let Some(answer) = pass_on_end(client, signals, hold.try_send(request)).await else {
             return Err(Failure::of(gone(endpoint)));
         };
         let mut error = match answer {
@@ -114,7 +121,11 @@ pub async fn send(
             }
             Err(error) => error,
         };
-        request = match (error.take_message(), spare.take()) {
+        let unsent = error.take_message();
+        if unsent.is_none() && hold.reused() == Reused::Yes && closed_before_answering(error.error()) {
+            hold.lost();
+        }
+        request = match (unsent, spare.take()) {
             (Some(unsent), kept) if attempt < MOST_UNSENT => {
                 spare = kept;
                 unsent
@@ -130,6 +141,34 @@ pub async fn send(
         retries.inc();
     }
     Err(Failure::of(gone(endpoint)))
+}
+
+/// What a request asks of a connection. Nothing, if it can be sent again.
+fn reuse(request: &Request<RequestBody>) -> Reuse {
+    if Spare::is_possible(request) {
+        Reuse::Any
+    } else {
+        Reuse::Safe
+    }
+}
+
+/// Waits for an answer, and tells the server meanwhile when the client has finished sending.
+async fn pass_on_end<F: Future>(
+    client: Option<&HeadClock>,
+    server: Option<Arc<ServerSignals>>,
+    answer: F,
+) -> F::Output {
+    let (Some(client), Some(server)) = (client, server) else {
+        return answer.await;
+    };
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        if client.client_has_finished() {
+            server.finish();
+        }
+        answer.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn gone(endpoint: &Endpoint) -> SendError {
@@ -170,9 +209,12 @@ impl Hold {
 }
 
 impl Spare {
+    fn is_possible(request: &Request<RequestBody>) -> bool {
+        request.method().is_idempotent() && request.body().is_end_stream()
+    }
+
     fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let again = request.method().is_idempotent() && request.body().is_end_stream();
-        again.then(|| Self {
+        Self::is_possible(request).then(|| Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),

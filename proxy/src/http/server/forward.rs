@@ -13,6 +13,7 @@ use crate::http::pool::{Hold, Pool};
 use crate::http::upstream::{self, Answer, Failure, Protocol, SendError};
 use crate::http::wire::{self, Form};
 use crate::target::{Elsewhere, Target};
+use crate::transport::HeadClock;
 
 /// How a request is sent.
 pub(super) struct Sent<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Sent<'a> {
     pub(super) protocol: Protocol,
     /// What the request would become.
     pub(super) upgrade: &'a Upgrade,
+    /// What is known of a client of HTTP/1.
+    pub(super) client: Option<&'a HeadClock>,
 }
 
 /// What a request is put into on its way.
@@ -59,7 +62,16 @@ pub(super) async fn send(
     let mut protocol = sent.protocol;
     loop {
         let endpoint = pool(connection, target).endpoint(target.address);
-        match upstream::send(&endpoint, &target.expected, protocol, request, retries).await {
+        match upstream::send(
+            &endpoint,
+            &target.expected,
+            protocol,
+            request,
+            sent.client,
+            retries,
+        )
+        .await
+        {
             Ok(Answer {
                 response,
                 hold,
