@@ -73,6 +73,8 @@ pub enum AttemptFailure<'a> {
     Lost,
     /// The other side broke off.
     Reset,
+    /// The client did.
+    ClientGone,
 }
 
 /// Whether there is somewhere else to go.
@@ -244,6 +246,7 @@ fn may_be_another_endpoint(failure: AttemptFailure<'_>) -> bool {
             ConnectError::Absent(_) | ConnectError::TimedOut(..) => false,
         },
         AttemptFailure::NotProcessed | AttemptFailure::Lost | AttemptFailure::Reset => true,
+        AttemptFailure::ClientGone => false,
     }
 }
 
@@ -258,6 +261,8 @@ enum Blame {
     WrongIdentity,
     /// Nothing: this proxy has no certificate.
     OwnFault,
+    /// Nothing.
+    None,
 }
 
 impl Blame {
@@ -269,6 +274,7 @@ impl Blame {
                 Self::Unreachable
             }
             AttemptFailure::Reset => Self::Failure,
+            AttemptFailure::ClientGone => Self::None,
         }
     }
 
@@ -277,7 +283,7 @@ impl Blame {
             Self::Unreachable => picked.failed(Outcome::Unreachable),
             Self::Failure => picked.failed(Outcome::Failure),
             Self::WrongIdentity => picked.has_wrong_identity(),
-            Self::OwnFault => picked.failed(Outcome::Ignored),
+            Self::OwnFault | Self::None => picked.failed(Outcome::Ignored),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that every connection
 //! has, secured or not. Nothing above needs to know which it is.
 
+mod departure;
 mod head;
+mod linger;
 pub mod liveness;
+mod owner;
 mod secure;
+mod server;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +21,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-pub use head::{ClientStream, HeadClock, HeadLimits};
+pub use head::{ClientStream, HeadClock, HeadLimits, RequestRest};
 pub use secure::{Expected, fits, secure};
+pub use server::{ServerSignals, ServerStream};
 
 use crate::tls::{Peer, PeerError};
 

@@ -13,6 +13,7 @@ use super::expect::Gate;
 use super::identity_headers;
 use super::pool::Hold;
 use super::replay::ReplayBody;
+use super::request_body::ClientBody;
 use crate::endpoints::Picked;
 use crate::metrics::traffic::{Flags, Recording};
 use crate::transport::HeadClock;
@@ -23,17 +24,17 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug)]
 pub enum RequestBody {
     /// What the client sends.
-    Client(ClientBody),
+    Client(GatedBody),
     /// The same, where the request may have to be sent again.
-    Replay(ReplayBody<ClientBody>),
+    Replay(ReplayBody<GatedBody>),
     /// Nothing.
     Empty,
 }
 
 /// What the client sends, once the server wants it.
 #[derive(Debug)]
-pub struct ClientBody {
-    incoming: Incoming,
+pub struct GatedBody {
+    body: ClientBody,
     gate: Option<Gate>,
 }
 
@@ -137,6 +138,11 @@ impl Body for ResponseBody {
             }
             Source::Upstream(incoming) => incoming,
         };
+        if let (Some(clock), Some(hold)) = (&this.clock, &this.hold)
+            && clock.client_has_finished()
+        {
+            hold.client_has_finished();
+        }
         let polled = Pin::new(incoming).poll_frame(cx);
         match &polled {
             Poll::Pending => {}
@@ -185,14 +191,14 @@ impl Drop for ResponseBody {
     }
 }
 
-impl ClientBody {
+impl GatedBody {
     /// What a client sends; through `gate`, where it waits for the server to want it.
-    pub fn new(incoming: Incoming, gate: Option<Gate>) -> Self {
-        Self { incoming, gate }
+    pub fn new(body: ClientBody, gate: Option<Gate>) -> Self {
+        Self { body, gate }
     }
 }
 
-impl Body for ClientBody {
+impl Body for GatedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -204,7 +210,7 @@ impl Body for ClientBody {
         if let Some(gate) = &mut this.gate {
             ready!(gate.poll_open(cx));
         }
-        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -215,11 +221,11 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.body.size_hint()
     }
 }
 

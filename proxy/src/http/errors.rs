@@ -55,7 +55,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(bad) => bad.status(),
-            Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
             | Self::Upstream(SendError::Connect(
@@ -77,6 +77,7 @@ impl Refusal {
             Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
+            Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
             Self::Upstream(_) => Flags::UpstreamTermination,
         }
     }
@@ -87,7 +88,10 @@ impl Refusal {
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
             | Self::Upstream(SendError::Connect(_) | SendError::Unsent(_)) => Some(LocalReply::NotProcessed),
-            Self::BadRequest(_) | Self::AmbiguousPath(_) | Self::Denied(_) => Some(LocalReply::Policy),
+            Self::BadRequest(_)
+            | Self::AmbiguousPath(_)
+            | Self::Denied(_)
+            | Self::Upstream(SendError::CutOff(_)) => Some(LocalReply::Policy),
             // The application may have acted on it.
             Self::Upstream(SendError::NotProcessed(_) | SendError::Lost(_) | SendError::Broken(_)) => None,
         }

@@ -3,6 +3,7 @@
 mod failure;
 pub mod http1;
 pub mod http2;
+mod keep_alive;
 pub mod presence;
 
 use std::cell::{Cell, RefCell};
@@ -18,11 +19,12 @@ use tokio::time::Instant;
 
 use self::failure::ConnectionFailure;
 use self::presence::Presence;
+use super::request_body::Progress;
 use super::upstream::SendError;
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
 use crate::transport::liveness::{self, Silence};
-use crate::transport::{self, ConnectError, TlsFailure, Upstream};
+use crate::transport::{self, ConnectError, ServerSignals, TlsFailure, Upstream};
 use crate::worker::Shared;
 
 /// Connections over which requests to one Service are spread at least, as kube-proxy picks a pod for each.
@@ -226,6 +228,10 @@ impl Endpoint {
 
     /// Why there is no answer.
     pub fn broken(&self, error: hyper::Error) -> SendError {
+        // The only part of a request that can fail on this side is its body.
+        if error.is_user() {
+            return SendError::CutOff(error);
+        }
         match failure::classify(&error) {
             ConnectionFailure::Disbelieved(reason) => self.disbelieved(reason),
             ConnectionFailure::NotProcessed => SendError::NotProcessed(error),
@@ -355,8 +361,41 @@ impl Hold {
     /// The response has ended: the connection can serve again.
     pub fn release(self) {
         match self {
-            Self::Http1(lease) => lease.give_back(),
+            Self::Http1(lease) => lease.response_ended(),
             Self::Http2(stream) => drop(stream),
+        }
+    }
+
+    /// Says how much of the request's body has been taken.
+    pub fn sends(&mut self, progress: Rc<Progress>) {
+        match self {
+            Self::Http1(lease) => lease.sends(progress),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// The client has sent its request and finished sending, which a server of HTTP/1 is told. HTTP/2 has no word for
+    /// it: its streams end with the request in any case.
+    pub fn client_has_finished(&self) {
+        match self {
+            Self::Http1(lease) => lease.signals().finish(),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// The server has closed a connection that had served before, instead of answering.
+    pub fn lost(&self) {
+        match self {
+            Self::Http1(lease) => lease.lost(),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// What the task that drives the connection heeds.
+    pub fn signals(&self) -> Option<Arc<ServerSignals>> {
+        match self {
+            Self::Http1(lease) => Some(Arc::clone(lease.signals())),
+            Self::Http2(_) => None,
         }
     }
 }

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,12 +20,13 @@ use smilax_core::convention::wire::REASON_HEADER;
 use self::ending::{Ending, finish, peer_is_over};
 use self::forward::{Answered, Sent};
 use super::LocalExecutor;
-use super::body::{ClientBody, RequestBody, ResponseBody};
+use super::body::{GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::identity_headers;
 use super::replay::ReplayBody;
+use super::request_body::{ClientBody, Progress};
 use super::upgrade::Switched;
 use super::upstream::{self, Protocol};
 use super::wire::{self, Form};
@@ -35,7 +35,7 @@ use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::settings::Reasons;
 use crate::target::Target;
-use crate::transport::{ClientStream, HeadClock, HeadLimits, Stream};
+use crate::transport::{ClientStream, HeadClock, HeadLimits, RequestRest, Stream};
 use crate::{inbound, outbound};
 
 /// Bytes of a request's headers at most.
@@ -78,6 +78,8 @@ impl Servers {
         http1
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES)
+            // The stream notices itself what becomes of a client that has finished sending.
+            .half_close(true)
             .auto_date_header(false)
             // The stream keeps the time itself: hyper would count the time between requests too.
             .header_read_timeout(None);
@@ -127,6 +129,7 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
     let clock = Arc::new(HeadClock::default());
     let stream = ClientStream::new(
         stream,
+        connection.original,
         Arc::clone(&clock),
         HeadLimits {
             head: limits.header_read,
@@ -134,8 +137,12 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         },
     );
     let peer = connection.peer().cloned();
-    let service = service_fn(move |request| {
-        clock.request_begins();
+    let service = service_fn(move |request: Request<Incoming>| {
+        clock.request_begins(if request.body().is_end_stream() {
+            RequestRest::None
+        } else {
+            RequestRest::Body
+        });
         let exchange = Exchange {
             connection: Rc::clone(&connection),
             clock: Some(Arc::clone(&clock)),
@@ -212,7 +219,8 @@ impl Exchange {
             Side::Outbound => worker.unknown_telemetry.request(counted_as),
             Side::Inbound { telemetry, .. } => telemetry.request(counted_as),
         };
-        let mut response = match self.carry(request, &mut recording).await {
+        let progress = Progress::of(request.body(), self.clock.as_ref());
+        let mut response = match self.carry(request, progress.clone(), &mut recording).await {
             Ok(Answered {
                 response,
                 hold,
@@ -243,12 +251,25 @@ impl Exchange {
                 response
             }
         };
-        if self.asks_to_go_elsewhere() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let unread = self.leaves_unread(progress.as_deref());
+        if (unread || self.asks_to_go_elsewhere()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
+    }
+
+    /// Whether the response has come before all of the request was read. A connection of HTTP/1 ends then: nobody can
+    /// say whether the rest will be read (RFC 9112 section 9.6).
+    fn leaves_unread(&self, progress: Option<&Progress>) -> bool {
+        match (&self.clock, progress) {
+            (Some(clock), Some(progress)) if !progress.has_ended() => {
+                clock.leaves_unread();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A caller that keeps a connection of HTTP/1 is told to make another; HTTP/2 has its own way.
@@ -266,16 +287,26 @@ impl Exchange {
     async fn carry(
         &self,
         mut request: Request<Incoming>,
+        progress: Option<Rc<Progress>>,
         recording: &mut Recording,
     ) -> Result<Answered, Refusal> {
         let on_upgrade = (self.version == Version::Http1).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
+        let body = ClientBody::new(body, progress.clone());
         let Ready {
             mut target,
             spoken,
             protocol,
             upgrade,
-        } = self.prepare(&mut parts, recording)?;
+        } = match self.prepare(&mut parts, recording) {
+            Ok(ready) => ready,
+            Err(refusal) => {
+                if !expect::is_expected(&parts.headers) {
+                    body.discard().await;
+                }
+                return Err(refusal);
+            }
+        };
         // What becomes of an upgrade is judged by the request that it began with.
         let began = (upgrade != Upgrade::None).then(|| parts.clone());
         let waits =
@@ -291,9 +322,13 @@ impl Exchange {
                 spoken,
                 protocol,
                 upgrade: &upgrade,
+                client: self.clock.as_deref(),
             },
         )
         .await?;
+        if let Some(progress) = progress {
+            answered.hold.sends(progress);
+        }
         let response = &mut answered.response;
         if self.version == Version::Http1 {
             *response.version_mut() = http::Version::HTTP_11;
@@ -368,9 +403,9 @@ impl Exchange {
 }
 
 /// The body of a request. What a called proxy may hand back is kept for a while.
-fn request_body(incoming: Incoming, gate: Option<Gate>, target: &Target) -> RequestBody {
-    let ended = incoming.is_end_stream();
-    let body = ClientBody::new(incoming, gate);
+fn request_body(body: ClientBody, gate: Option<Gate>, target: &Target) -> RequestBody {
+    let ended = body.is_end_stream();
+    let body = GatedBody::new(body, gate);
     if target.expected.is_some() && target.has_alternatives() && !ended {
         RequestBody::Replay(ReplayBody::new(body))
     } else {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::connection::Connection;
@@ -13,7 +12,7 @@ use crate::endpoints::Picked;
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError, Meter as _};
 use crate::tls::Peer;
-use crate::transport::{ClientStream, Stream};
+use crate::transport::{ClientStream, ServerStream, Stream};
 
 /// A connection that ceases to be HTTP.
 pub struct Switched {
@@ -59,11 +58,15 @@ async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrad
 
 fn client_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {
     let parts = upgraded.downcast::<ClientStream>().map_err(|_| foreign())?;
-    Ok((parts.io.into_inner(), parts.read_buf))
+    let (stream, ahead) = parts.io.into_parts();
+    if ahead.is_empty() {
+        return Ok((stream, parts.read_buf));
+    }
+    Ok((stream, [parts.read_buf, ahead].concat().into()))
 }
 
 fn server_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| foreign())?;
+    let parts = upgraded.downcast::<ServerStream>().map_err(|_| foreign())?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 

@@ -1,5 +1,7 @@
 //! Sending a request to a server, again where that cannot do harm.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +13,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use prometheus::IntCounter;
 
-use super::body::{ClientBody, RequestBody};
-use super::pool::http1::Reused;
+use super::body::{GatedBody, RequestBody};
+use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
 use super::replay::Replay;
 use crate::tls::Peer;
-use crate::transport::{ConnectError, Expected};
+use crate::transport::{ConnectError, Expected, HeadClock, ServerSignals};
 
 /// How often a request that was not even begun to be sent is taken to another connection.
 const MOST_UNSENT: usize = 3;
@@ -39,6 +41,9 @@ pub enum SendError {
     /// The connection broke, or what came back is no answer.
     #[error("the server broke off: {0}")]
     Broken(hyper::Error),
+    /// The request came to no end.
+    #[error("the body of the request was cut off: {0}")]
+    CutOff(hyper::Error),
 }
 
 /// A request that has no answer.
@@ -86,7 +91,7 @@ pub struct Spare {
 #[derive(Debug)]
 enum SpareBody {
     Empty,
-    Replay(Replay<ClientBody>),
+    Replay(Replay<GatedBody>),
 }
 
 /// Sends a request to a server. What was not begun to be sent goes to another connection. What was sent on a connection
@@ -100,12 +105,13 @@ pub async fn send(
     expected: &Expected,
     protocol: Protocol,
     mut request: Request<RequestBody>,
+    client: Option<&HeadClock>,
     retries: &IntCounter,
 ) -> Result<Answer, Failure> {
     let mut spare = None;
     for attempt in 0.. {
         let hold = match (protocol, attempt) {
-            (Protocol::Http1, 0) => endpoint.http1(expected).await.map(Hold::Http1),
+            (Protocol::Http1, 0) => endpoint.http1(expected, reuse(&request)).await.map(Hold::Http1),
             (Protocol::Http1, _) => endpoint.fresh_http1(expected).await.map(Hold::Http1),
             (Protocol::Http2, _) => endpoint.http2(expected).await.map(Hold::Http2),
         };
@@ -123,7 +129,8 @@ pub async fn send(
             };
         }
         let began = Instant::now();
-        let Some(answer) = hold.try_send(request).await else {
+        let signals = hold.signals();
+        let Some(answer) = pass_on_end(client, signals, hold.try_send(request)).await else {
             return Err(Failure::of(gone(endpoint), None));
         };
         let mut error = match answer {
@@ -144,6 +151,9 @@ pub async fn send(
             }
             unsent
         } else {
+            if reused == Reused::Yes && closed_before_answering(error.error()) {
+                hold.lost();
+            }
             let error = endpoint.broken(error.into_error());
             let spare = spare.take().filter(|spare| spare.may_follow(&error, expected));
             let stale = attempt == 0 && reused == Reused::Yes && matches!(error, SendError::Broken(_));
@@ -155,6 +165,34 @@ pub async fn send(
         retries.inc();
     }
     Err(Failure::of(gone(endpoint), None))
+}
+
+/// What a request asks of a connection. Nothing, if it can be sent again.
+fn reuse(request: &Request<RequestBody>) -> Reuse {
+    if Spare::is_possible(request) {
+        Reuse::Any
+    } else {
+        Reuse::Safe
+    }
+}
+
+/// Waits for an answer, and tells the server meanwhile when the client has finished sending.
+async fn pass_on_end<F: Future>(
+    client: Option<&HeadClock>,
+    server: Option<Arc<ServerSignals>>,
+    answer: F,
+) -> F::Output {
+    let (Some(client), Some(server)) = (client, server) else {
+        return answer.await;
+    };
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        if client.client_has_finished() {
+            server.finish();
+        }
+        answer.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn gone(endpoint: &Endpoint) -> SendError {
@@ -190,6 +228,10 @@ impl Hold {
 }
 
 impl Spare {
+    fn is_possible(request: &Request<RequestBody>) -> bool {
+        request.method().is_idempotent() && request.body().is_end_stream()
+    }
+
     /// `None` for a request whose body cannot be sent twice.
     fn of(request: &Request<RequestBody>) -> Option<Self> {
         let body = match request.body() {
@@ -219,6 +261,7 @@ impl Spare {
             SendError::NotProcessed(_) if expected.is_some() => true,
             SendError::Broken(error) => self.is_safe_to_repeat() && closed_before_answering(error),
             SendError::NotProcessed(_) | SendError::Lost(_) => self.is_safe_to_repeat(),
+            SendError::CutOff(_) => false,
         }
     }
 

@@ -1,25 +1,34 @@
-//! How long an HTTP/1 client may take over its headers, and between two requests.
+//! How long an HTTP/1 client may take over its headers, and between two requests; and how it may end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::task::AtomicWaker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep};
 
 use super::Stream;
+use super::departure::Watch;
+use super::linger::Linger;
 
 /// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
 /// and how long a connection may be unused; between two requests a client may wait, in the middle of one it may not.
+/// While a request is answered, it notices that the client goes away or has finished sending.
 pub struct ClientStream {
     io: TokioIo<Stream>,
     clock: Arc<HeadClock>,
     limits: HeadLimits,
     timer: Option<Timer>,
+    watch: Watch,
+    linger: Linger,
+    original: SocketAddr,
 }
 
 /// How long an HTTP/1 client may take.
@@ -37,6 +46,18 @@ pub struct HeadLimits {
 pub struct HeadClock {
     phase: AtomicU8,
     turns: AtomicU32,
+    finished: AtomicBool,
+    unread: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// Whether a request has a body that is yet to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestRest {
+    /// All of it is here.
+    None,
+    /// Its body.
+    Body,
 }
 
 struct Timer {
@@ -54,17 +75,44 @@ enum Kind {
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
-const BUSY: u8 = 2;
+/// A request's body is read.
+const BODY: u8 = 2;
+/// A request is here, and its response is not complete.
+const BUSY: u8 = 3;
 
 impl HeadClock {
     /// A request's headers are complete.
-    pub fn request_begins(&self) {
-        self.turn_to(BUSY);
+    pub fn request_begins(&self, rest: RequestRest) {
+        self.turn_to(match rest {
+            RequestRest::None => BUSY,
+            RequestRest::Body => BODY,
+        });
     }
 
-    /// Its response is complete.
+    /// Its body is complete, or is not wanted any more.
+    pub fn body_ends(&self) {
+        if self.phase.load(Ordering::Relaxed) == BODY {
+            self.turn_to(BUSY);
+            // Only now is it watched whether the client goes away.
+            self.waker.wake();
+        }
+    }
+
+    /// Its response is complete. Whatever is unread of the request may still come.
     pub fn request_ends(&self) {
-        self.turn_to(IDLE);
+        if !self.unread.load(Ordering::Relaxed) {
+            self.turn_to(IDLE);
+        }
+    }
+
+    /// The response has begun before the request was read; the connection ends with it.
+    pub fn leaves_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has finished sending while its request is answered. It may still read.
+    pub fn client_has_finished(&self) -> bool {
+        self.finished.load(Ordering::Relaxed)
     }
 
     fn turn_to(&self, phase: u8) {
@@ -74,19 +122,49 @@ impl HeadClock {
 }
 
 impl ClientStream {
-    /// A stream that keeps to `limits`, told by `clock` when requests begin and end.
-    pub fn new(stream: Stream, clock: Arc<HeadClock>, limits: HeadLimits) -> Self {
+    /// The stream of a client that connected to `original`. It keeps to `limits`, told by `clock` when requests begin
+    /// and end.
+    pub fn new(stream: Stream, original: SocketAddr, clock: Arc<HeadClock>, limits: HeadLimits) -> Self {
         Self {
             io: TokioIo::new(stream),
             clock,
             limits,
             timer: None,
+            watch: Watch::default(),
+            linger: Linger::default(),
+            original,
         }
     }
 
-    /// The stream itself, once HTTP is over.
-    pub fn into_inner(self) -> Stream {
-        self.io.into_inner()
+    /// The stream itself, once HTTP is over, and what was read of it and not asked for yet.
+    pub fn into_parts(self) -> (Stream, Bytes) {
+        (self.io.into_inner(), self.watch.into_ahead())
+    }
+
+    /// Notices whether the client goes away or has finished sending. hyper reads nothing while a request is answered, as
+    /// it allows the client to finish first, but flushes each time that it is woken.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let phase = self.clock.phase.load(Ordering::Relaxed);
+        if phase == BODY {
+            self.clock.waker.register(cx.waker());
+        }
+        if phase == BUSY && self.watch.finishes(self.io.inner_mut(), self.original, cx)? {
+            self.clock.finished.store(true, Ordering::Relaxed);
+            // Whoever waits for the response asks for it in the same task.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Whether the client may still be sending what nobody reads.
+    fn is_unread(&self) -> bool {
+        self.clock.unread.load(Ordering::Relaxed) || self.clock.phase.load(Ordering::Relaxed) == HEAD
+    }
+
+    fn head_begins(&self) {
+        if self.clock.phase.load(Ordering::Relaxed) == IDLE {
+            self.clock.phase.store(HEAD, Ordering::Relaxed);
+        }
     }
 
     /// Whether the client has taken too long. Called when there is nothing to read.
@@ -111,7 +189,7 @@ impl ClientStream {
             if timer.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if phase != BUSY && timer.turns == turns {
+            if phase < BODY && timer.turns == turns {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             timer.restart(limit, kind, turns);
@@ -131,16 +209,19 @@ impl Read for ClientStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let ahead = this.watch.take_ahead(buffer.remaining());
+        if !ahead.is_empty() {
+            buffer.put_slice(&ahead);
+            this.head_begins();
+            return Poll::Ready(Ok(()));
+        }
         match Pin::new(&mut this.io).poll_read(cx, buffer) {
             Poll::Ready(result) => {
                 // At the end of the stream this is wrong and harmless.
-                let idle = this.clock.phase.load(Ordering::Relaxed) == IDLE;
-                if idle {
-                    this.clock.phase.store(HEAD, Ordering::Relaxed);
-                }
+                this.head_begins();
                 Poll::Ready(result)
             }
             Poll::Pending => this.poll_too_late(cx).map(Err),
@@ -154,11 +235,18 @@ impl Write for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.watch(cx)?;
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_unread() {
+            this.linger.poll(this.io.inner_mut(), cx)
+        } else {
+            Pin::new(&mut this.io).poll_shutdown(cx)
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

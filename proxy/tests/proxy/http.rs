@@ -182,30 +182,6 @@ async fn a_request_on_a_connection_that_its_server_has_closed_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_request_with_a_body_is_never_sent_twice() {
-    let net = Net::new();
-    let web = Server::tcp(net.at(1), |mut stream| async move {
-        until(&mut stream, "\r\n\r\n").await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        let _ = stream.read(&mut [0; 1024]).await;
-    })
-    .await;
-    let proxy = proxy_of(net, vec![]);
-    let mut client = Http1::connect(proxy.outbound_address()).await;
-    for _ in 0..4 {
-        client.get("/").await;
-    }
-    let connections = web.connections();
-    let post = Request::post("/").header("host", "web").body(full("x")).unwrap();
-    let answer = client.send(post).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-    assert_eq!(web.connections(), connections);
-}
-
-#[tokio::test]
 async fn a_server_that_is_not_there_is_answered_for_with_503() {
     let net = Net::new();
     let proxy = proxy_of(net, vec![]);

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
 use smilax_core::Workload;
 use tokio::time::Instant;
 
+use super::keep_alive::KeepAlive;
 use super::{Endpoint, OpenError};
 use crate::http::body::RequestBody;
+use crate::http::request_body::Progress;
 use crate::tls::{Peer, Wire};
-use crate::transport::{Expected, fits};
+use crate::transport::{Expected, ServerSignals, ServerStream, fits};
 
 /// Connections kept unused at most.
 const MOST_IDLE: usize = 256;
@@ -30,6 +31,7 @@ pub(super) struct Connections {
     idle: RefCell<VecDeque<Idle>>,
     /// Unused ones and those in use.
     live: Cell<usize>,
+    server: Cell<KeepAlive>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,26 @@ struct Idle {
     peer: Option<Arc<Peer>>,
     expires: Instant,
     since: Instant,
+    link: Link,
+}
+
+/// What a connection shares with the task that drives it.
+#[derive(Debug)]
+struct Link {
+    signals: Arc<ServerSignals>,
+    /// Since when it is idle. When it ends then, its server has closed it.
+    idle_since: Rc<Cell<Option<Instant>>>,
+    /// For how long it was idle when it was last asked whether it is open.
+    looked_after: Cell<Option<Duration>>,
+}
+
+/// What a request asks of the connection that it is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Nothing: should its server close it now, the request is sent again.
+    Any,
+    /// That its server will most likely not close it now, as the request cannot be sent again.
+    Safe,
 }
 
 /// A connection in use. Dropped, it is closed.
@@ -48,6 +70,8 @@ pub struct Lease {
     peer: Option<Arc<Peer>>,
     expires: Instant,
     reused: Reused,
+    link: Link,
+    progress: Option<Rc<Progress>>,
 }
 
 /// Whether a connection has served before, so that its server may be closing it right now.
@@ -94,13 +118,16 @@ impl Connections {
         }
         let mut idle = self.idle.borrow_mut();
         for _ in 0..idle.len() {
-            let one = if idle.len() <= spread {
-                idle.pop_front()
+            let at = if idle.len() <= spread {
+                idle.iter().position(|one| now - one.since < longest_idle)?
             } else {
-                idle.pop_back()
-            }?;
-            let old = one.expires <= now || now - one.since >= longest_idle;
-            if one.sender.is_closed() || old || !fits(one.peer.as_deref(), expected) {
+                idle.len() - 1
+            };
+            if now - idle.get(at)?.since >= longest_idle {
+                return None;
+            }
+            let one = idle.remove(at)?;
+            if one.sender.is_closed() || one.expires <= now || !fits(one.peer.as_deref(), expected) {
                 self.gone(1);
             } else if one.sender.is_ready() {
                 return Some(one);
@@ -110,6 +137,37 @@ impl Connections {
             }
         }
         None
+    }
+
+    /// How long a connection may have been idle to be taken.
+    fn longest_idle(&self, reuse: Reuse, now: Instant, limit: Duration) -> Duration {
+        if reuse == Reuse::Any {
+            return limit;
+        }
+        let mut server = self.server.get();
+        if let Some(oldest) = self.idle.borrow().front()
+            && !oldest.sender.is_closed()
+        {
+            let link = &oldest.link;
+            if let Some(idle) = link.looked_after.get()
+                && !link.signals.is_verifying()
+            {
+                server.kept(idle);
+                self.server.set(server);
+            }
+            let idle = now - oldest.since;
+            if server.learns_from(idle) {
+                link.looked_after.set(Some(idle));
+                link.signals.look();
+            }
+        }
+        server.safe_idle(now).min(limit)
+    }
+
+    fn closed_by_server(&self, idle: Duration, now: Instant) {
+        let mut server = self.server.get();
+        server.closed(idle, now);
+        self.server.set(server);
     }
 
     fn put(&self, one: Idle) {
@@ -130,24 +188,29 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`OpenError`] when a new one was needed and could not be made.
-    pub async fn http1(self: &Rc<Self>, expected: &Expected) -> Result<Lease, OpenError> {
-        let (spread, longest_idle) = (self.spread, self.limits.pool_idle);
-        let kept = self
-            .http1
-            .take(Instant::now(), expected.as_deref(), spread, longest_idle);
-        match kept {
+    pub async fn http1(self: &Rc<Self>, expected: &Expected, reuse: Reuse) -> Result<Lease, OpenError> {
+        let (now, connections) = (Instant::now(), &self.http1);
+        let longest_idle = connections.longest_idle(reuse, now, self.limits.pool_idle);
+        match connections.take(now, expected.as_deref(), self.spread, longest_idle) {
             Some(Idle {
                 sender,
                 peer,
                 expires,
+                link,
                 ..
-            }) => Ok(Lease {
-                endpoint: Rc::clone(self),
-                sender: Some(sender),
-                peer,
-                expires,
-                reused: Reused::Yes,
-            }),
+            }) => {
+                link.idle_since.set(None);
+                link.signals.verify();
+                Ok(Lease {
+                    endpoint: Rc::clone(self),
+                    sender: Some(sender),
+                    peer,
+                    expires,
+                    reused: Reused::Yes,
+                    link,
+                    progress: None,
+                })
+            }
             None => self.fresh_http1(expected).await,
         }
     }
@@ -165,14 +228,28 @@ impl Endpoint {
             peer: None,
             expires: self.expiry(),
             reused: Reused::No,
+            link: Link::new(),
+            progress: None,
         };
         let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
         let (sender, connection) = Builder::new()
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(upstream.stream))
+            .handshake(ServerStream::new(
+                upstream.stream,
+                Arc::clone(&lease.link.signals),
+            ))
             .await?;
-        self.drive(upstream.peer.clone(), connection.with_upgrades());
+        let idle_since = Rc::clone(&lease.link.idle_since);
+        let endpoint = Rc::downgrade(self);
+        self.drive(upstream.peer.clone(), async move {
+            let result = connection.with_upgrades().await;
+            if let (Some(since), Some(endpoint)) = (idle_since.get(), endpoint.upgrade()) {
+                let now = Instant::now();
+                endpoint.http1.closed_by_server(now - since, now);
+            }
+            result
+        });
         lease.peer = upstream.peer;
         lease.sender = Some(sender);
         Ok(lease)
@@ -195,25 +272,81 @@ impl Lease {
         self.reused
     }
 
+    /// Says how much of the request's body has been taken.
+    pub fn sends(&mut self, progress: Rc<Progress>) {
+        self.progress = Some(progress);
+    }
+
+    /// What the task that drives the connection heeds.
+    pub fn signals(&self) -> &Arc<ServerSignals> {
+        &self.link.signals
+    }
+
+    /// The server has closed the connection instead of answering.
+    pub(super) fn lost(&self) {
+        let connections = &self.endpoint.http1;
+        let mut server = connections.server.get();
+        server.lost(Instant::now());
+        connections.server.set(server);
+    }
+
+    /// The response has ended. The request may not have: a server that answers early may still read it, and is given
+    /// the rest for as long as it takes it.
+    pub(super) fn response_ended(self) {
+        match &self.progress {
+            Some(progress) if !progress.has_ended() => {
+                let progress = Rc::clone(progress);
+                tokio::task::spawn_local(async move {
+                    progress.over().await;
+                    if progress.has_ended() {
+                        self.give_back();
+                    }
+                });
+            }
+            _ => self.give_back(),
+        }
+    }
+
     /// Keeps the connection for further requests, if it is good for any.
-    pub(super) fn give_back(mut self) {
+    fn give_back(mut self) {
         let now = Instant::now();
         if let Some(sender) = self.sender.take_if(|sender| {
             let trusted = self
                 .peer
                 .as_ref()
                 .is_none_or(|peer| self.endpoint.shared.trusts(peer));
-            !sender.is_closed() && self.expires > now && trusted
+            !sender.is_closed() && self.expires > now && trusted && !self.link.signals.is_finished()
         }) {
             // Counted down when this is dropped.
             self.endpoint.http1.live.set(self.endpoint.http1.live.get() + 1);
+            let link = std::mem::replace(&mut self.link, Link::new());
+            link.idle_since.set(Some(now));
+            link.looked_after.set(None);
             self.endpoint.http1.put(Idle {
                 sender,
                 peer: self.peer.take(),
                 expires: self.expires,
                 since: now,
+                link,
             });
         }
+    }
+}
+
+impl Link {
+    fn new() -> Self {
+        Self {
+            signals: Arc::default(),
+            idle_since: Rc::default(),
+            looked_after: Cell::default(),
+        }
+    }
+}
+
+impl Drop for Link {
+    /// The connection is closed from this side.
+    fn drop(&mut self) {
+        self.idle_since.set(None);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::http::pool::{Hold, Pool};
 use crate::http::upstream::{self, Answer, Failure, Protocol, SendError, Spare};
 use crate::http::wire::{self, Form};
 use crate::target::{AttemptFailure, Elsewhere, Target};
+use crate::transport::HeadClock;
 use crate::worker::Worker;
 
 /// How a request is sent.
@@ -27,6 +28,8 @@ pub(super) struct Sent<'a> {
     pub(super) protocol: Protocol,
     /// What the request would become.
     pub(super) upgrade: &'a Upgrade,
+    /// What is known of a client of HTTP/1.
+    pub(super) client: Option<&'a HeadClock>,
 }
 
 /// What a request is put into on its way.
@@ -74,7 +77,15 @@ pub(super) async fn send(
     loop {
         let endpoint = pool(connection, target).endpoint(target.address);
         let before = Wrapping::of(target);
-        let outcome = upstream::send(&endpoint, &target.expected, protocol, request, retries).await;
+        let outcome = upstream::send(
+            &endpoint,
+            &target.expected,
+            protocol,
+            request,
+            sent.client,
+            retries,
+        )
+        .await;
         request = match outcome {
             Ok(answer) => match settle(worker, target, answer) {
                 Settled::Answered(answered) => return Ok(answered),
@@ -164,6 +175,7 @@ fn attempt_failure(error: &SendError) -> AttemptFailure<'_> {
         SendError::Unsent(_) | SendError::NotProcessed(_) => AttemptFailure::NotProcessed,
         SendError::Lost(_) => AttemptFailure::Lost,
         SendError::Broken(_) => AttemptFailure::Reset,
+        SendError::CutOff(_) => AttemptFailure::ClientGone,
     }
 }
 

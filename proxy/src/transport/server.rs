@@ -1,0 +1,186 @@
+//! A connection to an HTTP/1 server as its client reads and writes it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use futures::task::AtomicWaker;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+
+use super::Stream;
+
+/// A connection to an HTTP/1 server. It notices an end that the kernel knows of before the runtime does, still reads
+/// what a server said that takes no more, and passes on that the client has finished sending.
+pub struct ServerStream {
+    io: TokioIo<Stream>,
+    signals: Arc<ServerSignals>,
+    sending: Sending,
+}
+
+/// What is asked of a [`ServerStream`] by whoever uses the connection.
+#[derive(Debug, Default)]
+pub struct ServerSignals {
+    verify: AtomicBool,
+    finish: AtomicBool,
+    waker: AtomicWaker,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Open,
+    /// The last byte has gone, and the server was told.
+    Finished,
+    /// The server takes nothing more.
+    Broken,
+}
+
+impl ServerSignals {
+    /// The connection was idle and is about to be used: the kernel is asked whether the server has closed it. The
+    /// runtime hears of that only when it next looks at all its sockets.
+    pub fn verify(&self) {
+        self.verify.store(true, Ordering::Relaxed);
+    }
+
+    /// The same of a connection that stays idle.
+    pub fn look(&self) {
+        self.verify();
+        self.waker.wake();
+    }
+
+    /// Whether the kernel is yet to be asked.
+    pub fn is_verifying(&self) -> bool {
+        self.verify.load(Ordering::Relaxed)
+    }
+
+    /// The client has sent its request and finished sending. The server is told once it has the request: some give up
+    /// what they do for a client that is gone.
+    pub fn finish(&self) {
+        if !self.finish.swap(true, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether the server was told, or will be, that nothing more is sent.
+    pub fn is_finished(&self) -> bool {
+        self.finish.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerStream {
+    /// A stream that heeds `signals`.
+    pub fn new(stream: Stream, signals: Arc<ServerSignals>) -> Self {
+        Self {
+            io: TokioIo::new(stream),
+            signals,
+            sending: Sending::Open,
+        }
+    }
+
+    /// The stream itself, once HTTP is over.
+    pub fn into_inner(self) -> Stream {
+        self.io.into_inner()
+    }
+
+    /// Whether anything came on a connection on which nothing may come. Of TLS it does not matter what it was: a new
+    /// connection costs less than finding out.
+    fn is_quiet(&self) -> io::Result<bool> {
+        let socket = SockRef::from(self.io.inner().socket());
+        match socket.peek(&mut [MaybeUninit::uninit()]) {
+            Ok(0) => Ok(false),
+            Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A server may answer before it has read the whole request, and close. What it said lies in the socket's buffer
+    /// and is read as ever (RFC 9112 section 9.6); only nothing more is sent.
+    fn tolerate<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &written {
+            tracing::debug!(%error, "a server takes no more of a request");
+            self.sending = Sending::Broken;
+            return Poll::Pending;
+        }
+        written
+    }
+}
+
+impl Read for ServerStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let verify =
+            this.signals.verify.load(Ordering::Relaxed) && this.signals.verify.swap(false, Ordering::Relaxed);
+        match Pin::new(&mut this.io).poll_read(cx, buffer) {
+            Poll::Pending if verify => match this.is_quiet() {
+                Ok(true) => Poll::Pending,
+                Ok(false) => Poll::Ready(Ok(())),
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            polled => polled,
+        }
+    }
+}
+
+impl Write for ServerStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.sending == Sending::Broken {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.tolerate(written)
+    }
+
+    /// hyper calls this when it has nothing left to write, and each time that it is woken.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.sending == Sending::Broken {
+            return Poll::Pending;
+        }
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.tolerate(flushed))?;
+        if this.sending == Sending::Open {
+            this.signals.waker.register(cx.waker());
+            if this.signals.is_finished() {
+                let finished = Pin::new(&mut this.io).poll_shutdown(cx);
+                ready!(this.tolerate(finished))?;
+                this.sending = Sending::Finished;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.sending {
+            Sending::Open => Pin::new(&mut this.io).poll_shutdown(cx),
+            Sending::Finished | Sending::Broken => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.sending == Sending::Broken {
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.tolerate(written)
+    }
+}
