@@ -396,6 +396,19 @@ fn behind_the_address_of_a_strict_pod_without_a_sidecar_is_that_it_has_none() {
 }
 
 #[test]
+fn when_a_namespace_becomes_strict_the_addresses_of_its_pods_are_told_anew() {
+    let mut index = shop()
+        .add_pod(web_pod("plain").at("10.1.0.1"))
+        .add_pod(web_pod("host").on_host_network().at("10.9.0.1"))
+        .index();
+    index.take_moved();
+    let strict = strict().changes[0].clone();
+    apply(&mut index, strict);
+    let addresses = ["10.1.0.1", "10.9.0.1"].map(|one| one.parse().unwrap());
+    assert_eq!(index.take_moved().addresses, addresses.into());
+}
+
+#[test]
 fn pods_of_a_strict_namespace_that_a_service_leads_to_and_that_have_no_sidecar_cannot_be_called() {
     let with_pods = |cluster: Cluster| {
         cluster

@@ -155,6 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_remembered_by_number_only_where_a_pod_shares_its_nodes_network() {
+        let pod = |host: bool| {
+            read(json!({
+                "metadata": {},
+                "spec": {"hostNetwork": host, "containers": [{"name": "agent", "ports": [
+                    {"containerPort": 9100}, {"containerPort": 53, "protocol": "UDP"},
+                ]}]},
+            }))
+        };
+        assert_eq!(pod(true).host_ports, [9100]);
+        assert_eq!(pod(false).host_ports, [0; 0]);
+    }
+
+    #[test]
     fn of_init_containers_only_native_sidecars_have_named_ports() {
         let found = read(json!({
             "metadata": {},
