@@ -370,14 +370,6 @@ impl Index {
         }
     }
 
-    /// Pods that bindings mean may be others: for workloads of the namespace, and of those whose targets name something of
-    /// it. Most targets name no bindings, and pods come and go all the time.
-    fn members_moved(&mut self, namespace: &Name) {
-        let concerned = std::iter::once(namespace).chain(self.links.that_name(namespace));
-        let concerned = concerned.filter(|name| self.links.names_bindings(name));
-        self.moved.members.extend(concerned.cloned());
-    }
-
     /// Workloads of a namespace hold what they import, and what they are let in to: who they are may be different.
     fn mark_holders(&mut self, namespace: &str) {
         let imported = self.links.imported_by(namespace);

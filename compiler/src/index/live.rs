@@ -189,17 +189,6 @@ impl Index {
         self.by_hand.set((namespace.clone(), service.clone()), addresses);
     }
 
-    /// What a namespace asks of its callers may be another: told of its Services' endpoints, and of its pods' addresses.
-    pub(super) fn modes_moved(&mut self, namespace: &Name) {
-        self.moved.modes.insert(namespace.clone());
-        let pods = self
-            .contents
-            .get(namespace)
-            .map(|contents| contents.pods.values());
-        let addresses = pods.into_iter().flatten().flat_map(|pod| &pod.addresses);
-        self.moved.addresses.extend(addresses.copied());
-    }
-
     fn pod_moved(&mut self, namespace: &str, key: &Name, before: Option<&Pod>) {
         let namespace = Name::from(namespace);
         let Some(contents) = self.contents.get(&namespace) else {

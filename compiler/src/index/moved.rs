@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Index;
+
 type Name = Arc<str>;
 
 /// What may be different since it was last asked. To name too much is only work; to name too little leaves somebody
@@ -28,5 +30,26 @@ impl Moved {
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Index {
+    /// Pods that bindings mean may be others: for workloads of the namespace, and of those whose targets name something of
+    /// it. Most targets name no bindings, and pods come and go all the time.
+    pub(super) fn members_moved(&mut self, namespace: &Name) {
+        let concerned = std::iter::once(namespace).chain(self.links.that_name(namespace));
+        let concerned = concerned.filter(|name| self.links.names_bindings(name));
+        self.moved.members.extend(concerned.cloned());
+    }
+
+    /// What a namespace asks of its callers may be another: told of its Services' endpoints, and of its pods' addresses.
+    pub(super) fn modes_moved(&mut self, namespace: &Name) {
+        self.moved.modes.insert(namespace.clone());
+        let pods = self
+            .contents
+            .get(namespace)
+            .map(|contents| contents.pods.values());
+        let addresses = pods.into_iter().flatten().flat_map(|pod| &pod.addresses);
+        self.moved.addresses.extend(addresses.copied());
     }
 }
