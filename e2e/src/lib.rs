@@ -44,6 +44,6 @@ pub use share::assert_share;
 pub use smilax_testapp::answer::{Answer, Ending};
 pub use smilax_testapp::fault::Fault;
 pub use smilax_testapp::fetch::{Fetched, Talked};
-pub use smilax_testapp::load::Report;
+pub use smilax_testapp::load::{Report, WINDOW_MS, Window};
 pub use status::{Condition, Event};
 pub use wait::{Progress, wait_until};
