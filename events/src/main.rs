@@ -124,26 +124,22 @@ fn pair(world: &World, scenario: Scenario, rate: u32, without: &Pods, with: &Pod
     })
 }
 
-fn tried(world: &World, scenario: Scenario, rate: u32, pods: &Pods, word: &str) -> Option<Figures> {
+fn tried(world: &World, scenario: Scenario, rate: u32, pods: &Pods, mode: &str) -> Option<Figures> {
     let from = Instant::now();
     let performed = catch_unwind(AssertUnwindSafe(|| world.perform(scenario.event, rate, pods)));
     let took = from.elapsed().as_secs();
-    match performed {
-        Ok(figures) => {
-            say(&format!(
-                "  {rate:>5}/s {word:<7} [{took:>3} s] {}",
-                line(&figures)
-            ));
-            Some(figures)
-        }
-        Err(_) => {
-            say(&format!(
-                "  {rate:>5}/s {word:<7} [{took:>3} s] NOT MEASURED, see above"
-            ));
-            pods.namespace.describe();
-            None
-        }
-    }
+    let Ok(figures) = performed else {
+        say(&format!(
+            "  {rate:>5}/s {mode:<7} [{took:>3} s] NOT MEASURED, see above"
+        ));
+        pods.namespace.describe();
+        return None;
+    };
+    say(&format!(
+        "  {rate:>5}/s {mode:<7} [{took:>3} s] {}",
+        line(&figures)
+    ));
+    Some(figures)
 }
 
 fn say(text: &str) {

@@ -133,7 +133,7 @@ impl World {
     fn kill(&self, rate: u32, pods: &Pods) -> Happened {
         let mut pair = pods.of(App::Pair);
         // A container that died before waits longer for its restart.
-        pair.sort_by_key(|pod| pods::restarts(pod));
+        pair.sort_by_key(pods::restarts);
         let victim = &pair[0];
         let before = pods::restarts(victim);
         let began_ms = now_ms();
