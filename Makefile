@@ -17,9 +17,10 @@ demo: ## from nothing to a running mesh that shifts traffic; CLUSTER=current use
 	@e2e/demo
 
 .PHONY: down
-down: ## removes the clusters of demo and test
+down: ## removes the clusters of demo, test and events
 	@$(CLUSTER_TOOL) down
 	@NAME=$(TEST_CLUSTER) $(CLUSTER_TOOL) down
+	@NAME=events $(CLUSTER_TOOL) down
 
 .PHONY: test
 test: lint unit charts e2e ## everything that proves it: lints, unit and property tests, charts, end to end
@@ -35,6 +36,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-purity
 	hack/check-attacks
 	hack/check-faults
+	hack/check-events
 	hack/check-words
 	hack/check-links
 	cargo deny --log-level error check bans licenses sources
@@ -59,6 +61,10 @@ e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECO
 chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS="R1 R8", FULL=1 waits minutes for minutes
 	@$(CLUSTER_TOOL) need
 	@chaos/run $(EXPERIMENTS)
+
+.PHONY: events
+events: ## what is lost while pods, operators and nodes fail, with the mesh and without; SCENARIOS="node-power fail-fast", RATES="300 1000"
+	@RATES="$(RATES)" events/run $(SCENARIOS)
 
 .PHONY: sim
 sim: ## the workload connection on a simulated network and clock, by seeds: SEEDS=2000; SEED=7 repeats one

@@ -5,6 +5,7 @@ use smilax_core::ProxyConfig;
 use smilax_core::Revision;
 use smilax_core::config::Security;
 use smilax_core::convention::METRICS_PORT;
+use smilax_testapp::fault::{Fault, Injected};
 use smilax_testapp::fetch::{Fetched, Started, Talked};
 use smilax_testapp::load::Report;
 
@@ -115,6 +116,13 @@ impl Client {
             all.extend(["--send", line]);
         }
         self.run(&all)
+    }
+
+    /// Sets the fault that the server of this pod injects into its answers; since when, in milliseconds since the epoch.
+    #[track_caller]
+    pub fn inject(&self, fault: Fault) -> u64 {
+        let injected: Injected = self.run(&["fault", &fault.to_string()]);
+        injected.since_ms
     }
 
     /// Waits until a URL answers with 200: names, addresses and endpoints of a new Service take a moment.

@@ -64,6 +64,56 @@ impl Drop for OperatorAway<'_> {
     }
 }
 
+/// The container of the operator in its pods.
+const OPERATOR_CONTAINER: &str = "operator";
+
+/// Operators whose processes are stopped (SIGSTOP) until this is dropped: they hold their connections and answer nothing.
+#[derive(Debug)]
+#[must_use = "the operators go on when this is dropped"]
+pub struct OperatorStopped {
+    cluster: Cluster,
+    pods: Vec<Value>,
+}
+
+impl OperatorStopped {
+    /// Stops every replica.
+    #[track_caller]
+    pub fn begin(mesh: &Mesh, cluster: &Cluster) -> Self {
+        let selector = "--selector=app.kubernetes.io/name=smilax-operator";
+        let pods = must(mesh.operator().list(&["pods", selector]));
+        let stopped = Self {
+            cluster: cluster.clone(),
+            pods,
+        };
+        for pod in &stopped.pods {
+            cluster.signal(pod, OPERATOR_CONTAINER, "SIGSTOP");
+        }
+        stopped
+    }
+}
+
+impl Drop for OperatorStopped {
+    fn drop(&mut self) {
+        for pod in &self.pods {
+            self.cluster.try_signal(pod, OPERATOR_CONTAINER, "SIGCONT");
+        }
+    }
+}
+
+/// A node without power until this is dropped.
+#[derive(Debug)]
+#[must_use = "the node comes back when this is dropped"]
+pub struct PoweredOff {
+    cluster: Cluster,
+    node: String,
+}
+
+impl Drop for PoweredOff {
+    fn drop(&mut self) {
+        self.cluster.run(&["power-on", &self.node]);
+    }
+}
+
 /// The tool that made the cluster, when it is our own: it reaches what no API reaches.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -100,29 +150,41 @@ impl Cluster {
     /// Kills the main process of a container, as the kernel would when memory is short.
     #[track_caller]
     pub fn kill(&self, pod: &Value, container: &str) {
-        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        let id = container_status(pod, container)["containerID"]
-            .as_str()
-            .and_then(|id| id.strip_prefix("containerd://"))
-            .unwrap_or_default()
-            .to_owned();
+        self.signal(pod, container, "SIGKILL");
+    }
+
+    /// Sends a signal to the main process of a container, from outside of it.
+    #[track_caller]
+    pub fn signal(&self, pod: &Value, container: &str, signal: &str) {
         assert!(
-            !id.is_empty(),
-            "container {container} does not run: {}",
+            self.try_signal(pod, container, signal),
+            "container {container} got no {signal}: {}",
             pod["status"]
         );
-        self.must(&[
-            "exec-node",
-            node,
-            "ctr",
-            "-n",
-            "k8s.io",
-            "tasks",
-            "kill",
-            "-s",
-            "SIGKILL",
-            &id,
-        ]);
+    }
+
+    fn try_signal(&self, pod: &Value, container: &str, signal: &str) -> bool {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        let status = container_status(pod, container);
+        let id = status["containerID"]
+            .as_str()
+            .and_then(|id| id.strip_prefix("containerd://"));
+        let Some(id) = id else { return false };
+        let kill = ["ctr", "-n", "k8s.io", "tasks", "kill", "-s", signal, id];
+        let mut arguments = vec!["exec-node", node];
+        arguments.extend(kill);
+        self.run(&arguments).is_some()
+    }
+
+    /// Freezes every process of a node and takes its link down, until what is returned is dropped.
+    #[track_caller]
+    pub fn power_off(&self, node: &str) -> PoweredOff {
+        let off = PoweredOff {
+            cluster: self.clone(),
+            node: node.to_owned(),
+        };
+        self.must(&["power-off", node]);
+        off
     }
 
     /// What a file of a ConfigMap that a pod mounts holds now, as kubelet keeps it.

@@ -16,6 +16,7 @@ pub mod client;
 pub mod disrupt;
 mod environment;
 pub mod fixture;
+pub mod following;
 pub mod guarded;
 pub mod kubectl;
 pub mod load;
@@ -29,6 +30,7 @@ pub mod watching;
 
 pub use client::Client;
 pub use fixture::{Shared, Web};
+pub use following::Following;
 pub use guarded::{Guarded, Server};
 pub use kubectl::Kubectl;
 pub use load::Load;
@@ -39,8 +41,9 @@ pub use objects::{
     TrafficTarget, Workload,
 };
 pub use share::assert_share;
-pub use smilax_testapp::answer::Answer;
+pub use smilax_testapp::answer::{Answer, Ending};
+pub use smilax_testapp::fault::Fault;
 pub use smilax_testapp::fetch::{Fetched, Talked};
-pub use smilax_testapp::load::Report;
+pub use smilax_testapp::load::{Report, WINDOW_MS, Window};
 pub use status::{Condition, Event};
 pub use wait::{Progress, wait_until};

@@ -97,6 +97,14 @@ impl Load {
         self.flag("timeout-ms", &millis.to_string())
     }
 
+    /// Begins each request when it is due, on a connection of its own when all are busy; those that take longer than so
+    /// many milliseconds count as hung.
+    #[must_use]
+    pub fn open_loop(mut self, hung_after_ms: u64) -> Self {
+        self.flags.push("--open-loop".to_owned());
+        self.flag("hung-after-ms", &hung_after_ms.to_string())
+    }
+
     /// The client's arguments.
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![format!("--url={}", self.url)];

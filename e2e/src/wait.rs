@@ -80,7 +80,7 @@ pub fn stays<T: std::fmt::Debug>(duration: Duration, what: &str, mut look: impl 
 }
 
 /// Lets time pass between two looks.
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "no runtime here: each test has a thread of its own"

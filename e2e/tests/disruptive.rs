@@ -2,6 +2,8 @@
 
 #[path = "disruptive/earlier.rs"]
 mod earlier;
+#[path = "disruptive/hand_over.rs"]
+mod hand_over;
 #[path = "disruptive/kubelet.rs"]
 mod kubelet;
 #[path = "disruptive/leaders.rs"]

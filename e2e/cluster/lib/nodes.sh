@@ -149,6 +149,18 @@ restart_kubelet() {
   until_true 60 kubelet_knows_its_pods "$1" || die_with_log "kubelet of $1 does not know its pods after 60 s" "$LOGS/kubelet-$1.log"
 }
 
+# The link goes down at the bridge's side, since the node would lose its routes with its own side. A signal to -1 reaches
+# every process of the node but its first one, which only waits, and the one that sends it.
+power_off() {
+  ip -netns "$NAME-fabric" link set "$NAME-$1" down
+  in_node "$1" bash -c 'kill -STOP -1'
+}
+
+power_on() {
+  in_node "$1" bash -c 'kill -CONT -1'
+  ip -netns "$NAME-fabric" link set "$NAME-$1" up
+}
+
 kubelet_knows_its_pods() {
   local known uid
   known=$(kubectl get --raw "/api/v1/nodes/$1/proxy/pods") || return 1

@@ -46,3 +46,10 @@ pub struct Answer {
     /// Bytes of the request's body.
     pub body_bytes: usize,
 }
+
+/// What a server that exits at once prints: the requests that it took and did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Requests in flight.
+    pub in_flight: u64,
+}

@@ -1,7 +1,8 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::fault::Fault;
 use crate::load::LoadOptions;
 
 /// Command line of the test application.
@@ -23,6 +24,11 @@ pub enum Command {
     /// Send requests from the server that runs in this pod, so that the load outlives this command.
     #[command(subcommand)]
     Background(Background),
+    /// Set the fault that the server of this pod injects into its answers, and print since when as JSON.
+    Fault {
+        /// `none`, `abort` (500, or UNAVAILABLE to gRPC, at once), `hang` (no answer), or `delay:MILLISECONDS`.
+        fault: Fault,
+    },
     /// Send one request and print the answer as JSON; a failure is in its field `error`.
     Get(GetOptions),
     /// Open one TCP connection and print what was read as JSON.
@@ -90,6 +96,23 @@ pub struct ServeOptions {
     /// After SIGTERM, go on accepting for so many milliseconds, until every client has heard that the pod is going.
     #[arg(long, default_value_t = 3000)]
     pub linger_ms: u64,
+    /// What to do on SIGTERM.
+    #[arg(long, value_enum, default_value_t = OnSigterm::Linger)]
+    pub on_sigterm: OnSigterm,
+    /// Milliseconds that the application takes for each request.
+    #[arg(long, default_value_t = 0)]
+    pub latency_ms: u64,
+}
+
+/// What a server does on SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnSigterm {
+    /// Go on as before for `linger_ms`, then finish the requests in flight.
+    Linger,
+    /// The same, and answer with `Connection: close` meanwhile.
+    Drain,
+    /// Exit at once, and print how many requests were in flight.
+    Exit,
 }
 
 /// One request.

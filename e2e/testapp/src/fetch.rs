@@ -17,9 +17,10 @@ use tokio::time::timeout;
 
 use crate::args::{GetOptions, TcpOptions, UpgradeOptions};
 use crate::client::{Connection, Http, Message, Target, chain, headers};
+use crate::fault::{Fault, Injected};
 use crate::load::{LoadOptions, Report};
 
-/// Where the server of this pod answers, for background loads.
+/// Where the server of this pod answers, for background loads and faults.
 const OWN_SERVER: &str = "http://127.0.0.1:8080";
 
 /// An answer to a request.
@@ -152,6 +153,14 @@ pub async fn look_at_load(id: u64) -> anyhow::Result<Report> {
 /// When the server knows no such load.
 pub async fn stop_load(id: u64) -> anyhow::Result<Report> {
     own(Method::DELETE, &format!("/loads/{id}"), Bytes::new()).await
+}
+
+/// Sets the fault that the server of this pod injects.
+///
+/// # Errors
+/// When the server does not take it.
+pub async fn set_fault(fault: Fault) -> anyhow::Result<Injected> {
+    own(Method::PUT, "/fault", Bytes::from(serde_json::to_vec(&fault)?)).await
 }
 
 async fn own<T: DeserializeOwned>(method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {

@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod args;
 pub mod client;
+pub mod fault;
 pub mod fetch;
 pub mod grpc;
 pub mod load;

@@ -2,12 +2,14 @@
 
 mod exchange;
 mod histogram;
+mod open_loop;
 mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use exchange::Exchange;
-pub use report::{FailureCount, FailureKind, Outcome, Report, Tally, Turn};
+pub use report::{FailureCount, FailureKind, Outcome, Report, Tally, Turn, WINDOW_MS, Window};
 
 /// No load lasts longer, in seconds.
 pub const LONGEST_SECONDS: u64 = 600;
@@ -40,6 +42,15 @@ pub struct LoadOptions {
     /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub connections: u32,
+    /// Begin each request when it is due, on a connection of its own when all are busy. `--rate` is needed, and
+    /// `--connections` are those at the start, which are used in turn; they count requests by time in `timeline`.
+    #[arg(long)]
+    #[serde(default)]
+    pub open_loop: bool,
+    /// Milliseconds after which a request counts as hung in `timeline`, answered or not.
+    #[arg(long, default_value_t = 2000)]
+    #[serde(default)]
+    pub hung_after_ms: u64,
     /// Milliseconds until a request counts as failed, connecting included.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub timeout_ms: u64,
@@ -113,6 +124,12 @@ pub async fn run(options: &LoadOptions, stop: &Stop) -> anyhow::Result<Report> {
     let exchange = Exchange::new(options)?;
     let start = Instant::now();
     *stop.started.lock() = Some(start);
+    if options.open_loop {
+        ensure!(options.rate > 0, "--open-loop needs a --rate");
+        stop.tally
+            .lock()
+            .keep_timeline(Duration::from_millis(options.hung_after_ms));
+    }
     let schedule = Arc::new(Schedule {
         next: AtomicU64::new(0),
         requests: options.requests.unwrap_or(u64::MAX),
@@ -120,6 +137,10 @@ pub async fn run(options: &LoadOptions, stop: &Stop) -> anyhow::Result<Report> {
         start,
         end: start + Duration::from_secs(options.duration.unwrap_or(LONGEST_SECONDS)),
     });
+    if options.open_loop {
+        open_loop::run(&exchange, options.connections, &schedule, stop).await?;
+        return Ok(stop.report());
+    }
     let workers: Vec<_> = (0..options.connections)
         .map(|_| {
             let worker = work(exchange.clone(), Arc::clone(&schedule), stop.clone());
@@ -162,18 +183,21 @@ async fn work(mut exchange: Exchange, schedule: Arc<Schedule>, stop: Stop) {
         if stop.token.is_cancelled() {
             return;
         }
-        let (outcome, opened) = exchange.once().await;
-        let failed = outcome.failure.is_some();
-        {
-            let mut tally = stop.tally.lock();
-            tally.opened(opened);
-            // Measured from when the request was due: a client that is held up must not hide it.
-            tally.record(&outcome, due - schedule.start, due.elapsed());
-        }
+        let failed = send(&mut exchange, due, &schedule, &stop).await;
         if failed && schedule.interval.is_none() {
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         }
     }
+}
+
+/// Sends one request that was due then, and counts it; whether it failed.
+async fn send(exchange: &mut Exchange, due: Instant, schedule: &Schedule, stop: &Stop) -> bool {
+    let (outcome, opened) = exchange.once().await;
+    let mut tally = stop.tally.lock();
+    tally.opened(opened);
+    // Measured from when the request was due: a client that is held up must not hide it.
+    tally.record(&outcome, due - schedule.start, due.elapsed());
+    outcome.failure.is_some()
 }
 
 fn parse_method(text: &str) -> Result<String, String> {

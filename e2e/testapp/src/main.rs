@@ -17,6 +17,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Background(Background::Start { options }) => print(&fetch::start_load(&options).await?)?,
         Command::Background(Background::Look { id }) => print(&fetch::look_at_load(id).await?)?,
         Command::Background(Background::Stop { id }) => print(&fetch::stop_load(id).await?)?,
+        Command::Fault { fault } => print(&fetch::set_fault(fault).await?)?,
         Command::Get(options) => {
             let fetched = fetch::get(&options).await;
             print(&fetched)?;

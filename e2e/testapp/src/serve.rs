@@ -1,13 +1,15 @@
 //! The server: the same router on every HTTP port, and two kinds of TCP.
 
 mod http;
+mod injection;
 mod loads;
 mod tcp;
 mod tls;
 
+use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,8 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::answer::Identity;
-use crate::args::ServeOptions;
+use crate::answer::{Ending, Identity};
+use crate::args::{OnSigterm, ServeOptions};
 
 /// How long open requests may take after lingering.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -31,6 +33,9 @@ struct Shared {
     healthy_from: Instant,
     connections: AtomicU64,
     loads: loads::Loads,
+    injection: injection::Injection,
+    latency: Duration,
+    drains: AtomicBool,
 }
 
 /// What is spoken on a port.
@@ -90,6 +95,9 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         healthy_from: Instant::now() + Duration::from_secs(options.healthy_after),
         connections: AtomicU64::new(0),
         loads: loads::Loads::default(),
+        injection: injection::Injection::default(),
+        latency: Duration::from_millis(options.latency_ms),
+        drains: AtomicBool::new(false),
     });
     let acceptor = tls::acceptor()?;
     let graceful = Arc::new(GracefulShutdown::new());
@@ -107,7 +115,13 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
 
     let exit_after = options.exit_after.map(Duration::from_secs);
     tokio::select! {
-        _ = terminate.recv() => tokio::time::sleep(Duration::from_millis(options.linger_ms)).await,
+        _ = terminate.recv() => match options.on_sigterm {
+            OnSigterm::Exit => return exit(&shared),
+            OnSigterm::Drain | OnSigterm::Linger => {
+                shared.drains.store(options.on_sigterm == OnSigterm::Drain, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(options.linger_ms)).await;
+            }
+        },
         _ = interrupt.recv() => {}
         () = elapsed(exit_after) => {}
     }
@@ -118,6 +132,17 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(graceful) = Arc::into_inner(graceful) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, graceful.shutdown()).await;
     }
+    Ok(())
+}
+
+/// Says what is lost, and ends with it.
+fn exit(shared: &Shared) -> anyhow::Result<()> {
+    let ending = Ending {
+        in_flight: shared.injection.in_flight(),
+    };
+    let mut line = serde_json::to_vec(&ending)?;
+    line.push(b'\n');
+    std::io::stdout().lock().write_all(&line)?;
     Ok(())
 }
 

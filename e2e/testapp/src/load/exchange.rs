@@ -161,6 +161,9 @@ impl Exchange {
         if status != "0" {
             let text = text(&trailers, "grpc-message").or_else(|| text(&head.headers, "grpc-message"));
             outcome.failure = Some((FailureKind::Grpc(status), text.unwrap_or_default()));
+            // A failed call has no message, but the server says in the head who it is.
+            outcome.backend = self::text(&head.headers, NAME_HEADER);
+            outcome.pod = self::text(&head.headers, POD_HEADER);
             return Ok(outcome);
         }
         match grpc::unframe(&body).and_then(Who::decode) {

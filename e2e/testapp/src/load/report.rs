@@ -77,6 +77,25 @@ pub struct Report {
     /// When another server answered than before, in the order of the answers; the first 10,000 times.
     #[serde(default)]
     pub turns: Vec<Turn>,
+    /// What became of requests by the time at which they were due, of an open loop.
+    #[serde(default)]
+    pub timeline: Vec<Window>,
+}
+
+/// Milliseconds of a window of the timeline.
+pub const WINDOW_MS: u64 = 100;
+
+/// Requests that were due within the same tenth of a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// How many ended, well or not.
+    pub requests: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// How many took longer than a request may, answered or not.
+    pub hung: u64,
+    /// Answers by pod, failures among them.
+    pub by_pod: BTreeMap<String, u64>,
 }
 
 /// Another server answers than the one before.
@@ -126,13 +145,47 @@ pub struct Tally {
     by_pod: BTreeMap<String, u64>,
     by_status: BTreeMap<u16, u64>,
     latencies: Histogram,
+    timeline: Option<Timeline>,
+}
+
+#[derive(Clone, Debug)]
+struct Timeline {
+    hung_after: Duration,
+    windows: Vec<Window>,
+}
+
+impl Timeline {
+    fn record(&mut self, outcome: &Outcome, at: Duration, latency: Duration) {
+        let number = usize::try_from(millis(at) / WINDOW_MS).unwrap_or(usize::MAX);
+        if self.windows.len() <= number {
+            self.windows.resize(number + 1, Window::default());
+        }
+        let window = &mut self.windows[number];
+        window.requests += 1;
+        window.failed += u64::from(outcome.failure.is_some());
+        window.hung += u64::from(latency > self.hung_after);
+        if let Some(pod) = &outcome.pod {
+            count(&mut window.by_pod, pod);
+        }
+    }
 }
 
 impl Tally {
+    /// Keeps a timeline, in which a request hangs that takes longer than this.
+    pub fn keep_timeline(&mut self, hung_after: Duration) {
+        self.timeline = Some(Timeline {
+            hung_after,
+            windows: Vec::new(),
+        });
+    }
+
     /// Counts one request that was due `at` after the start and took `latency`.
     pub fn record(&mut self, outcome: &Outcome, at: Duration, latency: Duration) {
         self.requests += 1;
         self.latencies.record(latency);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.record(outcome, at, latency);
+        }
         if let Some(name) = &outcome.backend {
             count(&mut self.by_backend, name);
             self.turn(name, at, at + latency);
@@ -193,6 +246,11 @@ impl Tally {
             duration_s: duration.as_secs_f64(),
             began_at_ms: began_before(duration),
             turns: self.turns.clone(),
+            timeline: self
+                .timeline
+                .as_ref()
+                .map(|timeline| timeline.windows.clone())
+                .unwrap_or_default(),
         }
     }
 }
@@ -310,6 +368,26 @@ mod tests {
         let report = tally.report(MOMENT);
         assert_eq!(report.by_status["503"], 1);
         assert_eq!(report.failures[0].kind, "status-503");
+    }
+
+    #[test]
+    fn a_timeline_counts_requests_where_they_were_due_and_not_where_they_ended() {
+        let mut tally = Tally::default();
+        tally.keep_timeline(Duration::from_secs(2));
+        tally.record(&answered("web", 200), MOMENT * 50, MOMENT);
+        tally.record(&answered("web", 200), MOMENT * 99, Duration::from_secs(3));
+        tally.record(
+            &failed(FailureKind::Timeout, "slow"),
+            MOMENT * 250,
+            Duration::from_secs(5),
+        );
+        let timeline = tally.report(MOMENT).timeline;
+        let counts: Vec<_> = timeline
+            .iter()
+            .map(|window| (window.requests, window.failed, window.hung))
+            .collect();
+        assert_eq!(counts, [(2, 0, 1), (0, 0, 0), (1, 1, 1)]);
+        assert_eq!(timeline[0].by_pod["web-0"], 2);
     }
 
     #[test]

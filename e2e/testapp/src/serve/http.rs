@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::{Peer, Shared};
 use crate::answer::{Answer, CONNECTION_HEADER, NAME_HEADER, POD_HEADER};
+use crate::fault::Fault;
 use crate::grpc::{self, Who};
 use crate::load::LoadOptions;
 
@@ -25,7 +27,17 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Answers one request, and says in the headers who did.
 pub(super) async fn answer(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<Body> {
-    let mut response = route(request, peer, shared).await;
+    let version = request.version();
+    let mut response = if is_own(request.uri().path()) {
+        route(request, peer, shared).await
+    } else {
+        let _held = shared.injection.begin();
+        faulty(request, peer, shared).await
+    };
+    if shared.drains.load(Ordering::Relaxed) && version != Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     let headers = response.headers_mut();
     let mut say = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -36,6 +48,60 @@ pub(super) async fn answer(request: Request<Incoming>, peer: Peer, shared: &Shar
     say(POD_HEADER, &shared.identity.pod);
     say(CONNECTION_HEADER, &peer.connection.to_string());
     response
+}
+
+/// Whether a path is of probes or of the verbs of this pod, which no fault concerns.
+fn is_own(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    path == grpc::HEALTH_CHECK || matches!(first, Some("healthz" | "loads" | "fault"))
+}
+
+/// Answers as the fault of this server has it.
+async fn faulty(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<Body> {
+    let fault = shared.injection.fault();
+    match fault {
+        Fault::Abort if is_grpc(request.headers()) => unavailable(),
+        Fault::Abort => text(StatusCode::INTERNAL_SERVER_ERROR, "a fault was injected"),
+        Fault::Hang => std::future::pending().await,
+        Fault::None | Fault::Delay(_) => {
+            let time = shared.latency + fault.delay();
+            // Even a sleep of nothing lasts until the timer's next millisecond.
+            if !time.is_zero() {
+                tokio::time::sleep(time).await;
+            }
+            route(request, peer, shared).await
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Only trailers, as gRPC calls it: the status is in the head.
+fn unavailable() -> Response<Body> {
+    let mut response = full(StatusCode::OK, Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    headers.insert("grpc-message", HeaderValue::from_static("a fault was injected"));
+    response
+}
+
+async fn inject(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    if *request.method() != Method::PUT {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "PUT /fault");
+    }
+    let body = match Limited::new(request.into_body(), LARGEST_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match serde_json::from_slice::<Fault>(&body) {
+        Ok(fault) => json(StatusCode::OK, &shared.injection.set(fault)),
+        Err(error) => text(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
 }
 
 async fn route(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Response<Body> {
@@ -58,6 +124,7 @@ async fn route(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Respo
         ("stream", _) => chunks(number.unwrap_or(10), second.unwrap_or(10)),
         ("echo", _) => echo(request).await,
         ("upgrade", _) => upgrade(request),
+        ("fault", _) => inject(request, shared).await,
         ("loads", id) => loads(request, id, shared).await,
         _ => describe(request, peer, shared).await,
     }
