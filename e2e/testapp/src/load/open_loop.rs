@@ -51,3 +51,44 @@ pub(super) async fn run(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use tokio::net::TcpListener;
+
+    use crate::args::{Cli, Command};
+    use crate::load::{Stop, run};
+
+    /// Answers nobody before so many have come, and then breaks off with all.
+    async fn waits_for_everybody(listener: TcpListener, callers: usize) {
+        let mut open = Vec::new();
+        while open.len() < callers {
+            open.extend(listener.accept().await);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_begin_when_they_are_due_although_none_before_was_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("--url=http://{}/", listener.local_addr().unwrap());
+        let server = tokio::spawn(waits_for_everybody(listener, 10));
+        let cli = [
+            "testapp",
+            "load",
+            &url,
+            "--open-loop",
+            "--rate=1000",
+            "--requests=10",
+            "--connections=2",
+            "--timeout-ms=60000",
+        ];
+        let Command::Load(options) = Cli::parse_from(cli).command else {
+            panic!("that is a load");
+        };
+        let report = run(&options, &Stop::default()).await.unwrap();
+        server.await.unwrap();
+        assert_eq!((report.requests, report.connections), (10, 10));
+        assert_eq!(report.failures[0].kind, "broken");
+    }
+}
