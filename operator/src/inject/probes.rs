@@ -5,17 +5,18 @@
 
 use serde_json::{Value, json};
 use smilax_core::convention::PROBE_PORT;
-use smilax_core::probe::{Check, Probe, ProbeTable, Scheme};
+use smilax_core::probe::{Check, Probe, ProbeTable, Purpose, Scheme};
 
 use super::pod::{is_sidecar, list, name, text};
 
-/// Field of a container and the name of its probe in the table.
-const PROBES: [(&str, &str); 3] = [
-    ("livenessProbe", "liveness"),
-    ("readinessProbe", "readiness"),
-    ("startupProbe", "startup"),
+/// Fields of a container that hold a probe.
+const PROBES: [(&str, Purpose); 3] = [
+    ("livenessProbe", Purpose::Liveness),
+    ("readinessProbe", Purpose::Readiness),
+    ("startupProbe", Purpose::Startup),
 ];
-const HOOKS: [&str; 2] = ["postStart", "preStop"];
+/// Fields of a container's `lifecycle` that hold a hook.
+const HOOKS: [(&str, Purpose); 2] = [("postStart", Purpose::PostStart), ("preStop", Purpose::PreStop)];
 /// Field of a probe and of a hook that says how to ask.
 const HANDLERS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
@@ -46,7 +47,7 @@ pub(super) fn ports(container: &Value) -> impl Iterator<Item = u16> {
     let probes = PROBES.iter().filter_map(|(field, _)| container.get(field));
     let hooks = HOOKS
         .iter()
-        .filter_map(|hook| container.get("lifecycle")?.get(hook));
+        .filter_map(|(hook, _)| container.get("lifecycle")?.get(hook));
     probes.chain(hooks).flat_map(move |asker| {
         HANDLERS.iter().filter_map(move |handler| {
             let handler = asker.get(handler).filter(|handler| !goes_elsewhere(handler))?;
@@ -90,29 +91,24 @@ fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, 
             check,
         });
     };
-    for (field, kind) in PROBES {
+    for (field, purpose) in PROBES {
         let timeout = seconds(original.get(field).and_then(|probe| probe.get("timeoutSeconds"))).unwrap_or(1);
-        put(
-            format!("/{container_name}/{kind}"),
-            container.get_mut(field),
-            timeout,
-        );
+        put(purpose.path(container_name), container.get_mut(field), timeout);
     }
-    for hook in HOOKS {
+    for (hook, purpose) in HOOKS {
         // A hook's tcpSocket is accepted by the API and carried out by nobody.
         let gets = original
             .get("lifecycle")
             .and_then(|lifecycle| lifecycle.get(hook)?.get("httpGet"));
         if gets.is_some() {
-            let timeout = if hook == "preStop" {
-                grace
-            } else {
-                AFTER_START_SECONDS
+            let timeout = match purpose {
+                Purpose::PreStop => grace,
+                _ => AFTER_START_SECONDS,
             };
             let asker = container
                 .get_mut("lifecycle")
                 .and_then(|lifecycle| lifecycle.get_mut(hook));
-            put(format!("/{container_name}/{hook}"), asker, timeout);
+            put(purpose.path(container_name), asker, timeout);
         }
     }
 }
@@ -125,7 +121,7 @@ fn goes_elsewhere(handler: &Value) -> bool {
 fn check(field: &str, handler: &Value) -> Option<Check> {
     match field {
         "httpGet" => Some(Check::Http {
-            path: path(handler),
+            path: text(handler, "/path").unwrap_or_default().to_owned(),
             scheme: match text(handler, "/scheme") {
                 Some("HTTPS") => Scheme::Https,
                 _ => Scheme::Http,
@@ -144,15 +140,6 @@ fn check(field: &str, handler: &Value) -> Option<Check> {
             service: text(handler, "/service").unwrap_or_default().to_owned(),
         }),
         _ => None,
-    }
-}
-
-/// The path as kubelet would send it.
-fn path(handler: &Value) -> String {
-    match text(handler, "/path") {
-        None | Some("") => "/".to_owned(),
-        Some(path) if path.starts_with('/') => path.to_owned(),
-        Some(path) => format!("/{path}"),
     }
 }
 
