@@ -56,6 +56,89 @@ pub(super) fn ports(container: &Value) -> impl Iterator<Item = u16> {
     })
 }
 
+/// Puts the probes and hooks of a container back that [`rewrite`] sent to the proxy. Each entry of the table is used once.
+/// One that the table does not know cannot be asked by anybody any more and is removed.
+pub(super) fn restore(container: &mut Value, table: &mut ProbeTable, warnings: &mut Vec<String>) {
+    let container_name = name(container).to_owned();
+    for (field, purpose) in PROBES {
+        restore_one(container, field, &purpose.path(&container_name), table, warnings);
+    }
+    let Some(lifecycle) = container.get_mut("lifecycle") else {
+        return;
+    };
+    for (hook, purpose) in HOOKS {
+        restore_one(lifecycle, hook, &purpose.path(&container_name), table, warnings);
+    }
+}
+
+fn restore_one(
+    parent: &mut Value,
+    field: &str,
+    path: &str,
+    table: &mut ProbeTable,
+    warnings: &mut Vec<String>,
+) {
+    let Some(parent) = parent.as_object_mut() else {
+        return;
+    };
+    let asks_proxy = parent
+        .get(field)
+        .and_then(|asker| asker.get("httpGet"))
+        .is_some_and(|get| {
+            let port = get.get("port").and_then(Value::as_u64);
+            text(get, "/path") == Some(path) && port == Some(PROBE_PORT.into()) && !goes_elsewhere(get)
+        });
+    if !asks_proxy {
+        return;
+    }
+    let Some(index) = table.0.iter().position(|probe| probe.path == path) else {
+        parent.remove(field);
+        warnings.push(format!(
+            "probe {path} asked a sidecar that the pod does not have any more, and was removed: write it again as it was \
+             before injection if the pod needs it"
+        ));
+        return;
+    };
+    let (handler, asks) = handler(table.0.remove(index));
+    if let Some(asker) = parent.get_mut(field).and_then(Value::as_object_mut) {
+        asker.remove("httpGet");
+        asker.insert(handler.to_owned(), asks);
+    }
+}
+
+/// The field of a probe, and its value, that [`check`] was made from.
+fn handler(probe: Probe) -> (&'static str, Value) {
+    let mut asks = json!({"port": probe.port});
+    let field = match probe.check {
+        Check::Tcp => "tcpSocket",
+        Check::Grpc { service } => {
+            if !service.is_empty() {
+                asks["service"] = service.into();
+            }
+            "grpc"
+        }
+        Check::Http {
+            path,
+            scheme,
+            headers,
+        } => {
+            if !path.is_empty() {
+                asks["path"] = path.into();
+            }
+            asks["scheme"] = json!(scheme);
+            let headers: Vec<Value> = headers
+                .into_iter()
+                .map(|(name, value)| json!({"name": name, "value": value}))
+                .collect();
+            if !headers.is_empty() {
+                asks["httpHeaders"] = headers.into();
+            }
+            "httpGet"
+        }
+    };
+    (field, asks)
+}
+
 fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, warnings: &mut Vec<String>) {
     let original = container.clone();
     let container_name = name(&original);
