@@ -14,7 +14,7 @@ pub struct ProbeTable(pub Vec<Probe>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
-    /// Path on the probe port that stands for it: `/<container>/<liveness|readiness|startup|postStart|preStop>`.
+    /// Path on the probe port that stands for it: `/<container>/<`[`Purpose`]`>`.
     pub path: String,
     /// Port of the application, 1 to 65535.
     pub port: u16,
@@ -24,6 +24,21 @@ pub struct Probe {
     pub check: Check,
 }
 
+/// What kubelet asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Whether the container has to be restarted.
+    Liveness,
+    /// Whether the pod can be called.
+    Readiness,
+    /// Whether the container has started.
+    Startup,
+    /// Lifecycle hook after the start.
+    PostStart,
+    /// Lifecycle hook before the end.
+    PreStop,
+}
+
 /// What is asked of the application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
@@ -31,7 +46,8 @@ pub enum Check {
     /// A GET; healthy from 200 to 399, as kubelet judges.
     #[serde(rename_all = "camelCase")]
     Http {
-        /// Path with query.
+        /// Path and query as the pod's author wrote them, empty if not at all; the proxy encodes them as kubelet does.
+        #[serde(default)]
         path: String,
         /// Whether over TLS, whose certificate kubelet does not verify either.
         scheme: Scheme,
@@ -57,6 +73,41 @@ pub enum Scheme {
     Http,
     /// TLS without verification.
     Https,
+}
+
+impl Purpose {
+    /// Every purpose, probes before hooks.
+    pub const ALL: [Self; 5] = [
+        Self::Liveness,
+        Self::Readiness,
+        Self::Startup,
+        Self::PostStart,
+        Self::PreStop,
+    ];
+
+    /// Last segment of the path on the probe port.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Liveness => "liveness",
+            Self::Readiness => "readiness",
+            Self::Startup => "startup",
+            Self::PostStart => "postStart",
+            Self::PreStop => "preStop",
+        }
+    }
+
+    /// Path on the probe port that stands for this probe or hook of a container.
+    pub fn path(self, container: &str) -> String {
+        format!("/{container}/{}", self.as_str())
+    }
+}
+
+impl Probe {
+    /// What kubelet asks for at this path. `None` for a path that injection does not write.
+    pub fn purpose(&self) -> Option<Purpose> {
+        let (_, purpose) = self.path.rsplit_once('/')?;
+        Purpose::ALL.into_iter().find(|known| known.as_str() == purpose)
+    }
 }
 
 impl ProbeTable {
@@ -95,5 +146,19 @@ mod tests {
         let json = serde_json::to_string(&table).unwrap();
         assert_eq!(serde_json::from_str::<ProbeTable>(&json).unwrap(), table);
         assert!(table.get("/app/readiness").is_some() && table.get("/app/startup").is_none());
+    }
+
+    #[test]
+    fn a_path_says_what_it_is_asked_for() {
+        for purpose in Purpose::ALL {
+            let probe = Probe {
+                path: purpose.path("app"),
+                port: 80,
+                timeout_seconds: 1,
+                check: Check::Tcp,
+            };
+            assert_eq!(probe.purpose(), Some(purpose));
+        }
+        assert_eq!(Purpose::PreStop.path("app"), "/app/preStop");
     }
 }

@@ -1,6 +1,8 @@
 //! Putting the sidecar into pods: a pure function from a pod's raw JSON to another.
 //!
 //! ```text
+//! pod ─► what an earlier injection left is taken out
+//!
 //! pod, Namespace, settings ─► left alone? ──yes──► reason, noted on the pod
 //!                                │ no
 //!                             obstacles? ──yes──► refused, with all of them
@@ -11,6 +13,7 @@
 //! The pod is never read into a type: fields that this version does not know survive.
 
 mod annotation;
+mod earlier;
 mod eligibility;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -85,19 +88,28 @@ pub enum Outcome {
     },
 }
 
-/// Decides about a pod. Injecting what was injected leaves it alone.
+/// Decides about a pod. Injecting what was injected changes nothing.
 pub fn inject(request: &InjectRequest<'_>) -> Outcome {
     let InjectRequest {
-        pod: raw,
+        pod: given,
         namespace,
         settings,
     } = *request;
+    let (stripped, of_earlier) = earlier::strip(given);
+    let raw = &stripped;
     let (left_alone, mut warnings) = eligibility::left_alone(raw, namespace, settings);
+    if !left_alone.is_some_and(LeftAlone::is_untouchable) {
+        warnings.extend(of_earlier);
+    }
     if let Some(reason) = left_alone {
-        let pod = reason.status().map(|status| noted(raw, status));
+        let pod = match reason.status() {
+            Some(status) => noted(raw, status),
+            None if reason.is_untouchable() => given.clone(),
+            None => stripped,
+        };
         return Outcome::LeftAlone {
             reason,
-            pod: pod.filter(|pod| pod != raw),
+            pod: Some(pod).filter(|pod| pod != given),
             warnings,
         };
     }

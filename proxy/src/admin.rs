@@ -1,12 +1,11 @@
 //! What people and kubelet ask the proxy: administration, metrics, readiness, probes.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -20,7 +19,7 @@ use tokio::sync::Semaphore;
 use crate::control::Control;
 use crate::drain::Stage;
 use crate::listener::accept_forever;
-use crate::probe::Prober;
+use crate::probe::{Outcome, Prober};
 
 /// Connections to one of these ports at a time; more are closed.
 const MOST_CONNECTIONS: usize = 64;
@@ -31,15 +30,24 @@ const MOST_BODY: usize = 4096;
 
 type Answer = Response<Full<Bytes>>;
 
+/// A lifecycle hook failed: the connection is closed without an answer, since kubelet takes any answer for a success.
+#[derive(Debug, thiserror::Error)]
+#[error("the hook was not carried out")]
+struct HookFailed;
+
 /// Serves administration. It changes things, so it is only ever served on loopback.
 pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, move |request| administer(Arc::clone(&control), request)).await;
+    serve(listener, move |request| {
+        let control = Arc::clone(&control);
+        async move { Ok(administer(control, request).await) }
+    })
+    .await;
 }
 
 /// Serves metrics and readiness.
 pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
     serve(listener, move |request| {
-        std::future::ready(observe(&control, &request))
+        std::future::ready(Ok(observe(&control, &request)))
     })
     .await;
 }
@@ -50,15 +58,39 @@ pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
         let prober = Arc::clone(&prober);
         async move {
             if request.method() != Method::GET {
-                return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+                return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here"));
             }
-            match prober.ask(request.uri().path(), request.headers()).await {
-                Ok(()) => text(StatusCode::OK, "ok"),
-                Err(failure) => text(failure.status(), &failure.to_string()),
-            }
+            let path = request.uri().path();
+            probed(path, prober.ask(path, request.headers()).await)
         }
     })
     .await;
+}
+
+/// Tells kubelet what the application said. Its body is passed on only where kubelet shows it: anybody in the cluster may
+/// ask this port.
+fn probed(path: &str, outcome: Outcome) -> Result<Answer, HookFailed> {
+    let mut answer = match outcome {
+        Outcome::Success => text(StatusCode::OK, "ok"),
+        Outcome::Failure(failure) => text(failure.status(), &failure.to_string()),
+        Outcome::Redirected(redirect) => {
+            let mut answer = Response::new(Full::new(redirect.body));
+            *answer.status_mut() = redirect.status;
+            answer
+                .headers_mut()
+                .extend(redirect.location.map(|location| (LOCATION, location)));
+            answer
+        }
+        Outcome::HookFailed(failure) => {
+            tracing::warn!(hook = path, "lifecycle hook failed: {failure}");
+            return Err(HookFailed);
+        }
+    };
+    // On a connection that was used before, kubelet would repeat a hook that gets no answer.
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(answer)
 }
 
 async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer {
@@ -140,7 +172,7 @@ fn shown(missing: Option<&'static str>) -> Answer {
 async fn serve<H, F>(listener: TcpListener, handle: H)
 where
     H: Fn(Request<Incoming>) -> F + 'static,
-    F: Future<Output = Answer> + 'static,
+    F: Future<Output = Result<Answer, HookFailed>> + 'static,
 {
     let handle = Rc::new(handle);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -150,10 +182,7 @@ where
         };
         let handle = Rc::clone(&handle);
         tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| {
-                let answer = handle(request);
-                async move { Ok::<_, Infallible>(answer.await) }
-            });
+            let service = service_fn(move |request| handle(request));
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)

@@ -1,175 +1,170 @@
-//! Asks the application what kubelet wants to know of it.
+//! Asks the application what kubelet wants to know of it, as kubelet itself would
+//! (`pkg/probe` and `pkg/kubelet/lifecycle` of Kubernetes 1.34).
 
+mod exchange;
 pub mod grpc;
+mod http_get;
+mod request_line;
 pub mod tls;
+pub mod url;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
-use smilax_core::probe::{Check, Probe, ProbeTable, Scheme};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use smilax_core::convention::PROXY_PORTS;
+use smilax_core::probe::{Check, Probe, ProbeTable, Purpose};
 use tokio::net::TcpStream;
 
 use crate::settings::Settings;
+use http_get::{Client, HttpGet};
 
 /// Probes of one pod.
 #[derive(Debug)]
 pub struct Prober {
     table: ProbeTable,
-    addresses: Vec<IpAddr>,
+    address: IpAddr,
+}
+
+/// What kubelet is told.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The application is healthy, or the hook was carried out.
+    Success,
+    /// The application redirects to another host. kubelet counts it as healthy and tells about it in an Event, if it gets
+    /// the redirect itself.
+    Redirected(Redirect),
+    /// The application is not healthy.
+    Failure(Failure),
+    /// The hook was not carried out. Any answer means success to kubelet, so there must be none.
+    HookFailed(Failure),
+}
+
+/// A redirect that is not followed.
+#[derive(Debug)]
+pub struct Redirect {
+    /// From 300 to 399.
+    pub status: StatusCode,
+    /// Where to, which is another host.
+    pub location: Option<HeaderValue>,
+    /// The first 10 KiB.
+    pub body: Bytes,
 }
 
 /// Why the application does not count as healthy.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No probe stands at this path.
+    /// The table has no probe for this path.
     #[error("no probe stands for this path")]
     Unknown,
-    /// Nobody accepts the connection.
+    /// The application does not accept the connection.
     #[error("cannot connect to port {0}: {1}")]
     Connect(u16, io::Error),
     /// It took too long.
     #[error("no answer within {0} s")]
     TimedOut(u32),
-    /// It answered something else than a success.
+    /// The answer is no success.
     #[error("it answered {0}")]
     Status(StatusCode),
     /// It does not serve, says gRPC.
     #[error("gRPC health is {0}")]
     NotServing(grpc::Health),
+    /// gRPC answered with an error.
+    #[error("gRPC status {0}: {1}")]
+    Rpc(u16, String),
+    /// Too many redirects, or one that leads nowhere.
+    #[error("{0}")]
+    Redirect(String),
+    /// HTTP was answered where TLS was expected.
+    #[error("it answered HTTP to an HTTPS client")]
+    NotTls,
+    /// The connection broke in the middle of the body.
+    #[error("the body broke off: {0}")]
+    Body(hyper::Error),
     /// It answered nothing that can be understood.
     #[error("it broke off: {0}")]
     Broken(String),
 }
 
 impl Failure {
-    /// The status that tells kubelet.
+    /// The status that tells kubelet: the application's own, since kubelet names it in the Event.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Status(status) if status.as_u16() >= 400 => *status,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
 
 impl Prober {
-    /// Asks as kubelet would: at the pod's address, else on loopback.
+    /// Asks at the pod's first address, as kubelet does. An application that listens on loopback alone is not ready:
+    /// neither kubelet nor a caller reaches it.
     pub fn new(settings: &Settings) -> Self {
-        let mut addresses: Vec<IpAddr> = settings.pod.ips.first().copied().into_iter().collect();
-        addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        addresses.dedup();
+        let address = settings.pod.ips.first().copied();
         Self {
             table: settings.probes.clone(),
-            addresses,
+            address: address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         }
     }
 
-    /// Asks what stands at `path`. `headers` are those that kubelet sent.
-    ///
-    /// # Errors
-    /// [`Failure`] when the application is not healthy.
-    pub async fn ask(&self, path: &str, headers: &HeaderMap) -> Result<(), Failure> {
-        let probe = self.table.get(path).ok_or(Failure::Unknown)?;
+    /// Asks what stands at `path`. `kubelet` are the headers that kubelet sent.
+    pub async fn ask(&self, path: &str, kubelet: &HeaderMap) -> Outcome {
+        let Some(probe) = self.table.get(path) else {
+            return Outcome::Failure(Failure::Unknown);
+        };
         let seconds = probe.timeout_seconds.max(1);
         let limit = Duration::from_secs(seconds.into());
-        tokio::time::timeout(limit, self.ask_probe(probe, headers))
+        let outcome = tokio::time::timeout(limit, self.ask_probe(probe, kubelet))
             .await
-            .unwrap_or(Err(Failure::TimedOut(seconds)))
+            .unwrap_or(Err(Failure::TimedOut(seconds)));
+        match (outcome, client(probe)) {
+            (Ok(Some(redirect)), Client::Probe) => Outcome::Redirected(redirect),
+            (Ok(_), _) => Outcome::Success,
+            (Err(failure), Client::Probe) => Outcome::Failure(failure),
+            (Err(failure), Client::Hook) => Outcome::HookFailed(failure),
+        }
     }
 
-    async fn ask_probe(&self, probe: &Probe, headers: &HeaderMap) -> Result<(), Failure> {
-        let (stream, address) = self.connect(probe.port).await?;
+    async fn ask_probe(&self, probe: &Probe, kubelet: &HeaderMap) -> Result<Option<Redirect>, Failure> {
+        let agent = kubelet.get(USER_AGENT);
         match &probe.check {
-            Check::Tcp => Ok(()),
-            Check::Grpc { service } => grpc::check(stream, address, service).await,
+            Check::Tcp => self.connect(probe.port).await.map(|_| None),
+            Check::Grpc { service } => {
+                let stream = self.connect(probe.port).await?;
+                let address = SocketAddr::new(self.address, probe.port);
+                grpc::check(stream, address, service, agent, probe.timeout_seconds).await?;
+                Ok(None)
+            }
             Check::Http {
                 path,
                 scheme,
-                headers: named,
+                headers,
             } => {
-                let request = http_request(path, named, address, headers)?;
-                match scheme {
-                    Scheme::Http => http_get(stream, request).await,
-                    Scheme::Https => http_get(tls::unverified(stream, address.ip()).await?, request).await,
-                }
+                let client = client(probe);
+                let get = HttpGet::new(self, client, headers, agent)?;
+                get.ask(*scheme, probe.port, path).await
             }
         }
     }
 
-    async fn connect(&self, port: u16) -> Result<(TcpStream, SocketAddr), Failure> {
-        let mut failure = None;
-        for &address in &self.addresses {
-            let address = SocketAddr::new(address, port);
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok((stream, address)),
-                Err(error) => failure = failure.or(Some(error)),
-            }
+    async fn connect(&self, port: u16) -> Result<TcpStream, Failure> {
+        // A redirect may name any port of the pod. Those of the proxy answer nobody without a mesh.
+        if PROXY_PORTS.contains(&port) {
+            return Err(Failure::Connect(port, io::ErrorKind::ConnectionRefused.into()));
         }
-        let error = failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-        Err(Failure::Connect(port, error))
+        TcpStream::connect((self.address, port))
+            .await
+            .map_err(|error| Failure::Connect(port, error))
     }
 }
 
-/// As kubelet makes it: the probe's own headers, and the name that kubelet goes by.
-fn http_request(
-    path: &str,
-    named: &[(String, String)],
-    address: SocketAddr,
-    kubelet: &HeaderMap,
-) -> Result<Request<Empty<Bytes>>, Failure> {
-    let broken = |error: &dyn std::fmt::Display| Failure::Broken(format!("the probe is not usable: {error}"));
-    let target = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
-    let mut request = Request::get(target)
-        .body(Empty::new())
-        .map_err(|error| broken(&error))?;
-    let headers = request.headers_mut();
-    for (name, value) in named {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| broken(&error))?;
-        let value = HeaderValue::from_str(value).map_err(|error| broken(&error))?;
-        if name == HOST || name == USER_AGENT {
-            headers.insert(name, value);
-        } else {
-            headers.append(name, value);
-        }
-    }
-    if !headers.contains_key(HOST) {
-        let host = HeaderValue::from_str(&address.to_string()).map_err(|error| broken(&error))?;
-        headers.insert(HOST, host);
-    }
-    if let Some(agent) = kubelet.get(USER_AGENT)
-        && !headers.contains_key(USER_AGENT)
-    {
-        headers.insert(USER_AGENT, agent.clone());
-    }
-    Ok(request)
-}
-
-async fn http_get<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(), Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let broken = |error: hyper::Error| Failure::Broken(error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let response = tokio::select! {
-        response = sender.send_request(request) => response.map_err(broken)?,
-        ended = connection => return Err(Failure::Broken(ended.err().map_or_else(|| "no answer".to_owned(), |error| error.to_string()))),
-    };
-    let status = response.status();
-    if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(Failure::Status(status))
+fn client(probe: &Probe) -> Client {
+    match probe.purpose() {
+        Some(Purpose::PostStart | Purpose::PreStop) => Client::Hook,
+        Some(Purpose::Liveness | Purpose::Readiness | Purpose::Startup) | None => Client::Probe,
     }
 }

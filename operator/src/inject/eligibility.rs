@@ -20,8 +20,6 @@ const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 /// Why a pod is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeftAlone {
-    /// It has its sidecar already.
-    AlreadyInjected,
     /// Neither it nor its Namespace asks for one.
     NotEnabled,
     /// It says no.
@@ -40,7 +38,6 @@ impl LeftAlone {
     /// Short name, for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::AlreadyInjected => "already-injected",
             Self::NotEnabled => "not-enabled",
             Self::OptedOut => "opted-out",
             Self::HostNetwork => "host-network",
@@ -50,13 +47,18 @@ impl LeftAlone {
         }
     }
 
+    /// Whether the pod is none of ours to change, whatever it holds.
+    pub(super) fn is_untouchable(self) -> bool {
+        matches!(self, Self::SystemNamespace | Self::MirrorPod)
+    }
+
     /// What is noted on the pod. `None` for pods that are not touched at all.
     pub fn status(self) -> Option<&'static str> {
         match self {
             Self::OptedOut => Some("left alone: it opted out"),
             Self::HostNetwork => Some("left alone: it uses the host network"),
             Self::NotLinux => Some("left alone: it does not run on Linux"),
-            Self::AlreadyInjected | Self::NotEnabled | Self::SystemNamespace | Self::MirrorPod => None,
+            Self::NotEnabled | Self::SystemNamespace | Self::MirrorPod => None,
         }
     }
 }
@@ -81,9 +83,6 @@ pub(super) fn left_alone(
     let name = namespace.name.as_str();
     if SYSTEM_NAMESPACES.contains(&name) || name == settings.installation_namespace {
         return (Some(LeftAlone::SystemNamespace), Vec::new());
-    }
-    if already_injected(pod) {
-        return (Some(LeftAlone::AlreadyInjected), Vec::new());
     }
     let (wish, warnings) = wish(pod, namespace);
     let reason = match wish {
@@ -225,16 +224,6 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
         (None, _) => Wish::Nothing,
     };
     (wish, warnings)
-}
-
-/// Whether both of our containers are there and the pod says so. A pod that merely has a container with one of our
-/// names, or merely a copied annotation, is judged like any other.
-fn already_injected(pod: &Value) -> bool {
-    label(pod, key::PROXY_VERSION).is_some()
-        && annotation(pod, key::INJECT_STATUS).is_some_and(super::is_injected)
-        && sidecar::CONTAINERS
-            .iter()
-            .all(|ours| list(pod, "/spec/initContainers").any(|container| name(container) == *ours))
 }
 
 fn host_network(pod: &Value) -> bool {

@@ -5,17 +5,18 @@
 
 use serde_json::{Value, json};
 use smilax_core::convention::PROBE_PORT;
-use smilax_core::probe::{Check, Probe, ProbeTable, Scheme};
+use smilax_core::probe::{Check, Probe, ProbeTable, Purpose, Scheme};
 
 use super::pod::{is_sidecar, list, name, text};
 
-/// Field of a container and the name of its probe in the table.
-const PROBES: [(&str, &str); 3] = [
-    ("livenessProbe", "liveness"),
-    ("readinessProbe", "readiness"),
-    ("startupProbe", "startup"),
+/// Fields of a container that hold a probe.
+const PROBES: [(&str, Purpose); 3] = [
+    ("livenessProbe", Purpose::Liveness),
+    ("readinessProbe", Purpose::Readiness),
+    ("startupProbe", Purpose::Startup),
 ];
-const HOOKS: [&str; 2] = ["postStart", "preStop"];
+/// Fields of a container's `lifecycle` that hold a hook.
+const HOOKS: [(&str, Purpose); 2] = [("postStart", Purpose::PostStart), ("preStop", Purpose::PreStop)];
 /// Field of a probe and of a hook that says how to ask.
 const HANDLERS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
@@ -46,13 +47,96 @@ pub(super) fn ports(container: &Value) -> impl Iterator<Item = u16> {
     let probes = PROBES.iter().filter_map(|(field, _)| container.get(field));
     let hooks = HOOKS
         .iter()
-        .filter_map(|hook| container.get("lifecycle")?.get(hook));
+        .filter_map(|(hook, _)| container.get("lifecycle")?.get(hook));
     probes.chain(hooks).flat_map(move |asker| {
         HANDLERS.iter().filter_map(move |handler| {
             let handler = asker.get(handler).filter(|handler| !goes_elsewhere(handler))?;
             resolve_port(container, handler.get("port")?)
         })
     })
+}
+
+/// Puts the probes and hooks of a container back that [`rewrite`] sent to the proxy. Each entry of the table is used once.
+/// One that the table does not know cannot be asked by anybody any more and is removed.
+pub(super) fn restore(container: &mut Value, table: &mut ProbeTable, warnings: &mut Vec<String>) {
+    let container_name = name(container).to_owned();
+    for (field, purpose) in PROBES {
+        restore_one(container, field, &purpose.path(&container_name), table, warnings);
+    }
+    let Some(lifecycle) = container.get_mut("lifecycle") else {
+        return;
+    };
+    for (hook, purpose) in HOOKS {
+        restore_one(lifecycle, hook, &purpose.path(&container_name), table, warnings);
+    }
+}
+
+fn restore_one(
+    parent: &mut Value,
+    field: &str,
+    path: &str,
+    table: &mut ProbeTable,
+    warnings: &mut Vec<String>,
+) {
+    let Some(parent) = parent.as_object_mut() else {
+        return;
+    };
+    let asks_proxy = parent
+        .get(field)
+        .and_then(|asker| asker.get("httpGet"))
+        .is_some_and(|get| {
+            let port = get.get("port").and_then(Value::as_u64);
+            text(get, "/path") == Some(path) && port == Some(PROBE_PORT.into()) && !goes_elsewhere(get)
+        });
+    if !asks_proxy {
+        return;
+    }
+    let Some(index) = table.0.iter().position(|probe| probe.path == path) else {
+        parent.remove(field);
+        warnings.push(format!(
+            "probe {path} asked a sidecar that the pod does not have any more, and was removed: write it again as it was \
+             before injection if the pod needs it"
+        ));
+        return;
+    };
+    let (handler, asks) = handler(table.0.remove(index));
+    if let Some(asker) = parent.get_mut(field).and_then(Value::as_object_mut) {
+        asker.remove("httpGet");
+        asker.insert(handler.to_owned(), asks);
+    }
+}
+
+/// The field of a probe, and its value, that [`check`] was made from.
+fn handler(probe: Probe) -> (&'static str, Value) {
+    let mut asks = json!({"port": probe.port});
+    let field = match probe.check {
+        Check::Tcp => "tcpSocket",
+        Check::Grpc { service } => {
+            if !service.is_empty() {
+                asks["service"] = service.into();
+            }
+            "grpc"
+        }
+        Check::Http {
+            path,
+            scheme,
+            headers,
+        } => {
+            if !path.is_empty() {
+                asks["path"] = path.into();
+            }
+            asks["scheme"] = json!(scheme);
+            let headers: Vec<Value> = headers
+                .into_iter()
+                .map(|(name, value)| json!({"name": name, "value": value}))
+                .collect();
+            if !headers.is_empty() {
+                asks["httpHeaders"] = headers.into();
+            }
+            "httpGet"
+        }
+    };
+    (field, asks)
 }
 
 fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, warnings: &mut Vec<String>) {
@@ -90,29 +174,24 @@ fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, 
             check,
         });
     };
-    for (field, kind) in PROBES {
+    for (field, purpose) in PROBES {
         let timeout = seconds(original.get(field).and_then(|probe| probe.get("timeoutSeconds"))).unwrap_or(1);
-        put(
-            format!("/{container_name}/{kind}"),
-            container.get_mut(field),
-            timeout,
-        );
+        put(purpose.path(container_name), container.get_mut(field), timeout);
     }
-    for hook in HOOKS {
+    for (hook, purpose) in HOOKS {
         // A hook's tcpSocket is accepted by the API and carried out by nobody.
         let gets = original
             .get("lifecycle")
             .and_then(|lifecycle| lifecycle.get(hook)?.get("httpGet"));
         if gets.is_some() {
-            let timeout = if hook == "preStop" {
-                grace
-            } else {
-                AFTER_START_SECONDS
+            let timeout = match purpose {
+                Purpose::PreStop => grace,
+                _ => AFTER_START_SECONDS,
             };
             let asker = container
                 .get_mut("lifecycle")
                 .and_then(|lifecycle| lifecycle.get_mut(hook));
-            put(format!("/{container_name}/{hook}"), asker, timeout);
+            put(purpose.path(container_name), asker, timeout);
         }
     }
 }
@@ -125,7 +204,7 @@ fn goes_elsewhere(handler: &Value) -> bool {
 fn check(field: &str, handler: &Value) -> Option<Check> {
     match field {
         "httpGet" => Some(Check::Http {
-            path: path(handler),
+            path: text(handler, "/path").unwrap_or_default().to_owned(),
             scheme: match text(handler, "/scheme") {
                 Some("HTTPS") => Scheme::Https,
                 _ => Scheme::Http,
@@ -144,15 +223,6 @@ fn check(field: &str, handler: &Value) -> Option<Check> {
             service: text(handler, "/service").unwrap_or_default().to_owned(),
         }),
         _ => None,
-    }
-}
-
-/// The path as kubelet would send it.
-fn path(handler: &Value) -> String {
-    match text(handler, "/path") {
-        None | Some("") => "/".to_owned(),
-        Some(path) if path.starts_with('/') => path.to_owned(),
-        Some(path) => format!("/{path}"),
     }
 }
 

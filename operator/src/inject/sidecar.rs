@@ -26,11 +26,11 @@ pub(super) const CONTAINERS: [&str; 2] = [INIT, PROXY];
 /// Every volume.
 pub(super) const VOLUMES: [&str; 5] = [CONFIG, STATE, TOKEN, NO_TOKEN, POD];
 
-const CONFIG: &str = "smilax-config";
-const STATE: &str = "smilax-state";
-const TOKEN: &str = "smilax-token";
-const NO_TOKEN: &str = "smilax-no-token";
-const POD: &str = "smilax-pod";
+pub(super) const CONFIG: &str = "smilax-config";
+pub(super) const STATE: &str = "smilax-state";
+pub(super) const TOKEN: &str = "smilax-token";
+pub(super) const NO_TOKEN: &str = "smilax-no-token";
+pub(super) const POD: &str = "smilax-pod";
 
 /// Where admission would mount the ServiceAccount's token for the API, unless something is mounted there already.
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::annotation::{self, Origin};
-use super::eligibility;
 use super::settings::InjectSettings;
+use super::{earlier, eligibility};
 use crate::cluster_view::NamespaceView;
 
 /// What is wrong with a workload.
@@ -48,6 +48,8 @@ pub fn validate_workload(
         };
         list.push(at(mistake.1));
     }
+    // A template that was copied from a running pod: its pods are injected anew.
+    let pod = earlier::strip(&pod).0;
     let (left_alone, _) = eligibility::left_alone(&pod, namespace, settings);
     if left_alone.is_none() {
         let obstacles = eligibility::obstacles(&pod, namespace);

@@ -4,16 +4,20 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use crate::http::LocalExecutor;
 
 /// Bytes of an answer at most.
-const MOST_BYTES: usize = 4096;
+const MOST_BYTES: usize = 64 << 10;
+/// gRPC status of a method that a server does not have.
+const UNIMPLEMENTED: u16 = 12;
 
 /// `HealthCheckResponse.ServingStatus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,82 +43,149 @@ impl fmt::Display for Health {
     }
 }
 
-/// Asks whether `service` is served; empty for the server as a whole.
+/// Asks whether `service` is served; empty for the server as a whole. `agent` names kubelet and its version.
 ///
 /// # Errors
 /// [`Failure`] when it is not.
-pub async fn check(stream: TcpStream, address: SocketAddr, service: &str) -> Result<(), Failure> {
+pub(super) async fn check(
+    stream: TcpStream,
+    address: SocketAddr,
+    service: &str,
+    agent: Option<&HeaderValue>,
+    timeout_seconds: u32,
+) -> Result<(), Failure> {
     let broken = |error: &dyn fmt::Display| Failure::Broken(error.to_string());
     let (mut sender, connection) = hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
-    let connection = tokio::task::spawn_local(connection);
+    // Closed when nobody waits for the answer any more.
+    let _connection = AbortOnDropHandle::new(tokio::task::spawn_local(connection));
     let uri: Uri = format!("http://{address}/grpc.health.v1.Health/Check")
         .parse()
         .map_err(|error| broken(&error))?;
-    let request = Request::post(uri)
+    let mut request = Request::post(uri)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
+        .header("grpc-timeout", format!("{timeout_seconds}S"))
         .body(Full::new(encode(service)))
         .map_err(|error| broken(&error))?;
+    if let Some(agent) = agent {
+        request.headers_mut().insert(USER_AGENT, agent.clone());
+    }
     let response = sender
         .send_request(request)
         .await
         .map_err(|error| broken(&error))?;
-    let early_status = grpc_status(response.headers());
     let http_status = response.status();
-    if !http_status.is_success() {
+    if http_status != StatusCode::OK {
         return Err(Failure::Status(http_status));
     }
-    let body = Limited::new(response.into_body(), MOST_BYTES)
+    let (head, body) = response.into_parts();
+    if !is_grpc(&head.headers) {
+        return Err(Failure::Broken("it answered something else than gRPC".to_owned()));
+    }
+    let body = Limited::new(body, MOST_BYTES)
         .collect()
         .await
         .map_err(|error| broken(&error))?;
-    connection.abort();
-    let status = body.trailers().and_then(grpc_status).or(early_status);
-    match (status, decode(&body.to_bytes())) {
-        (Some(0), Some(Health::Serving)) => Ok(()),
-        (Some(0), Some(health)) => Err(Failure::NotServing(health)),
-        // NOT_FOUND: this service is not known.
-        (Some(5), _) => Err(Failure::NotServing(Health::ServiceUnknown)),
-        (status, _) => Err(Failure::Broken(format!("gRPC status {status:?}"))),
+    let trailers = body.trailers().unwrap_or(&head.headers);
+    match status(trailers) {
+        Some(0) => match decode(&body.to_bytes()) {
+            Some(Health::Serving) => Ok(()),
+            Some(health) => Err(Failure::NotServing(health)),
+            None => Err(Failure::Broken("its answer is no HealthCheckResponse".to_owned())),
+        },
+        Some(UNIMPLEMENTED) => Err(Failure::Rpc(
+            UNIMPLEMENTED,
+            "this server does not implement grpc.health.v1.Health".to_owned(),
+        )),
+        Some(status) => {
+            let message = trailers.get("grpc-message").map(HeaderValue::as_bytes);
+            let message = String::from_utf8_lossy(message.unwrap_or_default()).into_owned();
+            Err(Failure::Rpc(status, message))
+        }
+        None => Err(Failure::Broken("it answered without a gRPC status".to_owned())),
     }
 }
 
-fn grpc_status(headers: &http::HeaderMap) -> Option<u16> {
+/// What grpc-go accepts as the content type of gRPC.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let lower = content.unwrap_or_default().to_ascii_lowercase();
+    matches!(
+        lower.strip_prefix(b"application/grpc"),
+        Some([] | [b'+' | b';', ..])
+    )
+}
+
+fn status(headers: &HeaderMap) -> Option<u16> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// A `HealthCheckRequest { service = 1: string }` in gRPC's frame.
 fn encode(service: &str) -> Bytes {
-    // Names of services are far shorter; what does not fit one byte of length is cut.
-    let name = service
-        .as_bytes()
-        .get(..service.len().min(127))
-        .unwrap_or_default();
-    let mut message = Vec::with_capacity(name.len() + 7);
-    let length = if name.is_empty() { 0 } else { name.len() + 2 };
-    message.push(0);
-    message.extend_from_slice(&u32::try_from(length).unwrap_or_default().to_be_bytes());
-    if !name.is_empty() {
+    let mut message = Vec::with_capacity(service.len() + 4);
+    if !service.is_empty() {
         message.push(0x0a);
-        message.push(u8::try_from(name.len()).unwrap_or_default());
-        message.extend_from_slice(name);
+        let mut length = service.len();
+        while length > 0x7f {
+            message.push(u8::try_from(length & 0x7f).unwrap_or_default() | 0x80);
+            length >>= 7;
+        }
+        message.push(u8::try_from(length).unwrap_or_default());
+        message.extend_from_slice(service.as_bytes());
     }
-    message.into()
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
+    frame.append(&mut message);
+    frame.into()
 }
 
-/// A `HealthCheckResponse { status = 1: enum }` in gRPC's frame. An absent status is its default.
+/// A `HealthCheckResponse { status = 1: enum }` in gRPC's frame. An absent status is its default; of several, the last
+/// counts, and fields of a later definition are skipped, as everywhere in Protocol Buffers.
 fn decode(frame: &[u8]) -> Option<Health> {
-    match frame {
-        [0, _, _, _, length, message @ ..] if message.len() == usize::from(*length) => match message {
-            [0x08, 1] => Some(Health::Serving),
-            [0x08, 2] => Some(Health::NotServing),
-            [0x08, 3] => Some(Health::ServiceUnknown),
-            _ => Some(Health::Unknown),
-        },
-        _ => None,
+    let (header, mut message) = frame.split_at_checked(5)?;
+    let [0, length @ ..] = header else { return None };
+    if u32::from_be_bytes(length.try_into().ok()?) != u32::try_from(message.len()).ok()? {
+        return None;
     }
+    let mut status = 0;
+    while !message.is_empty() {
+        let tag = varint(&mut message)?;
+        let skipped = match tag & 7 {
+            0 => {
+                let value = varint(&mut message)?;
+                if tag >> 3 == 1 {
+                    status = value;
+                }
+                0
+            }
+            1 => 8,
+            2 => usize::try_from(varint(&mut message)?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        message = message.get(skipped..)?;
+    }
+    Some(match status {
+        1 => Health::Serving,
+        2 => Health::NotServing,
+        3 => Health::ServiceUnknown,
+        _ => Health::Unknown,
+    })
+}
+
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = message.split_first()?;
+        *message = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -134,5 +205,25 @@ mod tests {
         assert_eq!(decode(&[0, 0, 0, 0, 0]), Some(Health::Unknown));
         assert_eq!(decode(&[0, 0, 0, 0, 2, 8]), None);
         assert_eq!(decode(&[]), None);
+        assert_eq!(
+            decode(&[1, 0, 0, 0, 2, 8, 1]),
+            None,
+            "compressed, which was not offered"
+        );
+    }
+
+    #[test]
+    fn fields_of_a_later_definition_are_skipped() {
+        let message = [0x12, 2, b'o', b'k', 0x08, 2, 0x1d, 0, 0, 0, 0, 0x08, 1];
+        let mut frame = vec![0, 0, 0, 0, 13];
+        frame.extend(message);
+        assert_eq!(decode(&frame), Some(Health::Serving));
+    }
+
+    #[test]
+    fn a_long_name_is_asked_for_whole() {
+        let request = encode(&"a".repeat(300));
+        assert_eq!(&request[..8], [0, 0, 0, 1, 47, 0x0a, 0xac, 2]);
+        assert_eq!(request.len(), 308);
     }
 }
