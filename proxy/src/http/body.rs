@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::expect::Gate;
 use super::identity_headers;
+use super::limits::{self, Sender, TooLarge};
 use super::pool::Hold;
 use super::request_body::ClientBody;
 use crate::metrics::traffic::{Flags, Recording};
@@ -42,6 +43,31 @@ pub struct ResponseBody {
 enum Source {
     Upstream(Incoming),
     Own(Bytes),
+}
+
+/// Why a body does not end as it should. Whoever gets it must not take it for complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It broke off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// Its trailers are not taken.
+    #[error("the trailers are too large: {0}")]
+    Trailers(#[from] TooLarge),
+}
+
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// Refuses trailers that are too large.
+fn checked(polled: Polled<hyper::Error>) -> Polled<BodyError> {
+    let Poll::Ready(Some(frame)) = polled else {
+        return polled.map_err(BodyError::Broken);
+    };
+    let frame = frame?;
+    if let Some(trailers) = frame.trailers_ref() {
+        limits::check(trailers, Sender::Proxy)?;
+    }
+    Poll::Ready(Some(Ok(frame)))
 }
 
 impl ResponseBody {
@@ -78,12 +104,12 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let incoming = match &mut this.source {
             Source::Own(text) => {
@@ -98,7 +124,7 @@ impl Body for ResponseBody {
         {
             hold.client_has_finished();
         }
-        let polled = Pin::new(incoming).poll_frame(cx);
+        let polled = checked(Pin::new(incoming).poll_frame(cx));
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => this.finish(),
@@ -143,12 +169,12 @@ impl Drop for ResponseBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let incoming = match self.get_mut() {
             Self::Client(incoming) => incoming,
             Self::Gated(incoming, gate) => match gate.poll_open(cx) {
@@ -157,7 +183,7 @@ impl Body for RequestBody {
             },
             Self::Empty => return Poll::Ready(None),
         };
-        let mut polled = Pin::new(incoming).poll_frame(cx);
+        let mut polled = checked(Pin::new(incoming).poll_frame(cx));
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {

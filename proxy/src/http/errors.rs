@@ -9,6 +9,7 @@ use smilax_core::path::Ambiguity;
 
 use super::body::ResponseBody;
 use super::headers::BadRequest;
+use super::limits::TooLarge;
 use super::upstream::SendError;
 use crate::access::Refused;
 use crate::metrics::traffic::{Flags, Recording};
@@ -27,6 +28,12 @@ pub enum Refusal {
     /// The request is not acceptable.
     #[error("{0}")]
     BadRequest(#[from] BadRequest),
+    /// The request has too many headers, or too large ones.
+    #[error("the request is too large: {0}")]
+    TooLarge(#[from] TooLarge),
+    /// The response has.
+    #[error("the response of the server is too large: {0}")]
+    Response(TooLarge),
     /// A rule reads paths, and this one can be read in two ways.
     #[error("the path is ambiguous: {0}")]
     AmbiguousPath(#[from] Ambiguity),
@@ -54,6 +61,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(bad) => bad.status(),
+            Self::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
@@ -62,24 +70,28 @@ impl Refusal {
             )) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..))) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(SendError::Broken(_)) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(SendError::Broken(_)) | Self::Response(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
     fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest(_) | Self::AmbiguousPath(_) => Flags::DownstreamProtocolError,
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::AmbiguousPath(_) => {
+                Flags::DownstreamProtocolError
+            }
             Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
-            Self::Upstream(SendError::Broken(_)) => Flags::UpstreamTermination,
+            Self::Upstream(SendError::Broken(_)) | Self::Response(_) => Flags::UpstreamTermination,
             Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
         }
     }
 
     fn grpc_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::AmbiguousPath(_) => GRPC_INTERNAL,
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::Response(_) | Self::AmbiguousPath(_) => {
+                GRPC_INTERNAL
+            }
             Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
             Self::Denied(_) => GRPC_PERMISSION_DENIED,
         }
