@@ -5,6 +5,7 @@ pub mod errors;
 pub mod expect;
 pub mod headers;
 pub mod identity_headers;
+pub mod limits;
 pub mod local_reply;
 pub mod pool;
 pub mod replay;

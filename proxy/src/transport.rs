@@ -2,6 +2,7 @@
 //! has, secured or not. Nothing above needs to know which it is.
 
 mod departure;
+mod frames;
 mod head;
 mod linger;
 pub mod liveness;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+pub use frames::Http2Stream;
 pub use head::{ClientStream, HeadClock, HeadLimits, RequestRest};
 pub use secure::{Expected, fits, secure};
 pub use server::{ServerSignals, ServerStream};

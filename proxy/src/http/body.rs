@@ -11,6 +11,7 @@ use smilax_core::grpc;
 
 use super::expect::Gate;
 use super::identity_headers;
+use super::limits::{self, Sender, TooLarge};
 use super::pool::Hold;
 use super::replay::ReplayBody;
 use super::request_body::ClientBody;
@@ -38,17 +39,6 @@ pub struct GatedBody {
     gate: Option<Gate>,
 }
 
-/// Why a body ends early.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The client broke off.
-    #[error(transparent)]
-    Client(#[from] hyper::Error),
-    /// The request is sent to another endpoint now.
-    #[error("the request is sent to another endpoint")]
-    Superseded,
-}
-
 /// Body of a response on its way to the client. When it has ended, its connection upstream can serve again, and the
 /// request is counted; dropped before that, the request upstream is cancelled.
 #[derive(Debug)]
@@ -64,6 +54,34 @@ pub struct ResponseBody {
 enum Source {
     Upstream(Incoming),
     Own(Bytes),
+}
+
+/// Why a body does not end as it should. Whoever gets it must not take it for complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It broke off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// Its trailers are not taken.
+    #[error("the trailers are too large: {0}")]
+    Trailers(#[from] TooLarge),
+    /// The request is sent to another endpoint now.
+    #[error("the request is sent to another endpoint")]
+    Superseded,
+}
+
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// Refuses trailers that are too large.
+fn checked(polled: Polled<hyper::Error>) -> Polled<BodyError> {
+    let Poll::Ready(Some(frame)) = polled else {
+        return polled.map_err(BodyError::Broken);
+    };
+    let frame = frame?;
+    if let Some(trailers) = frame.trailers_ref() {
+        limits::check(trailers, Sender::Proxy)?;
+    }
+    Poll::Ready(Some(Ok(frame)))
 }
 
 impl ResponseBody {
@@ -123,12 +141,12 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let incoming = match &mut this.source {
             Source::Own(text) => {
@@ -143,7 +161,7 @@ impl Body for ResponseBody {
         {
             hold.client_has_finished();
         }
-        let polled = Pin::new(incoming).poll_frame(cx);
+        let polled = checked(Pin::new(incoming).poll_frame(cx));
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => this.finish(),
@@ -210,14 +228,14 @@ impl Body for GatedBody {
         if let Some(gate) = &mut this.gate {
             ready!(gate.poll_open(cx));
         }
-        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        let mut polled = checked(Pin::new(&mut this.body).poll_frame(cx));
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
             // Some applications read trailers as headers.
             identity_headers::strip(trailers);
         }
-        polled.map_err(BodyError::Client)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

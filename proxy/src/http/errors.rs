@@ -9,6 +9,7 @@ use smilax_core::path::Ambiguity;
 
 use super::body::ResponseBody;
 use super::headers::BadRequest;
+use super::limits::TooLarge;
 use super::local_reply::LocalReply;
 use super::upstream::SendError;
 use crate::access::Refused;
@@ -28,6 +29,12 @@ pub enum Refusal {
     /// The request is not acceptable.
     #[error("{0}")]
     BadRequest(#[from] BadRequest),
+    /// The request has too many headers, or too large ones.
+    #[error("the request is too large: {0}")]
+    TooLarge(#[from] TooLarge),
+    /// The response has.
+    #[error("the response of the server is too large: {0}")]
+    Response(TooLarge),
     /// A rule reads paths, and this one can be read in two ways.
     #[error("the path is ambiguous: {0}")]
     AmbiguousPath(#[from] Ambiguity),
@@ -55,6 +62,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(bad) => bad.status(),
+            Self::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
@@ -65,20 +73,21 @@ impl Refusal {
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..)) | SendError::Lost(_)) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Upstream(SendError::Unsent(_) | SendError::NotProcessed(_) | SendError::Broken(_)) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Upstream(SendError::Unsent(_) | SendError::NotProcessed(_) | SendError::Broken(_))
+            | Self::Response(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
     fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest(_) | Self::AmbiguousPath(_) => Flags::DownstreamProtocolError,
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::AmbiguousPath(_) => {
+                Flags::DownstreamProtocolError
+            }
             Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
             Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
-            Self::Upstream(_) => Flags::UpstreamTermination,
+            Self::Upstream(_) | Self::Response(_) => Flags::UpstreamTermination,
         }
     }
 
@@ -89,17 +98,21 @@ impl Refusal {
             | Self::NoAddress(_)
             | Self::Upstream(SendError::Connect(_) | SendError::Unsent(_)) => Some(LocalReply::NotProcessed),
             Self::BadRequest(_)
+            | Self::TooLarge(_)
             | Self::AmbiguousPath(_)
             | Self::Denied(_)
             | Self::Upstream(SendError::CutOff(_)) => Some(LocalReply::Policy),
             // The application may have acted on it.
-            Self::Upstream(SendError::NotProcessed(_) | SendError::Lost(_) | SendError::Broken(_)) => None,
+            Self::Upstream(SendError::NotProcessed(_) | SendError::Lost(_) | SendError::Broken(_))
+            | Self::Response(_) => None,
         }
     }
 
     fn grpc_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::AmbiguousPath(_) => GRPC_INTERNAL,
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::Response(_) | Self::AmbiguousPath(_) => {
+                GRPC_INTERNAL
+            }
             Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
             Self::Denied(_) => GRPC_PERMISSION_DENIED,
         }

@@ -25,6 +25,7 @@ use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::identity_headers;
+use super::limits::{self, HEADER_BYTES, LIST_BYTES, MAX_HEADERS, Sender};
 use super::replay::ReplayBody;
 use super::request_body::{ClientBody, Progress};
 use super::upgrade::Switched;
@@ -35,11 +36,9 @@ use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::settings::Reasons;
 use crate::target::Target;
-use crate::transport::{ClientStream, HeadClock, HeadLimits, RequestRest, Stream};
+use crate::transport::{ClientStream, HeadClock, HeadLimits, Http2Stream, RequestRest, Stream};
 use crate::{inbound, outbound};
 
-/// Bytes of a request's headers at most.
-const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes buffered of a connection of HTTP/1 at most.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// Streams of a connection of HTTP/2 at most.
@@ -76,6 +75,7 @@ impl Servers {
     pub fn new() -> Self {
         let mut http1 = http1::Builder::new();
         http1
+            .max_headers(MAX_HEADERS)
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES)
             // The stream notices itself what becomes of a client that has finished sending.
@@ -87,14 +87,13 @@ impl Servers {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEADER_BYTES.try_into().unwrap_or(u32::MAX))
+            .max_header_list_size(LIST_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .auto_date_header(false);
         let mut multiplexed = http2.clone();
         multiplexed
-            .max_header_list_size(wire::HEADER_BYTES)
             .initial_connection_window_size(wire::CONNECTION_WINDOW)
             .max_pending_accept_reset_streams(wire::RESETS)
             .max_local_error_reset_streams(wire::RESETS * 16);
@@ -189,7 +188,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         };
         exchange.answer(request)
     });
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection(TokioIo::new(Http2Stream::of_client(stream)), service);
     let mut served = pin!(served);
     let ending = tokio::select! {
         result = served.as_mut() => return result,
@@ -330,6 +329,9 @@ impl Exchange {
             answered.hold.sends(progress);
         }
         let response = &mut answered.response;
+        if response.version() == http::Version::HTTP_2 {
+            limits::check(response.headers(), Sender::Proxy).map_err(Refusal::Response)?;
+        }
         if self.version == Version::Http1 {
             *response.version_mut() = http::Version::HTTP_11;
         }
@@ -366,6 +368,12 @@ impl Exchange {
         {
             form.restore(parts);
             spoken = form.protocol();
+        }
+        match self.version {
+            // hyper has checked.
+            Version::Http1 => {}
+            Version::Http2 => limits::check(&parts.headers, Sender::Application)?,
+            Version::Multiplexed => limits::check(&parts.headers, Sender::Proxy)?,
         }
         headers::check(parts)?;
         match side {

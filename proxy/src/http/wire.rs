@@ -19,10 +19,6 @@ use super::upstream::{self, Protocol};
 /// Bytes that may be on their way on one connection between proxies. It carries requests of many connections, and some
 /// of them may not be read for long without keeping up the others.
 pub(super) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Bytes of headers on such a connection at most: as many as are taken from an application, counted as HTTP/2 counts
-/// them (RFC 9113 section 6.5.2), and ours.
-pub(super) const HEADER_BYTES: u32 = 128 * 1024;
-
 /// Requests given up that such a connection has room for at a time, and does not end for: clients that go away together
 /// concern nobody else.
 pub(super) const RESETS: usize = 1000;

@@ -26,6 +26,7 @@ mod identity;
 mod inbound;
 mod interception;
 mod lifecycle;
+mod limits;
 mod live;
 mod mutual_tls;
 mod probes;

@@ -13,14 +13,13 @@ use tokio::time::Instant;
 use super::keep_alive::KeepAlive;
 use super::{Endpoint, OpenError};
 use crate::http::body::RequestBody;
+use crate::http::limits::{HEADER_BYTES, MAX_HEADERS};
 use crate::http::request_body::Progress;
 use crate::tls::{Peer, Wire};
 use crate::transport::{Expected, ServerSignals, ServerStream, fits};
 
 /// Connections kept unused at most.
 const MOST_IDLE: usize = 256;
-/// Bytes of a response's headers at most.
-const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes buffered at most; a body waits when they are full.
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -233,8 +232,14 @@ impl Endpoint {
         };
         let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
         let (sender, connection) = Builder::new()
+            .max_headers(MAX_HEADERS)
             .max_header_size(HEADER_BYTES)
             .max_buf_size(BUFFER_BYTES)
+            // RFC 9112 section 5.1: a proxy must remove such a space from a response. In requests it is refused.
+            .allow_spaces_after_header_name_in_responses(true)
+            // RFC 9112 section 5.2: a proxy may replace a line break in a value with spaces, as hyper does. Lines that
+            // are no header at all are not ignored: without them, the response would be another.
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(ServerStream::new(
                 upstream.stream,
                 Arc::clone(&lease.link.signals),

@@ -15,9 +15,10 @@ use super::http1::Reused;
 use super::{Endpoint, OpenError};
 use crate::http::LocalExecutor;
 use crate::http::body::RequestBody;
+use crate::http::limits::LIST_BYTES;
 use crate::http::wire;
 use crate::tls::{Peer, Wire};
-use crate::transport::{Expected, fits, liveness};
+use crate::transport::{Expected, Http2Stream, fits, liveness};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
@@ -30,8 +31,6 @@ const UNASKED_STREAMS: usize = 1;
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same on one connection.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Bytes of a response's headers at most.
-const HEADER_BYTES: u32 = 64 * 1024;
 
 /// Connections of HTTP/2 to one address.
 #[derive(Debug, Default)]
@@ -167,17 +166,18 @@ impl Endpoint {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEADER_BYTES)
+            .max_header_list_size(LIST_BYTES)
             .initial_max_send_streams(UNASKED_STREAMS);
         if upstream.peer.is_some() {
             builder
                 .initial_connection_window_size(wire::CONNECTION_WINDOW)
-                .max_header_list_size(wire::HEADER_BYTES)
                 .max_concurrent_reset_streams(wire::RESETS)
                 .keep_alive_interval(liveness::PING_AFTER)
                 .keep_alive_timeout(liveness::PING_TIMEOUT);
         }
-        let (sender, connection) = builder.handshake(TokioIo::new(upstream.stream)).await?;
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(Http2Stream::of_server(upstream.stream)))
+            .await?;
         let allowed = Rc::new(Cell::new(FIRST_STREAMS));
         self.drive(upstream.peer.clone(), {
             let allowed = Rc::clone(&allowed);

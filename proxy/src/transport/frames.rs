@@ -1,0 +1,194 @@
+//! A bound for blocks of headers in HTTP/2, where h2 has none that is told.
+//!
+//! h2 leaves out of trailers what is above its limit and says nothing, so that a message would arrive without them and
+//! look complete. Its limit is therefore above what is taken of any message, and a block that could exceed it ends the
+//! connection here, before h2 sees its end.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Stream;
+
+/// Bytes of a block of headers at most, as it is sent. Their strings come out at most 8/5 as long (RFC 7541 appendix
+/// B), which is what h2 measures.
+const BLOCK_BYTES: usize = 192 * 1024;
+/// Bytes of the header of a frame (RFC 9113 section 4.1).
+const FRAME_HEADER: usize = 9;
+/// Bytes that a client begins with (RFC 9113 section 3.4).
+const PREFACE: usize = 24;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
+/// A connection of HTTP/2.
+#[derive(Debug)]
+pub struct Http2Stream {
+    stream: Stream,
+    scan: Scan,
+}
+
+/// Where the reading of frames is.
+#[derive(Debug, Default)]
+struct Scan {
+    /// Bytes that are no frame's header.
+    skip: usize,
+    header: [u8; FRAME_HEADER],
+    known: usize,
+    /// Length of the block of headers so far.
+    block: usize,
+}
+
+impl Http2Stream {
+    /// A connection with a client.
+    pub fn of_client(stream: Stream) -> Self {
+        Self {
+            stream,
+            scan: Scan {
+                skip: PREFACE,
+                ..Scan::default()
+            },
+        }
+    }
+
+    /// A connection with a server.
+    pub fn of_server(stream: Stream) -> Self {
+        Self {
+            stream,
+            scan: Scan::default(),
+        }
+    }
+}
+
+impl Scan {
+    /// Looks at the next bytes. `Err`: a block of headers is too large.
+    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), usize> {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let Some((&byte, rest)) = bytes.split_first() else {
+                return Ok(());
+            };
+            bytes = rest;
+            if let Some(place) = self.header.get_mut(self.known) {
+                *place = byte;
+            }
+            self.known += 1;
+            if self.known == FRAME_HEADER {
+                self.frame()?;
+            }
+        }
+    }
+
+    fn frame(&mut self) -> Result<(), usize> {
+        let [high, middle, low, kind, ..] = self.header;
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        self.known = 0;
+        self.skip = length;
+        self.block = match kind {
+            HEADERS => length,
+            CONTINUATION => self.block + length,
+            _ => 0,
+        };
+        if self.block > BLOCK_BYTES {
+            Err(self.block)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl AsyncRead for Http2Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        Poll::Ready(this.scan.pass(read).map_err(|bytes| {
+            let reason = format!("a block of {bytes} bytes of headers is larger than {BLOCK_BYTES}");
+            io::Error::other(reason)
+        }))
+    }
+}
+
+impl AsyncWrite for Http2Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, length: usize) -> Vec<u8> {
+        let mut bytes = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, 0, 0, 0, 0, 0]);
+        bytes.extend(vec![CONTINUATION; length]);
+        bytes
+    }
+
+    #[test]
+    fn a_block_of_headers_is_bounded_over_its_frames_however_they_are_cut() {
+        let block = [
+            frame(0, 20_000),
+            frame(HEADERS, 100_000),
+            frame(CONTINUATION, BLOCK_BYTES - 100_000),
+            frame(0, 50_000),
+            frame(HEADERS, 100_000),
+            frame(CONTINUATION, BLOCK_BYTES - 99_999),
+        ]
+        .concat();
+        let last = block.len() - (BLOCK_BYTES - 99_999) - 1;
+        for size in [1, 7, 4096, usize::MAX] {
+            let mut scan = Scan::default();
+            let mut passed = block.chunks(size).map(|bytes| scan.pass(bytes));
+            assert!(passed.any(|passed| passed == Err(BLOCK_BYTES + 1)), "{size}");
+            let mut scan = Scan::default();
+            let mut passed = block[..last].chunks(size).map(|bytes| scan.pass(bytes));
+            assert!(passed.all(|passed| passed.is_ok()), "{size}");
+        }
+    }
+
+    #[test]
+    fn the_preface_is_no_frame() {
+        let mut scan = Scan {
+            skip: PREFACE,
+            ..Scan::default()
+        };
+        let begin = [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+            &frame(4, 0),
+            &frame(HEADERS, 9),
+        ]
+        .concat();
+        assert_eq!(scan.pass(&begin), Ok(()));
+        assert_eq!((scan.known, scan.block), (0, 9));
+    }
+}
