@@ -62,7 +62,13 @@ struct Load {
     identity: Cell<IdentityCheck>,
     /// Number of the balancer's pick that this endpoint was picked by last.
     last_pick: Cell<u64>,
+    /// Ejections so far.
+    epoch: Cell<Epoch>,
 }
+
+/// The time between two ejections of an endpoint. Outcomes of requests from an earlier one are no news.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch(u32);
 
 /// What the last connection found about the identity at an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,9 +124,13 @@ impl Balancer {
     pub fn pick(&self, now: Duration, random: u64, tried: &[SocketAddr]) -> Option<&Rc<Member>> {
         let eligible =
             |member: &Member| !tried.contains(&member.address) && member.load.health.get().admits(now);
+        let recovering =
+            |member: &Member| !tried.contains(&member.address) && !member.load.health.get().is_ejected(now);
         let near = self.members.get(..self.near)?;
         self.pick_from(near, now, random, eligible)
             .or_else(|| self.pick_from(self.preferred(), now, random, eligible))
+            // More trials than usual are better than no endpoint.
+            .or_else(|| self.pick_from(self.preferred(), now, random, recovering))
     }
 
     /// The same when all of them are ejected and there is nowhere else to go.
@@ -130,8 +140,15 @@ impl Balancer {
     }
 
     /// Takes what a request or connection says about its endpoint. `elapsed` is the time until the response began, or
-    /// until nobody waited for it any longer, where that was measured.
-    pub fn record(&self, member: &Member, outcome: Outcome, elapsed: Option<Duration>, now: Duration) {
+    /// until nobody waited for it any longer, where that was measured. `epoch` is that of the endpoint when it was picked.
+    pub fn record(
+        &self,
+        member: &Member,
+        epoch: Epoch,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+        now: Duration,
+    ) {
         let load = &member.load;
         match (outcome, elapsed) {
             (Outcome::Success, Some(elapsed)) => member.answered(elapsed, now),
@@ -141,13 +158,13 @@ impl Balancer {
             (Outcome::Cancelled, Some(elapsed)) => member.penalise(elapsed, now),
             (Outcome::Success | Outcome::Unreachable | Outcome::Cancelled | Outcome::Ignored, _) => {}
         }
-        if outcome == Outcome::Success {
-            load.identity.set(IdentityCheck::Passed);
+        if epoch != load.epoch.get() {
+            return;
         }
         let before = load.health.get();
         // Counting the ejected looks at every endpoint, and only failures need it.
         let budget = match outcome {
-            Outcome::Failure => self.budget(now),
+            Outcome::Failure if before.is_healthy() => self.budget(),
             _ => EjectionBudget::Available,
         };
         let after = before.after(outcome, now, &self.detection, budget);
@@ -155,12 +172,13 @@ impl Balancer {
         if after.is_ejected(now) && !before.is_ejected(now) {
             // Latencies of its bad time would keep requests away from it afterwards.
             load.latency.set(None);
+            load.epoch.set(Epoch(epoch.0.wrapping_add(1)));
         }
     }
 
     /// Takes that another identity than the expected one was found at this endpoint. It is ejected.
-    pub fn record_wrong_identity(&self, member: &Member, now: Duration) {
-        self.record(member, Outcome::Unreachable, None, now);
+    pub fn record_wrong_identity(&self, member: &Member, epoch: Epoch, now: Duration) {
+        self.record(member, epoch, Outcome::Unreachable, None, now);
         member.load.identity.set(IdentityCheck::Failed);
     }
 
@@ -192,13 +210,14 @@ impl Balancer {
         self.members.get(..ready).unwrap_or(&self.members)
     }
 
-    fn budget(&self, now: Duration) -> EjectionBudget {
+    fn budget(&self) -> EjectionBudget {
         let preferred = self.preferred();
-        let ejected = preferred
+        // One that recovers takes little yet.
+        let unhealthy = preferred
             .iter()
-            .filter(|member| member.load.health.get().is_ejected(now))
+            .filter(|member| !member.load.health.get().is_healthy())
             .count();
-        self.detection.budget(preferred.len(), ejected)
+        self.detection.budget(preferred.len(), unhealthy)
     }
 
     fn pick_from<'a>(
@@ -287,10 +306,23 @@ fn fraction(random: u64) -> f64 {
 
 impl Member {
     /// A request is sent to it at `now`, or a connection is carried to it.
-    pub fn begin(&self, now: Duration) {
+    pub fn begin(&self, now: Duration) -> Epoch {
         let load = &self.load;
         load.in_flight.set(load.in_flight.get().saturating_add(1));
         load.health.set(load.health.get().admitted(now));
+        load.epoch.get()
+    }
+
+    /// A request that began in `epoch` is answered or given up, or a connection is made.
+    pub fn settle(&self, epoch: Epoch) {
+        if epoch == self.load.epoch.get() {
+            self.load.health.set(self.load.health.get().settled());
+        }
+    }
+
+    /// The expected identity was found there, or none was looked for.
+    pub fn has_expected_identity(&self) {
+        self.load.identity.set(IdentityCheck::Passed);
     }
 
     /// That is over.

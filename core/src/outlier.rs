@@ -79,7 +79,7 @@ pub enum Health {
         ejections: u32,
         /// Successes since the last ejection.
         successes: u32,
-        /// Trial requests without an outcome.
+        /// Trial requests without an answer.
         outstanding: u32,
     },
 }
@@ -154,6 +154,12 @@ impl Health {
         }
     }
 
+    /// Whether the endpoint takes requests without limit.
+    #[must_use]
+    pub fn is_healthy(self) -> bool {
+        matches!(self, Self::Healthy { .. })
+    }
+
     /// Whether the endpoint is ejected at `now`.
     #[must_use]
     pub fn is_ejected(self, now: Duration) -> bool {
@@ -177,6 +183,24 @@ impl Health {
                 ejections,
                 successes,
                 outstanding: outstanding.saturating_add(1),
+            },
+            other => other,
+        }
+    }
+
+    /// The health once a request that was sent to the endpoint is answered or given up: another trial may follow. How the
+    /// response ends may be known much later, as with streams.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        match self {
+            Self::Recovering {
+                ejections,
+                successes,
+                outstanding,
+            } => Self::Recovering {
+                ejections,
+                successes,
+                outstanding: outstanding.saturating_sub(1),
             },
             other => other,
         }
@@ -233,7 +257,6 @@ impl Health {
         else {
             return self;
         };
-        let outstanding = outstanding.saturating_sub(1);
         let recovering = |successes| Self::Recovering {
             ejections,
             successes,

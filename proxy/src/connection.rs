@@ -286,11 +286,16 @@ impl Connection {
         target: &Target,
         greeting: &Bytes,
     ) -> Result<(), CarryError> {
-        let recording = target.telemetry.connection();
+        let meter = tcp::Answered::new(target.telemetry.connection());
         let idle = self.worker.shared.settings.limits.idle;
-        tcp::greet(&mut client, greeting, &recording).await?;
+        tcp::greet(&mut client, greeting, &meter).await?;
         let over = self.over(None, upstream.peer.as_deref());
-        tcp::carry(&mut client, &mut upstream.stream, idle, &recording, over).await
+        let carried = tcp::carry(&mut client, &mut upstream.stream, idle, &meter, over).await;
+        // A proxy whose application is down takes the connection, and then resets it.
+        if matches!(carried, Err(CarryError::Broken(_))) && !meter.has_answered() {
+            target.broke_off();
+        }
+        carried
     }
 
     /// Completes when what is carried as bytes may not go on; `request` began it, if it was not bytes from its beginning.

@@ -178,10 +178,19 @@ impl Target {
         // Ends it, so that it is not in flight there any more.
         drop(picked);
         worker.shared.metrics.endpoints.failed_over.inc();
-        let acceptable = |expected: &Expected| blame != Blame::WrongIdentity || expected.is_some();
+        // Once something may have been exchanged with a proven peer, nobody may bring about plaintext by breaking it off.
+        let nothing_sent = matches!(failure, AttemptFailure::Connect(_)) && blame != Blame::WrongIdentity;
+        let secured = self.expected.is_some();
+        let acceptable = |expected: &Expected| {
+            expected.is_some() || nothing_sent || !secured && blame != Blame::WrongIdentity
+        };
+        let when_ejected = match fallback.address {
+            Some(_) => WhenEjected::None,
+            None => WhenEjected::Pick,
+        };
         if blame != Blame::OwnFault
             && self.attempts < MAX_ATTEMPTS
-            && let Some(picked) = among.pick(worker, family, WhenEjected::None, &tried)
+            && let Some(picked) = among.pick(worker, family, when_ejected, &tried)
             && let expected = fallback.expected_of(&picked)
             && acceptable(&expected)
         {
@@ -212,6 +221,13 @@ impl Target {
     pub fn connected(&self) {
         if let Via::Endpoint(chosen) = &self.via {
             chosen.picked.connected();
+        }
+    }
+
+    /// That connection broke before the server said anything.
+    pub fn broke_off(&self) {
+        if let Via::Endpoint(chosen) = &self.via {
+            chosen.picked.reset();
         }
     }
 

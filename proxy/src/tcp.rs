@@ -1,6 +1,6 @@
 //! Connections carried as bytes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -28,6 +28,38 @@ pub trait Meter {
     fn received(&self, bytes: u64);
     /// Bytes went from the server to the client.
     fn sent(&self, bytes: u64);
+}
+
+/// Another meter, and whether the server has said anything.
+pub struct Answered<M> {
+    meter: M,
+    answered: Cell<bool>,
+}
+
+impl<M> Answered<M> {
+    /// It has not yet.
+    pub fn new(meter: M) -> Self {
+        Self {
+            meter,
+            answered: Cell::new(false),
+        }
+    }
+
+    /// Whether it has.
+    pub fn has_answered(&self) -> bool {
+        self.answered.get()
+    }
+}
+
+impl<M: Meter> Meter for Answered<M> {
+    fn received(&self, bytes: u64) {
+        self.meter.received(bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.answered.set(true);
+        self.meter.sent(bytes);
+    }
 }
 
 /// Why carrying ended before both sides had finished.

@@ -78,14 +78,21 @@ fn serve(
     outcome: Outcome,
     latency: Duration,
 ) -> Duration {
-    member.begin(now);
-    balancer.record(member, outcome, Some(latency), now + latency);
+    let epoch = member.begin(now);
+    member.settle(epoch);
+    balancer.record(member, epoch, outcome, Some(latency), now + latency);
     member.end();
     latency
 }
 
 fn eject(balancer: &Balancer, member: &Member) {
-    balancer.record(member, Outcome::Unreachable, None, Duration::ZERO);
+    balancer.record(
+        member,
+        member.load.epoch.get(),
+        Outcome::Unreachable,
+        None,
+        Duration::ZERO,
+    );
 }
 
 /// Sequential requests for `duration` to endpoints of which `fails` says which fail at once; the others take 20 ms.
@@ -261,25 +268,26 @@ fn a_failing_endpoint_gets_little_also_of_concurrent_requests() {
     let mut dice = Dice(1);
     let mut counts = [0; 3];
     let mut now = Duration::ZERO;
-    let mut in_flight: Vec<(Duration, Rc<Member>)> = vec![];
+    let mut in_flight: Vec<(Duration, Epoch, Rc<Member>)> = vec![];
     while now < Duration::from_secs(10) {
-        in_flight.sort_by_key(|(until, _)| *until);
+        in_flight.sort_by_key(|(until, ..)| *until);
         if in_flight.len() == 32 {
-            let (until, member) = in_flight.remove(0);
+            let (until, epoch, member) = in_flight.remove(0);
             now = now.max(until);
             let outcome = if number(&member) == 0 {
                 Outcome::Failure
             } else {
                 Outcome::Success
             };
-            balancer.record(&member, outcome, Some(Duration::from_millis(20)), now);
+            member.settle(epoch);
+            balancer.record(&member, epoch, outcome, Some(Duration::from_millis(20)), now);
             member.end();
         }
         let member = Rc::clone(balancer.pick(now, dice.roll(), &[]).unwrap());
-        member.begin(now);
+        let epoch = member.begin(now);
         counts[number(&member)] += 1;
         let latency = if number(&member) == 0 { 1 } else { 20 };
-        in_flight.push((now + Duration::from_millis(latency), member));
+        in_flight.push((now + Duration::from_millis(latency), epoch, member));
     }
     assert!(percent(&counts, 0) < 2, "{counts:?}");
 }
@@ -300,6 +308,39 @@ fn an_overloaded_endpoint_gets_less_and_is_not_ejected() {
         assert!(!balancer.members()[0].load().health.is_ejected(now));
     }
     assert!(percent(&counts, 0) < 25, "{counts:?}");
+}
+
+#[test]
+fn outcomes_from_before_an_ejection_change_nothing_after_it() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let member = &balancer.members()[0];
+    let before = member.begin(Duration::ZERO);
+    eject(&balancer, member);
+    let later = Duration::from_secs(1);
+    member.begin(later);
+    let recovering = member.load().health;
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Unreachable] {
+        member.settle(before);
+        balancer.record(member, before, outcome, None, later);
+        assert_eq!(member.load().health, recovering);
+    }
+}
+
+#[test]
+fn while_one_recovers_the_other_of_two_is_not_ejected_for_failures() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let [recovering, failing] = [&balancer.members()[0], &balancer.members()[1]];
+    eject(&balancer, recovering);
+    let later = Duration::from_secs(1);
+    recovering.begin(later);
+    for _ in 0..50 {
+        serve(&balancer, failing, later, Outcome::Failure, Duration::ZERO);
+    }
+    assert!(failing.load().health.is_healthy());
+    assert!(
+        balancer.pick(later, 1, &[failing.address]).is_some(),
+        "trials are limited, but not to none"
+    );
 }
 
 #[test]
@@ -368,10 +409,10 @@ fn a_wrong_identity_is_remembered_until_the_expected_one_is_met() {
     let member = &balancer.members()[0];
     eject(&balancer, member);
     assert!(!balancer.has_wrong_identity());
-    balancer.record_wrong_identity(member, Duration::ZERO);
+    balancer.record_wrong_identity(member, member.load.epoch.get(), Duration::ZERO);
     assert!(balancer.has_wrong_identity());
     assert_eq!(number(balancer.pick(Duration::ZERO, 0, &[]).unwrap()), 1);
-    balancer.record(member, Outcome::Success, None, Duration::ZERO);
+    member.has_expected_identity();
     assert!(!balancer.has_wrong_identity());
 }
 

@@ -23,7 +23,7 @@ fn after(health: Health, outcomes: &[Outcome], now: Duration) -> Health {
 /// The health once a trial at `now` had this outcome.
 fn trial(health: Health, outcome: Outcome, now: Duration) -> Health {
     assert!(health.admits(now));
-    after(health.admitted(now), &[outcome], now)
+    after(health.admitted(now).settled(), &[outcome], now)
 }
 
 #[test]
@@ -110,12 +110,19 @@ fn a_recovering_endpoint_takes_one_trial_then_more_and_is_healthy_after_enough()
     let ejected = after(Health::default(), &[Outcome::Failure; 3], seconds(0));
     let first = ejected.admitted(now);
     assert!(!first.admits(now), "the first trial has no outcome yet");
-    let second = after(first, &[Outcome::Success], now);
+    let second = after(first.settled(), &[Outcome::Success], now);
     assert!(second.admits(now) && second.admitted(now).admits(now));
-    assert_eq!(
-        after(second.admitted(now), &[Outcome::Success], now),
-        Health::default()
-    );
+    let healthy = after(second.admitted(now).settled(), &[Outcome::Success], now);
+    assert_eq!(healthy, Health::default());
+}
+
+#[test]
+fn a_stream_that_goes_on_for_hours_does_not_keep_other_trials_away() {
+    let now = seconds(1);
+    let ejected = after(Health::default(), &[Outcome::Failure; 3], seconds(0));
+    let answered = ejected.admitted(now).settled();
+    assert!(answered.admits(now));
+    assert_eq!(after(answered, &[Outcome::Success; 2], now), Health::default());
 }
 
 #[test]
@@ -177,7 +184,10 @@ proptest! {
         for (outcome, wait) in history {
             now += Duration::from_millis(wait);
             if health.admits(now) {
-                health = health.admitted(now).after(outcome, now, &DETECTION, EjectionBudget::Available);
+                health = health
+                    .admitted(now)
+                    .settled()
+                    .after(outcome, now, &DETECTION, EjectionBudget::Available);
             }
         }
         now += DETECTION.max_ejection_time;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smilax_core::balance::Member;
+use smilax_core::balance::{Epoch, Member};
 use smilax_core::{Balancer, DestinationPortName, Outcome, Resource};
 
 use super::PortEndpoints;
@@ -41,14 +41,17 @@ pub struct Picked {
     member: Rc<Member>,
     among: Rc<Balanced>,
     since: Duration,
+    epoch: Epoch,
     progress: Cell<Progress>,
 }
 
-/// What is known of a request.
+/// What is known of a request or connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Its response has not begun.
+    /// Its response has not begun, or the connection is not made.
     Waiting,
+    /// Its response has begun, or the connection is made, and it is a success unless it breaks off.
+    Responding,
     /// Its response has begun, and its trailers will say how it ended.
     AwaitingTrailers,
     /// Its outcome is recorded.
@@ -109,11 +112,12 @@ impl Balanced {
             WhenEjected::UnlessWrongIdentity | WhenEjected::Pick => balancer.pick_ejected(now, random, tried),
         });
         let member = Rc::clone(picked?);
-        member.begin(now);
+        let epoch = member.begin(now);
         Some(Picked {
             member,
             among: Rc::clone(self),
             since: now,
+            epoch,
             progress: Cell::new(Progress::Waiting),
         })
     }
@@ -163,12 +167,6 @@ impl Balanced {
         self.started.elapsed()
     }
 
-    fn record(&self, member: &Member, outcome: Outcome, elapsed: Option<Duration>) {
-        self.balancer_of(member, |balancer, now| {
-            balancer.record(member, outcome, elapsed, now);
-        });
-    }
-
     fn balancer_of(&self, member: &Member, act: impl FnOnce(&Balancer, Duration)) {
         let families = self.families.borrow();
         let balancer = if member.address.is_ipv4() {
@@ -193,18 +191,26 @@ impl Picked {
 
     /// A connection that is carried as bytes was made.
     pub fn connected(&self) {
-        self.record(Outcome::Success, None);
+        self.member.has_expected_identity();
+        self.turn_to(Progress::Responding);
     }
 
-    /// The response began `after` this time, and says this; `None` where its trailers will say it.
+    /// The response began `after` this time, and says this; `None` where its trailers will say it. A success is one only
+    /// once the response is complete.
     pub fn responded(&self, outcome: Option<Outcome>, after: Duration) {
-        if let Some(outcome) = outcome {
-            return self.record(outcome, Some(after));
+        self.member.has_expected_identity();
+        let now = self.among.now();
+        match outcome {
+            Some(Outcome::Success) => {
+                self.member.answered(after, now);
+                self.turn_to(Progress::Responding);
+            }
+            None => {
+                self.member.answered(after, now);
+                self.turn_to(Progress::AwaitingTrailers);
+            }
+            Some(outcome) => self.record(outcome, Some(after)),
         }
-        self.progress.set(Progress::AwaitingTrailers);
-        let member = &self.member;
-        self.among
-            .balancer_of(member, |_, now| member.answered(after, now));
     }
 
     /// The trailers of a response of gRPC have this status.
@@ -216,14 +222,18 @@ impl Picked {
 
     /// The response is complete. One of gRPC without a status is none (gRPC over HTTP/2, "Responses").
     pub fn ended(self) {
-        if self.progress.get() == Progress::AwaitingTrailers {
-            self.record(Outcome::Failure, None);
+        match self.progress.get() {
+            Progress::AwaitingTrailers => self.record(Outcome::Failure, None),
+            Progress::Responding => self.record(Outcome::Success, None),
+            Progress::Waiting | Progress::Recorded => {}
         }
     }
 
-    /// The response ended before it was complete.
+    /// The response, or the connection, ended before it was complete.
     pub fn reset(&self) {
-        self.record(Outcome::Failure, None);
+        if self.progress.get() != Progress::Recorded {
+            self.record(Outcome::Failure, None);
+        }
     }
 
     /// There is no response.
@@ -233,16 +243,25 @@ impl Picked {
 
     /// Another identity than the expected one was found there.
     pub fn has_wrong_identity(&self) {
-        self.progress.set(Progress::Recorded);
-        let member = &self.member;
+        self.turn_to(Progress::Recorded);
+        let (member, epoch) = (&self.member, self.epoch);
         self.among.balancer_of(member, |balancer, now| {
-            balancer.record_wrong_identity(member, now);
+            balancer.record_wrong_identity(member, epoch, now);
         });
     }
 
     fn record(&self, outcome: Outcome, elapsed: Option<Duration>) {
-        self.progress.set(Progress::Recorded);
-        self.among.record(&self.member, outcome, elapsed);
+        self.turn_to(Progress::Recorded);
+        let (member, epoch) = (&self.member, self.epoch);
+        self.among.balancer_of(member, |balancer, now| {
+            balancer.record(member, epoch, outcome, elapsed, now);
+        });
+    }
+
+    fn turn_to(&self, progress: Progress) {
+        if self.progress.replace(progress) == Progress::Waiting {
+            self.member.settle(self.epoch);
+        }
     }
 }
 
@@ -253,6 +272,8 @@ impl Drop for Picked {
                 let waited = self.among.now().saturating_sub(self.since);
                 self.record(Outcome::Cancelled, Some(waited));
             }
+            // The client has gone away in the middle of a response, or a connection has ended.
+            Progress::Responding => self.record(Outcome::Success, None),
             Progress::AwaitingTrailers => self.record(Outcome::Ignored, None),
             Progress::Recorded => {}
         }

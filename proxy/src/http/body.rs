@@ -1,5 +1,6 @@
 //! Bodies on their way through.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use smilax_core::grpc;
 use super::expect::Gate;
 use super::identity_headers;
 use super::limits::{self, Sender, TooLarge};
+use super::local_reply::LocalReply;
 use super::pool::Hold;
 use super::replay::ReplayBody;
 use super::request_body::ClientBody;
@@ -62,6 +64,10 @@ pub enum BodyError {
     /// It broke off.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// It broke off with a word that only proxies may say to each other: that a stream was refused, and not processed
+    /// (RFC 9113 section 8.7). Passed on, it would be believed, although the application may have acted on the request.
+    #[error("{0}")]
+    Refused(String),
     /// Its trailers are not taken.
     #[error("the trailers are too large: {0}")]
     Trailers(#[from] TooLarge),
@@ -77,11 +83,24 @@ fn checked(polled: Polled<hyper::Error>) -> Polled<BodyError> {
     let Poll::Ready(Some(frame)) = polled else {
         return polled.map_err(BodyError::Broken);
     };
-    let frame = frame?;
+    let frame = frame.map_err(|error| {
+        if is_refused(&error) {
+            BodyError::Refused(error.to_string())
+        } else {
+            BodyError::Broken(error)
+        }
+    })?;
     if let Some(trailers) = frame.trailers_ref() {
         limits::check(trailers, Sender::Proxy)?;
     }
     Poll::Ready(Some(Ok(frame)))
+}
+
+fn is_refused(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 impl ResponseBody {
@@ -161,7 +180,12 @@ impl Body for ResponseBody {
         {
             hold.client_has_finished();
         }
-        let polled = checked(Pin::new(incoming).poll_frame(cx));
+        let mut polled = checked(Pin::new(incoming).poll_frame(cx));
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            LocalReply::take(trailers);
+        }
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => this.finish(),

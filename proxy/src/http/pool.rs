@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::failure::ConnectionFailure;
 use self::presence::Presence;
 use super::request_body::Progress;
-use super::upstream::SendError;
+use super::upstream::{self, SendError};
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
 use crate::transport::liveness::{self, Silence};
@@ -228,8 +228,7 @@ impl Endpoint {
 
     /// Why there is no answer.
     pub fn broken(&self, error: hyper::Error) -> SendError {
-        // The only part of a request that can fail on this side is its body.
-        if error.is_user() {
+        if upstream::body_failed(&error) {
             return SendError::CutOff(error);
         }
         match failure::classify(&error) {

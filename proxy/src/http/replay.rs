@@ -14,8 +14,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::body::BodyError;
 
-/// Bytes of a body kept at most, as with Envoy's and Linkerd's retries.
+/// Bytes of a body kept at most, as for Linkerd's retries.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// Pieces of a body kept at most: each costs a little beside its bytes.
+const MAX_PIECES: usize = 1024;
 
 /// A body, as one attempt sends it.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Kept {
             (None, None) => return,
         };
         self.bytes += frame.data_ref().map_or(0, Bytes::len);
-        if self.bytes > MAX_BYTES {
+        if self.bytes > MAX_BYTES || self.pieces.len() >= MAX_PIECES {
             return self.give_up();
         }
         self.pieces.push(piece);
@@ -108,6 +111,11 @@ impl<S> ReplayBody<S> {
 }
 
 impl<S> Replay<S> {
+    /// Whether the body is kept from its beginning.
+    pub fn is_whole(&self) -> bool {
+        self.0.borrow().kept.completeness == Completeness::Whole
+    }
+
     /// The body from its beginning, for another attempt. The attempt before gets nothing more. `None` when its beginning
     /// is not kept any more.
     pub fn again(self) -> Option<ReplayBody<S>> {
@@ -161,7 +169,12 @@ impl<S: Body<Data = Bytes, Error = BodyError> + Unpin> Body for ReplayBody<S> {
                 shared.kept.give_up();
                 this.position = 0;
             }
-            Poll::Ready(_) => {}
+            // Said once: another attempt must not take the end after it for the end of the body.
+            Poll::Ready(Some(Err(_))) => {
+                shared.kept.give_up();
+                this.position = 0;
+            }
+            Poll::Ready(None) => {}
             Poll::Pending => shared.waker = Some(cx.waker().clone()),
         }
         polled
@@ -278,6 +291,18 @@ mod tests {
             next(&mut first).await.unwrap().unwrap();
         }
         assert!(replay.again().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_broke_off_is_not_sent_again_as_if_it_were_complete() {
+        let broken: Vec<Result<Frame<Bytes>, BodyError>> =
+            vec![Ok(Frame::data("x".into())), Err(BodyError::Superseded)];
+        let mut first: ReplayBody<Source> =
+            ReplayBody::new(StreamBody::new(Box::pin(futures::stream::iter(broken))));
+        let replay = first.handle();
+        assert!(next(&mut first).await.unwrap().is_ok());
+        assert!(next(&mut first).await.unwrap().is_err());
+        assert!(replay.again().is_none());
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use crate::endpoints::Picked;
 use crate::metrics::traffic::Telemetry;
 use crate::tcp::{self, CarryError, Meter as _};
 use crate::tls::Peer;
+use crate::transport::liveness;
 use crate::transport::{ClientStream, ServerStream, Stream};
 
 /// A connection that ceases to be HTTP.
@@ -43,6 +44,7 @@ async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrad
     let (client, server) = tokio::try_join!(client, server).map_err(std::io::Error::other)?;
     let (mut client, from_client) = client_stream(client)?;
     let (mut server, from_server) = server_stream(server)?;
+    liveness::relax(server.socket());
     let recording = switched.telemetry.connection();
     // What was read together with the headers goes first.
     server.write_all(&from_client).await?;

@@ -1,5 +1,6 @@
 //! Sending a request to a server, again where that cannot do harm.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use prometheus::IntCounter;
 
-use super::body::{GatedBody, RequestBody};
+use super::body::{BodyError, GatedBody, RequestBody};
 use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
 use super::replay::Replay;
@@ -108,7 +109,6 @@ pub async fn send(
     client: Option<&HeadClock>,
     retries: &IntCounter,
 ) -> Result<Answer, Failure> {
-    let mut spare = None;
     for attempt in 0.. {
         let hold = match (protocol, attempt) {
             (Protocol::Http1, 0) => endpoint.http1(expected, reuse(&request)).await.map(Hold::Http1),
@@ -120,14 +120,12 @@ pub async fn send(
             Err(error) => return Err(Failure::of(error.into(), Some(request))),
         };
         let reused = hold.reused();
-        if attempt == 0 {
-            spare = match expected {
-                // Another proxy may say that it did not process the request.
-                Some(_) => Spare::of(&request),
-                None if reused == Reused::Yes => Spare::of(&request).filter(Spare::is_safe_to_repeat),
-                None => None,
-            };
-        }
+        let mut spare = match expected {
+            // Another proxy may say that it did not process the request.
+            Some(_) => Spare::of(&request),
+            None if reused == Reused::Yes => Spare::of(&request).filter(Spare::is_safe_to_repeat),
+            None => None,
+        };
         let began = Instant::now();
         let signals = hold.signals();
         let Some(answer) = pass_on_end(client, signals, hold.try_send(request)).await else {
@@ -257,11 +255,22 @@ impl Spare {
     /// Whether it may be sent after this error. Only another proxy is believed that it did not process a request.
     fn may_follow(&self, error: &SendError, expected: &Expected) -> bool {
         match error {
-            SendError::Connect(_) | SendError::Unsent(_) => true,
             SendError::NotProcessed(_) if expected.is_some() => true,
             SendError::Broken(error) => self.is_safe_to_repeat() && closed_before_answering(error),
-            SendError::NotProcessed(_) | SendError::Lost(_) => self.is_safe_to_repeat(),
+            // An error of TLS says nothing about what was delivered before it.
+            SendError::Connect(_)
+            | SendError::Unsent(_)
+            | SendError::NotProcessed(_)
+            | SendError::Lost(_) => self.is_safe_to_repeat(),
             SendError::CutOff(_) => false,
+        }
+    }
+
+    /// Whether its body is kept from its beginning.
+    pub fn is_whole(&self) -> bool {
+        match &self.body {
+            SpareBody::Empty => true,
+            SpareBody::Replay(replay) => replay.is_whole(),
         }
     }
 
@@ -281,9 +290,25 @@ impl Spare {
     }
 }
 
+/// Whether the client broke off its request.
+pub(super) fn body_failed(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Over HTTP/2, hyper resets the stream itself when the body fails, and says only that.
+        let reset = cause
+            .downcast_ref::<h2::Error>()
+            .is_some_and(|error| error.is_reset() && !error.is_remote() && !error.is_library());
+        if reset || cause.is::<BodyError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 /// Not when something came back that is no answer: that server is alive, and has acted.
 fn closed_before_answering(error: &hyper::Error) -> bool {
-    !error.is_parse() && !error.is_user()
+    !error.is_parse() && !body_failed(error)
 }
 
 impl Failure {

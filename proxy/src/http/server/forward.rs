@@ -134,8 +134,10 @@ fn settle(worker: &Worker, target: &mut Target, answer: Answer) -> Settled {
                 // Behind a virtual address, another connection may lead to another endpoint.
                 hold.retire();
             }
-            if let Some(request) = spare.and_then(Spare::request)
+            // The body is taken from this attempt only when there is somewhere else to send it.
+            if let Some(spare) = spare.filter(Spare::is_whole)
                 && target.go_elsewhere(worker, AttemptFailure::NotProcessed) == Elsewhere::Found
+                && let Some(request) = spare.request()
             {
                 worker.shared.metrics.endpoints.handed_back.inc();
                 return Settled::Again(Box::new(request));
@@ -172,9 +174,10 @@ fn outcome_of(response: &Response<Incoming>) -> Option<Outcome> {
 fn attempt_failure(error: &SendError) -> AttemptFailure<'_> {
     match error {
         SendError::Connect(error) => AttemptFailure::Connect(error),
-        SendError::Unsent(_) | SendError::NotProcessed(_) => AttemptFailure::NotProcessed,
+        SendError::Unsent(_) => AttemptFailure::NotProcessed,
         SendError::Lost(_) => AttemptFailure::Lost,
-        SendError::Broken(_) => AttemptFailure::Reset,
+        // A refused stream may be a sign of overload, or of a connection's age.
+        SendError::NotProcessed(_) | SendError::Broken(_) => AttemptFailure::Reset,
         SendError::CutOff(_) => AttemptFailure::ClientGone,
     }
 }

@@ -181,6 +181,48 @@ async fn an_application_that_forges_the_mark_causes_no_duplicate() {
     assert_eq!(caller.handed_back().await, 0);
 }
 
+/// An application of HTTP/2 that acts on a request, and then claims that it refused its stream.
+async fn refusing_app(caller: &Caller, last: u8) -> (Server, Arc<AtomicUsize>) {
+    let acted = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&acted);
+    let server = Server::tcp(caller.mesh.app(last), move |stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                stream.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+        }
+    })
+    .await;
+    (server, acted)
+}
+
+#[tokio::test]
+async fn an_application_that_refuses_a_stream_after_acting_on_it_causes_no_duplicate() {
+    let caller = Caller::new().await;
+    let (mut pods, mut apps) = (vec![], vec![]);
+    for last in [20, 21] {
+        let (pod, app) = secured_pod(&caller.mesh, &caller.operator, last).await;
+        app.stop().await;
+        apps.push(refusing_app(&caller, last).await);
+        pods.push(pod);
+    }
+    caller.knows(&[20, 21]).await;
+    for index in 1..=20 {
+        let mut client = Http2::connect(caller.proxy.outbound_address()).await;
+        let request = Request::post("http://web/").body(full("x")).unwrap();
+        let response = client.start(request).await;
+        if let Ok(response) = response {
+            assert!(!response.headers().contains_key(LOCAL_REPLY_HEADER));
+        }
+        let acted: usize = apps.iter().map(|(_, acted)| acted.load(Ordering::SeqCst)).sum();
+        assert_eq!(acted, index);
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_a_proxy_is_not_believed_and_its_mark_is_not_passed_on() {
     let (mesh, operator) = (Mesh::new(), operator().await);
