@@ -148,6 +148,8 @@ pub mod wire {
     pub const ALPN_TCP: &[u8] = b"smilax-tcp";
     /// Header of a request between proxies: the version and form that the application sent it in.
     pub const FORM_HEADER: &str = "smilax-form";
+    /// Header of a request between proxies whose form says so: its target, byte for byte.
+    pub const TARGET_HEADER: &str = "smilax-target";
     /// Header that tells the application who calls: the SPIFFE ID. Whatever else says it is taken away.
     pub const CLIENT_IDENTITY_HEADER: &str = "smilax-client-identity";
     /// The same in the form that Envoy gave it.

@@ -7,6 +7,7 @@ pub mod headers;
 pub mod identity_headers;
 pub mod limits;
 pub mod pool;
+pub mod raw_target;
 pub mod request_body;
 pub mod server;
 pub mod upgrade;

@@ -7,6 +7,8 @@ use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use smilax_core::RequestView;
 
+use super::raw_target::RawTarget;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -32,6 +34,9 @@ pub enum BadRequest {
     /// RFC 9112 section 6.3: two readers could see different ends.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     TwoLengths,
+    /// Rules would see another target than the application.
+    #[error("the request target is not the one that came with it")]
+    TargetMismatch,
     /// This is no forward proxy.
     #[error("CONNECT is not served")]
     Connect,
@@ -95,6 +100,11 @@ pub fn check(parts: &Parts) -> Result<(), BadRequest> {
     }
     if parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH) {
         return Err(BadRequest::TwoLengths);
+    }
+    if let Some(raw) = parts.extensions.get::<RawTarget>()
+        && !raw.belongs_to(parts)
+    {
+        return Err(BadRequest::TargetMismatch);
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), parts.uri.authority()) {

@@ -16,6 +16,7 @@ use prometheus::IntCounter;
 use super::body::RequestBody;
 use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
+use super::raw_target::RawTarget;
 use crate::tls::Peer;
 use crate::transport::{ConnectError, Expected, HeadClock, ServerSignals};
 
@@ -71,6 +72,7 @@ struct Spare {
     uri: Uri,
     version: Version,
     headers: HeaderMap,
+    raw_target: Option<RawTarget>,
 }
 
 /// Sends a request to whom it is meant for. What was not begun to be sent goes to another connection. What was sent on a connection that had
@@ -202,7 +204,12 @@ impl Hold {
         request: Request<RequestBody>,
     ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         Some(match self {
-            Self::Http1(lease) => lease.sender()?.try_send_request(request).await,
+            Self::Http1(lease) => {
+                if let Some(target) = request.extensions().get::<RawTarget>() {
+                    lease.signals().set_raw_target(target.clone());
+                }
+                lease.sender()?.try_send_request(request).await
+            }
             Self::Http2(stream) => stream.sender().try_send_request(request).await,
         })
     }
@@ -219,6 +226,7 @@ impl Spare {
             uri: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
+            raw_target: request.extensions().get().cloned(),
         })
     }
 
@@ -228,6 +236,9 @@ impl Spare {
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
+        if let Some(target) = self.raw_target {
+            request.extensions_mut().insert(target);
+        }
         request
     }
 }

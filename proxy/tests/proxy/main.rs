@@ -34,4 +34,5 @@ mod process;
 mod redirect;
 mod reuse;
 mod support;
+mod targets;
 mod tcp;
