@@ -3,15 +3,16 @@
 mod ending;
 mod forward;
 mod servers;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -167,6 +168,7 @@ impl Exchange {
         let worker = &self.connection.worker;
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
+        let tunnel = *request.method() == Method::CONNECT;
         let mut response = match self.carry(request, progress.clone(), &mut recording).await {
             Ok((response, hold)) => {
                 recording.status(response.status());
@@ -189,7 +191,9 @@ impl Exchange {
             }
         };
         let unread = self.leaves_unread(progress.as_deref());
-        if (unread || self.asks_to_go_elsewhere()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let switches =
+            response.status() == StatusCode::SWITCHING_PROTOCOLS || tunnel && response.status().is_success();
+        if (unread || self.asks_to_go_elsewhere()) && !switches {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -245,7 +249,7 @@ impl Exchange {
             }
         };
         // What becomes of an upgrade is judged by the request that it began with.
-        let began = (upgrade != Upgrade::None).then(|| parts.clone());
+        let began = matches!(upgrade, Upgrade::To(_)).then(|| parts.clone());
         let waits =
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
@@ -276,9 +280,11 @@ impl Exchange {
             *response.version_mut() = http::Version::HTTP_11;
         }
         headers::strip_response(response.status(), response.headers_mut());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let (Some(began), Some(client)) = (began, on_upgrade)
+        if upgrade.is_granted(response.status())
+            && let Some(client) = on_upgrade
         {
+            // A tunnel has no content that could have a length (RFC 9110 section 9.3.6).
+            response.headers_mut().remove(CONTENT_LENGTH);
             let server = hyper::upgrade::on(&mut response);
             let switched = Switched {
                 connection: Rc::clone(&self.connection),
@@ -316,6 +322,9 @@ impl Exchange {
         }
         if let Some(raw) = self.clock.as_ref().and_then(|clock| clock.raw_target()) {
             parts.extensions.insert(raw);
+        }
+        if parts.method == Method::CONNECT {
+            return self.prepare_tunnel(parts, recording);
         }
         headers::check(parts)?;
         match side {

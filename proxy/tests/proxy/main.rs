@@ -36,3 +36,4 @@ mod reuse;
 mod support;
 mod targets;
 mod tcp;
+mod tunnels;
