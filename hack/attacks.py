@@ -52,6 +52,8 @@ ITEMS = [
     ("D14", "expressions that are huge, nested, or slow elsewhere", "refused when applied and by the proxy; the engine is linear"),
     ("D15", "backends that do not exist, weigh nothing, or lead back", "a defined answer, no loop"),
     ("D16", "a request with headers without number or end", "1,000 headers and 64 KiB, on HTTP/1 and HTTP/2; more is 431, in a response 502"),
+    ("D17", "targets that are no URI, that are cut into pieces, or that another proxy lies about", "400 where rules read paths; elsewhere byte for byte as they came, and always what rules have seen"),
+    ("D18", "CONNECT: into the pod of the forward proxy, around rules about requests, over HTTP/2", "405 for the pod itself and over HTTP/2; elsewhere the right that bytes need"),
     ("E1", "calls to every port of the proxy from everywhere", "a table of who may"),
     ("E2", "connections whose destination is loopback, a port of the proxy, or somebody else", "reset"),
     ("E3", "the other address family", "redirected too, or init fails"),

@@ -151,6 +151,8 @@ pub mod wire {
     /// Header of a response that the called proxy made itself, with what that means for the calling one. Believed only
     /// over mutual TLS between proxies, taken away from what applications send, and never passed on to any.
     pub const LOCAL_REPLY_HEADER: &str = "smilax-local-reply";
+    /// Header of a request between proxies whose form says so: its target, byte for byte.
+    pub const TARGET_HEADER: &str = "smilax-target";
     /// Header that tells the application who calls: the SPIFFE ID. Whatever else says it is taken away.
     pub const CLIENT_IDENTITY_HEADER: &str = "smilax-client-identity";
     /// The same in the form that Envoy gave it.

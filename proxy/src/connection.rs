@@ -136,6 +136,14 @@ impl Connection {
         }
     }
 
+    /// What is measured about a request before it is known where it goes.
+    pub fn telemetry(&self) -> &Rc<Telemetry> {
+        match &self.side {
+            Side::Outbound => &self.worker.unknown_telemetry,
+            Side::Inbound { telemetry, .. } => telemetry,
+        }
+    }
+
     /// Who decides about it; nobody does about what the application sends.
     pub fn judge(&self) -> Option<&Judge> {
         match &self.side {

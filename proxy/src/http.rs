@@ -8,6 +8,7 @@ pub mod identity_headers;
 pub mod limits;
 pub mod local_reply;
 pub mod pool;
+pub mod raw_target;
 pub mod replay;
 pub mod request_body;
 pub mod server;

@@ -7,6 +7,8 @@ use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use smilax_core::RequestView;
 
+use super::raw_target::RawTarget;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -32,9 +34,18 @@ pub enum BadRequest {
     /// RFC 9112 section 6.3: two readers could see different ends.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     TwoLengths,
-    /// This is no forward proxy.
-    #[error("CONNECT is not served")]
+    /// Rules would see another target than the application.
+    #[error("the request target is not the one that came with it")]
+    TargetMismatch,
+    /// This is no forward proxy, and no way around it.
+    #[error("CONNECT is not served over HTTP/2, nor to this pod itself")]
     Connect,
+    /// RFC 9110 section 9.3.6.
+    #[error("CONNECT has content")]
+    ConnectContent,
+    /// RFC 9112 section 3.2.3.
+    #[error("the target of CONNECT is no host and port")]
+    ConnectTarget,
 }
 
 /// What a message wants to become.
@@ -44,6 +55,19 @@ pub enum Upgrade {
     None,
     /// The value of `Upgrade`.
     To(HeaderValue),
+    /// Bytes, as `CONNECT` asks.
+    Tunnel,
+}
+
+impl Upgrade {
+    /// Whether a response of this status makes it what it wants to become.
+    pub fn is_granted(&self, status: StatusCode) -> bool {
+        match self {
+            Self::None => false,
+            Self::To(_) => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Tunnel => status.is_success(),
+        }
+    }
 }
 
 impl BadRequest {
@@ -96,6 +120,11 @@ pub fn check(parts: &Parts) -> Result<(), BadRequest> {
     if parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH) {
         return Err(BadRequest::TwoLengths);
     }
+    if let Some(raw) = parts.extensions.get::<RawTarget>()
+        && !raw.belongs_to(parts)
+    {
+        return Err(BadRequest::TargetMismatch);
+    }
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next(), parts.uri.authority()) {
         (_, Some(_), _) => Err(BadRequest::SeveralHosts),
@@ -128,10 +157,10 @@ pub fn strip_request(parts: &mut Parts) -> Upgrade {
                 .insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, protocol.clone());
         }
-        Upgrade::None if trailers && parts.version <= Version::HTTP_11 => {
+        Upgrade::None | Upgrade::Tunnel if trailers && parts.version <= Version::HTTP_11 => {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
-        Upgrade::None => {}
+        Upgrade::None | Upgrade::Tunnel => {}
     }
     upgrade
 }

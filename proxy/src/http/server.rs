@@ -2,53 +2,43 @@
 
 mod ending;
 mod forward;
+mod servers;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use smilax_core::convention::wire::REASON_HEADER;
 
 use self::ending::{Ending, finish, peer_is_over};
 use self::forward::{Answered, Sent};
-use super::LocalExecutor;
+pub use self::servers::Servers;
 use super::body::{GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
 use super::identity_headers;
-use super::limits::{self, HEADER_BYTES, LIST_BYTES, MAX_HEADERS, Sender};
+use super::limits::{self, Sender};
 use super::replay::ReplayBody;
 use super::request_body::{ClientBody, Progress};
 use super::upgrade::Switched;
 use super::upstream::{self, Protocol};
-use super::wire::{self, Form};
+use super::wire::Form;
 use crate::connection::{Connection, Direction, Side};
 use crate::drain::Stage;
-use crate::metrics::traffic::{Recording, RequestProtocol};
+use crate::metrics::traffic::{Flags, Recording, RequestProtocol, Telemetry};
 use crate::settings::Reasons;
 use crate::target::Target;
 use crate::transport::{ClientStream, HeadClock, HeadLimits, Http2Stream, RequestRest, Stream};
 use crate::{inbound, outbound};
-
-/// Bytes buffered of a connection of HTTP/1 at most.
-const BUFFER_BYTES: usize = 128 * 1024;
-/// Streams of a connection of HTTP/2 at most.
-const STREAMS: u32 = 1000;
-/// Bytes that a client may send on one stream before the server has taken them.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same on one connection.
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Bytes waiting to be sent on one stream at most.
-const SEND_BUFFER: usize = 256 * 1024;
 
 /// Which version of HTTP a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,56 +49,6 @@ pub enum Version {
     Http2,
     /// HTTP/2 of another proxy, which has proven who it is: requests in the form of [`super::wire`].
     Multiplexed,
-}
-
-/// How connections from clients are served.
-#[derive(Clone, Debug)]
-pub struct Servers {
-    http1: http1::Builder,
-    http2: http2::Builder<LocalExecutor>,
-    multiplexed: http2::Builder<LocalExecutor>,
-}
-
-impl Servers {
-    /// Servers that change nothing of what they pass on, and bound everything that they read. Names of headers are in
-    /// lower case afterwards, as they always are in HTTP/2; they mean the same in any case (RFC 9110 section 5.1).
-    pub fn new() -> Self {
-        let mut http1 = http1::Builder::new();
-        http1
-            .max_headers(MAX_HEADERS)
-            .max_header_size(HEADER_BYTES)
-            .max_buf_size(BUFFER_BYTES)
-            // The stream notices itself what becomes of a client that has finished sending.
-            .half_close(true)
-            .auto_date_header(false)
-            // The stream keeps the time itself: hyper would count the time between requests too.
-            .header_read_timeout(None);
-        let mut http2 = http2::Builder::new(LocalExecutor);
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(LIST_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .auto_date_header(false);
-        let mut multiplexed = http2.clone();
-        multiplexed
-            .initial_connection_window_size(wire::CONNECTION_WINDOW)
-            .max_pending_accept_reset_streams(wire::RESETS)
-            .max_local_error_reset_streams(wire::RESETS * 16);
-        Self {
-            http1,
-            http2,
-            multiplexed,
-        }
-    }
-}
-
-impl Default for Servers {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// Serves a client's connection until it ends. Draining ends it gently, between two requests.
@@ -136,6 +76,7 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         },
     );
     let peer = connection.peer().cloned();
+    let telemetry = Rc::clone(connection.telemetry());
     let service = service_fn(move |request: Request<Incoming>| {
         clock.request_begins(if request.body().is_end_stream() {
             RequestRest::None
@@ -156,12 +97,27 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         .with_upgrades();
     let mut served = pin!(served);
     let ending = tokio::select! {
-        result = served.as_mut() => return result,
+        result = served.as_mut() => return result.inspect_err(|error| count_unreadable(error, &telemetry)),
         () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
     finish(served, ending, limits.distrusted).await
+}
+
+/// Counts a request that hyper has answered, as it cannot be read. Whoever serves the connection logs the error.
+fn count_unreadable(error: &hyper::Error, telemetry: &Rc<Telemetry>) {
+    if !error.is_parse() {
+        return;
+    }
+    let mut recording = telemetry.request(RequestProtocol::Http);
+    recording.status(if error.is_parse_too_large() {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    });
+    recording.flag(Flags::DownstreamProtocolError);
+    recording.finish();
 }
 
 async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
@@ -214,11 +170,9 @@ impl Exchange {
             (errors::Form::Plain, RequestProtocol::Http)
         };
         let worker = &self.connection.worker;
-        let mut recording = match &self.connection.side {
-            Side::Outbound => worker.unknown_telemetry.request(counted_as),
-            Side::Inbound { telemetry, .. } => telemetry.request(counted_as),
-        };
+        let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
+        let tunnel = *request.method() == Method::CONNECT;
         let mut response = match self.carry(request, progress.clone(), &mut recording).await {
             Ok(Answered {
                 response,
@@ -251,7 +205,9 @@ impl Exchange {
             }
         };
         let unread = self.leaves_unread(progress.as_deref());
-        if (unread || self.asks_to_go_elsewhere()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let switches =
+            response.status() == StatusCode::SWITCHING_PROTOCOLS || tunnel && response.status().is_success();
+        if (unread || self.asks_to_go_elsewhere()) && !switches {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -307,7 +263,7 @@ impl Exchange {
             }
         };
         // What becomes of an upgrade is judged by the request that it began with.
-        let began = (upgrade != Upgrade::None).then(|| parts.clone());
+        let began = matches!(upgrade, Upgrade::To(_)).then(|| parts.clone());
         let waits =
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
@@ -336,9 +292,11 @@ impl Exchange {
             *response.version_mut() = http::Version::HTTP_11;
         }
         headers::strip_response(response.status(), response.headers_mut());
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let (Some(began), Some(client)) = (began, on_upgrade)
+        if upgrade.is_granted(response.status())
+            && let Some(client) = on_upgrade
         {
+            // A tunnel has no content that could have a length (RFC 9110 section 9.3.6).
+            response.headers_mut().remove(CONTENT_LENGTH);
             let server = hyper::upgrade::on(response);
             let switched = Switched {
                 connection: Rc::clone(&self.connection),
@@ -374,6 +332,12 @@ impl Exchange {
             Version::Http1 => {}
             Version::Http2 => limits::check(&parts.headers, Sender::Application)?,
             Version::Multiplexed => limits::check(&parts.headers, Sender::Proxy)?,
+        }
+        if let Some(raw) = self.clock.as_ref().and_then(|clock| clock.raw_target()) {
+            parts.extensions.insert(raw);
+        }
+        if parts.method == Method::CONNECT {
+            return self.prepare_tunnel(parts, recording);
         }
         headers::check(parts)?;
         match side {

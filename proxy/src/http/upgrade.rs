@@ -19,8 +19,9 @@ use crate::transport::{ClientStream, ServerStream, Stream};
 pub struct Switched {
     /// The one that it came over.
     pub connection: Rc<Connection>,
-    /// The request that began it, as the application got it: by it, the right to go on is judged.
-    pub request: Parts,
+    /// The request that began it, as the application got it: by it, the right to go on is judged. `None` where it is
+    /// judged as bytes.
+    pub request: Option<Parts>,
     /// Who is upstream, where that was proven.
     pub upstream: Option<Arc<Peer>>,
     /// What is measured about it.
@@ -54,7 +55,7 @@ async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrad
     let idle = switched.connection.worker.shared.settings.limits.idle;
     let over = switched
         .connection
-        .over(Some(&switched.request), switched.upstream.as_deref());
+        .over(switched.request.as_ref(), switched.upstream.as_deref());
     tcp::carry(&mut client, &mut server, idle, &recording, over).await
 }
 

@@ -17,6 +17,7 @@ use prometheus::IntCounter;
 use super::body::{BodyError, GatedBody, RequestBody};
 use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
+use super::raw_target::RawTarget;
 use super::replay::Replay;
 use crate::tls::Peer;
 use crate::transport::{ConnectError, Expected, HeadClock, ServerSignals};
@@ -219,7 +220,12 @@ impl Hold {
         request: Request<RequestBody>,
     ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         Some(match self {
-            Self::Http1(lease) => lease.sender()?.try_send_request(request).await,
+            Self::Http1(lease) => {
+                if let Some(target) = request.extensions().get::<RawTarget>() {
+                    lease.signals().set_raw_target(target.clone());
+                }
+                lease.sender()?.try_send_request(request).await
+            }
             Self::Http2(stream) => stream.sender().try_send_request(request).await,
         })
     }

@@ -14,6 +14,7 @@ use http::{Uri, Version};
 use smilax_core::convention::wire;
 
 use super::headers::Upgrade;
+use super::raw_target::RawTarget;
 use super::upstream::{self, Protocol};
 
 /// Bytes that may be on their way on one connection between proxies. It carries requests of many connections, and some
@@ -23,6 +24,7 @@ pub(super) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// concern nobody else.
 pub(super) const RESETS: usize = 1000;
 const FORM: HeaderName = HeaderName::from_static(wire::FORM_HEADER);
+const TARGET: HeaderName = HeaderName::from_static(wire::TARGET_HEADER);
 
 /// In which version and form an application sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +42,15 @@ pub enum Target {
     Origin,
     /// A whole URI.
     Absolute,
+    /// A path that the library does not take as it is.
+    Raw,
 }
 
 impl Form {
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::Http1(Target::Origin),
         Self::Http1(Target::Absolute),
+        Self::Http1(Target::Raw),
         Self::Http2,
     ];
 
@@ -53,6 +58,7 @@ impl Form {
         match self {
             Self::Http1(Target::Origin) => "1.1",
             Self::Http1(Target::Absolute) => "1.1-absolute",
+            Self::Http1(Target::Raw) => "1.1-raw",
             Self::Http2 => "2",
         }
     }
@@ -77,7 +83,7 @@ impl Form {
     pub fn restore(self, parts: &mut Parts) {
         let Self::Http1(target) = self else { return };
         parts.version = Version::HTTP_11;
-        if target == Target::Origin {
+        if target != Target::Absolute {
             let mut uri = std::mem::take(&mut parts.uri).into_parts();
             uri.scheme = None;
             if let Some(authority) = uri.authority.take()
@@ -89,6 +95,13 @@ impl Form {
             uri.path_and_query
                 .get_or_insert_with(|| PathAndQuery::from_static("/"));
             parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        }
+        // Whether it belongs to the request is found out by whoever judges that.
+        if target == Target::Raw
+            && let Some(raw) = parts.headers.remove(TARGET)
+            && let Some(raw) = RawTarget::new(raw.as_bytes())
+        {
+            parts.extensions.insert(raw);
         }
     }
 }
@@ -105,7 +118,7 @@ pub fn prepare(parts: &mut Parts, spoken: Protocol, upgrade: &Upgrade, original:
         Protocol::Http1 => match with_authority(parts) {
             Some(uri) => {
                 parts.uri = uri;
-                Form::Http1(Target::Origin)
+                Form::Http1(with_raw_target(parts))
             }
             None => return Protocol::Http1,
         },
@@ -116,6 +129,18 @@ pub fn prepare(parts: &mut Parts, spoken: Protocol, upgrade: &Upgrade, original:
         .insert(FORM, HeaderValue::from_static(form.as_str()));
     parts.version = Version::HTTP_2;
     Protocol::Http2
+}
+
+/// Which form a path has, whose bytes go in a header where the library does not take them.
+fn with_raw_target(parts: &mut Parts) -> Target {
+    let raw = parts.extensions.get::<RawTarget>();
+    match raw.and_then(|raw| HeaderValue::from_bytes(raw.as_bytes()).ok()) {
+        Some(raw) => {
+            parts.headers.insert(TARGET, raw);
+            Target::Raw
+        }
+        None => Target::Origin,
+    }
 }
 
 /// A target that is a path, as HTTP/2 wants it: with its host (RFC 9113 section 8.3.1). `None` for one that comes out

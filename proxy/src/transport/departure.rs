@@ -80,6 +80,11 @@ impl Watch {
         ahead
     }
 
+    /// Keeps bytes that there was no room for.
+    pub(super) fn put_ahead(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
+    }
+
     pub(super) fn into_ahead(self) -> Bytes {
         self.ahead
     }

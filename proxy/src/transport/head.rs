@@ -12,11 +12,14 @@ use bytes::Bytes;
 use futures::task::AtomicWaker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Stream;
 use super::departure::Watch;
 use super::linger::Linger;
+use crate::http::raw_target::{self, RawTarget};
 
 /// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
 /// and how long a connection may be unused; between two requests a client may wait, in the middle of one it may not.
@@ -29,6 +32,8 @@ pub struct ClientStream {
     watch: Watch,
     linger: Linger,
     original: SocketAddr,
+    /// A request line that is not complete.
+    line: Vec<u8>,
 }
 
 /// How long an HTTP/1 client may take.
@@ -49,6 +54,8 @@ pub struct HeadClock {
     finished: AtomicBool,
     unread: AtomicBool,
     waker: AtomicWaker,
+    replaced: AtomicBool,
+    target: Mutex<Option<RawTarget>>,
 }
 
 /// Whether a request has a body that is yet to be read.
@@ -72,6 +79,11 @@ enum Kind {
     Head,
     Idle,
 }
+
+/// Bytes read at once where a request begins.
+const FIRST_BYTES: usize = 8 * 1024;
+/// Bytes of a request line that are waited for. hyper refuses longer targets.
+const LONGEST_LINE: usize = 64 * 1024;
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -110,6 +122,18 @@ impl HeadClock {
         self.unread.store(true, Ordering::Relaxed);
     }
 
+    /// The target of the request that begins, where the library got another for it.
+    pub fn raw_target(&self) -> Option<RawTarget> {
+        // Nobody waits for the lock: it is only taken for such requests, in one task.
+        let replaced = self.replaced.load(Ordering::Relaxed) && self.replaced.swap(false, Ordering::Relaxed);
+        replaced.then(|| self.target.lock().take()).flatten()
+    }
+
+    fn set_raw_target(&self, target: RawTarget) {
+        *self.target.lock() = Some(target);
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the client has finished sending while its request is answered. It may still read.
     pub fn client_has_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
@@ -133,6 +157,7 @@ impl ClientStream {
             watch: Watch::default(),
             linger: Linger::default(),
             original,
+            line: Vec::new(),
         }
     }
 
@@ -159,6 +184,50 @@ impl ClientStream {
     /// Whether the client may still be sending what nobody reads.
     fn is_unread(&self) -> bool {
         self.clock.unread.load(Ordering::Relaxed) || self.clock.phase.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// Reads the first line of a request, to see whether the library takes its target.
+    fn poll_line(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut space = [0; FIRST_BYTES];
+            let mut read = ReadBuf::new(&mut space);
+            let polled = Pin::new(self.io.inner_mut()).poll_read(cx, &mut read);
+            match polled {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return self.poll_too_late(cx).map(Err),
+            }
+            // At the end of the stream this is wrong and harmless.
+            self.head_begins();
+            let bytes = read.filled();
+            let complete = bytes.is_empty() || bytes.contains(&b'\n');
+            if !complete && self.line.len() < LONGEST_LINE {
+                self.line.extend_from_slice(bytes);
+                continue;
+            }
+            if self.line.is_empty() {
+                self.hand_over(bytes, &mut buffer);
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(bytes);
+                self.hand_over(&line, &mut buffer);
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
+        let replaced = raw_target::replace(bytes);
+        let bytes = match &replaced {
+            Some(replaced) => &replaced.bytes,
+            None => bytes,
+        };
+        let (now, later) = bytes.split_at(bytes.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.watch.put_ahead(later);
+        if let Some(replaced) = replaced {
+            self.clock.set_raw_target(replaced.target);
+        }
     }
 
     fn head_begins(&self) {
@@ -218,12 +287,11 @@ impl Read for ClientStream {
             this.head_begins();
             return Poll::Ready(Ok(()));
         }
+        if this.clock.phase.load(Ordering::Relaxed) == IDLE || !this.line.is_empty() {
+            return this.poll_line(cx, buffer);
+        }
         match Pin::new(&mut this.io).poll_read(cx, buffer) {
-            Poll::Ready(result) => {
-                // At the end of the stream this is wrong and harmless.
-                this.head_begins();
-                Poll::Ready(result)
-            }
+            Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => this.poll_too_late(cx).map(Err),
         }
     }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use futures::task::AtomicWaker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use socket2::SockRef;
 
 use super::Stream;
+use crate::http::raw_target::{self, RawTarget};
 
 /// A connection to an HTTP/1 server. It notices an end that the kernel knows of before the runtime does, still reads
 /// what a server said that takes no more, and passes on that the client has finished sending.
@@ -20,6 +23,8 @@ pub struct ServerStream {
     io: TokioIo<Stream>,
     signals: Arc<ServerSignals>,
     sending: Sending,
+    /// The beginning of a head, with another target than the library wrote.
+    head: Bytes,
 }
 
 /// What is asked of a [`ServerStream`] by whoever uses the connection.
@@ -28,6 +33,8 @@ pub struct ServerSignals {
     verify: AtomicBool,
     finish: AtomicBool,
     waker: AtomicWaker,
+    replaced: AtomicBool,
+    target: Mutex<Option<RawTarget>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +72,17 @@ impl ServerSignals {
         }
     }
 
+    /// The next request has this target.
+    pub fn set_raw_target(&self, target: RawTarget) {
+        *self.target.lock() = Some(target);
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    fn raw_target(&self) -> Option<RawTarget> {
+        let replaced = self.replaced.load(Ordering::Relaxed) && self.replaced.swap(false, Ordering::Relaxed);
+        replaced.then(|| self.target.lock().take()).flatten()
+    }
+
     /// Whether the server was told, or will be, that nothing more is sent.
     pub fn is_finished(&self) -> bool {
         self.finish.load(Ordering::Relaxed)
@@ -78,12 +96,34 @@ impl ServerStream {
             io: TokioIo::new(stream),
             signals,
             sending: Sending::Open,
+            head: Bytes::new(),
         }
     }
 
     /// The stream itself, once HTTP is over.
     pub fn into_inner(self) -> Stream {
         self.io.into_inner()
+    }
+
+    /// Writes what is left of a head that was changed, and takes the next one that is to be. `Some`: so many of these
+    /// bytes, of which the head is the first, were taken.
+    fn poll_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<Option<usize>>> {
+        while !self.head.is_empty() {
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.head);
+            match ready!(self.tolerate(written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.head.advance(written),
+            }
+        }
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let Some(target) = self.signals.raw_target() else {
+            return Poll::Ready(Ok(None));
+        };
+        let head = raw_target::put_back(bytes, &target).ok_or(io::ErrorKind::InvalidInput)?;
+        self.head = head.into();
+        Poll::Ready(Ok(Some(bytes.len())))
     }
 
     /// Whether anything came on a connection on which nothing may come. Of TLS it does not matter what it was: a new
@@ -136,6 +176,9 @@ impl Write for ServerStream {
         if this.sending == Sending::Broken {
             return Poll::Pending;
         }
+        if let Some(taken) = ready!(this.poll_head(cx, bytes))? {
+            return Poll::Ready(Ok(taken));
+        }
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.tolerate(written)
     }
@@ -146,6 +189,7 @@ impl Write for ServerStream {
         if this.sending == Sending::Broken {
             return Poll::Pending;
         }
+        ready!(this.poll_head(cx, &[]))?;
         let flushed = Pin::new(&mut this.io).poll_flush(cx);
         ready!(this.tolerate(flushed))?;
         if this.sending == Sending::Open {
@@ -179,6 +223,10 @@ impl Write for ServerStream {
         let this = self.get_mut();
         if this.sending == Sending::Broken {
             return Poll::Pending;
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if let Some(taken) = ready!(this.poll_head(cx, first.map_or(&[], |slice| slice)))? {
+            return Poll::Ready(Ok(taken));
         }
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         this.tolerate(written)

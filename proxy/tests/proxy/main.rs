@@ -34,4 +34,6 @@ mod process;
 mod redirect;
 mod reuse;
 mod support;
+mod targets;
 mod tcp;
+mod tunnels;
