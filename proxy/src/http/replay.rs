@@ -164,13 +164,9 @@ impl<S: Body<Data = Bytes, Error = BodyError> + Unpin> Body for ReplayBody<S> {
                 shared.kept.push(frame);
                 this.position = shared.kept.pieces.len();
             }
-            // Nobody would send it again.
-            Poll::Ready(Some(Ok(_))) => {
-                shared.kept.give_up();
-                this.position = 0;
-            }
-            // Said once: another attempt must not take the end after it for the end of the body.
-            Poll::Ready(Some(Err(_))) => {
+            // Nobody would send it again. An error is said once: another attempt must not take what follows it for the
+            // end of the body.
+            Poll::Ready(Some(_)) => {
                 shared.kept.give_up();
                 this.position = 0;
             }
