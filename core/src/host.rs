@@ -18,8 +18,9 @@ pub fn destination(host: &str, caller_namespace: &str, cluster_domain: &str) -> 
     let parts = (labels.next(), labels.next(), labels.next());
     let with_domain = short.len() != host.len();
     match parts {
-        (None, ..) if !with_domain => Some(DestinationName::new(caller_namespace, name)),
-        (Some(namespace), None, _) if is_label(namespace) && !with_domain => {
+        (None, ..) if !with_domain && !is_number(name) => Some(DestinationName::new(caller_namespace, name)),
+        // `127.1` is an address, written short.
+        (Some(namespace), None, _) if is_label(namespace) && !is_number(name) && !with_domain => {
             Some(DestinationName::new(namespace, name))
         }
         (Some(namespace), Some("svc"), None) if is_label(namespace) => {
@@ -39,15 +40,18 @@ fn without_port(host: &str) -> Option<&str> {
     }
 }
 
-/// RFC 1035 label as Kubernetes requires of a Service; digits first are allowed for namespaces, an address has only
-/// digits in every label and is told apart by that.
+/// RFC 1123 label, which namespaces are and Services may be (`RelaxedServiceNameValidation`, Kubernetes 1.34).
 fn is_label(label: &str) -> bool {
     !label.is_empty()
         && label.len() <= 63
         && label
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !label.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether this would be a part of an address if it stood alone.
+fn is_number(label: &str) -> bool {
+    label.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -71,6 +75,16 @@ mod tests {
             assert_eq!(read(host).as_deref(), Some("shop/web"), "{host}");
         }
         assert_eq!(read("web.other.svc").as_deref(), Some("other/web"));
+    }
+
+    #[test]
+    fn names_of_digits_name_a_destination_where_they_are_no_address() {
+        assert_eq!(read("web.2024").as_deref(), Some("2024/web"));
+        assert_eq!(read("web.2024.svc").as_deref(), Some("2024/web"));
+        assert_eq!(read("7.2024.svc.cluster.local").as_deref(), Some("2024/7"));
+        for address in ["7", "127.1", "7.2024"] {
+            assert_eq!(read(address), None, "{address}");
+        }
     }
 
     #[test]

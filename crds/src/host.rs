@@ -69,11 +69,13 @@ pub(crate) fn check_root(root: &str, own_namespace: &str) -> Result<ServiceName,
 
 /// Whether this is a DNS label (RFC 1123), as names of Services and namespaces are.
 pub(crate) fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && has_dns_label_characters(text)
+}
+
+/// Whether this is a DNS label but for its length.
+pub(crate) fn has_dns_label_characters(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 struct Parsed<'a> {

@@ -307,6 +307,71 @@ fn a_probe_that_fails_still_fails() {
     }
 }
 
+/// The same pods with and without a sidecar, since what kubelet does is the measure.
+#[test]
+fn a_probe_that_is_redirected_counts_as_it_does_without_the_mesh() {
+    let web = WEB.hold();
+    let probe = |path: &str| json!({"httpGet": {"path": path, "port": "http"}});
+    let cases = [
+        ("to-ok", "/redirect?to=/status/200", true),
+        ("to-failure", "/redirect?to=/status/500", false),
+        ("to-itself", "/redirect", false),
+        ("to-elsewhere", "/redirect?to=http://login.example/", true),
+    ];
+    let sides = [("meshed", "enabled"), ("plain", "disabled")];
+    let all = || {
+        cases
+            .iter()
+            .flat_map(|case| sides.iter().map(move |side| (case, side)))
+    };
+    for ((name, path, _), (side, inject)) in all() {
+        web.namespace.apply(
+            Workload::deployment(&format!("{name}-{side}"))
+                .label("smilax.dev/inject", inject)
+                .probe(Probe::Readiness, probe(path)),
+        );
+    }
+    for ((name, path, is_ready), (side, _)) in all() {
+        let app = format!("{name}-{side}");
+        let as_expected = || {
+            let pod = web.namespace.pod(&app);
+            let status = smilax_e2e::disrupt::container_status(&pod, "app");
+            let so = status["started"] == true && status["ready"] == *is_ready;
+            Progress::when(so, (), || status.to_string())
+        };
+        wait_until(&format!("{app} with {path} has ready: {is_ready}"), as_expected);
+        if !is_ready {
+            let what = format!("{app} is not ready");
+            stays(std::time::Duration::from_secs(3), &what, as_expected);
+        }
+        if *name == "to-elsewhere" {
+            let pod = Object(web.namespace.pod(&app));
+            web.namespace.await_event(&pod, "ProbeWarning");
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_is_answered_an_error_counts_as_it_does_without_the_mesh() {
+    let web = WEB.hold();
+    let hook = |path: &str, port: u16| json!({"lifecycle": {"postStart": {"httpGet": {"path": path, "port": port}}}});
+    for (side, inject) in [("meshed", "enabled"), ("plain", "disabled")] {
+        let answered = Workload::deployment(&format!("answered-{side}"))
+            .label("smilax.dev/inject", inject)
+            .container(hook("/status/500", port::HTTP));
+        let unanswered = Workload::deployment(&format!("unanswered-{side}"))
+            .label("smilax.dev/inject", inject)
+            .container(hook("/", 9999));
+        web.namespace.apply(answered);
+        web.namespace.apply(unanswered);
+    }
+    for side in ["meshed", "plain"] {
+        web.namespace.ready(&[&format!("deployment/answered-{side}")]);
+        let pod = Object(web.namespace.pod(&format!("unanswered-{side}")));
+        web.namespace.await_event(&pod, "FailedPostStartHook");
+    }
+}
+
 #[test]
 fn a_startup_probe_holds_the_pod_back_until_it_succeeds() {
     let web = WEB.hold();

@@ -16,6 +16,39 @@ pub struct NamespaceView {
     pub annotations: BTreeMap<String, String>,
     /// What it lets in, by these annotations and the settings of the mesh.
     pub modes: Modes,
+    /// Its LimitRanges as last watched; none while they cannot be read.
+    pub limit_ranges: Vec<LimitRangeView>,
+}
+
+/// A LimitRange, as far as injection asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitRangeView {
+    /// Its name.
+    pub name: String,
+    /// What it says about containers and pods.
+    pub limits: Vec<LimitView>,
+}
+
+/// What a LimitRange says about each container, or about each pod. Quantities as they are written, by resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitView {
+    /// What is limited.
+    pub scope: LimitScope,
+    /// The least that is requested.
+    pub min: BTreeMap<String, String>,
+    /// The most that is the limit.
+    pub max: BTreeMap<String, String>,
+    /// How many times the request the limit may be.
+    pub max_limit_request_ratio: BTreeMap<String, String>,
+}
+
+/// What a limit is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitScope {
+    /// Each container.
+    Container,
+    /// All containers of a pod together.
+    Pod,
 }
 
 /// Access to Namespaces.

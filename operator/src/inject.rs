@@ -17,6 +17,7 @@ mod earlier;
 mod eligibility;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod limits;
 mod modes;
 mod nearest;
 mod pod;
@@ -119,8 +120,14 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
             message: format!("smilax cannot inject this pod: {}", obstacles.join("; ")),
         };
     }
-    warnings.extend(annotation::unknown_keys(raw));
     let (options, bad) = annotation::resolve(raw, namespace, settings);
+    let too_large = limits::obstacles(raw, namespace, &sidecar::resources(raw, &options));
+    if !too_large.is_empty() {
+        return Outcome::Refused {
+            message: format!("smilax cannot inject this pod: {}", too_large.join("; ")),
+        };
+    }
+    warnings.extend(annotation::unknown_keys(raw));
     warnings.extend(bad.iter().map(|bad| format!("ignored: {bad}")));
     warnings.extend(eligibility::powers(raw));
     warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
@@ -160,11 +167,6 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
 /// Why a pod is left alone, if it is: the first part of [`inject`].
 pub fn left_alone(pod: &Value, namespace: &NamespaceView, settings: &InjectSettings) -> Option<LeftAlone> {
     eligibility::left_alone(pod, namespace, settings).0
-}
-
-/// Whether a value of the annotation [`key::INJECT_STATUS`] says that the pod has its sidecar.
-pub fn is_injected(status: &str) -> bool {
-    status == INJECTED || status.starts_with("injected;")
 }
 
 /// The JSON Patch (RFC 6902) that makes one pod of the other. Our containers are added in front rather than written over

@@ -90,29 +90,33 @@ fn check_spiffe_id(id: &str) -> Result<(), &'static str> {
     let (domain, path) = rest
         .split_once('/')
         .map_or((rest, None), |(domain, path)| (domain, Some(path)));
-    let plain = |byte: u8| byte.is_ascii_digit() || b".-_".contains(&byte);
     if id.len() > 2048 {
         return Err("it is longer than 2048 bytes");
     }
-    if domain.is_empty() || domain.len() > 255 {
-        return Err("its trust domain must have 1 to 255 characters");
-    }
-    if !domain
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || plain(byte))
-    {
-        return Err("its trust domain may hold lower-case letters, digits, dots, hyphens and underscores");
-    }
+    check_trust_domain(domain)?;
     for segment in path.into_iter().flat_map(|path| path.split('/')) {
         if segment.is_empty() || segment == "." || segment == ".." {
             return Err("its path has an empty or relative part");
         }
         if !segment
             .bytes()
-            .all(|byte| byte.is_ascii_alphabetic() || plain(byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
         {
             return Err("its path may hold letters, digits, dots, hyphens and underscores");
         }
     }
     Ok(())
+}
+
+/// Checks a trust domain (SPIFFE-ID section 2.1), which is no DNS name.
+pub(super) fn check_trust_domain(domain: &str) -> Result<(), &'static str> {
+    if domain.is_empty() || domain.len() > 255 {
+        return Err("its trust domain must have 1 to 255 characters");
+    }
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    if domain.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err("its trust domain may hold lower-case letters, digits, dots, hyphens and underscores")
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{FieldError, Validation};
-use crate::host::is_dns_label;
+use crate::host::has_dns_label_characters;
 
 /// Errors and warnings, in the order of the fields.
 #[derive(Default)]
@@ -160,8 +160,9 @@ impl Findings {
 /// What names of objects look like.
 pub(super) const SUBDOMAIN: &str = "at most 253 lower-case letters, digits, hyphens and dots";
 
+/// `IsDNS1123Subdomain` of Kubernetes: a label in it may be as long as the whole, which is not so in DNS.
 pub(super) fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label)
+    text.len() <= 253 && text.split('.').all(has_dns_label_characters)
 }
 
 /// A field that is neither absent nor null.

@@ -2,7 +2,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::field::{Findings, is_dns_subdomain, join, present, short};
+use super::binding::check_trust_domain;
+use super::field::{Findings, join, present, short};
+use crate::host::is_dns_label;
 use crate::mesh::NAME;
 
 const MODES: [(&str, &[&str]); 4] = [
@@ -26,10 +28,18 @@ pub(super) fn check(object: &Map<String, Value>, found: &mut Findings) {
     let Some(spec) = present(object, "spec").and_then(|spec| found.as_object(spec, "spec")) else {
         return;
     };
-    for field in ["clusterDomain", "trustDomain"] {
-        if let Some(domain) = found.optional_text(spec, "spec", field)
-            && !is_dns_subdomain(domain)
-        {
+    // The cluster's domain is looked up in DNS; the trust domain is a part of SPIFFE ids.
+    let is_dns = |domain: &str| domain.len() <= 253 && domain.split('.').all(is_dns_label);
+    let cluster = found.optional_text(spec, "spec", "clusterDomain");
+    let trust = found.optional_text(spec, "spec", "trustDomain");
+    for (field, domain) in [
+        ("clusterDomain", cluster.filter(|domain| !is_dns(domain))),
+        (
+            "trustDomain",
+            trust.filter(|domain| check_trust_domain(domain).is_err()),
+        ),
+    ] {
+        if let Some(domain) = domain {
             found.error(
                 format!("spec.{field}"),
                 format!("{domain:?} is no domain; write one such as cluster.local"),

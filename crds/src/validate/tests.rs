@@ -620,3 +620,5 @@ fn unknown_kinds_and_versions_are_refused() {
     );
     assert_error(&json!([]), "object", "must be a JSON object");
 }
+
+mod names;

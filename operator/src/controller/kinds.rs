@@ -21,6 +21,8 @@ pub enum Watched {
     MeshConfig,
     /// Nodes, of which only the zone counts.
     Node,
+    /// LimitRanges, which may not let a sidecar in.
+    LimitRange,
     /// An SMI kind.
     Smi(SmiKind),
 }
@@ -105,7 +107,7 @@ impl SmiKind {
 
 impl Watched {
     /// Everything that must have been listed before anything is written or told. Nodes are not among it: without their
-    /// zones, callers only do without a preference.
+    /// zones, callers only do without a preference. Nor are LimitRanges, which only make a refusal clearer.
     pub fn all() -> impl Iterator<Item = Self> {
         let builtin = [
             Self::Namespace,
@@ -130,6 +132,7 @@ impl Watched {
             Self::ConfigMap => "ConfigMap",
             Self::MeshConfig => "MeshConfig",
             Self::Node => "Node",
+            Self::LimitRange => "LimitRange",
             Self::Smi(kind) => kind.kind(),
         }
     }

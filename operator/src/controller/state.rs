@@ -18,6 +18,7 @@ use super::acknowledgement::{CountedPod, Ready};
 use super::change::{self, StoredMap};
 use super::kinds::{SmiKind, Watched};
 use super::oversize::Oversize;
+use crate::cluster_view::LimitRangeView;
 
 /// The index and what is stored, behind one lock that is never held across an await.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Inner {
     moved_maps: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Status of SMI objects as stored.
     pub objects: BTreeMap<ObjectKey, StoredObject>,
+    /// LimitRanges, by namespace and name.
+    pub limit_ranges: BTreeMap<Arc<str>, BTreeMap<Arc<str>, LimitRangeView>>,
     /// UIDs of the pods that are Ready.
     ready: BTreeSet<String>,
     /// Namespaces with pods that may be others, or Ready or not, than when this was last asked.
@@ -88,6 +91,7 @@ impl State {
                 moved_pods: BTreeSet::new(),
                 bundle: None,
                 oversize: Oversize::default(),
+                limit_ranges: BTreeMap::new(),
                 unlisted: Watched::all().collect(),
             }),
             changed: Notify::new(),

@@ -10,8 +10,8 @@ use smilax_compiler::Modes;
 use std::sync::Arc;
 use tokio::time::timeout;
 
-use super::state::State;
-use crate::cluster_view::{ClusterView, NamespaceView};
+use super::state::{Inner, State};
+use crate::cluster_view::{ClusterView, LimitRangeView, NamespaceView};
 
 /// The API server waits 5 seconds for a webhook; two of them may go here.
 const CALL: Duration = Duration::from_secs(2);
@@ -24,6 +24,15 @@ pub struct Watched {
     pub client: Client,
 }
 
+/// LimitRanges of a namespace. What has not been listed yet, or may not be, refuses nothing.
+fn limit_ranges(inner: &Inner, namespace: &str) -> Vec<LimitRangeView> {
+    let known = inner.limit_ranges.get(namespace);
+    known
+        .into_iter()
+        .flat_map(|known| known.values().cloned())
+        .collect()
+}
+
 impl ClusterView for Watched {
     fn namespace(&self, name: &str) -> Option<NamespaceView> {
         self.state.read(|inner| {
@@ -32,6 +41,7 @@ impl ClusterView for Watched {
                 labels: one.labels.clone(),
                 annotations: one.annotations.clone(),
                 modes: Modes::of(inner.index.settings(), &one.annotations).0,
+                limit_ranges: limit_ranges(inner, name),
             })
         })
     }
@@ -47,6 +57,7 @@ impl ClusterView for Watched {
                     modes: self
                         .state
                         .read(|inner| Modes::of(inner.index.settings(), one.annotations()).0),
+                    limit_ranges: self.state.read(|inner| limit_ranges(inner, name)),
                 }),
                 Ok(Err(error)) => {
                     tracing::warn!(namespace = name, %error, "namespace cannot be read");

@@ -4,6 +4,7 @@
 //! memory of those that come in one answer.
 
 mod builtin;
+mod limit_ranges;
 mod maps;
 mod settings;
 mod smi;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
@@ -118,7 +119,14 @@ pub fn start(
     );
     // A node says a lot every few minutes; nothing but its metadata is asked for.
     let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
-    go.watch(Watched::Node, nodes, all, builtin::node, builtin::nodes);
+    let go = go.watch(Watched::Node, nodes, all.clone(), builtin::node, builtin::nodes);
+    go.watch(
+        Watched::LimitRange,
+        Api::<LimitRange>::all(client.clone()),
+        all,
+        limit_ranges::limit_range,
+        limit_ranges::limit_ranges,
+    );
 }
 
 /// What a watch saw.
@@ -215,10 +223,11 @@ impl Start<'_> {
     }
 }
 
-/// Takes in what was seen. Where nodes are is no news to the writer, and kubelets write them all the time.
+/// Takes in what was seen. Where nodes are is no news to the writer, and kubelets write them all the time; LimitRanges
+/// concern the webhooks alone.
 fn take_in(state: &State, kind: Watched, change: impl FnOnce(&mut Inner)) {
     match kind {
-        Watched::Node => state.tell(change),
+        Watched::Node | Watched::LimitRange => state.tell(change),
         _ => state.update(change),
     }
 }

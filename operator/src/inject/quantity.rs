@@ -20,6 +20,11 @@ pub struct QuantityError {
 }
 
 impl Quantity {
+    /// In units of 10⁻⁹.
+    pub(super) fn nano(&self) -> u128 {
+        self.nano
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text

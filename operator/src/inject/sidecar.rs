@@ -69,7 +69,7 @@ impl Sidecar<'_> {
                 plain(variable::LOG_LEVEL, &self.options.log_level),
                 plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             ],
-            "resources": self.resources(pod),
+            "resources": resources(pod, self.options),
             "securityContext": {
                 "runAsUser": 0,
                 "runAsGroup": 0,
@@ -109,7 +109,7 @@ impl Sidecar<'_> {
                 "failureThreshold": 3,
             },
             "lifecycle": {"preStop": {"exec": {"command": ["/smilax-proxy", "drain"]}}},
-            "resources": self.resources(pod),
+            "resources": resources(pod, self.options),
             "securityContext": {
                 "runAsUser": PROXY_UID,
                 "runAsGroup": PROXY_UID,
@@ -175,34 +175,34 @@ impl Sidecar<'_> {
         }
         environment
     }
+}
 
-    fn resources(&self, pod: &Value) -> Value {
-        let Resources {
-            cpu_request,
-            cpu_limit,
-            memory_request,
-            memory_limit,
-        } = &self.options.resources;
-        // With resources for the pod as a whole, the sidecar lives within them: more of its own would make the pod invalid.
-        if pod.pointer("/spec/resources").is_some_and(Value::is_object) {
-            return json!({});
-        }
-        if !is_guaranteed(pod) {
-            return json!({
-                "requests": {"cpu": cpu_request.as_str(), "memory": memory_request.as_str()},
-                "limits": {"cpu": cpu_limit.as_str(), "memory": memory_limit.as_str()},
-            });
-        }
-        let usual = GUARANTEED_CPU.parse::<Quantity>().ok();
-        let cpu = self
-            .options
-            .asked_cpu
-            .clone()
-            .or(usual)
-            .map_or(cpu_limit.clone(), |cpu| cpu.min(cpu_limit.clone()));
-        let both = json!({"cpu": cpu.as_str(), "memory": memory_limit.as_str()});
-        json!({"requests": both, "limits": both})
+/// Requests and limits of both containers.
+pub(super) fn resources(pod: &Value, options: &Options) -> Value {
+    let Resources {
+        cpu_request,
+        cpu_limit,
+        memory_request,
+        memory_limit,
+    } = &options.resources;
+    // With resources for the pod as a whole, the sidecar lives within them: more of its own would make the pod invalid.
+    if pod.pointer("/spec/resources").is_some_and(Value::is_object) {
+        return json!({});
     }
+    if !is_guaranteed(pod) {
+        return json!({
+            "requests": {"cpu": cpu_request.as_str(), "memory": memory_request.as_str()},
+            "limits": {"cpu": cpu_limit.as_str(), "memory": memory_limit.as_str()},
+        });
+    }
+    let usual = GUARANTEED_CPU.parse::<Quantity>().ok();
+    let cpu = options
+        .asked_cpu
+        .clone()
+        .or(usual)
+        .map_or(cpu_limit.clone(), |cpu| cpu.min(cpu_limit.clone()));
+    let both = json!({"cpu": cpu.as_str(), "memory": memory_limit.as_str()});
+    json!({"requests": both, "limits": both})
 }
 
 /// The volumes, in the order of [`VOLUMES`].

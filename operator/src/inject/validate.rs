@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::annotation::{self, Origin};
 use super::settings::InjectSettings;
-use super::{earlier, eligibility};
+use super::{earlier, eligibility, limits, sidecar};
 use crate::cluster_view::NamespaceView;
 
 /// What is wrong with a workload.
@@ -52,7 +52,10 @@ pub fn validate_workload(
     let pod = earlier::strip(&pod).0;
     let (left_alone, _) = eligibility::left_alone(&pod, namespace, settings);
     if left_alone.is_none() {
-        let obstacles = eligibility::obstacles(&pod, namespace);
+        let mut obstacles = eligibility::obstacles(&pod, namespace);
+        let options = annotation::resolve(&pod, namespace, settings).0;
+        let resources = sidecar::resources(&pod, &options);
+        obstacles.extend(limits::obstacles(&pod, namespace, &resources));
         let told = obstacles
             .into_iter()
             .map(|obstacle| at(format!("pods will be refused: {obstacle}")));

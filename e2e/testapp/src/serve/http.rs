@@ -116,6 +116,7 @@ async fn route(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Respo
         ("healthz", _) if shared.healthy() => text(StatusCode::OK, "ok"),
         ("healthz", _) => text(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
         ("status", Some(code)) => status(code),
+        ("redirect", _) => redirect(&request),
         ("delay", Some(millis)) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             describe(request, peer, shared).await
@@ -177,6 +178,17 @@ fn status(code: u64) -> Response<Body> {
         Some(code) => text(code, ""),
         None => text(StatusCode::BAD_REQUEST, "expected /status/200 to /status/999"),
     }
+}
+
+/// Redirects to what follows `?to=`, and to itself without it.
+fn redirect(request: &Request<Incoming>) -> Response<Body> {
+    let to = request.uri().query().and_then(|query| query.strip_prefix("to="));
+    let location = HeaderValue::from_str(to.unwrap_or("/redirect"));
+    let mut response = text(StatusCode::FOUND, "elsewhere");
+    response
+        .headers_mut()
+        .extend(location.ok().map(|location| (header::LOCATION, location)));
+    response
 }
 
 fn bytes(count: u64) -> Response<Body> {

@@ -3,7 +3,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use smilax_core::{TrustDomain, Workload};
+use smilax_core::{SpiffeId, TrustDomain, Workload};
 use time::Duration;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -19,10 +19,14 @@ fn plain_csr(key: &KeyPair) -> Vec<u8> {
 }
 
 fn sign(csr: &[u8], lifetime: std::time::Duration) -> Issued {
-    let (domain, workload) = (TrustDomain::default(), Workload::new("shop", "web"));
+    sign_for(&Workload::new("shop", "web"), csr, lifetime)
+}
+
+fn sign_for(workload: &Workload, csr: &[u8], lifetime: std::time::Duration) -> Issued {
+    let domain = TrustDomain::default();
     let subject = Subject {
         trust_domain: &domain,
-        workload: &workload,
+        workload,
         pod_uid: Some("0f3c7f1e-8a52-4a1b-9a73-1f3b2a6f0c11"),
     };
     let key = PublicKey::of_request(csr).unwrap();
@@ -33,6 +37,26 @@ fn ders(chain: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<_, _>>()
         .unwrap()
+}
+
+#[test]
+fn the_longest_names_of_kubernetes_stand_whole_in_a_certificate() {
+    let (namespace, account) = ("n".repeat(63), "a".repeat(253));
+    let key = KeyPair::generate().unwrap();
+    let issued = sign_for(
+        &Workload::new(namespace.as_str(), account.as_str()),
+        &plain_csr(&key),
+        DAY,
+    );
+    let chain = ders(&issued.chain);
+    let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
+    let names = leaf.subject_alternative_name().unwrap().unwrap();
+    let uri = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
+    assert_eq!(names.value.general_names, [GeneralName::URI(&uri)]);
+    assert_eq!(
+        uri.parse::<SpiffeId>().unwrap().workload(),
+        Some(Workload::new(namespace.as_str(), account.as_str()))
+    );
 }
 
 #[test]
