@@ -385,7 +385,9 @@ impl Index {
             .chain(self.namespaces.keys())
             .cloned()
             .collect();
-        all.iter().for_each(|name| self.modes_moved(name));
+        for name in &all {
+            self.modes_moved(name);
+        }
         self.moved.plans.extend(all.iter().cloned());
         self.moved.members.extend(all.iter().cloned());
         self.dirty.extend(all);
