@@ -43,6 +43,16 @@ impl Api {
         self.0.lock().objects.get(path).cloned()
     }
 
+    /// What lies below this path.
+    pub(crate) fn created(&self, path: &str) -> Vec<Value> {
+        let state = self.0.lock();
+        let below = state
+            .objects
+            .iter()
+            .filter(|(at, _)| at.starts_with(&format!("{path}/")));
+        below.map(|(_, object)| object.clone()).collect()
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.0.lock().objects.remove(path);
     }

@@ -1,11 +1,15 @@
 //! Events on the objects that users edit. Each finding is told once.
 
+mod long_name;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event as CoreEvent, ObjectReference};
-use kube::api::ListParams;
+use k8s_openapi::api::events::v1::Event as ApiEvent;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ListParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -18,6 +22,8 @@ use super::report::PodFinding;
 
 /// Longest note that the API accepts, in bytes (events.k8s.io/v1).
 const LONGEST_NOTE: usize = 1024;
+/// Who writes the Events.
+const CONTROLLER: &str = "smilax-operator";
 const CALL: Duration = Duration::from_secs(5);
 /// How often an Event is tried; what it tells is remembered elsewhere and not told again.
 const TRIES: usize = 4;
@@ -29,6 +35,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Events {
     client: Client,
     recorder: Recorder,
+    pod_name: Arc<str>,
     told: Arc<Mutex<BTreeSet<String>>>,
     /// Findings about objects whose status does not say them yet, by UID.
     unremembered: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
@@ -44,12 +51,13 @@ impl Events {
     /// Events in the name of this pod.
     pub fn new(client: Client, pod_name: &str) -> Self {
         let reporter = Reporter {
-            controller: "smilax-operator".to_owned(),
+            controller: CONTROLLER.to_owned(),
             instance: Some(pod_name.to_owned()),
         };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            pod_name: pod_name.into(),
             told: Arc::default(),
             unremembered: Arc::default(),
         }
@@ -161,7 +169,7 @@ impl Events {
         let (mut writes, mut wait) = (0, AGAIN);
         loop {
             writes += 1;
-            let (error, outcome) = match timeout(CALL, self.recorder.publish(&event, reference)).await {
+            let (error, outcome) = match timeout(CALL, self.write(&event, reference)).await {
                 Ok(Ok(())) => return Telling::of(Outcome::Told, writes),
                 Ok(Err(error)) => (error.to_string(), failure(&error)),
                 Err(_) => ("the API server did not answer".to_owned(), Outcome::Silence),
@@ -175,6 +183,18 @@ impl Events {
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
+    }
+
+    async fn write(&self, event: &Event, reference: &ObjectReference) -> kube::Result<()> {
+        if !long_name::is_too_long(reference.name.as_deref().unwrap_or_default()) {
+            return self.recorder.publish(event, reference).await;
+        }
+        let namespace = reference.namespace.as_deref().unwrap_or_default();
+        let event = long_name::event(event, reference, (CONTROLLER, &self.pod_name), Timestamp::now());
+        Api::<ApiEvent>::namespaced(self.client.clone(), namespace)
+            .create(&PostParams::default(), &event)
+            .await
+            .map(drop)
     }
 }
 
@@ -305,6 +325,26 @@ mod tests {
         assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 1));
         assert!(events.is_told(&finding));
         assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 0));
+    }
+
+    #[tokio::test]
+    async fn an_event_about_an_object_of_any_name_has_a_name_that_the_api_server_takes() {
+        for length in [1, 236, 237, 253] {
+            let memory = Memory::default();
+            let events = Events::new(memory.client(), "operator");
+            let name = "a".repeat(length);
+            let object = reference("v1", "ServiceAccount", "shop", &name, "1");
+            let told = events.publish(&object, "Invalid", "it is wrong").await;
+            assert_eq!(told, Telling::of(Outcome::Told, 1), "{length}");
+            let written = memory.created("/apis/events.k8s.io/v1/namespaces/shop/events");
+            let [event] = written.as_slice() else {
+                panic!("{written:?}");
+            };
+            let event_name = event["metadata"]["name"].as_str().unwrap();
+            assert!(event_name.len() <= 253, "{length}: {event_name}");
+            assert_eq!(event["regarding"]["name"], name.as_str());
+            assert_eq!(event["reportingController"], CONTROLLER);
+        }
     }
 
     #[test]

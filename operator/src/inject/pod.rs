@@ -48,6 +48,13 @@ pub(super) fn all_containers(pod: &Value) -> impl Iterator<Item = &Value> {
     list(pod, "/spec/initContainers").chain(list(pod, "/spec/containers"))
 }
 
+/// Containers that live as long as the pod: ordinary ones, and init containers that restart always.
+pub(super) fn lasting_containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    list(pod, "/spec/initContainers")
+        .filter(|container| is_sidecar(container))
+        .chain(list(pod, "/spec/containers"))
+}
+
 /// Whether an init container is a native sidecar.
 pub(super) fn is_sidecar(container: &Value) -> bool {
     text(container, "/restartPolicy") == Some("Always")
