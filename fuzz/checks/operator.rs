@@ -30,10 +30,10 @@ pub(crate) fn admission(bytes: &[u8]) {
         let mut patched = object.clone();
         json_patch::patch(&mut patched, &inject::patch(&object, &injected)).expect("the patch applies");
         assert_eq!(patched, injected);
-        match inject(&injected) {
-            Outcome::Injected { pod: again, .. } => assert_eq!(again, injected, "injected twice"),
-            Outcome::LeftAlone { .. } | Outcome::Refused { .. } => {}
-        }
+        let Outcome::Injected { pod: again, .. } = inject(&injected) else {
+            panic!("an injected pod is not injected again");
+        };
+        assert_eq!(again, injected, "injected twice");
     }
 }
 
