@@ -29,7 +29,8 @@ pub(crate) fn slow() -> bool {
 }
 
 /// Name of the test application's image.
-pub(crate) fn testapp_image() -> String {
+#[must_use]
+pub fn testapp_image() -> String {
     let registry = variable("SMILAX_IMAGE_REGISTRY").unwrap_or_else(|| "localhost".to_owned());
     let version = variable("SMILAX_VERSION").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
     format!("{registry}/smilax-testapp:{version}")

@@ -14,7 +14,7 @@
 pub mod api;
 pub mod client;
 pub mod disrupt;
-mod environment;
+pub mod environment;
 pub mod fixture;
 pub mod following;
 pub mod guarded;

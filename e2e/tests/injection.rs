@@ -397,11 +397,22 @@ fn a_startup_probe_holds_the_pod_back_until_it_succeeds() {
 #[test]
 fn lifecycle_hooks_over_http_are_called() {
     let web = WEB.hold();
-    web.namespace
-        .apply(Workload::deployment("hooked").container(json!({
-            "lifecycle": {"postStart": {"httpGet": {"path": "/healthz", "port": "http"}},
-                          "preStop": {"httpGet": {"path": "/delay/10", "port": "http"}}},
-        })));
+    // The hooks ask a native sidecar that is up before the container starts: one that asks its own container may come
+    // before it listens, with a mesh and without.
+    web.namespace.apply(
+        Workload::deployment("hooked")
+            .pod_spec(json!({"initContainers": [{
+                "name": "hooks",
+                "image": smilax_e2e::environment::testapp_image(),
+                "args": ["serve", "--http-port=18080", "--https-port=0", "--grpc-port=0", "--tcp-port=0", "--server-first-port=0"],
+                "restartPolicy": "Always",
+                "startupProbe": {"httpGet": {"path": "/healthz", "port": 18080}, "periodSeconds": 1},
+            }]}))
+            .container(json!({
+                "lifecycle": {"postStart": {"httpGet": {"path": "/healthz", "port": 18080}},
+                              "preStop": {"httpGet": {"path": "/delay/10", "port": 18080}}},
+            })),
+    );
     web.namespace.ready(&["deployment/hooked"]);
     let pod = web.namespace.pod("hooked");
     let kubectl = web.namespace.kubectl();
