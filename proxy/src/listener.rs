@@ -4,8 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::transport::liveness;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -67,12 +69,7 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     // Accepted connections inherit these.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(Duration::from_mins(1))
-            .with_interval(Duration::from_secs(20))
-            .with_retries(3),
-    )?;
+    socket.set_tcp_keepalive(&liveness::patient_probes())?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -121,7 +121,7 @@ pub async fn send(
             Err(error) => return Err(Failure::of(error.into(), Some(request))),
         };
         let reused = hold.reused();
-        let mut spare = match expected {
+        let spare = match expected {
             // Another proxy may say that it did not process the request.
             Some(_) => Spare::of(&request),
             None if reused == Reused::Yes => Spare::of(&request).filter(Spare::is_safe_to_repeat),
@@ -154,7 +154,7 @@ pub async fn send(
                 hold.lost();
             }
             let error = endpoint.broken(error.into_error());
-            let spare = spare.take().filter(|spare| spare.may_follow(&error, expected));
+            let spare = spare.filter(|spare| spare.may_follow(&error, expected));
             let stale = attempt == 0 && reused == Reused::Yes && matches!(error, SendError::Broken(_));
             match spare.and_then(Spare::request) {
                 Some(again) if stale => again,

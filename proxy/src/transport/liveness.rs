@@ -59,9 +59,14 @@ pub fn watch(stream: &TcpStream, silence: Silence) {
 
 /// Gives a connection that is no longer HTTP the times of any other: its application decides how long it waits.
 pub fn relax(stream: &TcpStream) {
-    let probes = TcpKeepalive::new()
+    let _ = SockRef::from(stream).set_tcp_keepalive(&patient_probes());
+}
+
+/// Keepalive probes of connections whose applications decide how long they wait: one that is gone is noticed within two
+/// minutes.
+pub fn patient_probes() -> TcpKeepalive {
+    TcpKeepalive::new()
         .with_time(Duration::from_mins(1))
         .with_interval(Duration::from_secs(20))
-        .with_retries(3);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
+        .with_retries(3)
 }

@@ -37,15 +37,8 @@ pub(super) fn classify(error: &hyper::Error) -> ConnectionFailure {
                 _ => {}
             }
         }
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            if is_not_processed(error) {
-                return ConnectionFailure::NotProcessed;
-            }
-            if let Some(io) = error.get_io()
-                && io.kind() == io::ErrorKind::TimedOut
-            {
-                return ConnectionFailure::Lost;
-            }
+        if cause.downcast_ref::<h2::Error>().is_some_and(is_not_processed) {
+            return ConnectionFailure::NotProcessed;
         }
         source = cause.source();
     }
