@@ -277,8 +277,7 @@ fn choose(
 
 fn better<'a>(a: &'a Rc<Member>, b: &'a Rc<Member>, now: Duration, random: u64) -> &'a Rc<Member> {
     let (in_flight_a, in_flight_b) = (a.load.in_flight.get(), b.load.in_flight.get());
-    let latency = |member: &Member| member.load.latency.get()?.aged(now);
-    let latencies = latency(a).zip(latency(b));
+    let latencies = a.latency(now).zip(b.latency(now));
     let b_is_better = match latencies {
         Some((latency_a, latency_b)) if !latency::are_comparable(latency_a, latency_b) => {
             if in_flight_a == 0 && in_flight_b == 0 {
@@ -338,6 +337,14 @@ impl Member {
             latency: self.load.latency.get().and_then(Latency::average),
             health: self.load.health.get(),
         }
+    }
+
+    /// Its latency in seconds, where it is to be weighed against that of another.
+    fn latency(&self, now: Duration) -> Option<f64> {
+        let latency = self.load.latency.get()?;
+        // Only an idle one is due: what is in flight will tell soon enough, and where it does not, nothing should follow it.
+        let is_due = self.load.in_flight.get() == 0 && latency.is_due_for_retrial(now);
+        if is_due { None } else { latency.aged(now) }
     }
 
     /// Its response began after `elapsed`; how it ends is recorded later.

@@ -70,6 +70,7 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // Accepted connections inherit these.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&liveness::patient_probes())?;
+    socket.set_tcp_notsent_lowat(liveness::UNSENT_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -7,6 +7,10 @@ const MEMORY: Duration = Duration::from_secs(2);
 /// Time in which a latency loses most of its meaning when no answer follows, so that an endpoint that was slow gets
 /// another chance. Longer than the memory of answers: slow endpoints still get some requests, which keep it true.
 const STALE: Duration = Duration::from_secs(4);
+/// Time without news after which an idle endpoint gets one request to tell how it does now. A pod that hung and was left
+/// alone has its share again within this time, whatever its latency was. Longer, and pods come back late; shorter, and a
+/// slow endpoint gets more of few requests than its share.
+const RETRIAL: Duration = Duration::from_secs(3);
 /// Answers before latency counts; of these, the fastest does. The first answers of a new endpoint pay for cold caches and
 /// connections; taking them at face value once gave one of two equal endpoints 4 of 60 requests.
 const WARM_UP: u32 = 8;
@@ -47,7 +51,7 @@ impl Latency {
     /// With one more answer that took `sample`.
     pub(super) fn with(self, sample: Duration, now: Duration) -> Self {
         let sample = sample.as_secs_f64();
-        let seconds = if self.samples < WARM_UP {
+        let seconds = if self.samples < WARM_UP || self.is_due_for_retrial(now) {
             self.seconds.min(sample)
         } else {
             let sample = sample.min(MAX_RISE * self.seconds.max(RISE_FLOOR));
@@ -80,6 +84,11 @@ impl Latency {
     /// What is left of it, in seconds, after a time without news; `None` before there were enough answers to tell.
     pub(super) fn aged(self, now: Duration) -> Option<f64> {
         (self.samples >= WARM_UP).then(|| self.seconds * self.decay(now, STALE))
+    }
+
+    /// Whether it is too old to keep requests away.
+    pub(super) fn is_due_for_retrial(self, now: Duration) -> bool {
+        now.saturating_sub(self.at) >= RETRIAL
     }
 
     fn decay(self, now: Duration, time_constant: Duration) -> f64 {
@@ -147,6 +156,15 @@ mod tests {
         let slow = Latency::first_penalty(Duration::from_secs(1), Duration::ZERO);
         let penalised = slow.with_penalty(MILLISECOND, MILLISECOND);
         assert!(penalised.aged(MILLISECOND).unwrap() >= 0.99);
+    }
+
+    #[test]
+    fn after_a_time_without_news_one_fast_answer_is_believed_at_once() {
+        let hung = Latency::first_penalty(Duration::from_secs(5), Duration::ZERO);
+        let too_soon = hung.with(20 * MILLISECOND, RETRIAL.mul_f64(0.99));
+        assert!(!are_comparable(too_soon.aged(RETRIAL).unwrap(), 0.020));
+        let retried = hung.with(20 * MILLISECOND, RETRIAL);
+        assert!(are_comparable(retried.aged(RETRIAL).unwrap(), 0.020));
     }
 
     #[test]

@@ -378,6 +378,68 @@ fn an_endpoint_at_which_callers_give_up_gets_less() {
 }
 
 #[test]
+fn an_endpoint_that_hung_gets_one_request_at_a_time_until_it_answers_and_then_its_share() {
+    let balancer = balancer(&[endpoint(0), endpoint(1)]);
+    let mut dice = Dice(1);
+    let members = balancer.members();
+    let (hung, healthy) = (&members[0], &members[1]);
+    for _ in 0..10 {
+        serve(
+            &balancer,
+            hung,
+            Duration::ZERO,
+            Outcome::Cancelled,
+            Duration::from_secs(5),
+        );
+        serve(
+            &balancer,
+            healthy,
+            Duration::ZERO,
+            Outcome::Success,
+            Duration::from_millis(20),
+        );
+    }
+    let mut now = Duration::from_secs(5);
+    let mut pick = |now: &mut Duration| {
+        *now += Duration::from_millis(5);
+        let member = balancer.pick(*now, dice.roll(), &[]).unwrap();
+        (number(member) == 0).then_some(member)
+    };
+    // While it hangs, at 200 requests a second.
+    let mut trial = None;
+    while now < Duration::from_secs(10) {
+        match pick(&mut now) {
+            Some(member) => {
+                assert!(trial.is_none(), "one trial at a time");
+                trial = Some((now, member.begin(now)));
+            }
+            None => {
+                serve(
+                    &balancer,
+                    healthy,
+                    now,
+                    Outcome::Success,
+                    Duration::from_millis(20),
+                );
+            }
+        }
+    }
+    let (began, epoch) = trial.expect("a trial");
+    assert!(began < Duration::from_millis(8_500), "{began:?}");
+    hung.settle(epoch);
+    balancer.record(
+        hung,
+        epoch,
+        Outcome::Success,
+        Some(Duration::from_millis(20)),
+        now,
+    );
+    hung.end();
+    let counts = shares(&balancer, 200, 3, |_| Duration::from_millis(20));
+    assert!(percent(&counts, 0) > 40, "{counts:?}");
+}
+
+#[test]
 fn endpoints_meant_for_the_own_zone_are_preferred_where_there_are_any() {
     let near = balancer(&[endpoint(0), in_zone(1, "a"), in_zone(2, "b")]);
     assert_eq!(shares(&near, 100, 1, |_| Duration::from_millis(1)), [0, 100, 0]);

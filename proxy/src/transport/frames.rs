@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use super::liveness::{Progress, Sending};
 
 /// Bytes of a block of headers at most, as it is sent. Their strings come out at most 8/5 as long (RFC 7541 appendix
 /// B), which is what h2 measures.
@@ -27,6 +28,9 @@ const CONTINUATION: u8 = 9;
 pub struct Http2Stream {
     stream: Stream,
     scan: Scan,
+    /// Only of servers is it asked whether they live.
+    progress: Option<Progress>,
+    sending: Sending,
 }
 
 /// Where the reading of frames is.
@@ -49,15 +53,26 @@ impl Http2Stream {
                 skip: PREFACE,
                 ..Scan::default()
             },
+            progress: None,
+            sending: Sending::default(),
         }
     }
 
-    /// A connection with a server.
-    pub fn of_server(stream: Stream) -> Self {
+    /// A connection with a server, whose signs of life go to `progress`.
+    pub fn of_server(stream: Stream, progress: Progress) -> Self {
         Self {
             stream,
             scan: Scan::default(),
+            progress: Some(progress),
+            sending: Sending::default(),
         }
+    }
+
+    fn offered<T>(&mut self, taken: Poll<T>) -> Poll<T> {
+        if let Some(progress) = &self.progress {
+            progress.offered(&mut self.sending, &taken);
+        }
+        taken
     }
 }
 
@@ -109,6 +124,9 @@ impl AsyncRead for Http2Stream {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if let Some(progress) = &this.progress {
+            progress.made();
+        }
         let read = buffer.filled().get(before..).unwrap_or_default();
         Poll::Ready(this.scan.pass(read).map_err(|bytes| {
             let reason = format!("a block of {bytes} bytes of headers is larger than {BLOCK_BYTES}");
@@ -119,11 +137,13 @@ impl AsyncRead for Http2Stream {
 
 impl AsyncWrite for Http2Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let taken = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.offered(taken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let taken = Pin::new(&mut self.stream).poll_flush(cx);
+        self.offered(taken)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -139,7 +159,8 @@ impl AsyncWrite for Http2Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let taken = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.offered(taken)
     }
 }
 

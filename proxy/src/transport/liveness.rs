@@ -12,10 +12,16 @@
 //! (a window of zero) towards it: an application that takes its time over an upload would be cut off. Proxies always read
 //! what comes over HTTP/2, as its own windows bound that.
 
+mod progress;
+mod timer;
+
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+
+pub use self::progress::{Progress, Sending};
+pub use self::timer::SilenceTimer;
 
 /// How long bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED: Duration = Duration::from_millis(1700);
@@ -23,6 +29,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_millis(1700);
 pub const PING_AFTER: Duration = Duration::from_millis(250);
 /// How long it may take to answer.
 pub const PING_TIMEOUT: Duration = Duration::from_millis(1650);
+/// Bytes that the kernel takes before it sends them (`TCP_NOTSENT_LOWAT`), on either side. A ping and its answer wait
+/// behind them: with the kernel's own megabytes, a long upload or download over a link of 20 Mbit/s looked like a peer that
+/// is gone.
+pub const UNSENT_BYTES: u32 = 128 * 1024;
 /// Silence before the first probe, and time between probes. The kernel counts whole seconds.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Probes without an answer. With one, a pause of 1.5 s would break connections.
@@ -46,6 +56,7 @@ pub fn watch(stream: &TcpStream, silence: Silence) {
             // Retransmissions every 200 ms instead of after 0.2, 0.6 and 1.4 s, so that a pause that ends just in time is
             // noticed in time.
             let _ = socket.set_tcp_thin_linear_timeouts(true);
+            let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
         }
         Silence::Probed => {
             let probes = TcpKeepalive::new()

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -18,7 +18,8 @@ use crate::http::body::RequestBody;
 use crate::http::limits::LIST_BYTES;
 use crate::http::wire;
 use crate::tls::{Peer, Wire};
-use crate::transport::{Expected, Http2Stream, fits, liveness};
+use crate::transport::liveness::{self, Progress, SilenceTimer};
+use crate::transport::{Expected, Http2Stream, fits};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
@@ -161,9 +162,10 @@ impl Endpoint {
             Ok(upstream) => upstream,
             Err(error) => return self.any_http2(expected).ok_or(error.into()),
         };
+        let progress = Progress::new();
         let mut builder = Builder::new(LocalExecutor);
         builder
-            .timer(TokioTimer::new())
+            .timer(SilenceTimer::new(progress.clone()))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(LIST_BYTES)
@@ -176,7 +178,7 @@ impl Endpoint {
                 .keep_alive_timeout(liveness::PING_TIMEOUT);
         }
         let (sender, connection) = builder
-            .handshake(TokioIo::new(Http2Stream::of_server(upstream.stream)))
+            .handshake(TokioIo::new(Http2Stream::of_server(upstream.stream, progress)))
             .await?;
         let allowed = Rc::new(Cell::new(FIRST_STREAMS));
         self.drive(upstream.peer.clone(), {

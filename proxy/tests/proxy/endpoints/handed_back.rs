@@ -9,7 +9,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use smilax_core::config::Protocol;
 use smilax_core::convention::wire::LOCAL_REPLY_HEADER;
-use tokio::io::copy_bidirectional;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use super::secured::{secured, secured_pod};
@@ -320,6 +321,34 @@ async fn cable(caller: &Caller, from: u8, to: u8) -> (Server, Arc<AtomicBool>) {
     (server, plugged)
 }
 
+/// A thin cable: it carries 8 KiB every 40 ms in each direction, and keeps little in between.
+async fn thin_cable(caller: &Caller, from: u8, to: u8) -> Server {
+    let target = caller.mesh.net.at(to);
+    Server::tcp(caller.mesh.net.at(from), move |stream| async move {
+        let upstream = TcpStream::connect(target).await.unwrap();
+        for end in [&stream, &upstream] {
+            SockRef::from(end).set_recv_buffer_size(64 * 1024).unwrap();
+        }
+        let (from_caller, to_caller) = stream.into_split();
+        let (from_pod, to_pod) = upstream.into_split();
+        tokio::join!(
+            carry_slowly(from_caller, to_pod),
+            carry_slowly(from_pod, to_caller)
+        );
+    })
+    .await
+}
+
+async fn carry_slowly(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let mut buffer = vec![0; 8 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+}
+
 /// An application that says when it has a request, and answers when it may.
 async fn slow_app(caller: &Caller, last: u8, may: &Arc<AtomicBool>, asked: &Arc<AtomicUsize>) -> Server {
     let (may, asked) = (Arc::clone(may), Arc::clone(asked));
@@ -394,6 +423,31 @@ async fn a_request_that_may_be_repeated_goes_elsewhere_when_its_peer_stops_answe
     in_flight.plugged.store(false, Ordering::SeqCst);
     let answer = in_flight.response.await.unwrap();
     assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "secured"));
+}
+
+#[tokio::test]
+async fn a_long_upload_over_a_thin_cable_is_not_taken_for_silence() {
+    let caller = Caller::new().await;
+    let _pod = secured_pod(&caller.mesh, &caller.operator, 30).await;
+    let _cable = thin_cable(&caller, 20, 30).await;
+    caller.knows(&[20]).await;
+    let answer = caller.send(post(vec![0; 1024 * 1024])).await;
+    assert_eq!((answer.status, &*answer.text), (StatusCode::OK, "secured"));
+}
+
+#[tokio::test]
+async fn a_long_download_over_a_thin_cable_is_not_taken_for_silence() {
+    let caller = Caller::new().await;
+    let (_pod, app) = secured_pod(&caller.mesh, &caller.operator, 30).await;
+    app.stop().await;
+    let _app = Server::http(caller.mesh.app(30), |_| async {
+        Response::new(full(vec![b'x'; 1024 * 1024]))
+    })
+    .await;
+    let _cable = thin_cable(&caller, 20, 30).await;
+    caller.knows(&[20]).await;
+    let answer = caller.send(request("GET", "/")).await;
+    assert_eq!((answer.status, answer.text.len()), (StatusCode::OK, 1024 * 1024));
 }
 
 #[tokio::test]
