@@ -52,6 +52,8 @@ pub enum Reason {
     NestedSplit,
     /// One pod belongs to several backends.
     OverlappingBackends,
+    /// A Service without selector whose pods are called in plaintext, whatever they can.
+    PlaintextOnly,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
 }
@@ -91,6 +93,7 @@ impl Reason {
             Self::NoReadyEndpoints => "NoReadyEndpoints",
             Self::NestedSplit => "NestedSplit",
             Self::OverlappingBackends => "OverlappingBackends",
+            Self::PlaintextOnly => "PlaintextOnly",
             Self::TooLarge => "TooLarge",
         }
     }
@@ -115,7 +118,8 @@ impl Reason {
             Self::NoUsableBackend
             | Self::NoReadyEndpoints
             | Self::NestedSplit
-            | Self::OverlappingBackends => Severity::Notice,
+            | Self::OverlappingBackends
+            | Self::PlaintextOnly => Severity::Notice,
         }
     }
 }

@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use smilax_core::config::{Destination, Protocol, TlsMode};
 use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Sidecar};
-use smilax_core::{DestinationName, Workload};
+use smilax_core::{DestinationName, ObjectRef, Workload};
 
 use crate::compile::{Wanted, import, is_enabled};
+use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index, Owner};
 use crate::model::{Addressing, Pod, Reach, Service, SliceEndpoint};
 use crate::modes::Modes;
@@ -111,6 +112,42 @@ pub fn uncallable<'a>(index: &'a Index, namespace: &str) -> impl Iterator<Item =
             .values()
             .filter(move |pod| !pod.finished && lacks_sidecar(pod) && called(contents, pod))
     })
+}
+
+/// Services without selector whose endpoints kube-proxy picks, so that a caller never learns whose pod it reached and
+/// sends plaintext.
+pub fn plaintext_only(index: &Index, namespace: &str) -> Vec<Diagnostic> {
+    let contents = index.contents(namespace).filter(|_| is_enabled(index, namespace));
+    let services = contents
+        .into_iter()
+        .flat_map(|contents| contents.services.values());
+    services
+        .filter(|service| {
+            service.selector.is_empty() && matches!(service.addressing, Addressing::Virtual(_))
+        })
+        .filter_map(|service| {
+            let field = match service.reach {
+                Reach::All => return None,
+                Reach::Same => "sessionAffinity: ClientIP",
+                Reach::Node => "internalTrafficPolicy: Local",
+            };
+            let name = &service.meta.name;
+            Some(Diagnostic {
+                object: ObjectRef {
+                    kind: "Service".into(),
+                    namespace: namespace.into(),
+                    name: name.clone(),
+                    generation: 0,
+                },
+                reason: Reason::PlaintextOnly,
+                message: format!(
+                    "Service {name} has no selector and spec.{field}, so sidecars call it in plaintext, which endpoints \
+                     that are pods with strict mutual TLS or a TrafficTarget refuse; remove {field}, or give the \
+                     Service a selector"
+                ),
+            })
+        })
+        .collect()
 }
 
 /// Whether a port of its address is the pod's. A node has ports of many.
@@ -221,7 +258,12 @@ impl Behind<'_> {
     /// whoever may write it could send what is meant for one pod to another, or send it in plaintext.
     fn resident(&self, endpoint: &SliceEndpoint, port: u16) -> Option<(Option<&Pod>, Option<Workload>)> {
         if let Some(pod) = self.index.pod_at(endpoint.address.to_canonical()) {
-            return Some((Some(pod), can_answer(pod, port).then(|| account(pod))));
+            if can_answer(pod, port) {
+                return Some((Some(pod), Some(account(pod))));
+            }
+            // As by the pod's address: nobody there could prove anything.
+            let callable = pod.skips_inbound(port) || !takes_no_plaintext(self.index, &pod.meta.namespace);
+            return callable.then_some((Some(pod), None));
         }
         let Some(named) = &endpoint.pod else {
             // Outside the cluster, most likely.

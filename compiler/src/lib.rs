@@ -28,7 +28,7 @@ pub mod status;
 
 pub use compile::{compile, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
-pub use endpoints::{endpoints, found, uncallable};
+pub use endpoints::{endpoints, found, plaintext_only, uncallable};
 pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;

@@ -145,7 +145,7 @@ fn endpoints_made_by_hand_must_prove_to_be_the_pods_that_have_their_addresses() 
     let cluster = by_hand()
         .add_pod(pod("a").account("one").injected().at("10.1.0.1"))
         .add_pod(pod("b").of("other").account("two").injected().at("10.1.0.2"))
-        .add_pod(pod("c").at("10.1.0.3"))
+        .add_pod(pod("c").of("other").at("10.1.0.3"))
         .add_pod(pod("d").injected().skipping(8080).at("10.1.0.4"))
         .slice(
             "s",
@@ -163,6 +163,49 @@ fn endpoints_made_by_hand_must_prove_to_be_the_pods_that_have_their_addresses() 
             "10.1.0.4:8080 - Ready",
         ]
     );
+}
+
+#[test]
+fn a_service_without_selector_whose_endpoints_kube_proxy_picks_is_told_of() {
+    let told = |service: crate::testing::ServiceBuilder| {
+        let cluster = by_hand().service(service.not_ready());
+        let told = plaintext_only(&cluster.index(), "shop");
+        told.into_iter().map(|one| one.message).collect::<Vec<_>>()
+    };
+    let message = told(service("web").reached(Reach::Same)).join("");
+    assert!(
+        message.starts_with("Service web has no selector and spec.sessionAffinity: ClientIP"),
+        "{message}"
+    );
+    assert_eq!(told(service("web").reached(Reach::Node)).len(), 1);
+    assert_eq!(told(service("web")), [""; 0]);
+    assert_eq!(
+        told(service("web").reached(Reach::Same).selecting("app", "web")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_pod_without_a_sidecar_in_a_strict_namespace_is_not_called_through_endpoints_made_by_hand_either() {
+    let cluster = by_hand()
+        .add_pod(pod("a").at("10.1.0.1"))
+        .add_pod(pod("b").skipping(8080).at("10.1.0.2"))
+        .slice("s", slice("web", ["10.1.0.1", "10.1.0.2"].map(endpoint)));
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.2:8080 - Ready"]);
+}
+
+#[test]
+fn when_the_namespace_of_a_pod_becomes_strict_the_endpoints_made_by_hand_at_its_address_move() {
+    let mut index = shop()
+        .add_pod(pod("a").at("10.1.0.1"))
+        .service(service("web").not_ready())
+        .slice("s", slice("web", [endpoint("10.1.0.1")]))
+        .index();
+    index.take_moved();
+    let strict = strict().changes[0].clone();
+    apply(&mut index, strict);
+    let services = index.take_moved().services;
+    assert!(services.contains(&("shop".into(), "web".into())), "{services:?}");
 }
 
 #[test]

@@ -42,14 +42,17 @@ impl Index {
         self.moved.members.extend(concerned.cloned());
     }
 
-    /// What a namespace asks of its callers may be another: told of its Services' endpoints, and of its pods' addresses.
+    /// What a namespace asks of its callers may be another: told of its Services' endpoints, of its pods' addresses, and of
+    /// endpoints made by hand there.
     pub(super) fn modes_moved(&mut self, namespace: &Name) {
         self.moved.modes.insert(namespace.clone());
         let pods = self
             .contents
             .get(namespace)
             .map(|contents| contents.pods.values());
-        let addresses = pods.into_iter().flatten().flat_map(|pod| &pod.addresses);
-        self.moved.addresses.extend(addresses.copied());
+        for &address in pods.into_iter().flatten().flat_map(|pod| &pod.addresses) {
+            self.moved.addresses.insert(address);
+            self.moved.services.extend(self.by_hand.at(address).cloned());
+        }
     }
 }

@@ -118,7 +118,7 @@ impl Events {
             return Telling::of(Outcome::Told, 0);
         }
         let telling = match finding {
-            Finding::Account(found) => {
+            Finding::Object(found) => {
                 let object = &found.object;
                 let reference = reference("v1", &object.kind, &object.namespace, &object.name, "");
                 self.publish(&reference, found.reason.as_str(), &found.message)

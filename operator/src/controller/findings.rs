@@ -1,4 +1,4 @@
-//! What is still to be told of objects that have no status to say it: ServiceAccounts and pods. Pure.
+//! What is still to be told of objects that have no status to say it: ServiceAccounts, Services and pods. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -11,8 +11,8 @@ use super::report::PodFinding;
 /// Something to be told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// About a ServiceAccount.
-    Account(Diagnostic),
+    /// About a ServiceAccount or a Service.
+    Object(Diagnostic),
     /// About a pod.
     Pod(PodFinding),
 }
@@ -21,7 +21,7 @@ impl Finding {
     /// What tells it from every other.
     pub fn identity(&self) -> String {
         match self {
-            Self::Account(found) => format!("{} {}", found.object, found.message),
+            Self::Object(found) => format!("{} {}", found.object, found.message),
             Self::Pod(found) => format!("{} {}", found.uid, found.reason),
         }
     }

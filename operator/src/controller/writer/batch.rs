@@ -37,7 +37,7 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
         for workload in workloads(&inner.index, namespace) {
             let (config, diagnostics) = compile(&mut inner.index, &workload);
             desired.insert(config_map_name(&workload.account), config);
-            findings.extend(diagnostics.into_iter().map(Finding::Account));
+            findings.extend(diagnostics.into_iter().map(Finding::Object));
         }
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
@@ -60,9 +60,11 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
             for (workload, error) in compared.too_large {
                 statuses.known.is_behind(&workload);
                 if let Some(config) = desired.get(&config_map_name(&workload.account)) {
-                    findings.push(Finding::Account(inner.oversize.insert(config, &error)));
+                    findings.push(Finding::Object(inner.oversize.insert(config, &error)));
                 }
             }
+            let services = smilax_compiler::plaintext_only(&inner.index, namespace);
+            findings.extend(services.into_iter().map(Finding::Object));
             findings.extend(
                 report::findings(&inner.index, namespace)
                     .into_iter()
