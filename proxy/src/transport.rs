@@ -25,7 +25,7 @@ use tokio_rustls::TlsStream;
 pub use frames::Http2Stream;
 pub use head::{ClientStream, HeadClock, HeadLimits, RequestRest};
 pub use secure::{Expected, fits, secure};
-pub use server::{ServerSignals, ServerStream};
+pub use server::{ServerSignals, ServerStream, Unacknowledged};
 
 use crate::tls::{Peer, PeerError};
 

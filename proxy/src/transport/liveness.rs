@@ -3,14 +3,15 @@
 //! ```text
 //! HTTP/2 between proxies   bytes on their way stay unacknowledged for `UNACKNOWLEDGED`, or, while a response is waited
 //!                          for, a ping after `PING_AFTER` of silence stays unanswered for `PING_TIMEOUT`
-//! HTTP/1                   two keepalive probes of the kernel, a second apart, stay unanswered
+//! HTTP/1                   two keepalive probes of the kernel, a second apart, stay unanswered, or bytes of a small
+//!                          request stay unacknowledged for `UNACKNOWLEDGED_HTTP1`
 //! ```
 //!
 //! The first is less than 2 s, and more than 1.5 s: a node that is only paused for so long loses nothing.
 //!
-//! HTTP/1 has no limit on unacknowledged bytes, since the kernel counts the time in which the other side does not read
-//! (a window of zero) towards it: an application that takes its time over an upload would be cut off. Proxies always read
-//! what comes over HTTP/2, as its own windows bound that.
+//! HTTP/1 has no limit on unacknowledged bytes of a large request, since the kernel counts the time in which the other side
+//! does not read (a window of zero) towards it: an application that takes its time over an upload would be cut off. Proxies
+//! always read what comes over HTTP/2, as its own windows bound that.
 
 mod progress;
 mod timer;
@@ -25,6 +26,9 @@ pub use self::timer::SilenceTimer;
 
 /// How long bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED: Duration = Duration::from_millis(1700);
+/// The same for HTTP/1. The kernel lets a connection whose probes are unanswered live as long, too, and looks at each
+/// probe only: with less than two seconds, a pause of 1.5 s would break it.
+const UNACKNOWLEDGED_HTTP1: Duration = Duration::from_millis(2500);
 /// Silence after which the other proxy is asked whether it is alive, while requests are in flight.
 pub const PING_AFTER: Duration = Duration::from_millis(250);
 /// How long it may take to answer.
@@ -68,9 +72,20 @@ pub fn watch(stream: &TcpStream, silence: Silence) {
     }
 }
 
+/// Limits how long bytes of a request of HTTP/1 may stay unacknowledged.
+pub fn limit_unacknowledged(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_HTTP1));
+}
+
+/// Takes that limit away.
+pub fn unlimit_unacknowledged(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_tcp_user_timeout(None);
+}
+
 /// Gives a connection that is no longer HTTP the times of any other: its application decides how long it waits.
 pub fn relax(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&patient_probes());
+    unlimit_unacknowledged(stream);
 }
 
 /// Keepalive probes of connections whose applications decide how long they wait: one that is gone is noticed within two

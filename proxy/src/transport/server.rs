@@ -14,8 +14,12 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use super::Stream;
+use super::{Stream, liveness};
 use crate::http::raw_target::{self, RawTarget};
+
+/// Bytes of a request that every server has room for before it reads any: less than the window that Linux, Windows and the
+/// BSDs begin with.
+const SMALL_REQUEST: usize = 32 * 1024;
 
 /// A connection to an HTTP/1 server. It notices an end that the kernel knows of before the runtime does, still reads
 /// what a server said that takes no more, and passes on that the client has finished sending.
@@ -25,6 +29,18 @@ pub struct ServerStream {
     sending: Sending,
     /// The beginning of a head, with another target than the library wrote.
     head: Bytes,
+    unacknowledged: Unacknowledged,
+}
+
+/// How long a server may leave what it is sent unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unacknowledged {
+    /// As long as the kernel has it.
+    Unlimited,
+    /// As long as [`liveness`] says, as any server has room for this request, of which so many bytes were written.
+    Limited(usize),
+    /// As the first, for this request: a server may take its time over a body, and has no room for more until then.
+    Suspended,
 }
 
 /// What is asked of a [`ServerStream`] by whoever uses the connection.
@@ -91,12 +107,39 @@ impl ServerSignals {
 
 impl ServerStream {
     /// A stream that heeds `signals`.
-    pub fn new(stream: Stream, signals: Arc<ServerSignals>) -> Self {
+    pub fn new(stream: Stream, signals: Arc<ServerSignals>, unacknowledged: Unacknowledged) -> Self {
+        if unacknowledged != Unacknowledged::Unlimited {
+            liveness::limit_unacknowledged(stream.socket());
+        }
         Self {
             io: TokioIo::new(stream),
             signals,
             sending: Sending::Open,
             head: Bytes::new(),
+            unacknowledged,
+        }
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(count)), Unacknowledged::Limited(written)) = (polled, self.unacknowledged) {
+            let written = written + count;
+            self.unacknowledged = if written > SMALL_REQUEST {
+                liveness::unlimit_unacknowledged(self.io.inner().socket());
+                Unacknowledged::Suspended
+            } else {
+                Unacknowledged::Limited(written)
+            };
+        }
+    }
+
+    fn next_request(&mut self) {
+        match self.unacknowledged {
+            Unacknowledged::Unlimited => {}
+            Unacknowledged::Limited(_) => self.unacknowledged = Unacknowledged::Limited(0),
+            Unacknowledged::Suspended => {
+                liveness::limit_unacknowledged(self.io.inner().socket());
+                self.unacknowledged = Unacknowledged::Limited(0);
+            }
         }
     }
 
@@ -159,6 +202,9 @@ impl Read for ServerStream {
         let this = self.get_mut();
         let verify =
             this.signals.verify.load(Ordering::Relaxed) && this.signals.verify.swap(false, Ordering::Relaxed);
+        if verify {
+            this.next_request();
+        }
         match Pin::new(&mut this.io).poll_read(cx, buffer) {
             Poll::Pending if verify => match this.is_quiet() {
                 Ok(true) => Poll::Pending,
@@ -180,6 +226,7 @@ impl Write for ServerStream {
             return Poll::Ready(Ok(taken));
         }
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.wrote(&written);
         this.tolerate(written)
     }
 
@@ -229,6 +276,7 @@ impl Write for ServerStream {
             return Poll::Ready(Ok(taken));
         }
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.wrote(&written);
         this.tolerate(written)
     }
 }

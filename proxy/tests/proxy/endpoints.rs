@@ -1,5 +1,6 @@
 //! Requests go to the pods that the operator tells of.
 
+mod dead_servers;
 mod failures;
 mod handed_back;
 mod secured;

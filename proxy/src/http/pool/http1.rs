@@ -11,12 +11,12 @@ use smilax_core::Workload;
 use tokio::time::Instant;
 
 use super::keep_alive::KeepAlive;
-use super::{Endpoint, OpenError};
+use super::{Endpoint, Kind, OpenError};
 use crate::http::body::RequestBody;
 use crate::http::limits::{HEADER_BYTES, MAX_HEADERS};
 use crate::http::request_body::Progress;
 use crate::tls::{Peer, Wire};
-use crate::transport::{Expected, ServerSignals, ServerStream, fits};
+use crate::transport::{Expected, ServerSignals, ServerStream, Unacknowledged, fits};
 
 /// Connections kept unused at most.
 const MOST_IDLE: usize = 256;
@@ -231,6 +231,11 @@ impl Endpoint {
             progress: None,
         };
         let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
+        let unacknowledged = if upstream.peer.is_some() || self.kind == Kind::Endpoints {
+            Unacknowledged::Limited(0)
+        } else {
+            Unacknowledged::Unlimited
+        };
         let (sender, connection) = Builder::new()
             .max_headers(MAX_HEADERS)
             .max_header_size(HEADER_BYTES)
@@ -243,6 +248,7 @@ impl Endpoint {
             .handshake(ServerStream::new(
                 upstream.stream,
                 Arc::clone(&lease.link.signals),
+                unacknowledged,
             ))
             .await?;
         let idle_since = Rc::clone(&lease.link.idle_since);
