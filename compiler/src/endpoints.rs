@@ -15,7 +15,7 @@ use crate::model::{Addressing, Pod, Reach, Service, SliceEndpoint};
 use crate::modes::Modes;
 
 /// The endpoints of a port, in the order of their addresses. `None` when its virtual address is to be used: there is no
-/// such port, or not every caller may be sent to every endpoint.
+/// such port, not every caller may be sent to every endpoint, or none of its pods is known yet.
 pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint>> {
     let contents = index.contents(&of.destination.namespace)?;
     let service = contents.services.get(&of.destination.name)?;
@@ -31,10 +31,12 @@ pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint
         expected: Expected::of(index, service),
     };
     let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    let mut awaited = false;
     for slice in contents.slices.of(&service.meta.name) {
         for port in slice.ports.iter().filter(|port| *port.name == **name) {
             for endpoint in &slice.endpoints {
                 let Some(endpoint) = behind.endpoint(endpoint, port.number) else {
+                    awaited |= behind.awaits_pod(endpoint);
                     continue;
                 };
                 // While a pod moves from one slice to another it is in both.
@@ -44,6 +46,11 @@ pub fn endpoints(index: &Index, of: &DestinationPortName) -> Option<Vec<Endpoint
                 }
             }
         }
+    }
+    // Slices and pods are watched apart. After a pause the one may be ahead of the other by a whole rollout, and to tell
+    // of no endpoint would fail every request, though the virtual address leads to pods that serve.
+    if found.is_empty() && awaited {
+        return None;
     }
     Some(of_one_family(found.into_values().collect(), service))
 }
@@ -234,6 +241,13 @@ impl Behind<'_> {
             for_zones: endpoint.for_zones.iter().map(|zone| (&**zone).into()).collect(),
             node: endpoint.node.as_deref().map(Box::from),
         })
+    }
+
+    /// Whether an endpoint that a controller wrote takes requests and names a pod that is not known, or no longer.
+    fn awaits_pod(&self, endpoint: &SliceEndpoint) -> bool {
+        let named = endpoint.pod.as_ref().filter(|_| endpoint.state.is_some());
+        self.expected != Expected::Resident
+            && named.is_some_and(|name| !self.contents.pods.contains_key(name))
     }
 
     /// The pod that an endpoint names, and whom it must prove to be.

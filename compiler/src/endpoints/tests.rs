@@ -112,10 +112,31 @@ fn a_port_that_a_proxy_leaves_alone_is_plaintext() {
 
 #[test]
 fn a_pod_that_is_not_known_yet_is_not_told_of_as_nobody_knows_whether_plaintext_may_go_there() {
-    let cluster = shop().slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
-    assert_eq!(told(&cluster).unwrap(), [""; 0]);
-    let cluster = cluster.add_pod(web_pod("a").injected());
+    let cluster = shop().add_pod(web_pod("known").injected()).slice(
+        "s",
+        slice(
+            "web",
+            [("known", "10.1.0.1"), ("a", "10.1.0.2")].map(|(pod, at)| endpoint_of(pod, at)),
+        ),
+    );
     assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:8080 shop/web Ready"]);
+    let cluster = cluster.add_pod(web_pod("a").injected());
+    assert_eq!(told(&cluster).unwrap().len(), 2);
+}
+
+#[test]
+fn while_no_pod_of_a_service_is_known_its_virtual_address_is_used() {
+    for cluster in [shop(), strict()] {
+        let cluster = cluster.slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]));
+        assert_eq!(
+            told(&cluster),
+            None,
+            "a rollout of which only the slices are known"
+        );
+        let not_ready = in_state(None, endpoint_of("a", "10.1.0.1"));
+        let cluster = cluster.slice("s", slice("web", [not_ready]));
+        assert_eq!(told(&cluster).unwrap(), [""; 0], "nothing serves");
+    }
 }
 
 #[test]
