@@ -136,8 +136,9 @@ pub struct Limits {
     pub connect: Duration,
     /// The same to one of several endpoints; after it, another one is tried.
     pub endpoint_connect: Duration,
-    /// The TLS handshake there.
-    pub endpoint_handshake: Duration,
+    /// A TLS handshake upstream. A server without a proxy may take one for the beginning of a request and wait for the rest,
+    /// for as long as its caller does.
+    pub upstream_handshake: Duration,
     /// From the first byte of an HTTP/1 request to the end of its headers.
     pub header_read: Duration,
     /// Waiting for a client to say something before the server is given the word.
@@ -152,7 +153,7 @@ pub struct Limits {
     pub idle: Duration,
     /// How long the application is held back at the start for want of a certificate.
     pub certificate: Duration,
-    /// A TLS handshake between proxies, from its first byte on; and waiting for that byte where nothing else is taken.
+    /// A TLS handshake of a client, from its first byte on; and waiting for that byte where nothing else is taken.
     pub handshake: Duration,
     /// Handshakes of clients under way in one worker at most.
     pub handshakes: usize,
@@ -199,7 +200,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(5),
             endpoint_connect: Duration::from_secs(1),
-            endpoint_handshake: Duration::from_secs(2),
+            // Below the 2 s within which a caller hears of a server that does not answer.
+            upstream_handshake: Duration::from_millis(1_800),
             header_read: Duration::from_secs(10),
             detect: Duration::from_secs(1),
             server_first_memory: Duration::from_mins(5),

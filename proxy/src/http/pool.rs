@@ -207,7 +207,7 @@ impl Endpoint {
                     // Applications decide for themselves how long they wait.
                     Wire::Bytes => {}
                 }
-                transport::secure(stream, context, wire, expected, self.handshake_limit()).await
+                transport::secure(stream, context, wire, expected, self.limits.upstream_handshake).await
             }
         };
         secured.map_err(|failure| {
@@ -245,14 +245,6 @@ impl Endpoint {
         let metrics = &self.shared.metrics.access;
         metrics.tls_failure("outbound", failure.reason());
         SendError::Connect(ConnectError::Insecure(self.address, failure))
-    }
-
-    /// How long a handshake may take.
-    fn handshake_limit(&self) -> Duration {
-        match self.kind {
-            Kind::Services | Kind::Application => self.limits.handshake,
-            Kind::Endpoints => self.limits.endpoint_handshake,
-        }
     }
 
     /// Makes a plain connection, unless it is known that nobody is there.
