@@ -24,7 +24,7 @@ What requests meet while pods, operators and nodes fail: the same pods with the 
 
 The application takes 20 ms for a request. Readiness probes go on succeeding whatever fault is injected: what the tables show is the
 balancer, not kubelet. Rollouts keep all replicas ready (`maxUnavailable: 0`). The mesh is installed with the chart's
-defaults, so pods that are made while no operator answers start without a sidecar (`injector.failurePolicy: Ignore`).
+defaults, so while no operator answers, rollouts wait (`injector.failurePolicy: Fail`).
 
 The client runs in a pod of its own and calls the Service's ClusterIP over keep-alive connections, one request at a
 time each: 32 at the start, used in turn, and one more whenever all are busy. So kube-proxy spreads the traffic over the pods as

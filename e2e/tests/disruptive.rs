@@ -141,24 +141,33 @@ fn while_the_operator_is_away_traffic_goes_on_and_a_killed_proxy_comes_back_with
         load.is_split(&second);
     }
 
-    web.namespace.apply(Workload::deployment("meanwhile"));
-    web.namespace.ready(&["deployment/meanwhile"]);
-    let pod = Object(web.namespace.pod("meanwhile"));
-    assert!(pod.0["spec"]["initContainers"].is_null(), "who injected it?");
     load.background.goes_on(200);
     away.end();
-    let pod = Object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod.name()}}));
-    let event = web.namespace.await_event(&pod, "NotInjected");
-    assert_eq!(event.kind, "Warning");
     load.end();
 }
 
 #[test]
-fn with_failure_policy_fail_a_pod_is_refused_rather_than_left_uninjected() {
+fn with_failure_policy_ignore_a_pod_that_is_made_while_the_operator_is_away_is_reported_later() {
     let web = WEB.hold();
     let helm = Helm::of(&web.mesh);
+    helm.upgrade(&["injector.failurePolicy=Ignore"]);
+    web.mesh.available();
+    let away = OperatorAway::begin(&web.mesh);
+    web.namespace.apply(Workload::deployment("meanwhile"));
+    web.namespace.ready(&["deployment/meanwhile"]);
+    let pod = Object(web.namespace.pod("meanwhile"));
+    assert!(pod.0["spec"]["initContainers"].is_null(), "who injected it?");
+    away.end();
+    let pod = Object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod.name()}}));
+    let event = web.namespace.await_event(&pod, "NotInjected");
+    assert_eq!(event.kind, "Warning");
     helm.upgrade(&["injector.failurePolicy=Fail"]);
     web.mesh.available();
+}
+
+#[test]
+fn while_the_operator_is_away_a_pod_is_refused_rather_than_left_uninjected() {
+    let web = WEB.hold();
     let away = OperatorAway::begin(&web.mesh);
     let refusal = web.namespace.refused(Workload::pod("refused"));
     assert!(refusal.contains("inject.smilax.dev"), "{refusal}");
@@ -174,7 +183,6 @@ fn with_failure_policy_fail_a_pod_is_refused_rather_than_left_uninjected() {
             Err(error) => Progress::Pending(error.to_string()),
         }
     });
-    helm.upgrade(&["injector.failurePolicy=Ignore"]);
 }
 
 #[test]

@@ -63,3 +63,8 @@ seccompProfile:
   protocol: TCP
 {{- end }}
 {{- end }}
+
+{{- /* What happens to pods that are to get a sidecar while no replica answers. */ -}}
+{{- define "smilax.failurePolicy" -}}
+{{- .Values.injector.failurePolicy | default (ternary "Fail" "Ignore" (ge (int .Values.replicas) 2)) -}}
+{{- end }}

@@ -142,9 +142,9 @@ fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installati
 }
 
 #[test]
-fn f3_pods_wait_for_a_webhook_that_is_down_only_in_a_highly_available_installation() {
+fn f3_pods_wait_for_a_webhook_that_is_down_unless_there_is_one_replica_only() {
     for (name, objects) in COMBINATIONS.iter() {
-        let expected = if name == "ha" { "Fail" } else { "Ignore" };
+        let expected = if name == "one-replica" { "Ignore" } else { "Fail" };
         for webhook in webhooks(objects, "MutatingWebhookConfiguration") {
             assert_eq!(webhook["failurePolicy"], expected, "{name}: {}", webhook["name"]);
             assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 10, "{name}");
