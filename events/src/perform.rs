@@ -25,7 +25,7 @@ const FAULT: Duration = Duration::from_secs(10);
 /// A node has no power for so long; kubelet's is missed after 40 s.
 const WITHOUT_POWER: Duration = Duration::from_secs(15);
 /// Operators are stopped for so long.
-const STOPPED: Duration = Duration::from_secs(15);
+const AWAY: Duration = Duration::from_secs(15);
 /// Requests after the cause is gone: a pod must be back after 10 s.
 const HEALED: Duration = Duration::from_secs(11);
 /// Requests after a rollout.
@@ -108,26 +108,28 @@ impl World {
         dying.happened(began_ms)
     }
 
-    /// Does something while the operators are in this state, and waits for its end: with operators that are stopped only
-    /// after they go on.
+    /// Does something while the operators are in this state for a time, and waits for its end, which may need them.
     fn meanwhile<W: FnOnce()>(&self, operators: Operators, begin: impl FnOnce() -> W) {
+        let from = Instant::now();
+        let pass = || pause(AWAY.saturating_sub(from.elapsed()));
         match operators {
             Operators::Running => begin()(),
             Operators::Stopped => {
-                let from = Instant::now();
                 let stopped = OperatorStopped::begin(&self.mesh, &self.cluster);
                 let wait = begin();
-                pause(STOPPED.saturating_sub(from.elapsed()));
+                pass();
                 drop(stopped);
                 wait();
-                self.mesh.available();
             }
             Operators::Killed => {
                 let away = OperatorAway::begin(&self.mesh);
-                begin()();
+                let wait = begin();
+                pass();
                 away.end();
+                wait();
             }
         }
+        self.mesh.available();
     }
 
     fn kill(&self, rate: u32, pods: &Pods) -> Happened {

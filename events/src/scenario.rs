@@ -152,7 +152,7 @@ pub const ALL: [Scenario; 13] = [
     },
     Scenario {
         id: "rollout-drain-killed",
-        what: "the same, operators scaled to zero",
+        what: "the same, operators scaled to zero for the first 15 s",
         event: Event::Restart(App::Draining, Operators::Killed),
     },
     Scenario {
@@ -167,7 +167,7 @@ pub const ALL: [Scenario; 13] = [
     },
     Scenario {
         id: "rollout-exit-killed",
-        what: "the same, operators scaled to zero",
+        what: "the same, operators scaled to zero for the first 15 s",
         event: Event::Restart(App::Exiting, Operators::Killed),
     },
     Scenario {
