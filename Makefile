@@ -53,6 +53,11 @@ fuzz: ## fuzzes what reads bytes of others, each target for FUZZ_SECONDS (60); n
 charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rules
 	hack/check-charts
 
+.PHONY: admission
+admission: ## what a real API server refuses to the operator's account and to pods of the mesh
+	@$(CLUSTER_TOOL) need
+	hack/check-admission
+
 .PHONY: e2e
 e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECONFIG, KEEP=1 leaves it running
 	@e2e/run $(TEST_CLUSTER)

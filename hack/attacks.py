@@ -18,6 +18,7 @@ GROUPS = {
     "D": "Access and routing",
     "E": "Interception and node",
     "F": "Control plane and tenants",
+    "S": "Found by an adversarial campaign",
 }
 
 # Id, attack, what must become of it. A fourth column says why an item has no test yet.
@@ -84,9 +85,13 @@ ITEMS = [
     ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
     ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("S7", "a pod of a closed namespace that looks injected, uses its node's network, or has the proxy's user or group", "injected anew, or refused; on workloads too"),
+    ("S8", "a debug container, or another image of the sidecar, that reads the key of a running pod", "refused; ordinary debugging goes on"),
+    ("S10", "the operator's account, stolen, against ConfigMaps, SMI objects and definitions", "a policy of the API server leaves it those of the mesh; reads stay"),
+    ("S11", "a stranger asks a pod for its probes, or runs its lifecycle hooks", "404 without the pod's own path segment"),
 ]
 
-TEST = re.compile(r"^\s*(?:async )?fn (([cdef])(\d+)_\w+)\(", re.MULTILINE)
+TEST = re.compile(r"^\s*(?:async )?fn (([cdefs])(\d+)_\w+)\(", re.MULTILINE)
 
 
 def tests():

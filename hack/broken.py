@@ -65,6 +65,25 @@ def blocking(documents):
     webhook("ValidatingWebhookConfiguration", documents)["failurePolicy"] = "Fail"
 
 
+def every_pod(documents):
+    del webhook_of_pods(documents)["matchConditions"]
+
+
+def pods_unseen(documents):
+    webhook_of_pods(documents)["failurePolicy"] = "Ignore"
+
+
+def webhook_of_pods(documents):
+    return next(one for one in all_of("ValidatingWebhookConfiguration", documents)[0]["webhooks"] if rules.judges_pods(one))
+
+
+def unbound(documents):
+    all_of("ValidatingAdmissionPolicyBinding", documents)[0]["spec"]["validationActions"] = ["Warn"]
+
+
+def policy_of_others(documents):
+    del all_of("ValidatingAdmissionPolicy", documents)[0]["spec"]["matchConditions"][0]
+
 def lost_port(documents):
     all_of("Service", documents)[0]["spec"]["ports"][0]["targetPort"] = "https"
 
@@ -98,6 +117,10 @@ BROKEN = [
     (system_namespace, rules.webhooks_leave_system_namespaces_alone),
     (bundle, rules.webhooks_answer_fast_and_have_no_side_effects),
     (blocking, rules.validation_never_blocks),
+    (every_pod, rules.pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar),
+    (pods_unseen, rules.pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar),
+    (unbound, rules.the_operators_account_is_held_to_its_own_objects),
+    (policy_of_others, rules.the_operators_account_is_held_to_its_own_objects),
     (lost_port, rules.webhooks_lead_to_a_service_that_leads_to_the_operator),
     (lost_account, rules.accounts_exist),
     (unknown_metric, alerts.alerts_ask_for_metrics_that_there_are),

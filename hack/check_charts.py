@@ -49,6 +49,8 @@ COMBINATIONS = {
     ],
     "closed": ["--set", "access.closed=true"],
     "alerts": ["--set", "prometheusRule.enabled=true", "--set", "prometheusRule.labels.release=monitoring"],
+    # Without admission policies, which are of version v1 since 1.30.
+    "kubernetes-1-29": ["--kube-version", "1.29.0"],
     "open-metrics": ["--set", "networkPolicy.metricsFrom[0].ipBlock.cidr=10.0.0.0/8"],
 }
 

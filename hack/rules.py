@@ -8,6 +8,7 @@ ESCALATING = {"escalate", "bind", "impersonate"}
 CLUSTER_SCOPED = {
     "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
     "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
 }
 # What these resources may be written only by name.
 NAMED_ONLY = {
@@ -87,8 +88,11 @@ def namespaced_objects_name_their_namespace(documents):
 
 
 def webhooks_leave_system_namespaces_alone(documents):
-    for configuration in all_of("MutatingWebhookConfiguration", documents):
+    configurations = all_of("MutatingWebhookConfiguration", documents) + all_of("ValidatingWebhookConfiguration", documents)
+    for configuration in configurations:
         for webhook in configuration["webhooks"]:
+            if webhook["failurePolicy"] == "Ignore" and configuration["kind"] == "ValidatingWebhookConfiguration":
+                continue
             excluded = {
                 value
                 for expression in webhook.get("namespaceSelector", {}).get("matchExpressions", [])
@@ -115,8 +119,52 @@ def webhooks_answer_fast_and_have_no_side_effects(documents):
 def validation_never_blocks(documents):
     for configuration in all_of("ValidatingWebhookConfiguration", documents):
         for webhook in configuration["webhooks"]:
-            if webhook["failurePolicy"] != "Ignore":
+            # Changes of pods that are dangerous for their sidecars follow the injector: nothing else judges them.
+            if webhook["failurePolicy"] != "Ignore" and not judges_pods(webhook):
                 yield f"{webhook['name']}: failurePolicy {webhook['failurePolicy']}"
+
+
+def judges_pods(webhook):
+    return {resource for rule in webhook["rules"] for resource in rule["resources"]} == {"pods", "pods/ephemeralcontainers"}
+
+
+def pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar(documents):
+    injecting = {
+        webhook["failurePolicy"]
+        for configuration in all_of("MutatingWebhookConfiguration", documents)
+        for webhook in configuration["webhooks"]
+    }
+    judging = [
+        webhook
+        for configuration in all_of("ValidatingWebhookConfiguration", documents)
+        for webhook in configuration["webhooks"]
+        if judges_pods(webhook)
+    ]
+    if len(judging) != 1:
+        yield f"{len(judging)} webhooks judge changes of pods"
+    for webhook in judging:
+        if {webhook["failurePolicy"]} != injecting:
+            yield f"{webhook['name']}: failurePolicy {webhook['failurePolicy']}, not the injector's"
+        if len(webhook.get("matchConditions", [])) != 2:
+            yield f"{webhook['name']}: every change of every pod would wait for the operator"
+
+
+def the_operators_account_is_held_to_its_own_objects(documents):
+    wanted = f'request.userInfo.username == "system:serviceaccount:{NAMESPACE}:smilax-operator"'
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in all_of("ValidatingAdmissionPolicy", documents)}
+    bound = {
+        binding["spec"]["policyName"]
+        for binding in all_of("ValidatingAdmissionPolicyBinding", documents)
+        if binding["spec"]["validationActions"] == ["Deny"] and "matchResources" not in binding["spec"]
+    }
+    for name, policy in policies.items():
+        if name not in bound:
+            yield f"{name}: no binding that denies everywhere"
+        if policy["failurePolicy"] != "Fail":
+            yield f"{name}: failurePolicy {policy['failurePolicy']}"
+        conditions = [condition["expression"] for condition in policy["matchConditions"]]
+        if conditions != [wanted]:
+            yield f"{name}: {conditions} is not about the operator's account alone"
 
 
 def webhooks_lead_to_a_service_that_leads_to_the_operator(documents):
@@ -168,7 +216,7 @@ def every_kind_is_validated_and_permitted(documents, definitions):
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for version in rule["apiVersions"]
-        if group not in {"apps", "batch"}
+        if group not in {"", "apps", "batch"}
     }
     for entry in sorted(served - validated):
         yield f"smilax-validate does not list {entry}"
@@ -198,6 +246,8 @@ RULES = [
     webhooks_leave_system_namespaces_alone,
     webhooks_answer_fast_and_have_no_side_effects,
     validation_never_blocks,
+    pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar,
+    the_operators_account_is_held_to_its_own_objects,
     webhooks_lead_to_a_service_that_leads_to_the_operator,
     accounts_exist,
     alerts.alerts_ask_for_metrics_that_there_are,

@@ -190,6 +190,11 @@ impl World {
         Ok(())
     }
 
+    /// Access with the rights of the operator, and no more.
+    pub async fn api_of_the_operator(&self) -> anyhow::Result<Api> {
+        Ok(Api::new(client(SERVER, Some(OPERATOR_TOKEN)).await?))
+    }
+
     fn write_kubeconfig(&self, name: &str, server: &str, token: &str) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(name);
         std::fs::write(&path, serde_json::to_string(&kubeconfig(server, Some(token)))?)?;

@@ -1,7 +1,8 @@
 //! Health probes and lifecycle hooks that kubelet sends to the proxy, which asks the application.
 //!
 //! The table is fixed when a pod is injected and travels in the proxy's environment as JSON. Only what stands in it
-//! is ever asked, so the probe port cannot be used to reach anything else of the application.
+//! is ever asked, so the probe port cannot be used to reach anything else of the application. Its paths begin with a segment that
+//! nobody can guess, so that a hook is run by those only who may read the pod, as kubelet may.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ pub struct ProbeTable(pub Vec<Probe>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
-    /// Path on the probe port that stands for it: `/<container>/<`[`Purpose`]`>`.
+    /// Path on the probe port that stands for it: `/<`[`PathKey`]`>/<container>/<`[`Purpose`]`>`. Pods that were injected by versions
+    /// up to 0.1 have no key in it.
     pub path: String,
     /// Port of the application, 1 to 65535.
     pub port: u16,
@@ -75,6 +77,35 @@ pub enum Scheme {
     Https,
 }
 
+/// First segment of every path on the probe port of one pod: 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathKey(String);
+
+impl PathKey {
+    const DIGITS: usize = 32;
+
+    /// Of 16 random bytes.
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(random)))
+    }
+
+    /// Path on the probe port that stands for this probe or hook of a container.
+    pub fn path(&self, purpose: Purpose, container: &str) -> String {
+        format!("/{}{}", self.0, purpose.label(container))
+    }
+
+    /// The key that a path begins with, if it has one.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (first, _) = path.strip_prefix('/')?.split_once('/')?;
+        Self::parse(first)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        (text.len() == Self::DIGITS && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
+    }
+}
+
 impl Purpose {
     /// Every purpose, probes before hooks.
     pub const ALL: [Self; 5] = [
@@ -96,9 +127,16 @@ impl Purpose {
         }
     }
 
-    /// Path on the probe port that stands for this probe or hook of a container.
-    pub fn path(self, container: &str) -> String {
+    /// What this probe or hook of a container is called, and how its path ends.
+    pub fn label(self, container: &str) -> String {
         format!("/{container}/{}", self.as_str())
+    }
+
+    /// Whether a path stands for this probe or hook of a container.
+    pub fn is_at(self, path: &str, container: &str) -> bool {
+        path.strip_suffix(&self.label(container)).is_some_and(|before| {
+            before.is_empty() || before.strip_prefix('/').and_then(PathKey::parse).is_some()
+        })
     }
 }
 
@@ -111,9 +149,11 @@ impl Probe {
 }
 
 impl ProbeTable {
-    /// The probe that stands at this path.
-    pub fn get(&self, path: &str) -> Option<&Probe> {
-        self.0.iter().find(|probe| probe.path == path)
+    /// The key of its paths, if all have the same.
+    pub fn key(&self) -> Option<PathKey> {
+        let mut keys = self.0.iter().map(|probe| PathKey::of_path(&probe.path));
+        let first = keys.next()??;
+        keys.all(|key| key.as_ref() == Some(&first)).then_some(first)
     }
 }
 
@@ -145,20 +185,75 @@ mod tests {
         ]);
         let json = serde_json::to_string(&table).unwrap();
         assert_eq!(serde_json::from_str::<ProbeTable>(&json).unwrap(), table);
-        assert!(table.get("/app/readiness").is_some() && table.get("/app/startup").is_none());
     }
 
     #[test]
     fn a_path_says_what_it_is_asked_for() {
         for purpose in Purpose::ALL {
             let probe = Probe {
-                path: purpose.path("app"),
+                path: key().path(purpose, "app"),
                 port: 80,
                 timeout_seconds: 1,
                 check: Check::Tcp,
             };
             assert_eq!(probe.purpose(), Some(purpose));
         }
-        assert_eq!(Purpose::PreStop.path("app"), "/app/preStop");
+        assert_eq!(Purpose::PreStop.label("app"), "/app/preStop");
+    }
+
+    #[test]
+    fn s11_a_path_begins_with_the_key_of_its_pod() {
+        let path = key().path(Purpose::PreStop, "app");
+        assert_eq!(path, "/000000000000000000000000000000ff/app/preStop");
+        assert_eq!(PathKey::of_path(&path), Some(key()));
+        for without in [
+            "/app/preStop",
+            "/",
+            "",
+            "/00ff/app/preStop",
+            "/000000000000000000000000000000FF/app/preStop",
+        ] {
+            assert_eq!(PathKey::of_path(without), None, "{without}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_known_with_a_key_and_without_one() {
+        let keyed = key().path(Purpose::PreStop, "app");
+        for path in [keyed.as_str(), "/app/preStop"] {
+            assert!(Purpose::PreStop.is_at(path, "app"), "{path}");
+        }
+        for path in [
+            "/x/app/preStop",
+            "/bapp/preStop",
+            "app/preStop",
+            "/app/preStop/",
+            "//app/preStop",
+        ] {
+            assert!(!Purpose::PreStop.is_at(path, "app"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_key_when_all_its_paths_have_it() {
+        let table = |paths: &[String]| {
+            let probe = |path: &String| Probe {
+                path: path.clone(),
+                port: 80,
+                timeout_seconds: 1,
+                check: Check::Tcp,
+            };
+            ProbeTable(paths.iter().map(probe).collect()).key()
+        };
+        let ours = key().path(Purpose::PreStop, "app");
+        let other = PathKey::new([1; 16]).path(Purpose::PreStop, "app");
+        assert_eq!(table(&[ours.clone(), ours.clone()]), Some(key()));
+        assert_eq!(table(&[ours.clone(), other]), None);
+        assert_eq!(table(&[ours, "/app/liveness".to_owned()]), None);
+        assert_eq!(table(&[]), None);
+    }
+
+    fn key() -> PathKey {
+        PathKey::new(255_u128.to_be_bytes())
     }
 }

@@ -224,6 +224,8 @@ fn a_pod_on_the_host_network_of_a_strict_namespace_is_refused_at_once_and_both_s
     let callers = GUARDED.callers();
     let namespace = Namespace::fresh(&callers.mesh, "host-strict", Inject::Enabled);
     namespace.annotate("smilax.dev/tls-mode", Some("strict"));
+    // Without it, the pod would be refused.
+    namespace.annotate("smilax.dev/allow-relax", Some("true"));
     let caller = namespace.client("caller");
     let by_address = on_host_network(&namespace, "host", 18_080);
     for url in ["http://host/", &by_address] {

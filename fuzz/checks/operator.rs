@@ -1,6 +1,7 @@
 //! What must hold for any bytes that reach the operator's webhooks.
 
 use serde_json::Value;
+use smilax_core::probe::PathKey;
 use smilax_operator::cluster_view::NamespaceView;
 use smilax_operator::inject::{self, InjectRequest, InjectSettings, Outcome};
 
@@ -19,18 +20,20 @@ pub(crate) fn admission(bytes: &[u8]) {
         ..NamespaceView::default()
     };
     let _ = inject::validate_workload(&object, None, &namespace, &settings);
-    let inject = |pod| {
+    let _ = inject::validate_running(&object, &object, &settings);
+    let inject = |pod, random| {
         inject::inject(&InjectRequest {
             pod,
             namespace: &namespace,
             settings: &settings,
+            path_key: &PathKey::new(random),
         })
     };
-    if let Outcome::Injected { pod: injected, .. } = inject(&object) {
+    if let Outcome::Injected { pod: injected, .. } = inject(&object, [1; 16]) {
         let mut patched = object.clone();
         json_patch::patch(&mut patched, &inject::patch(&object, &injected)).expect("the patch applies");
         assert_eq!(patched, injected);
-        let Outcome::Injected { pod: again, .. } = inject(&injected) else {
+        let Outcome::Injected { pod: again, .. } = inject(&injected, [2; 16]) else {
             panic!("an injected pod is not injected again");
         };
         assert_eq!(again, injected, "injected twice");

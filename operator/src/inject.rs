@@ -15,6 +15,7 @@
 mod annotation;
 mod earlier;
 mod eligibility;
+mod evasion;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod limits;
@@ -22,8 +23,10 @@ mod modes;
 mod nearest;
 mod pod;
 mod ports;
+mod powers;
 mod probes;
 mod quantity;
+mod running;
 mod settings;
 mod sidecar;
 mod validate;
@@ -34,12 +37,14 @@ use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 use smilax_compiler::modes::InboundUdp;
 use smilax_core::convention::{METRICS_PORT, key};
+use smilax_core::probe::PathKey;
 
 pub use eligibility::LeftAlone;
 pub use quantity::{Quantity, QuantityError};
+pub use running::validate_running;
 pub use settings::{InjectSettings, ProxyLogFormat, PullPolicy, PullPolicyError, Resources};
 pub use sidecar::{INIT, PROXY};
-pub use validate::{WorkloadFindings, validate_workload};
+pub use validate::{Findings, validate_workload};
 
 use crate::cluster_view::NamespaceView;
 use sidecar::Sidecar;
@@ -61,6 +66,8 @@ pub struct InjectRequest<'a> {
     pub namespace: &'a NamespaceView,
     /// How the installation wants its sidecars.
     pub settings: &'a InjectSettings,
+    /// What the paths of this pod's probes and hooks begin with: random, for this pod alone.
+    pub path_key: &'a PathKey,
 }
 
 /// What became of a pod.
@@ -89,12 +96,28 @@ pub enum Outcome {
     },
 }
 
-/// Decides about a pod. Injecting what was injected changes nothing.
+/// Decides about a pod. Injecting what was injected changes nothing: it keeps its key. A copy that differs gets one of its own.
 pub fn inject(request: &InjectRequest<'_>) -> Outcome {
+    let earlier = earlier::path_key(request.pod).map(|key| {
+        inject_as(&InjectRequest {
+            path_key: &key,
+            ..*request
+        })
+    });
+    match earlier {
+        Some(Outcome::Injected { pod, warnings }) if &pod == request.pod => {
+            Outcome::Injected { pod, warnings }
+        }
+        _ => inject_as(request),
+    }
+}
+
+fn inject_as(request: &InjectRequest<'_>) -> Outcome {
     let InjectRequest {
         pod: given,
         namespace,
         settings,
+        path_key,
     } = *request;
     let (stripped, of_earlier) = earlier::strip(given);
     let raw = &stripped;
@@ -103,6 +126,12 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
         warnings.extend(of_earlier);
     }
     if let Some(reason) = left_alone {
+        let evasions = evasion::evasions(raw, namespace, left_alone);
+        if !evasions.is_empty() {
+            return Outcome::Refused {
+                message: format!("smilax refuses this pod: {}", evasions.join("; ")),
+            };
+        }
         let pod = match reason.status() {
             Some(status) => noted(raw, status),
             None if reason.is_untouchable() => given.clone(),
@@ -114,7 +143,8 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
             warnings,
         };
     }
-    let obstacles = eligibility::obstacles(raw, namespace);
+    let mut obstacles = evasion::identities(raw);
+    obstacles.extend(eligibility::obstacles(raw, namespace));
     if !obstacles.is_empty() {
         return Outcome::Refused {
             message: format!("smilax cannot inject this pod: {}", obstacles.join("; ")),
@@ -129,11 +159,11 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
     }
     warnings.extend(annotation::unknown_keys(raw));
     warnings.extend(bad.iter().map(|bad| format!("ignored: {bad}")));
-    warnings.extend(eligibility::powers(raw));
+    warnings.extend(powers::powers(raw));
     warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
 
     let mut pod = raw.clone();
-    let (probes, of_probes) = probes::rewrite(&mut pod);
+    let (probes, of_probes) = probes::rewrite(&mut pod, path_key);
     warnings.extend(of_probes);
     let sidecar = Sidecar {
         settings,

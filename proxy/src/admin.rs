@@ -82,7 +82,7 @@ fn probed(path: &str, outcome: Outcome) -> Result<Answer, HookFailed> {
             answer
         }
         Outcome::HookFailed(failure) => {
-            tracing::warn!(hook = path, "lifecycle hook failed: {failure}");
+            tracing::warn!(hook = without_key(path), "lifecycle hook failed: {failure}");
             return Err(HookFailed);
         }
     };
@@ -91,6 +91,12 @@ fn probed(path: &str, outcome: Outcome) -> Result<Answer, HookFailed> {
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(answer)
+}
+
+/// Container and purpose of a path: its key is for kubelet, and not for who reads logs.
+fn without_key(path: &str) -> &str {
+    let container = path.rmatch_indices('/').nth(1);
+    container.and_then(|(index, _)| path.get(index..)).unwrap_or(path)
 }
 
 async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer {

@@ -12,6 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
@@ -113,7 +114,7 @@ impl Prober {
 
     /// Asks what stands at `path`. `kubelet` are the headers that kubelet sent.
     pub async fn ask(&self, path: &str, kubelet: &HeaderMap) -> Outcome {
-        let Some(probe) = self.table.get(path) else {
+        let Some(probe) = find(&self.table, path) else {
             return Outcome::Failure(Failure::Unknown);
         };
         let seconds = probe.timeout_seconds.max(1);
@@ -160,6 +161,14 @@ impl Prober {
             .await
             .map_err(|error| Failure::Connect(port, error))
     }
+}
+
+/// The probe that stands at this path. The path holds the key of the pod, so how long it takes must not tell how much of it is right.
+fn find<'a>(table: &'a ProbeTable, path: &str) -> Option<&'a Probe> {
+    table.0.iter().fold(None, |found, probe| {
+        let same = verify_slices_are_equal(probe.path.as_bytes(), path.as_bytes()).is_ok();
+        if same { Some(probe) } else { found }
+    })
 }
 
 fn client(probe: &Probe) -> Client {

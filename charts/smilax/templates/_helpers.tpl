@@ -68,3 +68,14 @@ seccompProfile:
 {{- define "smilax.failurePolicy" -}}
 {{- .Values.injector.failurePolicy | default (ternary "Fail" "Ignore" (ge (int .Values.replicas) 2)) -}}
 {{- end }}
+
+{{- /* Not empty where the API server has admission policies (v1 since Kubernetes 1.30). By version, as helm template knows no kinds. */ -}}
+{{- define "smilax.hasAdmissionPolicies" -}}
+{{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}true{{ end }}
+{{- end }}
+
+{{- /* Condition of a policy: what the operator's account does, whoever holds its token. */ -}}
+{{- define "smilax.isOperator" -}}
+- name: is-the-operator
+  expression: request.userInfo.username == "system:serviceaccount:{{ .Release.Namespace }}:smilax-operator"
+{{- end }}

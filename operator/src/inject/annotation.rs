@@ -44,10 +44,6 @@ const ELSEWHERE: [(&str, &str); 3] = [
     (key::ALLOW_RELAX, "the Namespace"),
     (key::UNAUTHENTICATED_SOURCES, "the Namespace"),
 ];
-/// Words that `smilax.dev/inject` may be.
-pub(super) const ENABLED: &str = "enabled";
-/// See [`ENABLED`].
-pub(super) const DISABLED: &str = "disabled";
 
 /// What a sidecar is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]

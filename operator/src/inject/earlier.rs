@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 use smilax_core::convention::{METRICS_PORT, TOKEN_AUDIENCE, key, variable};
-use smilax_core::probe::ProbeTable;
+use smilax_core::probe::{PathKey, ProbeTable};
 
 use super::pod::{is_sidecar, list, name, text};
 use super::{EVICTABLE, SCRAPE, probes, sidecar};
@@ -36,6 +36,11 @@ pub(super) fn strip(raw: &Value) -> (Value, Vec<String>) {
         }
     }
     (pod, warnings)
+}
+
+/// The key that the paths of its probes have, if an earlier injection gave it one.
+pub(super) fn path_key(pod: &Value) -> Option<PathKey> {
+    table(pod).key()
 }
 
 /// What the earlier proxy was told about the probes of its pod.

@@ -1,10 +1,9 @@
 //! Which pods get a sidecar, which are left alone, and which cannot run with one.
 
 use serde_json::Value;
-use smilax_core::convention::{PROXY_PORTS, PROXY_UID, key};
+use smilax_core::convention::{PROXY_PORTS, key};
 
-use super::annotation::{DISABLED, ENABLED};
-use super::modes;
+use super::modes::{self, DISABLED, ENABLED};
 use super::pod::{all_containers, annotation, label, list, name, text};
 use super::settings::InjectSettings;
 use super::{ports, probes, sidecar};
@@ -107,7 +106,6 @@ pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
             key::INJECT
         ));
     }
-    users(pod, &mut found);
     for container in all_containers(pod) {
         in_container(container, &mut found);
     }
@@ -121,52 +119,10 @@ pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
     found
 }
 
-/// What a pod may do that the redirect, or others' packets, do not survive.
-pub(super) fn powers(pod: &Value) -> Vec<String> {
-    const POWERS: [&str; 3] = ["NET_ADMIN", "NET_RAW", "ALL"];
-    let mut found = Vec::new();
-    for container in all_containers(pod).filter(|container| !sidecar::CONTAINERS.contains(&name(container))) {
-        let added = list(container, "/securityContext/capabilities/add")
-            .filter_map(Value::as_str)
-            .map(|power| power.strip_prefix("CAP_").unwrap_or(power))
-            .find(|power| POWERS.contains(power));
-        let privileged = container
-            .pointer("/securityContext/privileged")
-            .and_then(Value::as_bool)
-            == Some(true);
-        let power = added.or(privileged.then_some("every capability, being privileged"));
-        if let Some(power) = power {
-            found.push(format!(
-                "container {:?} has {power}: it can take the redirect of its own pod away; other pods stay protected",
-                name(container)
-            ));
-        }
-    }
-    found
-}
-
-fn users(pod: &Value, found: &mut Vec<String>) {
-    let is_ours = |value: &Value| {
-        value
-            .pointer("/securityContext/runAsUser")
-            .and_then(Value::as_u64)
-            == Some(u64::from(PROXY_UID))
-    };
-    if pod.get("spec").is_some_and(is_ours) {
-        found.push(format!(
-            "the pod runs as user {PROXY_UID}, which is the proxy's and is not redirected: choose another runAsUser"
-        ));
-    }
-    for container in all_containers(pod).filter(|container| is_ours(container)) {
-        found.push(format!(
-            "container {:?} runs as user {PROXY_UID}, which is the proxy's and is not redirected: choose another runAsUser",
-            name(container)
-        ));
-    }
-}
-
-fn in_container(container: &Value, found: &mut Vec<String>) {
+/// What a container takes of the sidecar's: its name, its volumes.
+pub(super) fn claims(container: &Value) -> Vec<String> {
     let container_name = name(container);
+    let mut found = Vec::new();
     if sidecar::CONTAINERS.contains(&container_name) {
         found.push(format!(
             "container {container_name:?} has a name that the sidecar needs: rename it"
@@ -179,6 +135,12 @@ fn in_container(container: &Value, found: &mut Vec<String>) {
             "container {container_name:?} mounts {volume:?}, which belongs to the sidecar: remove the mount"
         ));
     }
+    found
+}
+
+fn in_container(container: &Value, found: &mut Vec<String>) {
+    let container_name = name(container);
+    found.extend(claims(container));
     let listened = list(container, "/ports").filter_map(ports::number);
     let mut taken: Vec<u16> = listened
         .chain(probes::ports(container))
@@ -211,7 +173,7 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
     let by_annotation = read("annotation", annotation(pod, key::INJECT));
     let of_namespace = namespace.labels.get(key::INJECT).map(String::as_str);
     let wish = match (by_label.or(by_annotation), of_namespace) {
-        (Some(Wish::StayOut), Some(ENABLED)) if modes::keeps_pods_in(namespace) => {
+        (Some(Wish::StayOut), _) if modes::keeps_pods_in(namespace) => {
             warnings.push(format!(
                 "{}: {DISABLED} is ignored: {}",
                 key::INJECT,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use smilax_compiler::Modes;
 use smilax_compiler::index::Settings;
 use smilax_core::convention::key;
+use smilax_core::probe::PathKey;
 
 use super::settings::{InjectSettings, ProxyLogFormat, PullPolicy, Resources};
 use super::{InjectRequest, Outcome, inject};
@@ -21,6 +22,11 @@ pub(crate) fn settings() -> InjectSettings {
         version: "0.1.0".to_owned(),
         installation_namespace: "smilax-system".to_owned(),
     }
+}
+
+/// What would be random.
+pub(crate) fn path_key() -> PathKey {
+    PathKey::new([0xab; 16])
 }
 
 /// A Namespace of the mesh.
@@ -120,6 +126,7 @@ impl Pod {
             pod: &self.0,
             namespace,
             settings: &settings(),
+            path_key: &path_key(),
         })
     }
 

@@ -9,6 +9,11 @@ use smilax_core::convention::key;
 
 use crate::cluster_view::NamespaceView;
 
+/// Words that `smilax.dev/inject` may be.
+pub(super) const ENABLED: &str = "enabled";
+/// See [`ENABLED`].
+pub(super) const DISABLED: &str = "disabled";
+
 /// What a template asks for, each of it allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OwnModes {
@@ -19,11 +24,16 @@ pub(super) struct OwnModes {
 
 /// Whether an annotation of a pod would get around what its Namespace enforces.
 pub(super) fn is_reserved(namespace: &NamespaceView, annotation: &str) -> bool {
-    annotation == key::SKIP_INBOUND_PORTS && keeps_pods_in(namespace)
+    annotation == key::SKIP_INBOUND_PORTS && is_binding(namespace)
 }
 
-/// Whether pods of a Namespace may not get around its rules by themselves.
+/// Whether a Namespace is in the mesh with all its pods, and they may not stay out by themselves.
 pub(super) fn keeps_pods_in(namespace: &NamespaceView) -> bool {
+    namespace.labels.get(key::INJECT).map(String::as_str) == Some(ENABLED) && is_binding(namespace)
+}
+
+/// Whether pods of the mesh may not get around the rules of their Namespace by themselves.
+fn is_binding(namespace: &NamespaceView) -> bool {
     namespace.modes.is_enforced() && namespace.modes.own_settings == OwnSettings::Tighten
 }
 

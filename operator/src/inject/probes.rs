@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use smilax_core::convention::PROBE_PORT;
-use smilax_core::probe::{Check, Probe, ProbeTable, Purpose, Scheme};
+use smilax_core::probe::{Check, PathKey, Probe, ProbeTable, Purpose, Scheme};
 
 use super::pod::{is_sidecar, list, name, text};
 
@@ -25,8 +25,8 @@ const AFTER_START_SECONDS: u32 = 3600;
 /// `terminationGracePeriodSeconds` when the pod does not say.
 const GRACE_SECONDS: u32 = 30;
 
-/// Sends every probe and hook of a pod to the proxy. The second value warns of those that cannot be.
-pub(super) fn rewrite(pod: &mut Value) -> (ProbeTable, Vec<String>) {
+/// Sends every probe and hook of a pod to the proxy, under paths with this key. The second value warns of those that cannot be.
+pub(super) fn rewrite(pod: &mut Value, key: &PathKey) -> (ProbeTable, Vec<String>) {
     let grace = seconds(pod.pointer("/spec/terminationGracePeriodSeconds")).unwrap_or(GRACE_SECONDS);
     let mut table = ProbeTable::default();
     let mut warnings = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn rewrite(pod: &mut Value) -> (ProbeTable, Vec<String>) {
             if only_sidecars && !is_sidecar(container) {
                 continue;
             }
-            rewrite_container(container, grace, &mut table, &mut warnings);
+            rewrite_container(container, key, grace, &mut table, &mut warnings);
         }
     }
     (table, warnings)
@@ -61,41 +61,45 @@ pub(super) fn ports(container: &Value) -> impl Iterator<Item = u16> {
 pub(super) fn restore(container: &mut Value, table: &mut ProbeTable, warnings: &mut Vec<String>) {
     let container_name = name(container).to_owned();
     for (field, purpose) in PROBES {
-        restore_one(container, field, &purpose.path(&container_name), table, warnings);
+        restore_one(container, field, (purpose, &container_name), table, warnings);
     }
     let Some(lifecycle) = container.get_mut("lifecycle") else {
         return;
     };
     for (hook, purpose) in HOOKS {
-        restore_one(lifecycle, hook, &purpose.path(&container_name), table, warnings);
+        restore_one(lifecycle, hook, (purpose, &container_name), table, warnings);
     }
 }
 
 fn restore_one(
     parent: &mut Value,
     field: &str,
-    path: &str,
+    (purpose, container): (Purpose, &str),
     table: &mut ProbeTable,
     warnings: &mut Vec<String>,
 ) {
     let Some(parent) = parent.as_object_mut() else {
         return;
     };
-    let asks_proxy = parent
+    let asks_proxy = |get: &&Value| {
+        let port = get.get("port").and_then(Value::as_u64);
+        port == Some(PROBE_PORT.into()) && !goes_elsewhere(get)
+    };
+    let Some(path) = parent
         .get(field)
         .and_then(|asker| asker.get("httpGet"))
-        .is_some_and(|get| {
-            let port = get.get("port").and_then(Value::as_u64);
-            text(get, "/path") == Some(path) && port == Some(PROBE_PORT.into()) && !goes_elsewhere(get)
-        });
-    if !asks_proxy {
+        .filter(asks_proxy)
+        .and_then(|get| text(get, "/path"))
+        .filter(|path| purpose.is_at(path, container))
+    else {
         return;
-    }
+    };
     let Some(index) = table.0.iter().position(|probe| probe.path == path) else {
         parent.remove(field);
         warnings.push(format!(
-            "probe {path} asked a sidecar that the pod does not have any more, and was removed: write it again as it was \
-             before injection if the pod needs it"
+            "probe {} asked a sidecar that the pod does not have any more, and was removed: write it again as it was \
+             before injection if the pod needs it",
+            purpose.label(container)
         ));
         return;
     };
@@ -139,10 +143,16 @@ fn handler(probe: Probe) -> (&'static str, Value) {
     (field, asks)
 }
 
-fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, warnings: &mut Vec<String>) {
+fn rewrite_container(
+    container: &mut Value,
+    key: &PathKey,
+    grace: u32,
+    table: &mut ProbeTable,
+    warnings: &mut Vec<String>,
+) {
     let original = container.clone();
     let container_name = name(&original);
-    let mut put = |path: String, asker: Option<&mut Value>, timeout_seconds: u32| {
+    let mut put = |purpose: Purpose, asker: Option<&mut Value>, timeout_seconds: u32| {
         let Some(asker) = asker.and_then(Value::as_object_mut) else {
             return;
         };
@@ -158,10 +168,12 @@ fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, 
         let port = handler.get("port").and_then(|port| resolve_port(&original, port));
         let Some((port, check)) = port.zip(check(field, handler)) else {
             warnings.push(format!(
-                "probe {path} of the pod asks a port that its container does not name, and stays as it is"
+                "probe {} of the pod asks a port that its container does not name, and stays as it is",
+                purpose.label(container_name)
             ));
             return;
         };
+        let path = key.path(purpose, container_name);
         asker.remove(field);
         asker.insert(
             "httpGet".to_owned(),
@@ -176,7 +188,7 @@ fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, 
     };
     for (field, purpose) in PROBES {
         let timeout = seconds(original.get(field).and_then(|probe| probe.get("timeoutSeconds"))).unwrap_or(1);
-        put(purpose.path(container_name), container.get_mut(field), timeout);
+        put(purpose, container.get_mut(field), timeout);
     }
     for (hook, purpose) in HOOKS {
         // A hook's tcpSocket is accepted by the API and carried out by nobody.
@@ -191,7 +203,7 @@ fn rewrite_container(container: &mut Value, grace: u32, table: &mut ProbeTable, 
             let asker = container
                 .get_mut("lifecycle")
                 .and_then(|lifecycle| lifecycle.get_mut(hook));
-            put(purpose.path(container_name), asker, timeout);
+            put(purpose, asker, timeout);
         }
     }
 }

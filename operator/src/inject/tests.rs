@@ -262,7 +262,7 @@ fn a_namespace_that_forbids_the_redirect_is_refused_by_name() {
 fn e4_what_runs_as_the_proxys_user_is_refused() {
     let ours = json!({"runAsUser": 2102});
     let message = refused(pod().spec("securityContext", ours.clone()).inject_into(&shop()));
-    assert!(message.contains("the pod runs as user 2102"), "{message}");
+    assert!(message.contains("the pod has runAsUser 2102"), "{message}");
     let containers = [
         bare().container(container("app").with("securityContext", ours.clone())),
         pod().init_container(container("app").with("securityContext", ours)),
@@ -270,7 +270,7 @@ fn e4_what_runs_as_the_proxys_user_is_refused() {
     for pod in containers {
         let message = refused(pod.inject_into(&shop()));
         assert!(
-            message.contains(r#"container "app" runs as user 2102"#),
+            message.contains(r#"container "app" has runAsUser 2102"#),
             "{message}"
         );
     }
@@ -321,7 +321,7 @@ fn every_obstacle_is_named_at_once() {
         .container(container(PROXY));
     let message = refused(pod.inject_into(&shop()));
     assert!(
-        message.contains("user 2102") && message.contains("smilax-proxy"),
+        message.contains("runAsUser 2102") && message.contains("smilax-proxy"),
         "{message}"
     );
 }

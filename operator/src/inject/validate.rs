@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::annotation::{self, Origin};
 use super::settings::InjectSettings;
-use super::{earlier, eligibility, limits, sidecar};
+use super::{earlier, eligibility, evasion, limits, powers, sidecar};
 use crate::cluster_view::NamespaceView;
 
-/// What is wrong with a workload.
+/// What is wrong with a workload, or with a change of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkloadFindings {
+pub struct Findings {
     /// Reasons to refuse it.
     pub errors: Vec<String>,
     /// What its author should know.
@@ -17,8 +17,9 @@ pub struct WorkloadFindings {
 }
 
 /// Judges the pod template of a Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob: bad values of our annotations are
-/// errors; unknown annotations, and what will keep the pods from being created, are warnings. An error that the object had before
-/// the change is only a warning, so that nothing else about it becomes impossible to change.
+/// errors, and so is what would get around a Namespace that keeps its pods in; unknown annotations, and what else will keep the pods
+/// from being created, are warnings. An error that the object had before the change is only a warning, so that nothing else about it
+/// becomes impossible to change.
 ///
 /// Other kinds, and objects without a pod template, have no findings.
 pub fn validate_workload(
@@ -26,12 +27,12 @@ pub fn validate_workload(
     before: Option<&Value>,
     namespace: &NamespaceView,
     settings: &InjectSettings,
-) -> WorkloadFindings {
+) -> Findings {
     let Some((path, pod)) = template(raw) else {
-        return WorkloadFindings::default();
+        return Findings::default();
     };
     let at = |message: String| format!("{path}: {message}");
-    let mut findings = WorkloadFindings {
+    let mut findings = Findings {
         errors: Vec::new(),
         warnings: annotation::unknown_keys(&pod).into_iter().map(at).collect(),
     };
@@ -53,6 +54,9 @@ pub fn validate_workload(
     let (left_alone, _) = eligibility::left_alone(&pod, namespace, settings);
     if left_alone.is_none() {
         let mut obstacles = eligibility::obstacles(&pod, namespace);
+        if evasion::evasions(&pod, namespace, left_alone).is_empty() {
+            obstacles.extend(evasion::identities(&pod));
+        }
         let options = annotation::resolve(&pod, namespace, settings).0;
         let resources = sidecar::resources(&pod, &options);
         obstacles.extend(limits::obstacles(&pod, namespace, &resources));
@@ -60,20 +64,20 @@ pub fn validate_workload(
             .into_iter()
             .map(|obstacle| at(format!("pods will be refused: {obstacle}")));
         findings.warnings.extend(told);
-        findings
-            .warnings
-            .extend(eligibility::powers(&pod).into_iter().map(at));
+        findings.warnings.extend(powers::powers(&pod).into_iter().map(at));
     }
     findings
 }
 
-/// Values that cannot be read, and whose they are.
+/// Values that cannot be read, what would get around the Namespace, and whose they are.
 fn mistakes(pod: &Value, namespace: &NamespaceView, settings: &InjectSettings) -> Vec<(Origin, String)> {
-    let wishes = eligibility::left_alone(pod, namespace, settings).1;
+    let (left_alone, wishes) = eligibility::left_alone(pod, namespace, settings);
     let values = annotation::resolve(pod, namespace, settings).1;
+    let evasions = evasion::evasions(&earlier::strip(pod).0, namespace, left_alone);
     wishes
         .into_iter()
-        .map(|wish| (Origin::Pod, wish))
+        .chain(evasions)
+        .map(|mistake| (Origin::Pod, mistake))
         .chain(
             values
                 .into_iter()

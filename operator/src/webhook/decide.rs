@@ -1,6 +1,7 @@
 //! From a review to an answer. Pure; the second value is the outcome that is counted.
 
 use serde_json::Value;
+use smilax_core::probe::PathKey;
 
 use super::review::{Answer, Operation, Request, Verdict};
 use crate::cluster_view::NamespaceView;
@@ -23,12 +24,18 @@ pub(super) fn joins(request: &Request, namespace: &NamespaceView, settings: &Inj
 }
 
 /// Decides about a pod under creation.
-pub(super) fn injection(request: &Request, namespace: &NamespaceView, settings: &InjectSettings) -> Decision {
+pub(super) fn injection(
+    request: &Request,
+    namespace: &NamespaceView,
+    settings: &InjectSettings,
+    path_key: &PathKey,
+) -> Decision {
     let pod = &request.object;
     let asked = InjectRequest {
         pod,
         namespace,
         settings,
+        path_key,
     };
     match inject::inject(&asked) {
         Outcome::Injected {
@@ -45,6 +52,21 @@ pub(super) fn injection(request: &Request, namespace: &NamespaceView, settings: 
         ),
         Outcome::Refused { message } => (denied(403, "Forbidden", message, Vec::new()), "refused"),
     }
+}
+
+/// Whether a review asks about a change of a pod.
+pub(super) fn is_pod_change(request: &Request) -> bool {
+    request.kind.group.is_empty() && request.kind.kind == "Pod"
+}
+
+/// Decides about a change of a pod, or of its ephemeral containers.
+pub(super) fn pod_change(request: &Request, settings: &InjectSettings) -> Decision {
+    let judged = matches!(request.sub_resource.as_str(), "" | "ephemeralcontainers");
+    if request.operation != Operation::Update || !judged {
+        return (Answer::default(), "ignored");
+    }
+    let findings = inject::validate_running(&request.object, &request.old_object, settings);
+    verdict(&findings.errors, findings.warnings)
 }
 
 /// Whether judging this object needs its Namespace.

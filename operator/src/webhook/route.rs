@@ -8,6 +8,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
+use rustls::crypto::aws_lc_rs;
+use smilax_core::probe::PathKey;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -161,9 +163,12 @@ impl Routes {
         away(move || {
             let (answer, outcome): Decision = match webhook {
                 Webhook::Inject if !needs_namespace => (review::Answer::default(), "ignored"),
-                Webhook::Inject => decide::injection(&request, &namespace, &settings),
+                Webhook::Inject => decide::injection(&request, &namespace, &settings, &path_key()?),
                 Webhook::Validate | Webhook::Convert if needs_namespace => {
                     decide::workload(&request, &namespace, &settings)
+                }
+                Webhook::Validate | Webhook::Convert if decide::is_pod_change(&request) => {
+                    decide::pod_change(&request, &settings)
                 }
                 Webhook::Validate | Webhook::Convert => decide::policy(&request),
             };
@@ -221,6 +226,16 @@ fn route<B>(request: &Request<B>) -> Result<Webhook, StatusCode> {
         Some("application/json") => Ok(webhook),
         _ => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
     }
+}
+
+/// What nobody can guess of the paths of a pod's probes.
+fn path_key() -> Result<PathKey, Failure> {
+    let mut random = [0; 16];
+    aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut random)
+        .map_err(|_| Failure::Internal("the system has no random numbers".to_owned()))?;
+    Ok(PathKey::new(random))
 }
 
 fn convert(body: &[u8]) -> Result<(Vec<u8>, &'static str), Failure> {

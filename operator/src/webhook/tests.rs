@@ -25,7 +25,7 @@ use super::route::Routes;
 use super::{WebhookMetrics, WebhookState, serve};
 use crate::certificate::{CertificateResolver, Material, service_names};
 use crate::cluster_view::{ClusterView, NamespaceView};
-use crate::inject::fixture::{Pod, namespace, pod, settings, shop};
+use crate::inject::fixture::{Pod, bare, container, namespace, pod, settings, shop};
 
 /// Knows `shop` from its watch, `new` only when asked for, and of `late` only when asked for that it joined the mesh.
 struct View;
@@ -406,4 +406,61 @@ async fn a_certificate_is_served_under_the_services_name_and_replaced_while_serv
     drop((http1, http2));
     shutdown.cancel();
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn s11_every_pod_has_a_key_of_its_own_in_the_paths_of_its_probes() {
+    let hook = json!({"preStop": {"httpGet": {"path": "/bye", "port": 8080}}});
+    let pod = bare().container(container("web").with("lifecycle", hook));
+    let mut paths = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let injected = patched(&pod, &answer("/inject", &creation(&pod)).await);
+        let path = &injected["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"]["path"];
+        let path = path.as_str().unwrap().to_owned();
+        assert!(
+            path.len() == 33 + "/web/preStop".len() && path.ends_with("/web/preStop"),
+            "{path}"
+        );
+        paths.insert(path);
+    }
+    assert_eq!(paths.len(), 4, "{paths:?}");
+}
+
+/// A review of a change of an injected pod.
+fn change(sub_resource: &str, edit: impl Fn(&mut Value)) -> Value {
+    let running = pod().injected();
+    let mut changed = running.clone();
+    edit(&mut changed);
+    let mut request = review(("", "Pod"), "UPDATE", &changed);
+    request["request"]["subResource"] = json!(sub_resource);
+    request["request"]["oldObject"] = running;
+    request
+}
+
+#[tokio::test]
+async fn s8_a_debug_container_that_reaches_for_the_sidecar_is_denied() {
+    let with = |debugger: Value| {
+        change("ephemeralcontainers", move |pod| {
+            pod["spec"]["ephemeralContainers"] = json!([debugger]);
+        })
+    };
+    let spy = json!({"name": "spy", "volumeMounts": [{"name": "smilax-state", "mountPath": "/x"}]});
+    let response = answer("/validate", &with(spy)).await;
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("smilax-state"), "{message}");
+    let plain = answer("/validate", &with(json!({"name": "shell"}))).await;
+    assert_eq!(plain["allowed"], true);
+}
+
+#[tokio::test]
+async fn s8_another_image_of_the_sidecar_is_denied() {
+    let exchanged = |sub_resource: &str| {
+        change(sub_resource, |pod| {
+            pod["spec"]["initContainers"][1]["image"] = json!("evil");
+        })
+    };
+    assert_eq!(answer("/validate", &exchanged("")).await["allowed"], false);
+    // Nothing but what is stored can be changed by these.
+    assert_eq!(answer("/validate", &exchanged("status")).await["allowed"], true);
 }

@@ -116,9 +116,15 @@ fn f14_the_api_server_confirms_it() {
 #[test]
 fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installations_own() {
     for (name, objects) in COMBINATIONS.iter() {
-        let injecting = webhooks(objects, "MutatingWebhookConfiguration");
-        assert!(!injecting.is_empty());
-        for webhook in injecting {
+        let of_pods = webhooks(objects, "ValidatingWebhookConfiguration")
+            .into_iter()
+            .filter(|webhook| webhook["name"] == "pods.validate.smilax.dev");
+        let of_pods: Vec<&Value> = webhooks(objects, "MutatingWebhookConfiguration")
+            .into_iter()
+            .chain(of_pods)
+            .collect();
+        assert_eq!(of_pods.len(), 3);
+        for webhook in of_pods {
             let expressions = webhook["namespaceSelector"]["matchExpressions"]
                 .as_array()
                 .unwrap();
@@ -136,7 +142,12 @@ fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installati
             }
         }
         for webhook in webhooks(objects, "ValidatingWebhookConfiguration") {
-            assert_eq!(webhook["failurePolicy"], "Ignore", "{name}: {}", webhook["name"]);
+            let judges_pods = webhook["name"] == "pods.validate.smilax.dev";
+            assert!(
+                judges_pods || webhook["failurePolicy"] == "Ignore",
+                "{name}: {}",
+                webhook["name"]
+            );
         }
     }
 }
@@ -145,7 +156,13 @@ fn f3_a_webhook_that_is_down_never_holds_up_system_namespaces_nor_the_installati
 fn f3_pods_wait_for_a_webhook_that_is_down_unless_there_is_one_replica_only() {
     for (name, objects) in COMBINATIONS.iter() {
         let expected = if name == "one-replica" { "Ignore" } else { "Fail" };
-        for webhook in webhooks(objects, "MutatingWebhookConfiguration") {
+        let changed = webhooks(objects, "ValidatingWebhookConfiguration")
+            .into_iter()
+            .filter(|webhook| webhook["name"] == "pods.validate.smilax.dev");
+        for webhook in webhooks(objects, "MutatingWebhookConfiguration")
+            .into_iter()
+            .chain(changed)
+        {
             assert_eq!(webhook["failurePolicy"], expected, "{name}: {}", webhook["name"]);
             assert!(webhook["timeoutSeconds"].as_u64().unwrap() <= 10, "{name}");
         }
@@ -208,5 +225,61 @@ fn e7_the_api_server_asks_about_every_pod_of_a_namespace_that_joined_also_one_th
             selector.is_null(),
             "{name}: a pod may keep itself out by {selector}"
         );
+    }
+}
+
+#[test]
+fn s10_the_operators_account_is_held_to_its_own_objects_where_the_api_server_has_policies() {
+    for (name, objects) in COMBINATIONS.iter() {
+        let policies = all(objects, "ValidatingAdmissionPolicy");
+        let bindings = all(objects, "ValidatingAdmissionPolicyBinding");
+        let expected = if name == "kubernetes-1-29" { 0 } else { 3 };
+        assert_eq!((policies.len(), bindings.len()), (expected, expected), "{name}");
+        for policy in policies {
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
+            let account = "system:serviceaccount:smilax-system:smilax-operator";
+            let condition = policy["spec"]["matchConditions"][0]["expression"].as_str();
+            assert_eq!(
+                condition,
+                Some(format!("request.userInfo.username == \"{account}\"").as_str())
+            );
+        }
+    }
+}
+
+#[test]
+fn s10_what_the_operator_may_write_in_every_namespace_is_held_by_a_policy_or_harmless() {
+    // Statuses are the operator's to write, Events tell, and reviews of tokens change nothing.
+    const HARMLESS: [&str; 3] = ["events", "tokenreviews", "customresourcedefinitions/status"];
+    for (name, objects) in COMBINATIONS.iter().filter(|(name, _)| name != "kubernetes-1-29") {
+        let held: BTreeSet<&str> = all(objects, "ValidatingAdmissionPolicy")
+            .into_iter()
+            .flat_map(|policy| {
+                policy["spec"]["matchConstraints"]["resourceRules"]
+                    .as_array()
+                    .unwrap()
+            })
+            .flat_map(|rule| list(rule, "resources"))
+            .collect();
+        let role = all(objects, "ClusterRole")
+            .into_iter()
+            .find(|role| role["metadata"]["name"] == "smilax-operator")
+            .unwrap();
+        for rule in role["rules"].as_array().unwrap() {
+            let verbs = list(rule, "verbs");
+            if verbs.iter().all(|verb| ["get", "list", "watch"].contains(verb)) {
+                continue;
+            }
+            for resource in list(rule, "resources") {
+                // No policy is asked about webhook configurations, so their names are all that holds the account.
+                let named =
+                    resource.ends_with("webhookconfigurations") && !list(rule, "resourceNames").is_empty();
+                let status = resource.ends_with("/status");
+                assert!(
+                    held.contains(resource) || HARMLESS.contains(&resource) || named || status,
+                    "{name}: {resource} may be written"
+                );
+            }
+        }
     }
 }

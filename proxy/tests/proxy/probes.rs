@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
-use smilax_core::probe::{Check, Probe, ProbeTable, Purpose, Scheme};
+use smilax_core::probe::{Check, PathKey, Probe, ProbeTable, Purpose, Scheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::client::{Http1, get, request};
@@ -17,12 +17,17 @@ fn proxy(net: Net, check: Check) -> TestProxy {
     proxy_for(Purpose::Liveness, net, check)
 }
 
+/// Under the path of a pod that was injected before paths had keys: it works until the pod is made again.
 fn proxy_for(purpose: Purpose, net: Net, check: Check) -> TestProxy {
+    proxy_at(purpose.label("app"), net, check)
+}
+
+fn proxy_at(path: String, net: Net, check: Check) -> TestProxy {
     TestProxy::builder()
         .set(|settings| {
             settings.pod.ips = vec![net.at(1).ip()];
             settings.probes = ProbeTable(vec![Probe {
-                path: purpose.path("app"),
+                path,
                 port: PORT,
                 timeout_seconds: 1,
                 check,
@@ -496,7 +501,7 @@ async fn a_hook_is_carried_out_whatever_it_is_answered() {
         let net = Net::new();
         let (_app, mut seen) = raw(net, b"HTTP/1.1 500 No\r\ncontent-length: 9\r\n\r\nno".to_vec()).await;
         let proxy = proxy_for(purpose, net, http_check("/bye", Scheme::Http, &[]));
-        let mut kubelet = request("GET", &purpose.path("app"));
+        let mut kubelet = request("GET", &purpose.label("app"));
         let agent = "kube-lifecycle/1.34".parse().unwrap();
         kubelet.headers_mut().insert("user-agent", agent);
         let answer = Http1::connect(proxy.probe_address()).await.send(kubelet).await;
@@ -565,6 +570,35 @@ async fn only_what_stands_in_the_table_is_asked() {
         );
     }
     assert_eq!(app.requests(), 0);
+}
+
+#[tokio::test]
+async fn s11_a_hook_is_run_only_for_who_knows_the_key_of_the_pod() {
+    for purpose in Purpose::ALL {
+        let net = Net::new();
+        let app = Server::named(net.at(1), "app").await;
+        let path = PathKey::new([7; 16]).path(purpose, "app");
+        let proxy = proxy_at(path.clone(), net, http_check("/bye", Scheme::Http, &[]));
+        let label = purpose.label("app");
+        let guesses = [
+            label.clone(),
+            format!("/{label}"),
+            PathKey::new([0; 16]).path(purpose, "app"),
+            path.replacen("07", "08", 1),
+            path.to_uppercase(),
+            format!("{path}/"),
+            format!("/.{path}"),
+            path.replacen('/', "/%", 1),
+        ];
+        for guess in guesses {
+            let answer = get(proxy.probe_address(), &guess).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{guess}");
+            assert!(!answer.text.contains("0707"), "{}", answer.text);
+        }
+        assert_eq!(app.requests(), 0);
+        assert_eq!(get(proxy.probe_address(), &path).await.status, StatusCode::OK);
+        assert_eq!(app.requests(), 1);
+    }
 }
 
 /// A server whose certificate nobody has signed.

@@ -1,5 +1,5 @@
-use super::super::fixture::{Container, Pod, bare, container, namespace, shop};
-use super::super::{INIT, LeftAlone, Outcome, PROXY};
+use super::super::fixture::{Container, Pod, bare, container, namespace, settings, shop};
+use super::super::{INIT, InjectRequest, LeftAlone, Outcome, PROXY, inject};
 use super::*;
 
 fn probed(name: &str) -> Container {
@@ -209,4 +209,41 @@ fn a_namespace_of_kubernetes_is_not_touched() {
         matches!(outcome, Outcome::LeftAlone { pod: None, .. }),
         "{outcome:?}"
     );
+}
+
+fn injected_as(pod: &Value, key: [u8; 16]) -> Value {
+    let outcome = inject(&InjectRequest {
+        pod,
+        namespace: &shop(),
+        settings: &settings(),
+        path_key: &PathKey::new(key),
+    });
+    match outcome {
+        Outcome::Injected { pod, warnings } if warnings.is_empty() => pod,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn s11_a_pod_that_is_injected_again_as_it_is_keeps_the_key_of_its_paths() {
+    let first = injected_as(&admitted().0, [1; 16]);
+    assert_eq!(injected_as(&first, [2; 16]), first);
+}
+
+#[test]
+fn s11_a_copy_of_a_pod_gets_a_key_of_its_own() {
+    let original = injected_as(&admitted().0, [1; 16]);
+    let copy = copied(&original, legacy).0;
+    let fresh = copied(&admitted().0, legacy).0;
+    assert_eq!(injected_as(&copy, [2; 16]), injected_as(&fresh, [2; 16]));
+}
+
+#[test]
+fn s11_a_pod_of_a_version_without_keys_gets_one() {
+    let with_key = injected_as(&admitted().0, [1; 16]);
+    let text = with_key.to_string();
+    let key = "/01010101010101010101010101010101";
+    assert!(text.contains(key));
+    let older = serde_json::from_str(&text.replace(key, "")).unwrap();
+    assert_eq!(injected_as(&older, [1; 16]), with_key);
 }

@@ -1,11 +1,11 @@
 use serde_json::json;
 
-use super::super::fixture::{Container, Pod, bare, container};
+use super::super::fixture::{Container, Pod, bare, container, path_key};
 use super::*;
 
 fn rewritten(pod: Pod) -> (Value, ProbeTable, Vec<String>) {
     let mut raw = pod.0;
-    let (table, warnings) = rewrite(&mut raw);
+    let (table, warnings) = rewrite(&mut raw, &path_key());
     (raw, table, warnings)
 }
 
@@ -73,7 +73,7 @@ fn a_native_sidecar_is_probed_and_an_ordinary_init_container_is_left() {
             .init_container(probed("init")),
     );
     let paths: Vec<_> = table.0.iter().map(|probe| probe.path.as_str()).collect();
-    assert_eq!(paths, ["/side/readiness"]);
+    assert_eq!(paths, [path_key().path(Purpose::Readiness, "side")]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn everything_else_of_a_probe_stays() {
     assert_eq!(
         probe,
         json!({
-            "httpGet": {"path": "/app/liveness", "port": 15021, "scheme": "HTTP"},
+            "httpGet": {"path": path_key().path(Purpose::Liveness, "app"), "port": 15021, "scheme": "HTTP"},
             "initialDelaySeconds": 3, "timeoutSeconds": 2, "newField": true,
         })
     );
@@ -122,9 +122,9 @@ fn hooks_may_take_as_long_as_kubelet_lets_them() {
     let times: Vec<_> = table
         .0
         .iter()
-        .map(|probe| (probe.path.as_str(), probe.timeout_seconds))
+        .map(|probe| (probe.purpose().unwrap(), probe.timeout_seconds))
         .collect();
-    assert_eq!(times, [("/app/postStart", 3600), ("/app/preStop", 75)]);
+    assert_eq!(times, [(Purpose::PostStart, 3600), (Purpose::PreStop, 75)]);
 }
 
 #[test]

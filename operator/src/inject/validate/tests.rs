@@ -11,13 +11,13 @@ fn deployment(pod: &Pod) -> Value {
     })
 }
 
-fn findings(raw: &Value) -> WorkloadFindings {
+fn findings(raw: &Value) -> Findings {
     validate_workload(raw, None, &shop(), &settings())
 }
 
 #[test]
 fn a_sound_workload_has_no_findings() {
-    assert_eq!(findings(&deployment(&pod())), WorkloadFindings::default());
+    assert_eq!(findings(&deployment(&pod())), Findings::default());
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_template_of_every_kind_is_found() {
     let cron_job = json!({"kind": "CronJob", "spec": {"jobTemplate": {"spec": job}}});
     assert!(findings(&cron_job).errors[0].starts_with("spec.jobTemplate.spec.template: "));
     let other = json!({"kind": "PodTemplate", "spec": deployment(&bad)["spec"]});
-    assert_eq!(findings(&other), WorkloadFindings::default());
+    assert_eq!(findings(&other), Findings::default());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn what_will_keep_the_pods_from_being_created_is_warned_of() {
     let out = pod()
         .container(container("smilax-proxy"))
         .label(key::INJECT, "disabled");
-    assert_eq!(findings(&deployment(&out)), WorkloadFindings::default());
+    assert_eq!(findings(&deployment(&out)), Findings::default());
 }
 
 #[test]
