@@ -87,6 +87,9 @@ pub enum OpenError {
     /// It could not be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// It could be made, but its server allows no requests on it.
+    #[error("{0} allows no streams of HTTP/2")]
+    NoStreams(SocketAddr),
     /// It could be made, but whoever is there does not speak HTTP/2.
     #[error("no HTTP/2 there: {0}")]
     Handshake(#[from] hyper::Error),
@@ -220,6 +223,9 @@ impl Endpoint {
 
     /// Why nothing of a request was sent.
     pub fn unsent(&self, error: hyper::Error) -> SendError {
+        if upstream::body_failed(&error) {
+            return SendError::CutOff(error);
+        }
         match failure::classify(&error) {
             ConnectionFailure::Disbelieved(reason) => self.disbelieved(reason),
             _ => SendError::Unsent(error),
@@ -247,8 +253,8 @@ impl Endpoint {
         SendError::Connect(ConnectError::Insecure(self.address, failure))
     }
 
-    /// How long a handshake may take.
-    fn handshake_limit(&self) -> Duration {
+    /// How long a handshake may take, and how long a server may allow no requests.
+    pub fn handshake_limit(&self) -> Duration {
         match self.kind {
             Kind::Services | Kind::Application => self.limits.handshake,
             Kind::Endpoints => self.limits.endpoint_handshake,
