@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::failure::ConnectionFailure;
+pub use self::failure::OpenError;
 use self::presence::Presence;
 use super::request_body::Progress;
 use super::upstream::{self, SendError};
@@ -79,20 +80,6 @@ pub enum Hold {
     Http1(http1::Lease),
     /// One stream.
     Http2(http2::Stream),
-}
-
-/// Why a connection could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It could not be made.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// It could be made, but its server allows no requests on it.
-    #[error("{0} allows no streams of HTTP/2")]
-    NoStreams(SocketAddr),
-    /// It could be made, but whoever is there does not speak HTTP/2.
-    #[error("no HTTP/2 there: {0}")]
-    Handshake(#[from] hyper::Error),
 }
 
 impl Kind {
