@@ -1,6 +1,6 @@
 """Makes docs/attacks.md: what was tried against the mesh, what must become of it, and which test tries it.
 
-A test proves an item when its name begins with the item's id, as in `c4_a_certificate_of_another_trust_domain_is_refused`.
+A test proves an item when its name begins with the item's id, or several do, as in `c4_a_certificate_of_another_trust_domain_is_refused`.
 UPDATE=1 writes the page; without it, the page must be as it would be written.
 """
 
@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attacks.md"
 
 GROUPS = {
+    "A": "Framing and parsing of HTTP/1",
+    "B": "HTTP/2 and gRPC",
     "C": "Identity and TLS",
     "D": "Access and routing",
     "E": "Interception and node",
@@ -23,6 +25,37 @@ GROUPS = {
 
 # Id, attack, what must become of it. A fourth column says why an item has no test yet.
 ITEMS = [
+    ("A1", "Content-Length and Transfer-Encoding together", "400, and the connection ends; behind another request in one piece, the encoding counts and the connection ends"),
+    ("A2", "transfer codings other than chunked, once", "400; 501 for those that exist"),
+    ("A3", "a Transfer-Encoding in disguise", "400"),
+    ("A4", "a Content-Length that is no number, or two", "400; equal ones are one"),
+    ("A5", "chunks that are none", "400, and neither connection is used again"),
+    ("A6", "trailers that frame, route or authenticate", "left out"),
+    ("A7", "chunks over HTTP/1.0, bodies that closing ends", "400; such a body is not read"),
+    ("A8", "bytes behind an upgrade that is not granted", "they are the next request"),
+    ("A9", "an upgrade with a body", "the body is a body"),
+    ("A10", "an upgrade to cleartext HTTP/2", "not passed on"),
+    ("A11", "a body that looks like a request, of a request that the proxy answers", "read as a body, or the connection ends"),
+    ("A12", "servers that lie in 20 ways", "502, and nobody sees what was behind"),
+    ("A13", "characters that no header may have", "400"),
+    ("A14", "bare line feeds", "taken, and sent on as line ends"),
+    ("A15", "request lines that are none", "400; methods are as they are written"),
+    ("A16", "no Host, several, or none that is a host", "400"),
+    ("A17", "an authority that differs from the Host", "400"),
+    ("A18", "TRACE, `GET *`", "405"),
+    ("A19", "headers that concern one connection, and those that `Connection` names", "they end with it; ours cannot be named"),
+    ("B1", "requests that are reset at once", "the connection ends"),
+    ("B2", "CONTINUATION without end, also empty", "the connection ends"),
+    ("B3", "resets that the proxy is made to send", "the connection ends"),
+    ("B4", "SETTINGS and PING without end, and answers unread", "back pressure, or the connection ends"),
+    ("B5", "empty DATA without end", "back pressure, or the connection ends"),
+    ("B6", "headers that unpack to much", "431, or the connection ends"),
+    ("B7", "streams and priorities without end", "refused beyond 1,000"),
+    ("B9", "malformed requests", "reset, or 400; none reaches an application"),
+    ("B10", "an authority that differs from the Host", "400"),
+    ("B11", "servers of HTTP/2 that lie", "502 or 503, or a response without end; the next request is answered"),
+    ("B12", "odd metadata of gRPC, calls that are given up", "passed on as they are; given up at once"),
+    ("B14", "first bytes that are no protocol", "carried as bytes, or the connection ends"),
     ("C1", "plaintext to a port that is strict", "reset; the application sees no byte"),
     ("C2", "TLS without a certificate, with a self-signed one, with one of another authority", "the handshake fails"),
     ("C3", "certificates that ran out, or are not valid yet; clocks apart by 20 s and by 10 min", "20 s are forgiven, 10 min are not"),
@@ -87,11 +120,20 @@ ITEMS = [
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
     ("S7", "a pod of a closed namespace that looks injected, uses its node's network, or has the proxy's user or group", "injected anew, or refused; on workloads too"),
     ("S8", "a debug container, or another image of the sidecar, that reads the key of a running pod", "refused; ordinary debugging goes on"),
+    ("S9", "dot segments with parameters, encoded twice, overlong, or in characters that resemble them", "400 where rules read paths"),
     ("S10", "the operator's account, stolen, against ConfigMaps, SMI objects and definitions", "a policy of the API server leaves it those of the mesh; reads stay"),
     ("S11", "a stranger asks a pod for its probes, or runs its lifecycle hooks", "404 without the pod's own path segment"),
+    ("S14", "headers of identity with any separator", "taken away in every spelling that CGI reads as one"),
+    ("S15", "a bad chunk of a client", "the client's 400; not counted as a failure of TLS"),
+    ("S16", "a Host that is none", "400"),
+    ("S18", "TRACE, `GET *`, targets that are too long", "405, 405, 414"),
+    ("S19", "101 that was not asked for, a response that is wrong from its beginning", "502"),
+    ("S20", "another Host than the authority, between proxies", "400"),
+    ("S21", "forbidden trailers to servers of HTTP/2", "left out"),
+    ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
 ]
 
-TEST = re.compile(r"^\s*(?:async )?fn (([cdefs])(\d+)_\w+)\(", re.MULTILINE)
+TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)
 
 
 def tests():
@@ -105,8 +147,9 @@ def tests():
         path = ROOT / file
         if not path.is_file():
             continue
-        for name, group, number in TEST.findall(path.read_text()):
-            found.setdefault(f"{group.upper()}{number}", []).append((name, file))
+        for name, identities in TEST.findall(path.read_text()):
+            for identity in identities.strip("_").split("_"):
+                found.setdefault(identity.upper(), []).append((name, file))
     return found
 
 

@@ -1,9 +1,11 @@
 //! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that every connection
 //! has, secured or not. Nothing above needs to know which it is.
 
+mod defect;
 mod departure;
 mod frames;
 mod head;
+mod lengths;
 mod linger;
 pub mod liveness;
 mod owner;
@@ -22,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+pub use defect::HeadDefect;
 pub use frames::Http2Stream;
 pub use head::{ClientStream, HeadClock, HeadLimits, RequestRest};
 pub use secure::{Expected, fits, secure};

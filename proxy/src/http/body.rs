@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use smilax_core::grpc;
 
 use super::expect::Gate;
+use super::headers;
 use super::identity_headers;
 use super::limits::{self, Sender, TooLarge};
 use super::local_reply::LocalReply;
@@ -54,8 +55,20 @@ pub struct ResponseBody {
 
 #[derive(Debug)]
 enum Source {
-    Upstream(Incoming),
+    Upstream(Incoming, Begun),
     Own(Bytes),
+}
+
+/// What was taken of a body before it is passed on.
+#[derive(Debug, Default)]
+pub enum Begun {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// This.
+    Frame(Frame<Bytes>),
+    /// All of it, which is nothing.
+    Ended,
 }
 
 /// Why a body does not end as it should. Whoever gets it must not take it for complete.
@@ -107,13 +120,14 @@ impl ResponseBody {
     /// What the server sends. `picked` is the endpoint that it comes from, where it was one of several.
     pub fn upstream(
         body: Incoming,
+        begun: Begun,
         hold: Hold,
         picked: Option<Picked>,
         recording: Recording,
         clock: Option<Arc<HeadClock>>,
     ) -> Self {
         let mut body = Self {
-            source: Source::Upstream(body),
+            source: Source::Upstream(body, begun),
             hold: Some(hold),
             picked,
             recording,
@@ -158,6 +172,35 @@ impl ResponseBody {
     }
 }
 
+impl Begun {
+    /// Takes what has come already of a body in chunks, so that one which is wrong from its beginning can be answered
+    /// for. Waits for nothing.
+    ///
+    /// # Errors
+    /// What came is wrong.
+    pub async fn take(body: &mut Incoming) -> Result<Self, hyper::Error> {
+        std::future::poll_fn(|cx| {
+            Poll::Ready(match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => Ok(Self::Nothing),
+                Poll::Ready(None) => Ok(Self::Ended),
+                Poll::Ready(Some(frame)) => frame.map(Self::Frame),
+            })
+        })
+        .await
+    }
+
+    fn poll_frame(&mut self, incoming: Pin<&mut Incoming>, cx: &mut Context<'_>) -> Polled<hyper::Error> {
+        match std::mem::take(self) {
+            Self::Nothing => incoming.poll_frame(cx),
+            Self::Frame(frame) => Poll::Ready(Some(Ok(frame))),
+            Self::Ended => {
+                *self = Self::Ended;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -167,24 +210,25 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let incoming = match &mut this.source {
+        let (incoming, begun) = match &mut this.source {
             Source::Own(text) => {
                 let text = std::mem::take(text);
                 this.finish();
                 return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
             }
-            Source::Upstream(incoming) => incoming,
+            Source::Upstream(incoming, begun) => (incoming, begun),
         };
         if let (Some(clock), Some(hold)) = (&this.clock, &this.hold)
             && clock.client_has_finished()
         {
             hold.client_has_finished();
         }
-        let mut polled = checked(Pin::new(incoming).poll_frame(cx));
+        let mut polled = checked(begun.poll_frame(Pin::new(incoming), cx));
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
             LocalReply::take(trailers);
+            headers::strip_trailers(trailers);
         }
         match &polled {
             Poll::Pending => {}
@@ -212,14 +256,16 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Upstream(_, Begun::Frame(_)) => false,
+            Source::Upstream(_, Begun::Ended) => true,
+            Source::Upstream(incoming, Begun::Nothing) => incoming.is_end_stream(),
             Source::Own(text) => text.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Upstream(incoming) => incoming.size_hint(),
+            Source::Upstream(incoming, _) => incoming.size_hint(),
             Source::Own(text) => SizeHint::with_exact(text.len() as u64),
         }
     }
@@ -258,6 +304,7 @@ impl Body for GatedBody {
         {
             // Some applications read trailers as headers.
             identity_headers::strip(trailers);
+            headers::strip_trailers(trailers);
         }
         polled
     }

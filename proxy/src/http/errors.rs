@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use smilax_core::path::Ambiguity;
 
 use super::body::ResponseBody;
-use super::headers::BadRequest;
+use super::headers::{BadRequest, BadResponse};
 use super::limits::TooLarge;
 use super::local_reply::LocalReply;
 use super::upstream::SendError;
@@ -35,6 +35,9 @@ pub enum Refusal {
     /// The response has.
     #[error("the response of the server is too large: {0}")]
     Response(TooLarge),
+    /// The response is not acceptable.
+    #[error("{0}")]
+    BadResponse(#[from] BadResponse),
     /// A rule reads paths, and this one can be read in two ways.
     #[error("the path is ambiguous: {0}")]
     AmbiguousPath(#[from] Ambiguity),
@@ -66,15 +69,20 @@ impl Refusal {
             Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
-            | Self::Upstream(SendError::Connect(
-                ConnectError::Refused(..) | ConnectError::Absent(_) | ConnectError::Insecure(..),
-            )) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Upstream(
+                SendError::NoStreams(_)
+                | SendError::Starved(_)
+                | SendError::Connect(
+                    ConnectError::Refused(..) | ConnectError::Absent(_) | ConnectError::Insecure(..),
+                ),
+            ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Upstream(SendError::Connect(ConnectError::TimedOut(..)) | SendError::Lost(_)) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::Upstream(SendError::Unsent(_) | SendError::NotProcessed(_) | SendError::Broken(_))
-            | Self::Response(_) => StatusCode::BAD_GATEWAY,
+            | Self::Response(_)
+            | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -85,9 +93,9 @@ impl Refusal {
             }
             Self::Denied(_) => Flags::None,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
-            Self::Upstream(SendError::Connect(_)) => Flags::UpstreamFailure,
+            Self::Upstream(SendError::Connect(_) | SendError::NoStreams(_)) => Flags::UpstreamFailure,
             Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
-            Self::Upstream(_) | Self::Response(_) => Flags::UpstreamTermination,
+            Self::Upstream(_) | Self::Response(_) | Self::BadResponse(_) => Flags::UpstreamTermination,
         }
     }
 
@@ -96,25 +104,43 @@ impl Refusal {
         match self {
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
-            | Self::Upstream(SendError::Connect(_) | SendError::Unsent(_)) => Some(LocalReply::NotProcessed),
+            | Self::Upstream(SendError::Connect(_) | SendError::NoStreams(_) | SendError::Unsent(_)) => {
+                Some(LocalReply::NotProcessed)
+            }
             Self::BadRequest(_)
             | Self::TooLarge(_)
             | Self::AmbiguousPath(_)
             | Self::Denied(_)
             | Self::Upstream(SendError::CutOff(_)) => Some(LocalReply::Policy),
             // The application may have acted on it.
-            Self::Upstream(SendError::NotProcessed(_) | SendError::Lost(_) | SendError::Broken(_))
-            | Self::Response(_) => None,
+            Self::Upstream(
+                SendError::NotProcessed(_)
+                | SendError::Starved(_)
+                | SendError::Lost(_)
+                | SendError::Broken(_),
+            )
+            | Self::Response(_)
+            | Self::BadResponse(_) => None,
         }
     }
 
     fn grpc_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::TooLarge(_) | Self::Response(_) | Self::AmbiguousPath(_) => {
-                GRPC_INTERNAL
-            }
+            Self::BadRequest(_)
+            | Self::TooLarge(_)
+            | Self::Response(_)
+            | Self::BadResponse(_)
+            | Self::AmbiguousPath(_) => GRPC_INTERNAL,
             Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
             Self::Denied(_) => GRPC_PERMISSION_DENIED,
+        }
+    }
+
+    /// Whether it is plain where the client's next request begins.
+    pub fn is_framed(&self) -> bool {
+        match self {
+            Self::BadRequest(bad) => bad.is_framed(),
+            _ => true,
         }
     }
 
@@ -144,6 +170,11 @@ impl Refusal {
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
                 headers.insert(CONTENT_LENGTH, length);
+                if let Self::BadRequest(bad) = self
+                    && let Some(methods) = bad.allowed()
+                {
+                    headers.insert(ALLOW, methods);
+                }
                 response
             }
             Form::Grpc => {

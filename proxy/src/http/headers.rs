@@ -1,13 +1,17 @@
-//! Which headers go on, and which requests are refused for theirs.
+//! Which headers go on, and which messages are refused for theirs.
+
+mod check;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHORIZATION, SET_COOKIE,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 use smilax_core::RequestView;
 
-use super::raw_target::RawTarget;
+pub use self::check::{BadRequest, BadResponse, check, check_response, same_host};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -15,38 +19,33 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Headers that `Connection` cannot take from a message: how it is framed, and whom it is for.
 const NEVER_NOMINATED: [HeaderName; 3] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING];
 
+/// What never is a trailer (RFC 9110 section 6.5.1): how a message is framed, whom it is for, who sends it, and how its
+/// content is to be read. HTTP/1 is spared it by hyper; HTTP/2 is not.
+const NEVER_TRAILERS: [HeaderName; 19] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    EXPECT,
+    HOST,
+    KEEP_ALIVE,
+    MAX_FORWARDS,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// A request as rules see it.
 #[derive(Debug)]
 pub struct View<'a>(pub &'a Parts);
-
-/// Why a request is refused whatever the rules say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
-    /// RFC 9112 section 3.2.
-    #[error("the request has no Host")]
-    NoHost,
-    /// RFC 9112 section 3.2.
-    #[error("the request has several Hosts")]
-    SeveralHosts,
-    /// Rules could see another Host than the application.
-    #[error("the Host differs from the request target's authority")]
-    HostMismatch,
-    /// RFC 9112 section 6.3: two readers could see different ends.
-    #[error("the request has both Content-Length and Transfer-Encoding")]
-    TwoLengths,
-    /// Rules would see another target than the application.
-    #[error("the request target is not the one that came with it")]
-    TargetMismatch,
-    /// This is no forward proxy, and no way around it.
-    #[error("CONNECT is not served over HTTP/2, nor to this pod itself")]
-    Connect,
-    /// RFC 9110 section 9.3.6.
-    #[error("CONNECT has content")]
-    ConnectContent,
-    /// RFC 9112 section 3.2.3.
-    #[error("the target of CONNECT is no host and port")]
-    ConnectTarget,
-}
 
 /// What a message wants to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +65,6 @@ impl Upgrade {
             Self::None => false,
             Self::To(_) => status == StatusCode::SWITCHING_PROTOCOLS,
             Self::Tunnel => status.is_success(),
-        }
-    }
-}
-
-impl BadRequest {
-    /// The status that answers it.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            _ => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -106,37 +95,6 @@ pub fn host(parts: &Parts) -> Option<&str> {
     match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => parts.headers.get(HOST)?.to_str().ok(),
-    }
-}
-
-/// Refuses what could be understood in two ways.
-///
-/// # Errors
-/// [`BadRequest`].
-pub fn check(parts: &Parts) -> Result<(), BadRequest> {
-    if parts.method == Method::CONNECT {
-        return Err(BadRequest::Connect);
-    }
-    if parts.headers.contains_key(TRANSFER_ENCODING) && parts.headers.contains_key(CONTENT_LENGTH) {
-        return Err(BadRequest::TwoLengths);
-    }
-    if let Some(raw) = parts.extensions.get::<RawTarget>()
-        && !raw.belongs_to(parts)
-    {
-        return Err(BadRequest::TargetMismatch);
-    }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next(), parts.uri.authority()) {
-        (_, Some(_), _) => Err(BadRequest::SeveralHosts),
-        (None, _, None) if parts.version > Version::HTTP_10 => Err(BadRequest::NoHost),
-        (Some(host), _, Some(authority))
-            if !host
-                .as_bytes()
-                .eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
-        {
-            Err(BadRequest::HostMismatch)
-        }
-        _ => Ok(()),
     }
 }
 
@@ -171,14 +129,19 @@ pub fn strip_response(status: StatusCode, headers: &mut HeaderMap) {
     let upgrade = (status == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| headers.remove(UPGRADE))
         .flatten();
-    // Both together can be read in two ways; hyper has gone by the encoding.
-    if headers.contains_key(TRANSFER_ENCODING) {
-        headers.remove(CONTENT_LENGTH);
-    }
     strip(headers);
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Takes away what no trailer may be.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    for name in NEVER_TRAILERS {
+        if trailers.remove(&name).is_some() {
+            tracing::debug!(%name, "left out a trailer that none may be");
+        }
     }
 }
 

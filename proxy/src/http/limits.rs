@@ -7,6 +7,9 @@ use http::HeaderMap;
 pub const MAX_HEADERS: usize = 1000;
 /// Bytes of the headers of a message at most, as they stand in HTTP/1.
 pub const HEADER_BYTES: usize = 64 * 1024;
+/// Bytes of a request's target at most, over HTTP/1 with its method: the most for which there is room in
+/// [`HEADER_BYTES`] beside a Host.
+pub const TARGET_BYTES: usize = 63 * 1024;
 /// Headers that proxies add for each other at most.
 const OURS: usize = 16;
 /// What HTTP/1 puts around a header: a colon, a space, and the end of its line.

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::failure::ConnectionFailure;
+pub use self::failure::OpenError;
 use self::presence::Presence;
 use super::request_body::Progress;
 use super::upstream::{self, SendError};
@@ -79,17 +80,6 @@ pub enum Hold {
     Http1(http1::Lease),
     /// One stream.
     Http2(http2::Stream),
-}
-
-/// Why a connection could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It could not be made.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// It could be made, but whoever is there does not speak HTTP/2.
-    #[error("no HTTP/2 there: {0}")]
-    Handshake(#[from] hyper::Error),
 }
 
 impl Kind {
@@ -220,6 +210,9 @@ impl Endpoint {
 
     /// Why nothing of a request was sent.
     pub fn unsent(&self, error: hyper::Error) -> SendError {
+        if upstream::body_failed(&error) {
+            return SendError::CutOff(error);
+        }
         match failure::classify(&error) {
             ConnectionFailure::Disbelieved(reason) => self.disbelieved(reason),
             _ => SendError::Unsent(error),
@@ -245,6 +238,14 @@ impl Endpoint {
         let metrics = &self.shared.metrics.access;
         metrics.tls_failure("outbound", failure.reason());
         SendError::Connect(ConnectError::Insecure(self.address, failure))
+    }
+
+    /// How long a server may allow no requests.
+    pub fn stream_limit(&self) -> Duration {
+        match self.kind {
+            Kind::Application => self.limits.handshake,
+            Kind::Services | Kind::Endpoints => self.limits.upstream_handshake,
+        }
     }
 
     /// Makes a plain connection, unless it is known that nobody is there.

@@ -4,6 +4,7 @@ mod ending;
 mod forward;
 mod servers;
 mod tunnel;
+mod vetting;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -24,7 +25,7 @@ pub use self::servers::Servers;
 use super::body::{GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
-use super::headers::{self, Upgrade};
+use super::headers::{self, BadRequest, Upgrade};
 use super::identity_headers;
 use super::limits::{self, Sender};
 use super::replay::ReplayBody;
@@ -34,10 +35,10 @@ use super::upstream::{self, Protocol};
 use super::wire::Form;
 use crate::connection::{Connection, Direction, Side};
 use crate::drain::Stage;
-use crate::metrics::traffic::{Flags, Recording, RequestProtocol, Telemetry};
+use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::settings::Reasons;
 use crate::target::Target;
-use crate::transport::{ClientStream, HeadClock, HeadLimits, Http2Stream, RequestRest, Stream};
+use crate::transport::{ClientStream, HeadClock, HeadDefect, HeadLimits, Http2Stream, RequestRest, Stream};
 use crate::{inbound, outbound};
 
 /// Which version of HTTP a client speaks.
@@ -97,27 +98,12 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         .with_upgrades();
     let mut served = pin!(served);
     let ending = tokio::select! {
-        result = served.as_mut() => return result.inspect_err(|error| count_unreadable(error, &telemetry)),
+        result = served.as_mut() => return result.inspect_err(|error| vetting::count_unreadable(error, &telemetry)),
         () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
     finish(served, ending, limits.distrusted).await
-}
-
-/// Counts a request that hyper has answered, as it cannot be read. Whoever serves the connection logs the error.
-fn count_unreadable(error: &hyper::Error, telemetry: &Rc<Telemetry>) {
-    if !error.is_parse() {
-        return;
-    }
-    let mut recording = telemetry.request(RequestProtocol::Http);
-    recording.status(if error.is_parse_too_large() {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else {
-        StatusCode::BAD_REQUEST
-    });
-    recording.flag(Flags::DownstreamProtocolError);
-    recording.finish();
 }
 
 async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
@@ -173,9 +159,11 @@ impl Exchange {
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
         let tunnel = *request.method() == Method::CONNECT;
+        let mut unframed = false;
         let mut response = match self.carry(request, progress.clone(), &mut recording).await {
             Ok(Answered {
                 response,
+                begun,
                 hold,
                 picked,
             }) => {
@@ -184,10 +172,11 @@ impl Exchange {
                     recording.grpc_status(status.as_bytes());
                 }
                 let clock = self.clock.clone();
-                response.map(|body| ResponseBody::upstream(body, hold, picked, recording, clock))
+                response.map(|body| ResponseBody::upstream(body, begun, hold, picked, recording, clock))
             }
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
+                unframed = !refusal.is_framed() && self.ends();
                 let mut response = refusal.answer(form, recording, self.clock.clone());
                 // Only another proxy understands it, and only an inbound one has proven peers.
                 if self.connection.peer().is_some()
@@ -204,7 +193,7 @@ impl Exchange {
                 response
             }
         };
-        let unread = self.leaves_unread(progress.as_deref());
+        let unread = self.leaves_unread(progress.as_deref()) || unframed;
         let switches =
             response.status() == StatusCode::SWITCHING_PROTOCOLS || tunnel && response.status().is_success();
         if (unread || self.asks_to_go_elsewhere()) && !switches {
@@ -225,6 +214,14 @@ impl Exchange {
             }
             _ => false,
         }
+    }
+
+    /// Ends a connection of HTTP/1 after the response, as nobody can say where the next request begins.
+    fn ends(&self) -> bool {
+        self.clock.as_ref().is_some_and(|clock| {
+            clock.leaves_unread();
+            true
+        })
     }
 
     /// A caller that keeps a connection of HTTP/1 is told to make another; HTTP/2 has its own way.
@@ -256,7 +253,7 @@ impl Exchange {
         } = match self.prepare(&mut parts, recording) {
             Ok(ready) => ready,
             Err(refusal) => {
-                if !expect::is_expected(&parts.headers) {
+                if refusal.is_framed() && !expect::is_expected(&parts.headers) {
                     body.discard().await;
                 }
                 return Err(refusal);
@@ -281,13 +278,11 @@ impl Exchange {
             },
         )
         .await?;
+        vetting::vet(&mut answered, &upgrade, progress.as_deref()).await?;
         if let Some(progress) = progress {
             answered.hold.sends(progress);
         }
         let response = &mut answered.response;
-        if response.version() == http::Version::HTTP_2 {
-            limits::check(response.headers(), Sender::Proxy).map_err(Refusal::Response)?;
-        }
         if self.version == Version::Http1 {
             *response.version_mut() = http::Version::HTTP_11;
         }
@@ -324,6 +319,8 @@ impl Exchange {
         if self.version == Version::Multiplexed
             && let Some(form) = Form::take(parts)
         {
+            // The Host takes the authority's place now.
+            headers::same_host(parts)?;
             form.restore(parts);
             spoken = form.protocol();
         }
@@ -333,8 +330,15 @@ impl Exchange {
             Version::Http2 => limits::check(&parts.headers, Sender::Application)?,
             Version::Multiplexed => limits::check(&parts.headers, Sender::Proxy)?,
         }
-        if let Some(raw) = self.clock.as_ref().and_then(|clock| clock.raw_target()) {
-            parts.extensions.insert(raw);
+        if let Some(clock) = &self.clock {
+            match clock.defect.get() {
+                Some(HeadDefect::TargetTooLong) => return Err(BadRequest::TargetTooLong.into()),
+                Some(HeadDefect::TwoLengths) => return Err(BadRequest::TwoLengths.into()),
+                None => {}
+            }
+            if let Some(raw) = clock.raw_target() {
+                parts.extensions.insert(raw);
+            }
         }
         if parts.method == Method::CONNECT {
             return self.prepare_tunnel(parts, recording);

@@ -31,6 +31,12 @@ pub enum SendError {
     /// No connection.
     #[error(transparent)]
     Connect(ConnectError),
+    /// The server allows no requests for now. Nothing was sent.
+    #[error("{0} allows no streams of HTTP/2")]
+    NoStreams(std::net::SocketAddr),
+    /// The server has not answered, and allows no requests. Whether it got this one is not known.
+    #[error("{0} does not answer, and allows no streams of HTTP/2")]
+    Starved(std::net::SocketAddr),
     /// The connection broke before anything of the request was sent.
     #[error("the server broke off before the request was sent: {0}")]
     Unsent(hyper::Error),
@@ -129,7 +135,17 @@ pub async fn send(
         };
         let began = Instant::now();
         let signals = hold.signals();
-        let Some(answer) = pass_on_end(client, signals, hold.try_send(request)).await else {
+        let starving = hold.starves(endpoint);
+        let answer = tokio::select! {
+            biased;
+            answer = pass_on_end(client, signals, hold.try_send(request)) => answer,
+            () = starving => {
+                let error = SendError::Starved(endpoint.address());
+                let spare = spare.filter(|spare| spare.may_follow(&error, expected));
+                return Err(Failure::of(error, spare.and_then(Spare::request)));
+            }
+        };
+        let Some(answer) = answer else {
             return Err(Failure::of(gone(endpoint), None));
         };
         let mut error = match answer {
@@ -215,6 +231,20 @@ impl Hold {
         }
     }
 
+    /// Completes when its server most likely never lets the request in.
+    fn starves(&self, endpoint: &Endpoint) -> impl Future<Output = ()> + use<> {
+        let starves = match self {
+            Self::Http1(_) => None,
+            Self::Http2(stream) => Some(stream.starves(endpoint.stream_limit())),
+        };
+        async move {
+            match starves {
+                Some(starves) => starves.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     async fn try_send(
         &mut self,
         request: Request<RequestBody>,
@@ -267,6 +297,8 @@ impl Spare {
             SendError::Connect(_)
             | SendError::Unsent(_)
             | SendError::NotProcessed(_)
+            | SendError::NoStreams(_)
+            | SendError::Starved(_)
             | SendError::Lost(_) => self.is_safe_to_repeat(),
             SendError::CutOff(_) => false,
         }
@@ -330,6 +362,7 @@ impl From<OpenError> for SendError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Connect(error) => Self::Connect(error),
+            OpenError::NoStreams(address) => Self::NoStreams(address),
             OpenError::Handshake(error) => Self::Unsent(error),
         }
     }

@@ -6,8 +6,11 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
@@ -21,6 +24,9 @@ const FRAME_HEADER: usize = 9;
 /// Bytes that a client begins with (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+/// Flag of settings that only say that those of this side were taken.
+const ACK: u8 = 1;
 const CONTINUATION: u8 = 9;
 
 /// A connection of HTTP/2.
@@ -42,6 +48,29 @@ struct Scan {
     known: usize,
     /// Length of the block of headers so far.
     block: usize,
+    /// What is skipped are settings.
+    in_settings: bool,
+    settings: Arc<SettingsSignal>,
+}
+
+/// Says when the other side has said its settings. The library tells nobody; how many streams they allow can only be asked.
+#[derive(Debug, Default)]
+pub struct SettingsSignal {
+    came: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl SettingsSignal {
+    /// Whether any have come. The task of `cx` is woken whenever some come.
+    pub fn have_come(&self, cx: &Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.came.load(Ordering::Relaxed)
+    }
+
+    fn come(&self) {
+        self.came.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
 }
 
 impl Http2Stream {
@@ -68,6 +97,11 @@ impl Http2Stream {
         }
     }
 
+    /// What says when settings come.
+    pub fn settings(&self) -> Arc<SettingsSignal> {
+        Arc::clone(&self.scan.settings)
+    }
+
     fn offered<T>(&mut self, taken: Poll<T>) -> Poll<T> {
         if let Some(progress) = &self.progress {
             progress.offered(&mut self.sending, &taken);
@@ -83,6 +117,10 @@ impl Scan {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = bytes.get(skipped..).unwrap_or_default();
+            if self.in_settings && self.skip == 0 {
+                self.in_settings = false;
+                self.settings.come();
+            }
             let Some((&byte, rest)) = bytes.split_first() else {
                 return Ok(());
             };
@@ -98,10 +136,11 @@ impl Scan {
     }
 
     fn frame(&mut self) -> Result<(), usize> {
-        let [high, middle, low, kind, ..] = self.header;
+        let [high, middle, low, kind, flags, ..] = self.header;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.known = 0;
         self.skip = length;
+        self.in_settings = kind == SETTINGS && flags & ACK == 0;
         self.block = match kind {
             HEADERS => length,
             CONTINUATION => self.block + length,

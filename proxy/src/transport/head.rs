@@ -17,8 +17,11 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Stream;
+use super::defect::{self, DefectCell, HeadDefect};
 use super::departure::Watch;
+use super::lengths::Lengths;
 use super::linger::Linger;
+use crate::http::limits::TARGET_BYTES;
 use crate::http::raw_target::{self, RawTarget};
 
 /// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
@@ -34,6 +37,7 @@ pub struct ClientStream {
     original: SocketAddr,
     /// A request line that is not complete.
     line: Vec<u8>,
+    lengths: Lengths,
 }
 
 /// How long an HTTP/1 client may take.
@@ -56,6 +60,8 @@ pub struct HeadClock {
     waker: AtomicWaker,
     replaced: AtomicBool,
     target: Mutex<Option<RawTarget>>,
+    /// What is wrong with the request that begins.
+    pub defect: DefectCell,
 }
 
 /// Whether a request has a body that is yet to be read.
@@ -82,9 +88,6 @@ enum Kind {
 
 /// Bytes read at once where a request begins.
 const FIRST_BYTES: usize = 8 * 1024;
-/// Bytes of a request line that are waited for. hyper refuses longer targets.
-const LONGEST_LINE: usize = 64 * 1024;
-
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 /// A request's body is read.
@@ -158,6 +161,7 @@ impl ClientStream {
             linger: Linger::default(),
             original,
             line: Vec::new(),
+            lengths: Lengths::default(),
         }
     }
 
@@ -200,8 +204,8 @@ impl ClientStream {
             // At the end of the stream this is wrong and harmless.
             self.head_begins();
             let bytes = read.filled();
-            let complete = bytes.is_empty() || bytes.contains(&b'\n');
-            if !complete && self.line.len() < LONGEST_LINE {
+            let end = memchr::memchr(b'\n', bytes);
+            if end.is_none() && !bytes.is_empty() && self.line.len() < TARGET_BYTES {
                 self.line.extend_from_slice(bytes);
                 continue;
             }
@@ -209,14 +213,41 @@ impl ClientStream {
                 self.hand_over(bytes, &mut buffer);
             } else {
                 let mut line = std::mem::take(&mut self.line);
+                let length = line.len() + end.unwrap_or(bytes.len());
                 line.extend_from_slice(bytes);
+                if length > TARGET_BYTES && defect::names_method(&line) {
+                    self.hand_over(defect::STAND_IN, &mut buffer);
+                    self.clock.defect.set(Some(HeadDefect::TargetTooLong));
+                    return Poll::Ready(Ok(()));
+                }
                 self.hand_over(&line, &mut buffer);
             }
             return Poll::Ready(Ok(()));
         }
     }
 
+    /// Reads more of a head.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; FIRST_BYTES];
+        let most = buffer.remaining().min(FIRST_BYTES);
+        let mut read = ReadBuf::new(space.get_mut(..most).unwrap_or_default());
+        ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut read))?;
+        self.look_at(read.filled());
+        buffer.put_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) {
+        self.lengths.pass(bytes);
+        if self.lengths.are_two() {
+            self.clock.defect.set(Some(HeadDefect::TwoLengths));
+        }
+    }
+
     fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
+        self.clock.defect.set(None);
+        self.lengths.begin();
+        self.look_at(bytes);
         let replaced = raw_target::replace(bytes);
         let bytes = match &replaced {
             Some(replaced) => &replaced.bytes,
@@ -290,7 +321,12 @@ impl Read for ClientStream {
         if this.clock.phase.load(Ordering::Relaxed) == IDLE || !this.line.is_empty() {
             return this.poll_line(cx, buffer);
         }
-        match Pin::new(&mut this.io).poll_read(cx, buffer) {
+        let polled = if this.lengths.is_in_head() {
+            this.poll_head(cx, &mut buffer)
+        } else {
+            Pin::new(&mut this.io).poll_read(cx, buffer)
+        };
+        match polled {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => this.poll_too_late(cx).map(Err),
         }

@@ -1,7 +1,14 @@
 //! Attacks on identity and access, by their numbers in `docs/attacks.md`.
 
 mod access;
+mod framing;
+mod http2;
 mod identity;
+mod lying;
+mod raw_http2;
+mod requests;
+mod servers;
+mod stage;
 
 /// A request in plaintext, and no more after it.
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

@@ -410,15 +410,15 @@ async fn requests_that_can_be_understood_in_two_ways_are_refused() {
 }
 
 #[tokio::test]
-async fn of_two_lengths_only_the_one_that_counts_goes_on() {
+async fn a1_of_two_lengths_behind_another_request_only_the_one_that_counts_goes_on() {
     let net = Net::new();
     let _web = Server::mirror(net.at(1)).await;
     let proxy = proxy_of(net, vec![]);
-    let smuggled = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+    let smuggled = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
           2\r\nhi\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
     let answer = exchange(proxy.outbound_address(), smuggled).await;
     assert!(
-        answer.ends_with("\n\nhi") && !answer.contains("content-length: 3"),
+        answer.ends_with("\n\nhi") && !answer.contains("content-length: 3\n"),
         "{answer}"
     );
 }

@@ -71,10 +71,6 @@ async fn each_form_of_a_request_is_made_anew_on_the_other_side() {
             "OPTIONS * HTTP/1.1\nhost: web\n",
         ),
         (
-            "GET / HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n",
-            "GET / HTTP/1.1\nhost: \n",
-        ),
-        (
             "GET /old HTTP/1.0\r\nhost: web\r\n\r\n",
             "GET /old HTTP/1.1\nhost: web\n",
         ),

@@ -5,6 +5,22 @@ use std::io;
 
 use h2::Reason;
 
+use crate::transport::ConnectError;
+
+/// Why a connection could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It could be made, but its server allows no requests on it.
+    #[error("{0} allows no streams of HTTP/2")]
+    NoStreams(std::net::SocketAddr),
+    /// It could be made, but whoever is there does not speak HTTP/2.
+    #[error("no HTTP/2 there: {0}")]
+    Handshake(#[from] hyper::Error),
+}
+
 /// What became of a request without an answer.
 #[derive(Debug)]
 pub(super) enum ConnectionFailure {

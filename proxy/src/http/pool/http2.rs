@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -23,10 +24,8 @@ use crate::transport::{Expected, Http2Stream, fits};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
-/// Streams that a connection is given until its server says how many it allows; all but the first wait in it for that
-/// word, since a server may refuse what goes beyond (RFC 9113 section 5.1.2).
-const FIRST_STREAMS: usize = 100;
-/// Streams that are opened before the server has said how many it allows.
+/// Streams that are opened before the server has said how many it allows; others wait for that word, since a server may
+/// refuse what goes beyond (RFC 9113 section 5.1.2).
 const UNASKED_STREAMS: usize = 1;
 /// Bytes that a server may send on one stream before the client has taken them.
 const STREAM_WINDOW: u32 = 512 * 1024;
@@ -50,7 +49,14 @@ struct Connection {
     peer: Option<Arc<Peer>>,
     expires: Cell<Instant>,
     streams: Cell<usize>,
-    allowed: Rc<Cell<usize>>,
+    allowance: Rc<Allowance>,
+}
+
+/// How many streams a server allows.
+#[derive(Debug, Default)]
+struct Allowance {
+    said: Cell<Option<usize>>,
+    changed: Notify,
 }
 
 /// One stream of a connection; freed when dropped.
@@ -64,10 +70,45 @@ pub struct Stream {
 enum Step {
     Use(Rc<Connection>),
     Open,
+    /// Until a connection is made.
     Wait,
+    /// Until a server allows streams, which it may never do.
+    Starve,
 }
 
 struct Opening<'a>(&'a Connections);
+
+impl Allowance {
+    fn streams(&self) -> usize {
+        self.said.get().unwrap_or(UNASKED_STREAMS)
+    }
+
+    fn is_known(&self) -> bool {
+        self.said.get().is_some()
+    }
+
+    async fn starves(&self, limit: Duration) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match self.said.get() {
+                None => changed.await,
+                Some(0) if tokio::time::timeout(limit, changed).await.is_err() => return,
+                Some(0) => {}
+                Some(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether this is news.
+    fn set(&self, streams: usize) -> bool {
+        let news = self.said.replace(Some(streams)) != Some(streams);
+        if news {
+            self.changed.notify_waiters();
+        }
+        news
+    }
+}
 
 impl Connections {
     pub(super) fn is_empty(&self) -> bool {
@@ -120,16 +161,23 @@ impl Connections {
         self.next.set(start.wrapping_add(1));
         let free = (0..open.len())
             .filter_map(|offset| open.get(start.wrapping_add(offset) % open.len()))
-            .find(|one| one.streams.get() < one.allowed.get());
+            .find(|one| one.streams.get() < one.allowance.streams());
+        let closed = open.iter().filter(|one| one.allowance.streams() == 0).count();
         match free {
             _ if known < spread => Step::Open,
             Some(free) => Step::Use(Rc::clone(free)),
             None if self.opening.get() > 0 => Step::Wait,
-            None if known < MOST_CONNECTIONS => Step::Open,
+            None if open.iter().any(|one| !one.allowance.is_known()) => Step::Starve,
+            // Of a server that allows no streams, one more connection is tried.
+            None if known < MOST_CONNECTIONS && closed <= spread => Step::Open,
             // The request waits in its connection until a stream is free.
-            None => match open.iter().min_by_key(|one| one.streams.get()) {
+            None => match open
+                .iter()
+                .filter(|one| one.allowance.streams() > 0)
+                .min_by_key(|one| one.streams.get())
+            {
                 Some(least) => Step::Use(Rc::clone(least)),
-                None => Step::Open,
+                None => Step::Starve,
             },
         }
     }
@@ -142,6 +190,7 @@ impl Endpoint {
     /// [`OpenError`] when a connection was needed and could not be made.
     pub async fn http2(self: &Rc<Self>, expected: &Expected) -> Result<Stream, OpenError> {
         self.used.set(Instant::now());
+        let mut starved_since = None;
         loop {
             let mut opened = pin!(self.http2.opened.notified());
             match self.http2.step(expected, self.spread) {
@@ -150,6 +199,13 @@ impl Endpoint {
                 Step::Wait => {
                     opened.as_mut().enable();
                     opened.await;
+                }
+                Step::Starve => {
+                    opened.as_mut().enable();
+                    let since = *starved_since.get_or_insert_with(Instant::now);
+                    tokio::time::timeout_at(since + self.stream_limit(), opened)
+                        .await
+                        .map_err(|_| OpenError::NoStreams(self.address))?;
                 }
             }
         }
@@ -177,19 +233,24 @@ impl Endpoint {
                 .keep_alive_interval(liveness::PING_AFTER)
                 .keep_alive_timeout(liveness::PING_TIMEOUT);
         }
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(Http2Stream::of_server(upstream.stream, progress)))
-            .await?;
-        let allowed = Rc::new(Cell::new(FIRST_STREAMS));
+        let stream = Http2Stream::of_server(upstream.stream, progress);
+        let settings = stream.settings();
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let allowance = Rc::new(Allowance::default());
         self.drive(upstream.peer.clone(), {
-            let allowed = Rc::clone(&allowed);
+            let allowance = Rc::clone(&allowance);
+            let endpoint = Rc::downgrade(self);
             async move {
                 let mut connection = pin!(connection);
                 poll_fn(|cx| {
+                    let settings = settings.have_come(cx);
                     let polled = connection.as_mut().poll(cx);
                     let said = connection.current_max_send_streams();
-                    if said > UNASKED_STREAMS {
-                        allowed.set(said);
+                    let changes = settings && allowance.set(said);
+                    if (changes || polled.is_ready())
+                        && let Some(endpoint) = endpoint.upgrade()
+                    {
+                        endpoint.http2.opened.notify_waiters();
                     }
                     polled
                 })
@@ -201,7 +262,7 @@ impl Endpoint {
             peer: upstream.peer,
             expires: Cell::new(self.expiry()),
             streams: Cell::new(0),
-            allowed,
+            allowance,
         });
         self.http2.add(&connection);
         Ok(Stream::new(connection, Reused::No))
@@ -213,6 +274,7 @@ impl Endpoint {
         let least = open
             .iter()
             .filter(|one| !one.sender.is_closed() && fits(one.peer.as_deref(), expected.as_deref()))
+            .filter(|one| one.allowance.streams() > 0)
             .min_by_key(|one| one.streams.get())?;
         Some(Stream::new(Rc::clone(least), Reused::Yes))
     }
@@ -227,6 +289,18 @@ impl Stream {
     /// Where to send.
     pub fn sender(&self) -> SendRequest<RequestBody> {
         self.connection.sender.clone()
+    }
+
+    /// Completes when its server allows no streams, for so long that it would have answered one that was opened before it
+    /// said so. Never for a stream that was allowed.
+    pub fn starves(&self, limit: Duration) -> impl Future<Output = ()> + use<> {
+        let allowance = (self.reused == Reused::No).then(|| Rc::clone(&self.connection.allowance));
+        async move {
+            match allowance {
+                Some(allowance) => allowance.starves(limit).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Gives no further requests to its connection.

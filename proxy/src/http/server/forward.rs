@@ -10,7 +10,7 @@ use smilax_core::{Outcome, grpc};
 
 use crate::connection::{Connection, Direction};
 use crate::endpoints::Picked;
-use crate::http::body::RequestBody;
+use crate::http::body::{Begun, RequestBody};
 use crate::http::headers::{self, Upgrade};
 use crate::http::local_reply::LocalReply;
 use crate::http::pool::{Hold, Pool};
@@ -54,6 +54,8 @@ impl Wrapping {
 /// A response, and what is held until it ends.
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
+    /// What was taken of its body.
+    pub(super) begun: Begun,
     /// Its connection.
     pub(super) hold: Hold,
     /// The endpoint that it comes from, where it was picked among several.
@@ -150,6 +152,7 @@ fn settle(worker: &Worker, target: &mut Target, answer: Answer) -> Settled {
     let picked = target.responded(outcome, after);
     Settled::Answered(Answered {
         response,
+        begun: Begun::Nothing,
         hold,
         picked,
     })
@@ -174,10 +177,10 @@ fn outcome_of(response: &Response<Incoming>) -> Option<Outcome> {
 fn attempt_failure(error: &SendError) -> AttemptFailure<'_> {
     match error {
         SendError::Connect(error) => AttemptFailure::Connect(error),
-        SendError::Unsent(_) => AttemptFailure::NotProcessed,
+        SendError::Unsent(_) | SendError::NoStreams(_) => AttemptFailure::NotProcessed,
         SendError::Lost(_) => AttemptFailure::Lost,
         // A refused stream may be a sign of overload, or of a connection's age.
-        SendError::NotProcessed(_) | SendError::Broken(_) => AttemptFailure::Reset,
+        SendError::NotProcessed(_) | SendError::Starved(_) | SendError::Broken(_) => AttemptFailure::Reset,
         SendError::CutOff(_) => AttemptFailure::ClientGone,
     }
 }
