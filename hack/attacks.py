@@ -14,14 +14,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attacks.md"
 
 GROUPS = {
+    "A": "HTTP/1",
+    "B": "HTTP/2",
     "C": "Identity and TLS",
     "D": "Access and routing",
     "E": "Interception and node",
     "F": "Control plane and tenants",
+    "S": "Found by campaigns",
 }
 
 # Id, attack, what must become of it. A fourth column says why an item has no test yet.
 ITEMS = [
+    ("A21", "headers that are sent slowly, over hundreds of connections", "closed 10 s after their first byte"),
+    ("A22", "slow bodies, clients that do not read, connections that are not used", "closed by limits of silence; bytes held for clients are bounded, and the worst are closed"),
+    ("B8", "streams without a window that ask for large responses", "each holds little; the connection that holds most is closed when too much is held"),
     ("C1", "plaintext to a port that is strict", "reset; the application sees no byte"),
     ("C2", "TLS without a certificate, with a self-signed one, with one of another authority", "the handshake fails"),
     ("C3", "certificates that ran out, or are not valid yet; clocks apart by 20 s and by 10 min", "20 s are forgiven, 10 min are not"),
@@ -65,7 +71,7 @@ ITEMS = [
     ("E9", "rules that are flushed or half there", "init verifies them by a connection and fails the pod"),
     ("E10", "a pod on the host's network", "left alone, and told so"),
     ("E11", "an application that calls itself through its Service", "works, no loop"),
-    ("E12", "ten thousand connections of one source, no file descriptors left", "accepting goes on and does not spin; a cap for each source comes with the data plane's next issue"),
+    ("E12", "ten thousand connections of one source, no file descriptors left", "a source has its share, and others get in; accepting goes on and does not spin"),
     ("F1", "garbage and huge bodies on the operator's ports", "bounded, answered, the process stays up"),
     ("F2", "a caller of the webhooks that is not the API server", "no answer holds a secret; NetworkPolicy is shipped"),
     ("F3", "the webhook is down", "what failurePolicy says; system namespaces are never blocked"),
@@ -84,9 +90,12 @@ ITEMS = [
     ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
     ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("S4", "silent connections to the ports of probes, readiness and health, until kubelet restarts the application", "the oldest connection without a request gives way to each new one, whatever its address"),
+    ("S5", "idle connections to the webhooks' port from two pods, until pods start without a sidecar", "the same; half-done handshakes give way first, and connections end by idle time and age"),
+    ("S6", "clients that are slow, idle or do not read, until a sidecar runs out of memory", "caps by source, a budget of bytes held, back pressure, and closing of the worst; slow readers and silent streams go on"),
 ]
 
-TEST = re.compile(r"^\s*(?:async )?fn (([cdef])(\d+)_\w+)\(", re.MULTILINE)
+TEST = re.compile(r"^\s*(?:async )?fn (([abcdefs])(\d+)_\w+)\(", re.MULTILINE)
 
 
 def tests():

@@ -13,15 +13,19 @@
 
 mod activity;
 mod quiet;
+mod sweep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 pub use activity::{Activity, Standing, UnderWay};
 pub use quiet::Quiet;
+use sweep::Watch;
+pub use sweep::{Limits, Reason, Shed};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,7 @@ pub struct Register<H> {
 #[derive(Debug)]
 struct Seat<H> {
     activity: Arc<Activity>,
+    watch: Watch,
     handle: H,
 }
 
@@ -104,7 +109,14 @@ impl<H> Register<H> {
         self.next += 1;
         self.count += 1;
         let seats = self.sources.entry(source).or_default();
-        seats.insert(ticket.number, Seat { activity, handle });
+        seats.insert(
+            ticket.number,
+            Seat {
+                activity,
+                handle,
+                watch: Watch::default(),
+            },
+        );
         match gives_way {
             Some(handle) => Admission::InPlaceOf(ticket, handle),
             None => Admission::Free(ticket),
@@ -120,27 +132,6 @@ impl<H> Register<H> {
         }
         self.count -= 1;
         Some(seat.handle)
-    }
-
-    /// Takes out the connection for which most bytes are held: of the source for which most are held in all, so that
-    /// many small offenders weigh as much as a large one. `None`: nothing is held for anybody.
-    pub fn shed_worst(&mut self) -> Option<H> {
-        let held = |seats: &BTreeMap<u64, Seat<H>>| -> usize {
-            seats.values().map(|seat| seat.activity.held()).sum()
-        };
-        let (source, seats) = self
-            .sources
-            .iter()
-            .max_by_key(|(source, seats)| (held(seats), **source))?;
-        let (number, seat) = seats.iter().rev().max_by_key(|(_, seat)| seat.activity.held())?;
-        let ticket = Ticket {
-            source: *source,
-            number: *number,
-        };
-        if seat.activity.held() == 0 {
-            return None;
-        }
-        self.leave(ticket)
     }
 
     /// Connections there are.
@@ -244,10 +235,10 @@ impl<H> Admissions<H> {
         Some((Place { register, ticket }, gives_way))
     }
 
-    /// See [`Register::shed_worst`].
+    /// See [`Register::sweep`].
     #[must_use]
-    pub fn shed_worst(&self) -> Option<H> {
-        self.0.lock().shed_worst()
+    pub fn sweep(&self, now: Duration, limits: &Limits) -> Vec<(H, Reason)> {
+        self.0.lock().sweep(now, limits)
     }
 
     /// Connections there are.

@@ -23,6 +23,7 @@ pub struct Activity {
     completed: AtomicU32,
     under_way: AtomicU32,
     held: AtomicUsize,
+    released: AtomicU32,
 }
 
 /// A request under way; over when dropped.
@@ -65,6 +66,13 @@ impl Activity {
     /// So many of them are held no longer.
     pub fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.released.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often bytes were taken; begins anew after the largest number.
+    #[must_use]
+    pub fn released(&self) -> u32 {
+        self.released.load(Ordering::Relaxed)
     }
 
     /// Bytes that are held.

@@ -62,7 +62,8 @@ fn in_standing(standing: Standing) -> Arc<Activity> {
         drop(activity.begin());
     }
     if standing == Standing::Busy {
-        std::mem::forget(activity.begin());
+        // For as long as the test lasts.
+        Box::leak(Box::new(activity.begin()));
     }
     activity
 }
@@ -124,15 +125,70 @@ fn s6_what_is_under_way_gives_way_only_to_who_holds_less() {
     assert_eq!(port.enter(3, Standing::Fresh), Ok(Some(9)));
 }
 
+const PATIENT: Limits = Limits {
+    idle: Duration::from_mins(1),
+    stalled: Duration::from_secs(30),
+    shed: None,
+};
+
+/// Numbers of those that end at this second, and why.
+fn swept(port: &mut Port, second: u64, limits: &Limits) -> Vec<(usize, Reason)> {
+    port.register.sweep(Duration::from_secs(second), limits)
+}
+
 #[test]
-fn s6_the_worst_offender_is_of_the_source_for_which_most_is_held() {
+fn a22_connections_that_are_idle_for_too_long_end_and_others_stay() {
+    let mut port = Port::new(Busy::Stays);
+    for standing in [Standing::Idle, Standing::Busy, Standing::Fresh] {
+        port.enter(1, standing).unwrap();
+    }
+    assert_eq!(swept(&mut port, 1, &PATIENT), []);
+    assert_eq!(swept(&mut port, 60, &PATIENT), []);
+    assert_eq!(
+        swept(&mut port, 62, &PATIENT),
+        [(0, Reason::Idle), (2, Reason::Idle)]
+    );
+}
+
+#[test]
+fn a22_who_takes_nothing_of_what_is_held_ends_and_who_takes_little_stays() {
+    let mut port = Port::new(Busy::Stays);
+    for standing in [Standing::Busy, Standing::Idle, Standing::Busy] {
+        port.enter(1, standing).unwrap();
+    }
+    let [stalls, slow, waits] = [0, 1, 2].map(|number: usize| Arc::clone(&port.open[number].2));
+    stalls.hold(10);
+    slow.hold(100);
+    assert!(waits.held() == 0);
+    for second in 1..30 {
+        assert_eq!(swept(&mut port, second, &PATIENT), []);
+        slow.release(1);
+    }
+    assert_eq!(swept(&mut port, 31, &PATIENT), [(0, Reason::Stalled)]);
+    assert_eq!(swept(&mut port, 40, &PATIENT), []);
+}
+
+#[test]
+fn s6_the_worst_offenders_are_of_the_source_for_which_most_is_held() {
     let mut port = Port::new(Busy::Stays);
     for (of, bytes) in [(1, 60), (1, 70), (2, 100), (3, 0)] {
         port.enter(of, Standing::Busy).unwrap();
         port.open.last().unwrap().2.hold(bytes);
     }
-    let shed: Vec<_> = std::iter::from_fn(|| port.register.shed_worst()).collect();
-    assert_eq!(shed, [1, 2, 0]);
+    let shed = |bytes| Limits {
+        shed: Some(Shed {
+            bytes,
+            after: Duration::from_secs(1),
+        }),
+        ..PATIENT
+    };
+    assert_eq!(swept(&mut port, 1, &shed(1000)), []);
+    assert_eq!(swept(&mut port, 2, &shed(70)), [(1, Reason::Shed)]);
+    assert_eq!(
+        swept(&mut port, 3, &shed(101)),
+        [(2, Reason::Shed), (0, Reason::Shed)]
+    );
+    assert_eq!(swept(&mut port, 4, &shed(1000)), []);
     assert_eq!(port.register.len(), 1);
 }
 

@@ -21,7 +21,7 @@ use smilax_core::convention::wire::REASON_HEADER;
 use self::ending::{Ending, finish, peer_is_over};
 use self::forward::{Answered, Sent};
 pub use self::servers::Servers;
-use super::body::{GatedBody, RequestBody, ResponseBody};
+use super::body::{Client, GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, Upgrade};
@@ -57,8 +57,8 @@ pub enum Version {
 /// When the client breaks off, or sends what is no HTTP.
 pub async fn serve(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
     match version {
-        Version::Http1 => serve_http1(connection, stream).await,
-        Version::Http2 | Version::Multiplexed => serve_http2(connection, stream, version).await,
+        Version::Http1 => Box::pin(serve_http1(connection, stream)).await,
+        Version::Http2 | Version::Multiplexed => Box::pin(serve_http2(connection, stream, version)).await,
     }
 }
 
@@ -72,10 +72,15 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         Arc::clone(&clock),
         HeadLimits {
             head: limits.header_read,
-            idle: limits.idle,
+            idle: match connection.direction() {
+                Direction::Inbound => limits.keep_alive,
+                Direction::Outbound => limits.idle,
+            },
+            body: limits.body,
         },
     );
     let peer = connection.peer().cloned();
+    let end = connection.admitted.end.clone();
     let telemetry = Rc::clone(connection.telemetry());
     let service = service_fn(move |request: Request<Incoming>| {
         clock.request_begins(if request.body().is_end_stream() {
@@ -99,6 +104,7 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
     let ending = tokio::select! {
         result = served.as_mut() => return result.inspect_err(|error| count_unreadable(error, &telemetry)),
         () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
+        () = end.cancelled() => Ending::Soon,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
@@ -132,6 +138,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         }
     };
     let peer = connection.peer().cloned();
+    let over = connection.admitted.end.clone();
     let builder = match version {
         Version::Multiplexed => &worker.servers.multiplexed,
         Version::Http1 | Version::Http2 => &worker.servers.http2,
@@ -149,6 +156,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
     let ending = tokio::select! {
         result = served.as_mut() => return result,
         () = end.cancelled() => Ending::Gentle,
+        () = over.cancelled() => Ending::Soon,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
@@ -170,6 +178,11 @@ impl Exchange {
             (errors::Form::Plain, RequestProtocol::Http)
         };
         let worker = &self.connection.worker;
+        let client = Client {
+            clock: self.clock.clone(),
+            admitted: Rc::clone(&self.connection.admitted),
+            under_way: self.connection.admitted.activity.begin(),
+        };
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
         let tunnel = *request.method() == Method::CONNECT;
@@ -183,12 +196,11 @@ impl Exchange {
                 if let Some(status) = response.headers().get("grpc-status") {
                     recording.grpc_status(status.as_bytes());
                 }
-                let clock = self.clock.clone();
-                response.map(|body| ResponseBody::upstream(body, hold, picked, recording, clock))
+                response.map(|body| ResponseBody::upstream(body, hold, picked, recording, client))
             }
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
-                let mut response = refusal.answer(form, recording, self.clock.clone());
+                let mut response = refusal.answer(form, recording, client);
                 // Only another proxy understands it, and only an inbound one has proven peers.
                 if self.connection.peer().is_some()
                     && let Some(reply) = refusal.local_reply()
@@ -316,6 +328,7 @@ impl Exchange {
             worker,
             original,
             side,
+            ..
         } = &*self.connection;
         let mut spoken = match self.version {
             Version::Http1 => Protocol::Http1,

@@ -13,15 +13,18 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::Stream;
 use crate::http::raw_target::{self, RawTarget};
+use crate::overload::{Budget, FEW_BYTES, Pressure};
 
 /// A connection to an HTTP/1 server. It notices an end that the kernel knows of before the runtime does, still reads
 /// what a server said that takes no more, and passes on that the client has finished sending.
 pub struct ServerStream {
     io: TokioIo<Stream>,
     signals: Arc<ServerSignals>,
+    budget: Arc<Budget>,
     sending: Sending,
     /// The beginning of a head, with another target than the library wrote.
     head: Bytes,
@@ -90,11 +93,12 @@ impl ServerSignals {
 }
 
 impl ServerStream {
-    /// A stream that heeds `signals`.
-    pub fn new(stream: Stream, signals: Arc<ServerSignals>) -> Self {
+    /// A stream that heeds `signals`, and of which less is read at once while `budget` is short.
+    pub fn new(stream: Stream, signals: Arc<ServerSignals>, budget: Arc<Budget>) -> Self {
         Self {
             io: TokioIo::new(stream),
             signals,
+            budget,
             sending: Sending::Open,
             head: Bytes::new(),
         }
@@ -150,6 +154,20 @@ impl ServerStream {
     }
 }
 
+impl ServerStream {
+    /// Reads, but little at once while much is held for clients.
+    fn poll_some(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.budget.pressure() == Pressure::None || buffer.remaining() <= FEW_BYTES {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        }
+        let mut space = [0; FEW_BYTES];
+        let mut few = ReadBuf::new(&mut space);
+        ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut few))?;
+        buffer.put_slice(few.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Read for ServerStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -159,7 +177,7 @@ impl Read for ServerStream {
         let this = self.get_mut();
         let verify =
             this.signals.verify.load(Ordering::Relaxed) && this.signals.verify.swap(false, Ordering::Relaxed);
-        match Pin::new(&mut this.io).poll_read(cx, buffer) {
+        match this.poll_some(cx, buffer) {
             Poll::Pending if verify => match this.is_quiet() {
                 Ok(true) => Poll::Pending,
                 Ok(false) => Poll::Ready(Ok(())),

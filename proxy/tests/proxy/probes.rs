@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::client::{Http1, get, request};
 use crate::support::server::{Body, Server, frames, full, text};
-use crate::support::{Net, PORT, TestProxy};
+use crate::support::{Net, PORT, TestProxy, eventually};
 
 fn proxy(net: Net, check: Check) -> TestProxy {
     proxy_for(Purpose::Liveness, net, check)
@@ -635,13 +635,17 @@ async fn s4_silent_connections_do_not_make_a_pod_unready() {
 #[tokio::test]
 async fn s4_a_hook_under_way_does_not_give_way_to_silent_connections() {
     let net = Net::new();
-    let _app = Server::http(net.at(1), |_| async {
+    let app = Server::http(net.at(1), |_| async {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         text("done")
     })
     .await;
     let proxy = proxy_for(Purpose::PreStop, net, http_check("/", Scheme::Http, &[]));
     let mut kubelet = Http1::connect(proxy.probe_address()).await;
-    let (answer, _crowd) = tokio::join!(kubelet.get("/app/preStop"), crowd(proxy.probe_address()));
+    let others = async {
+        eventually("the hook is under way", || app.requests() == 1).await;
+        crowd(proxy.probe_address()).await
+    };
+    let (answer, _crowd) = tokio::join!(kubelet.get("/app/preStop"), others);
     assert_eq!(answer.status, StatusCode::OK);
 }
