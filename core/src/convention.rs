@@ -85,6 +85,14 @@ pub mod variable {
     pub const DRAIN_SECONDS: &str = "SMILAX_DRAIN_SECONDS";
     /// Number of worker threads; 0 means by the CPU limit.
     pub const WORKERS: &str = "SMILAX_WORKERS";
+    /// Connections to the application at most; 0 means by the memory limit.
+    pub const CONNECTIONS: &str = "SMILAX_CONNECTIONS";
+    /// Bytes of responses held for clients at most; 0 means by the memory limit.
+    pub const HELD_BYTES: &str = "SMILAX_HELD_BYTES";
+    /// How long a connection of HTTP to the application may be unused, in seconds.
+    pub const KEEP_ALIVE_SECONDS: &str = "SMILAX_KEEP_ALIVE_SECONDS";
+    /// How long a client may neither send nor take what is waited for, in seconds.
+    pub const STALLED_SECONDS: &str = "SMILAX_STALLED_SECONDS";
     /// Inbound ports that init does not redirect: ports and ranges, separated by commas.
     pub const SKIP_INBOUND_PORTS: &str = "SMILAX_SKIP_INBOUND_PORTS";
     /// Outbound ports that init does not redirect.

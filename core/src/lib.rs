@@ -11,6 +11,7 @@
 //! does IO, reads a clock, starts a task or knows a Kubernetes kind.
 
 pub mod access;
+pub mod admission;
 pub mod balance;
 pub mod choice;
 pub mod config;

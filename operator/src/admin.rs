@@ -11,14 +11,18 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use smilax_core::admission::{Activity, Admissions, Busy, Caps};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Callers served at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+/// Connections at a time. Anybody in the cluster may open them, and nobody knows from which address kubelet comes, so
+/// another one has to end for each that is above.
+const PLACES: Caps = Caps { all: 128, of_one: 64 };
+/// How long a connection may last, however slowly its client reads.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What is asked of this process.
 pub struct Health {
@@ -36,13 +40,10 @@ impl std::fmt::Debug for Health {
     }
 }
 
-/// Serves until the listener fails for good.
+/// Serves for ever.
 pub async fn serve(listener: TcpListener, health: Arc<Health>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let admissions = Admissions::new(PLACES, Busy::GivesWay);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -51,9 +52,17 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
                 continue;
             }
         };
+        let (activity, end) = (Activity::new(), CancellationToken::new());
+        let Some((place, gives_way)) = admissions.enter(peer.ip(), &activity, end.clone()) else {
+            continue;
+        };
+        if let Some(other) = gives_way {
+            other.cancel();
+        }
         let health = Arc::clone(&health);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
+                let _under_way = activity.begin();
                 let response = answer(&request, peer.ip(), &health);
                 async move { Ok::<_, Infallible>(response) }
             });
@@ -61,10 +70,14 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "admin connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "admin connection ended");
+                },
+                () = end.cancelled() => tracing::debug!(%peer, "closed an admin connection that gave way to another"),
+                () = tokio::time::sleep(LONGEST) => {}
             }
-            drop(slot);
+            drop(place);
         });
     }
 }

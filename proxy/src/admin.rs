@@ -13,18 +13,24 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use smilax_core::admission::{Activity, Admissions, Busy, Caps};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
 use crate::drain::Stage;
 use crate::listener::accept_forever;
 use crate::probe::{Outcome, Prober};
 
-/// Connections to one of these ports at a time; more are closed.
-const MOST_CONNECTIONS: usize = 64;
+/// Connections to one of these ports at a time. Anybody in the cluster may open them, and nobody knows from which address
+/// kubelet comes, so another one has to end for each that is above.
+const PLACES: Caps = Caps { all: 128, of_one: 64 };
 /// How long a client may take for its headers, and stay unused.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may last, however slowly its client reads.
+const LONGEST: Duration = Duration::from_mins(1);
+/// The same where a hook of the application is waited for, which may take as long as its pod may take to end.
+const LONGEST_HOOK: Duration = Duration::from_hours(2);
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 4096;
 
@@ -37,7 +43,7 @@ struct HookFailed;
 
 /// Serves administration. It changes things, so it is only ever served on loopback.
 pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, move |request| {
+    serve(listener, LONGEST, move |request| {
         let control = Arc::clone(&control);
         async move { Ok(administer(control, request).await) }
     })
@@ -46,7 +52,7 @@ pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
 
 /// Serves metrics and readiness.
 pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, move |request| {
+    serve(listener, LONGEST, move |request| {
         std::future::ready(Ok(observe(&control, &request)))
     })
     .await;
@@ -54,7 +60,7 @@ pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
 
 /// Serves the application's probes.
 pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
-    serve(listener, move |request| {
+    serve(listener, LONGEST_HOOK, move |request| {
         let prober = Arc::clone(&prober);
         async move {
             if request.method() != Method::GET {
@@ -175,26 +181,41 @@ fn shown(missing: Option<&'static str>) -> Answer {
     }
 }
 
-async fn serve<H, F>(listener: TcpListener, handle: H)
+async fn serve<H, F>(listener: TcpListener, longest: Duration, handle: H)
 where
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Result<Answer, HookFailed>> + 'static,
 {
     let handle = Rc::new(handle);
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    accept_forever(listener, move |stream, _| {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+    let admissions = Admissions::new(PLACES, Busy::GivesWay);
+    accept_forever(listener, move |stream, client| {
+        let (activity, end) = (Activity::new(), CancellationToken::new());
+        let Some((place, gives_way)) = admissions.enter(client.ip(), &activity, end.clone()) else {
             return;
         };
+        if let Some(other) = gives_way {
+            other.cancel();
+        }
         let handle = Rc::clone(&handle);
         tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| handle(request));
+            let service = service_fn(move |request| {
+                let (under_way, answer) = (activity.begin(), handle(request));
+                async move {
+                    let answer = answer.await;
+                    drop(under_way);
+                    answer
+                }
+            });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
                 .serve_connection(TokioIo::new(stream), service);
             // A client that goes away is no concern of ours.
-            let _ = served.await;
+            tokio::select! {
+                _ = served => {}
+                () = end.cancelled() => tracing::debug!(%client, "closed a connection that gave way to another"),
+                () = tokio::time::sleep(longest) => {}
+            }
             drop(place);
         });
     })

@@ -15,6 +15,7 @@ use smilax_core::probe::ProbeTable;
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
+use crate::overload::Capacity;
 use crate::redirect::{InboundUdp, Rules};
 use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
@@ -162,6 +163,18 @@ pub struct RunArguments {
     /// Whether a refusal says why, by one word in the header smilax-reason
     #[arg(long, env = variable::DENIAL_REASONS, value_enum, default_value_t = Reasons::Kept)]
     denial_reasons: Reasons,
+    /// Connections to the application at most, half of them of one address; four times as many from it. 0 means by the memory limit
+    #[arg(long, env = variable::CONNECTIONS, default_value_t = 0)]
+    connections: usize,
+    /// Bytes of responses held for clients that have not taken them yet; above it the slowest are closed. 0 means by the memory limit
+    #[arg(long, env = variable::HELD_BYTES, default_value_t = 0)]
+    held_bytes: usize,
+    /// How long a connection of HTTP to the application may be unused, in seconds
+    #[arg(long, env = variable::KEEP_ALIVE_SECONDS, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
+    keep_alive_seconds: u64,
+    /// How long a client may send nothing of a body that is waited for, or take nothing of a response, in seconds
+    #[arg(long, env = variable::STALLED_SECONDS, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    stalled_seconds: u64,
     /// Logging.
     #[command(flatten)]
     pub log: LogArguments,
@@ -268,7 +281,13 @@ impl RunArguments {
             drain: Duration::from_secs(self.drain_seconds),
             outbound_destination: self.outbound_original_destination,
             inbound_destination: self.inbound_original_destination,
-            limits: Limits::default(),
+            limits: Limits {
+                keep_alive: Duration::from_secs(self.keep_alive_seconds),
+                body: Duration::from_secs(self.stalled_seconds),
+                stalled: Duration::from_secs(self.stalled_seconds),
+                ..Limits::default()
+            },
+            capacity: Capacity::by_memory_limit().with(self.connections, self.held_bytes),
             reasons: self.denial_reasons,
             ..Settings::default()
         })

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use prometheus::IntGauge;
+use smilax_core::admission::Activity;
 use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Judge, Refused};
 use crate::detect::{self, Patience, Spoken};
@@ -17,6 +19,7 @@ use crate::http::server::{self, Version};
 use crate::inbound::{self, arrival};
 use crate::metrics::traffic::Telemetry;
 use crate::outbound;
+use crate::overload::Admitted;
 use crate::target::{AttemptFailure, Elsewhere, Target};
 use crate::tcp::{self, CarryError};
 use crate::tls::{Peer, Wire};
@@ -32,6 +35,10 @@ pub enum Direction {
     Inbound,
 }
 
+/// How long a connection that has to end may take over ending in good order: enough for what the other side is told, and
+/// little, as all that end for a flood of others live for so long beside them.
+const LAST_WORDS: Duration = Duration::from_millis(10);
+
 /// A client's connection.
 pub struct Connection {
     /// The worker that it belongs to.
@@ -40,6 +47,8 @@ pub struct Connection {
     pub original: SocketAddr,
     /// Which way it goes.
     pub side: Side,
+    /// What it costs.
+    pub admitted: Rc<Admitted>,
 }
 
 /// What is particular to each way.
@@ -88,26 +97,64 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
         tracing::debug!(%client, ?direction, %original, "closed a connection that may not be carried");
         return tcp::reset(&stream);
     }
-    let carried = match direction {
-        Direction::Outbound => {
-            let connection = Connection {
-                worker: Rc::clone(&worker),
-                original,
-                side: Side::Outbound,
-            };
-            Rc::new(connection).carry_outbound(stream).await
+    let Some(admitted) = admit(&worker, direction, client) else {
+        tracing::debug!(%client, ?direction, %original, "closed a connection: there is no room for it");
+        return tcp::reset(&stream);
+    };
+    let end = admitted.end.clone();
+    let carry = async {
+        match direction {
+            // On the heap by itself, as is each stage that lasts: a task is as large as the largest that it ever holds.
+            Direction::Outbound => {
+                let connection = Connection {
+                    worker: Rc::clone(&worker),
+                    original,
+                    side: Side::Outbound,
+                    admitted,
+                };
+                Box::pin(Rc::new(connection).carry_outbound(stream)).await
+            }
+            Direction::Inbound => Box::pin(arrival::carry(&worker, admitted, stream, client, original)).await,
         }
-        Direction::Inbound => arrival::carry(Rc::clone(&worker), stream, client, original).await,
+    };
+    let ended = async {
+        end.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    let carried = tokio::select! {
+        carried = carry => carried,
+        () = ended => Err(CarryError::Overload),
     };
     if let Err(error) = carried {
         tracing::debug!(%client, ?direction, %original, %error, "a connection ended early");
     }
 }
 
+/// Gives a connection a place, for which another may have to end.
+fn admit(worker: &Worker, direction: Direction, client: SocketAddr) -> Option<Rc<Admitted>> {
+    let (overload, metrics) = (&worker.shared.overload, &worker.shared.metrics.overload);
+    let admissions = match direction {
+        Direction::Outbound => &overload.outbound,
+        Direction::Inbound => &overload.inbound,
+    };
+    let (activity, end) = (Activity::new(), CancellationToken::new());
+    let Some((place, gives_way)) = admissions.enter(client.ip(), &activity, end.clone()) else {
+        metrics.ended("refused");
+        return None;
+    };
+    if let Some(other) = gives_way {
+        metrics.ended("gave_way");
+        other.cancel();
+    }
+    let budget = Arc::clone(&overload.budget);
+    Some(Admitted::new(activity, end, budget, place))
+}
+
 impl Connection {
     /// One to the application.
     pub(crate) fn inbound(
         worker: &Rc<Worker>,
+        admitted: Rc<Admitted>,
         original: SocketAddr,
         caller: Caller,
         telemetry: Rc<Telemetry>,
@@ -120,6 +167,7 @@ impl Connection {
                 judge: Box::new(judge),
                 telemetry,
             },
+            admitted,
         }
     }
 
@@ -216,7 +264,7 @@ impl Connection {
         stream: impl Into<Stream>,
         version: Version,
     ) -> Result<(), CarryError> {
-        Ok(server::serve(self, stream.into(), version).await?)
+        Ok(Box::pin(server::serve(self, stream.into(), version)).await?)
     }
 
     /// Carries what is not, or is not looked into.
@@ -294,11 +342,12 @@ impl Connection {
         target: &Target,
         greeting: &Bytes,
     ) -> Result<(), CarryError> {
+        let _under_way = self.admitted.activity.begin();
         let meter = tcp::Answered::new(target.telemetry.connection());
         let idle = self.worker.shared.settings.limits.idle;
         tcp::greet(&mut client, greeting, &meter).await?;
         let over = self.over(None, upstream.peer.as_deref());
-        let carried = tcp::carry(&mut client, &mut upstream.stream, idle, &meter, over).await;
+        let carried = Box::pin(tcp::carry(&mut client, &mut upstream.stream, idle, &meter, over)).await;
         // A proxy whose application is down takes the connection, and then resets it.
         if matches!(carried, Err(CarryError::Broken(_))) && !meter.has_answered() {
             target.broke_off();
@@ -308,13 +357,19 @@ impl Connection {
 
     /// Completes when what is carried as bytes may not go on; `request` began it, if it was not bytes from its beginning.
     pub async fn over(&self, request: Option<&Parts>, upstream: Option<&Peer>) -> CarryError {
-        match (self.judge(), upstream) {
-            (Some(judge), _) => judge.right_is_gone(request).await.into(),
-            (None, Some(peer)) => {
-                self.worker.shared.distrusts(peer).await;
-                Refused::Distrusted.into()
+        let right_is_gone = async {
+            match (self.judge(), upstream) {
+                (Some(judge), _) => judge.right_is_gone(request).await.into(),
+                (None, Some(peer)) => {
+                    self.worker.shared.distrusts(peer).await;
+                    Refused::Distrusted.into()
+                }
+                (None, None) => std::future::pending().await,
             }
-            (None, None) => std::future::pending().await,
+        };
+        tokio::select! {
+            error = right_is_gone => error,
+            () = self.admitted.end.cancelled() => CarryError::Overload,
         }
     }
 }
@@ -341,5 +396,21 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of what a function of these arguments returns.
+    fn size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn s6_a_task_is_not_as_large_as_all_that_a_connection_may_become() {
+        let task = size(accept);
+        assert!(task <= 1024, "{task} bytes");
     }
 }

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod operator_connection;
 pub mod original_destination;
 pub mod outbound;
+pub mod overload;
 pub mod pod;
 pub mod probe;
 pub mod redirect;

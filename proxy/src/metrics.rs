@@ -6,6 +6,7 @@
 pub mod access;
 pub mod endpoints;
 pub mod identity;
+pub mod overload;
 pub mod peers;
 pub mod process;
 pub mod traffic;
@@ -55,6 +56,8 @@ pub struct Metrics {
     pub stage: IntGauge,
     /// The certificate, and the connection to the operator.
     pub identity: identity::IdentityMetrics,
+    /// Connections that ended for what they cost.
+    pub overload: overload::OverloadMetrics,
     process: process::ProcessMetrics,
     pub(crate) pod: Pod,
     pub(crate) cluster_domain: String,
@@ -163,6 +166,7 @@ impl Metrics {
             config: ConfigMetrics::new(&registry)?,
             stage: gauge(&registry, "drain_state", "0 serving, 1 draining, 2 stopping")?,
             identity: identity::IdentityMetrics::new(&registry)?,
+            overload: overload::OverloadMetrics::new(&registry)?,
             process: process::ProcessMetrics::new(&registry)?,
             pod: settings.pod.clone(),
             cluster_domain: settings.cluster_domain.clone(),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use smilax_core::admission;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,9 @@ use crate::log::Level;
 use crate::metrics::Metrics;
 use crate::operator_connection::connect::Tcp;
 use crate::operator_connection::stream;
+use crate::overload::{self, Patience};
 use crate::probe::Prober;
-use crate::settings::{Ports, Settings};
+use crate::settings::{Limits, Ports, Settings};
 use crate::worker::{self, Shared, Sockets};
 
 /// A proxy that runs in threads of its own.
@@ -218,6 +220,13 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
             tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));
         }
         tokio::task::spawn_local(follow_stage(Arc::clone(control)));
+        tokio::task::spawn_local({
+            let shared = Arc::clone(&control.shared);
+            async move {
+                let ended = |reason| shared.metrics.overload.swept(reason);
+                overload::sweep_forever(&shared.overload, patience(&shared.settings.limits), ended).await;
+            }
+        });
         tokio::task::spawn_local(renewal::renew_forever(Arc::clone(control), Tcp));
         tokio::task::spawn_local(stream::stay_connected(Arc::clone(control), Tcp));
         let settings = &control.shared.settings;
@@ -234,6 +243,22 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
             }
         }
     })
+}
+
+fn patience(limits: &Limits) -> Patience {
+    let application = admission::Limits {
+        idle: limits.idle,
+        stalled: limits.idle,
+        shed: None,
+    };
+    Patience {
+        inbound: admission::Limits {
+            idle: limits.keep_alive,
+            stalled: limits.stalled,
+            ..application
+        },
+        outbound: application,
+    }
 }
 
 async fn follow_stage(control: Arc<Control>) {

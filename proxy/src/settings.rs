@@ -11,6 +11,7 @@ use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
 
 use crate::original_destination::Resolver;
+use crate::overload::Capacity;
 
 /// Everything that is fixed while a proxy runs.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Settings {
     pub inbound_destination: Resolver,
     /// How long things may take.
     pub limits: Limits,
+    /// How many connections there may be, and what may be held for them.
+    pub capacity: Capacity,
     /// Whether a refusal says why.
     pub reasons: Reasons,
 }
@@ -151,6 +154,12 @@ pub struct Limits {
     pub pool_max_age: Duration,
     /// Silence after which a connection is closed.
     pub idle: Duration,
+    /// The same of a connection of HTTP to the application, between two requests.
+    pub keep_alive: Duration,
+    /// Silence in the middle of the body of a request of HTTP/1, while it is waited for.
+    pub body: Duration,
+    /// How long a client may take nothing of a response that is here for it.
+    pub stalled: Duration,
     /// How long the application is held back at the start for want of a certificate.
     pub certificate: Duration,
     /// A TLS handshake of a client, from its first byte on; and waiting for that byte where nothing else is taken.
@@ -208,6 +217,9 @@ impl Default for Limits {
             pool_idle: Duration::from_secs(4),
             pool_max_age: Duration::from_secs(30),
             idle: Duration::from_hours(1),
+            keep_alive: Duration::from_mins(15),
+            body: Duration::from_mins(5),
+            stalled: Duration::from_mins(5),
             certificate: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             handshakes: 1024,
@@ -246,6 +258,7 @@ impl Default for Settings {
             outbound_destination: Resolver::Redirected,
             inbound_destination: Resolver::Redirected,
             limits: Limits::default(),
+            capacity: Capacity::of(None),
             reasons: Reasons::default(),
         }
     }

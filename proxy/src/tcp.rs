@@ -80,6 +80,9 @@ pub enum CarryError {
     /// The caller may not, or may not any more.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Its place was needed, or it cost too much.
+    #[error("it had to end for others")]
+    Overload,
     /// Neither side said anything for this long.
     #[error("silent for {0:?}")]
     Idle(Duration),

@@ -34,6 +34,7 @@ use crate::inbound::Handshakes;
 use crate::listener::{Bound, accept_forever};
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Telemetry;
+use crate::overload::Overload;
 use crate::settings::Settings;
 use crate::tls::{Peer, TlsStore};
 
@@ -69,6 +70,8 @@ pub struct Shared {
     pub addresses: Addresses,
     /// What workers would like to be told of.
     pub wanted: Wanted,
+    /// What strangers may cost.
+    pub overload: Overload,
 }
 
 impl Shared {
@@ -77,6 +80,7 @@ impl Shared {
     pub fn new(settings: Settings, metrics: Metrics) -> Self {
         let endpoints = Endpoints::in_zone(settings.zone.as_deref());
         Self {
+            overload: Overload::new(settings.capacity),
             settings,
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
             members: Arc::default(),

@@ -1,7 +1,5 @@
 //! Connections of the API server.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +8,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::server::ResolvesServerCert;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
+use smilax_core::admission::{Activity, Admissions, Busy, Caps, Quiet};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,15 +18,26 @@ use tokio_util::task::TaskTracker;
 use super::WebhookState;
 use super::route::Routes;
 use crate::certificate::CertificateResolver;
-use crate::sources::Sources;
 
-/// Connections at once; more wait in the kernel's queue. An API server keeps few and sends many requests over each.
-const CONNECTIONS: usize = 256;
-/// Of them, those of one address; more are closed. API servers are few, and several may share an address.
-const CONNECTIONS_OF_ONE: usize = CONNECTIONS / 2;
+/// Connections at once; for each that is above, another has to end, since nobody knows the addresses of API servers. They
+/// keep few and send many requests over each.
+const PLACES: Caps = Caps {
+    all: 256,
+    of_one: 128,
+};
 const STREAMS: u32 = 250;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// For the first request: an API server connects when it has one.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Without a request. API servers connect again when they have one.
+const IDLE: Duration = Duration::from_mins(5);
+/// A connection takes no more requests then.
+const OLD: Duration = Duration::from_hours(1);
+/// How often it is looked whether that is so.
+const LOOK: Duration = Duration::from_secs(2);
+/// For one request. An API server gives up after 30 s at the latest.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// An idle HTTP/2 connection is asked whether the other side still lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const HEADER_BYTES: u32 = 16 * 1024;
@@ -54,8 +63,7 @@ pub async fn serve(
         }
     };
     let routes = Arc::new(Routes::new(state));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let sources = Sources::new(CONNECTIONS_OF_ONE);
+    let admissions = Admissions::new(PLACES, Busy::GivesWay);
     let connections = TaskTracker::new();
     let closing = CancellationToken::new();
     let stop = async {
@@ -66,18 +74,24 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, client, slot)) => {
-                let Some(place) = sources.enter(client.ip()) else {
-                    tracing::debug!(%client, "closed a connection: its address has enough of them");
+            Ok((stream, client)) => {
+                let (activity, end) = (Activity::handshaking(), CancellationToken::new());
+                let Some((place, gives_way)) = admissions.enter(client.ip(), &activity, end.clone()) else {
                     continue;
                 };
+                if let Some(other) = gives_way {
+                    other.cancel();
+                }
                 let (acceptor, routes, closing) = (acceptor.clone(), Arc::clone(&routes), closing.clone());
                 connections.spawn(async move {
-                    connection(stream, acceptor, routes, closing).await;
-                    drop((slot, place));
+                    tokio::select! {
+                        () = connection(stream, acceptor, routes, &activity, closing) => {}
+                        () = end.cancelled() => tracing::debug!(%client, "closed a connection that gave way to another"),
+                    }
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -93,22 +107,11 @@ pub async fn serve(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, client) = listener.accept().await?;
-    Ok((stream, client, slot))
-}
-
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     routes: Arc<Routes>,
+    activity: &Arc<Activity>,
     closing: CancellationToken,
 ) {
     let stream = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
@@ -122,9 +125,17 @@ async fn connection(
             return;
         }
     };
-    let service = service_fn(move |request| {
-        let routes = Arc::clone(&routes);
-        async move { Ok::<_, Infallible>(routes.answer(request).await) }
+    activity.shaken();
+    let service = service_fn({
+        let activity = Arc::clone(activity);
+        move |request| {
+            let (routes, under_way) = (Arc::clone(&routes), activity.begin());
+            async move {
+                let answer = timeout(REQUEST_TIME, routes.answer(request)).await;
+                drop(under_way);
+                answer
+            }
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -145,9 +156,31 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = outlived(activity) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(REQUEST_TIME, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(error, "webhook connection ended");
+    }
+}
+
+/// Completes when a connection is of no more use.
+async fn outlived(activity: &Activity) {
+    let begun = Instant::now();
+    let mut quiet = Quiet::begins(Duration::ZERO);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let age = begun.elapsed();
+        let idle = if activity.completed() == 0 {
+            FIRST_REQUEST
+        } else {
+            IDLE
+        };
+        if age >= OLD || quiet.look(activity, age) >= idle {
+            return;
+        }
     }
 }
 

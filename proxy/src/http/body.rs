@@ -2,12 +2,14 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use smilax_core::admission::UnderWay;
 use smilax_core::grpc;
 
 use super::expect::Gate;
@@ -20,6 +22,7 @@ use super::replay::ReplayBody;
 use super::request_body::ClientBody;
 use crate::endpoints::Picked;
 use crate::metrics::traffic::{Flags, Recording};
+use crate::overload::{Admitted, Held, Sharing};
 use crate::transport::HeadClock;
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -50,7 +53,18 @@ pub struct ResponseBody {
     hold: Option<Hold>,
     picked: Option<Picked>,
     recording: Recording,
-    clock: Option<Arc<HeadClock>>,
+    client: Client,
+}
+
+/// Whom a response goes to.
+#[derive(Debug)]
+pub struct Client {
+    /// What is known of a client of HTTP/1.
+    pub clock: Option<Arc<HeadClock>>,
+    /// Its connection, for which what is on its way counts.
+    pub admitted: Rc<Admitted>,
+    /// Its request.
+    pub under_way: UnderWay,
 }
 
 #[derive(Debug)]
@@ -124,14 +138,14 @@ impl ResponseBody {
         hold: Hold,
         picked: Option<Picked>,
         recording: Recording,
-        clock: Option<Arc<HeadClock>>,
+        client: Client,
     ) -> Self {
         let mut body = Self {
             source: Source::Upstream(body, begun),
             hold: Some(hold),
             picked,
             recording,
-            clock,
+            client,
         };
         if body.is_end_stream() {
             body.finish();
@@ -140,13 +154,13 @@ impl ResponseBody {
     }
 
     /// What the proxy says itself.
-    pub fn own(text: Bytes, recording: Recording, clock: Option<Arc<HeadClock>>) -> Self {
+    pub fn own(text: Bytes, recording: Recording, client: Client) -> Self {
         let mut body = Self {
             source: Source::Own(text),
             hold: None,
             picked: None,
             recording,
-            clock,
+            client,
         };
         if body.is_end_stream() {
             body.finish();
@@ -202,23 +216,33 @@ impl Begun {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = Held;
     type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Held>, BodyError>>> {
         let this = self.get_mut();
         let (incoming, begun) = match &mut this.source {
             Source::Own(text) => {
                 let text = std::mem::take(text);
                 this.finish();
-                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
+                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text.into()))));
             }
             Source::Upstream(incoming, begun) => (incoming, begun),
         };
-        if let (Some(clock), Some(hold)) = (&this.clock, &this.hold)
+        let Client { clock, admitted, .. } = &this.client;
+        let sharing = if clock.is_some() {
+            Sharing::One
+        } else {
+            Sharing::Many
+        };
+        if !admitted.may_hold_more(sharing) {
+            admitted.wait(cx.waker());
+            return Poll::Pending;
+        }
+        if let (Some(clock), Some(hold)) = (clock, &this.hold)
             && clock.client_has_finished()
         {
             hold.client_has_finished();
@@ -251,7 +275,8 @@ impl Body for ResponseBody {
                 }
             }
         }
-        polled
+        let admitted = &this.client.admitted;
+        polled.map(|next| next.map(|frame| frame.map(|frame| frame.map_data(|bytes| admitted.hold(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -273,7 +298,7 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let Some(clock) = &self.clock {
+        if let Some(clock) = &self.client.clock {
             clock.request_ends();
         }
     }

@@ -1,20 +1,18 @@
 //! What the proxy answers itself.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use smilax_core::path::Ambiguity;
 
-use super::body::ResponseBody;
+use super::body::{Client, ResponseBody};
 use super::headers::{BadRequest, BadResponse};
 use super::limits::TooLarge;
 use super::local_reply::LocalReply;
 use super::upstream::SendError;
 use crate::access::Refused;
 use crate::metrics::traffic::{Flags, Recording};
-use crate::transport::{ConnectError, HeadClock};
+use crate::transport::ConnectError;
 
 /// `UNAVAILABLE`, by gRPC's numbers: the client may try again.
 const GRPC_UNAVAILABLE: &str = "14";
@@ -153,19 +151,14 @@ impl Refusal {
     }
 
     /// The answer that tells it.
-    pub fn answer(
-        &self,
-        form: Form,
-        mut recording: Recording,
-        clock: Option<Arc<HeadClock>>,
-    ) -> Response<ResponseBody> {
+    pub fn answer(&self, form: Form, mut recording: Recording, client: Client) -> Response<ResponseBody> {
         let text = format!("smilax: {self}\n");
         recording.flag(self.flags());
         match form {
             Form::Plain => {
                 recording.status(self.status());
                 let length = HeaderValue::from(text.len());
-                let mut response = Response::new(ResponseBody::own(text.into(), recording, clock));
+                let mut response = Response::new(ResponseBody::own(text.into(), recording, client));
                 *response.status_mut() = self.status();
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -180,7 +173,7 @@ impl Refusal {
             Form::Grpc => {
                 recording.status(StatusCode::OK);
                 recording.grpc_status(self.grpc_status().as_bytes());
-                let mut response = Response::new(ResponseBody::own(Bytes::new(), recording, clock));
+                let mut response = Response::new(ResponseBody::own(Bytes::new(), recording, client));
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
                 headers.insert("grpc-status", HeaderValue::from_static(self.grpc_status()));

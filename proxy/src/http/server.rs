@@ -22,7 +22,7 @@ use smilax_core::convention::wire::REASON_HEADER;
 use self::ending::{Ending, finish, peer_is_over};
 use self::forward::{Answered, Sent};
 pub use self::servers::Servers;
-use super::body::{GatedBody, RequestBody, ResponseBody};
+use super::body::{Client, GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
 use super::expect::{self, Gate};
 use super::headers::{self, BadRequest, Upgrade};
@@ -58,8 +58,8 @@ pub enum Version {
 /// When the client breaks off, or sends what is no HTTP.
 pub async fn serve(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
     match version {
-        Version::Http1 => serve_http1(connection, stream).await,
-        Version::Http2 | Version::Multiplexed => serve_http2(connection, stream, version).await,
+        Version::Http1 => Box::pin(serve_http1(connection, stream)).await,
+        Version::Http2 | Version::Multiplexed => Box::pin(serve_http2(connection, stream, version)).await,
     }
 }
 
@@ -73,10 +73,15 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
         Arc::clone(&clock),
         HeadLimits {
             head: limits.header_read,
-            idle: limits.idle,
+            idle: match connection.direction() {
+                Direction::Inbound => limits.keep_alive,
+                Direction::Outbound => limits.idle,
+            },
+            body: limits.body,
         },
     );
     let peer = connection.peer().cloned();
+    let end = connection.admitted.end.clone();
     let telemetry = Rc::clone(connection.telemetry());
     let service = service_fn(move |request: Request<Incoming>| {
         clock.request_begins(if request.body().is_end_stream() {
@@ -100,6 +105,7 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
     let ending = tokio::select! {
         result = served.as_mut() => return result.inspect_err(|error| vetting::count_unreadable(error, &telemetry)),
         () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
+        () = end.cancelled() => Ending::Soon,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
@@ -118,6 +124,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         }
     };
     let peer = connection.peer().cloned();
+    let over = connection.admitted.end.clone();
     let builder = match version {
         Version::Multiplexed => &worker.servers.multiplexed,
         Version::Http1 | Version::Http2 => &worker.servers.http2,
@@ -135,6 +142,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
     let ending = tokio::select! {
         result = served.as_mut() => return result,
         () = end.cancelled() => Ending::Gentle,
+        () = over.cancelled() => Ending::Soon,
         ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
     };
     served.as_mut().graceful_shutdown();
@@ -156,6 +164,11 @@ impl Exchange {
             (errors::Form::Plain, RequestProtocol::Http)
         };
         let worker = &self.connection.worker;
+        let client = Client {
+            clock: self.clock.clone(),
+            admitted: Rc::clone(&self.connection.admitted),
+            under_way: self.connection.admitted.activity.begin(),
+        };
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
         let tunnel = *request.method() == Method::CONNECT;
@@ -171,13 +184,12 @@ impl Exchange {
                 if let Some(status) = response.headers().get("grpc-status") {
                     recording.grpc_status(status.as_bytes());
                 }
-                let clock = self.clock.clone();
-                response.map(|body| ResponseBody::upstream(body, begun, hold, picked, recording, clock))
+                response.map(|body| ResponseBody::upstream(body, begun, hold, picked, recording, client))
             }
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
                 unframed = !refusal.is_framed() && self.ends();
-                let mut response = refusal.answer(form, recording, self.clock.clone());
+                let mut response = refusal.answer(form, recording, client);
                 // Only another proxy understands it, and only an inbound one has proven peers.
                 if self.connection.peer().is_some()
                     && let Some(reply) = refusal.local_reply()
@@ -311,6 +323,7 @@ impl Exchange {
             worker,
             original,
             side,
+            ..
         } = &*self.connection;
         let mut spoken = match self.version {
             Version::Http1 => Protocol::Http1,

@@ -35,6 +35,7 @@ pub fn carry(switched: Switched, client: OnUpgrade, server: OnUpgrade) {
     let counted = switched.connection.worker.shared.lifecycle.connection();
     tokio::task::spawn_local(async move {
         let _counted = counted;
+        let _under_way = switched.connection.admitted.activity.begin();
         if let Err(error) = carry_upgraded(&switched, client, server).await {
             tracing::debug!(%error, "an upgraded connection ended early");
         }

@@ -15,6 +15,7 @@ use crate::connection::{Connection, patience};
 use crate::detect::{self, Patience, Spoken};
 use crate::http::server::Version;
 use crate::inbound;
+use crate::overload::Admitted;
 use crate::tcp::CarryError;
 use crate::tls::{Peer, Wire};
 use crate::transport::{Stream, TlsFailure};
@@ -22,18 +23,25 @@ use crate::worker::Worker;
 
 /// Finds out who calls, and refuses who must prove that and does not, before the application sees a byte.
 pub(crate) async fn carry(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
+    admitted: Rc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
 ) -> Result<(), CarryError> {
+    let worker = Rc::clone(worker);
     let spoken = match first_patience(&worker, client, original) {
         Some(patience) => detect::wait(&stream, patience).await?,
         None => None,
     };
     match spoken {
-        Some(Spoken::Tls) => carry_tls(worker, stream, client, original).await,
-        _ => carry_plaintext(worker, stream, client, original, spoken).await,
+        Some(Spoken::Tls) => Box::pin(carry_tls(worker, admitted, stream, client, original)).await,
+        _ => {
+            Box::pin(carry_plaintext(
+                worker, admitted, stream, client, original, spoken,
+            ))
+            .await
+        }
     }
 }
 
@@ -64,16 +72,28 @@ fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
 /// Carries what begins with TLS: that of another proxy, or the application's own.
 async fn carry_tls(
     worker: Rc<Worker>,
+    admitted: Rc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
 ) -> Result<(), CarryError> {
-    match secure(&worker, stream, client).await? {
+    match Box::pin(secure(&worker, stream, client)).await? {
         Secured::Proxy(stream, wire, peer) => {
-            carry_proven(worker, stream, wire, peer, client, original).await
+            Box::pin(carry_proven(
+                worker, admitted, stream, wire, peer, client, original,
+            ))
+            .await
         }
         Secured::Application(stream) => {
-            carry_plaintext(worker, stream, client, original, Some(Spoken::Tls)).await
+            Box::pin(carry_plaintext(
+                worker,
+                admitted,
+                stream,
+                client,
+                original,
+                Some(Spoken::Tls),
+            ))
+            .await
         }
     }
 }
@@ -81,6 +101,7 @@ async fn carry_tls(
 /// Carries what proves no identity. `spoken` is what the client speaks, if it has said anything.
 async fn carry_plaintext(
     worker: Rc<Worker>,
+    admitted: Rc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
@@ -100,7 +121,9 @@ async fn carry_plaintext(
     }
     let telemetry = Rc::clone(&worker.inbound_telemetry);
     let caller = Caller::unknown(client.ip());
-    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
+    let connection = Rc::new(Connection::inbound(
+        &worker, admitted, original, caller, telemetry,
+    ));
     if plaintext == Plaintext::Refused {
         return connection.carry_bytes(stream.into()).await;
     }
@@ -118,7 +141,7 @@ async fn carry_plaintext(
             inbound::count_plaintext(&worker, client.ip(), plaintext);
             connection.carry_bytes(stream.into()).await
         }
-        (Protocol::Tcp | Protocol::Detect, None) => carry_silent(connection, stream, client).await,
+        (Protocol::Tcp | Protocol::Detect, None) => Box::pin(carry_silent(connection, stream, client)).await,
         (_, Some(_)) => connection.carry_bytes(stream.into()).await,
     }
 }
@@ -140,6 +163,7 @@ async fn secure(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr) -> R
 /// Carries what a caller sends that has proven who it is.
 async fn carry_proven(
     worker: Rc<Worker>,
+    admitted: Rc<Admitted>,
     stream: Stream,
     wire: Wire,
     peer: Arc<Peer>,
@@ -150,7 +174,9 @@ async fn carry_proven(
     let own = &own.own.identity.id;
     let telemetry = worker.telemetry_of_caller(&peer.identity.id, own);
     let caller = Caller::proven(client.ip(), peer, own);
-    let connection = Rc::new(Connection::inbound(&worker, original, caller, telemetry));
+    let connection = Rc::new(Connection::inbound(
+        &worker, admitted, original, caller, telemetry,
+    ));
     match wire {
         Wire::Http2 => connection.serve(stream, Version::Multiplexed).await,
         Wire::Http1 => connection.serve(stream, Version::Http1).await,
@@ -203,7 +229,8 @@ async fn carry_silent(
         // A proxy that was very slow to begin, perhaps.
         (Spoken::Tls, _) => {
             let worker = Rc::clone(&connection.worker);
-            Box::pin(carry_tls(worker, stream, client, connection.original)).await
+            let admitted = Rc::clone(&connection.admitted);
+            Box::pin(carry_tls(worker, admitted, stream, client, connection.original)).await
         }
         (Spoken::Http1, _) if protocol == Protocol::Detect => connection.serve(stream, Version::Http1).await,
         (Spoken::Http2, _) if protocol == Protocol::Detect => connection.serve(stream, Version::Http2).await,

@@ -47,6 +47,8 @@ pub struct HeadLimits {
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
+    /// Between two pieces of a body that is waited for.
+    pub body: Duration,
 }
 
 /// What an HTTP/1 connection is doing; shared between the stream, which sees bytes, and the service, which sees
@@ -83,6 +85,7 @@ struct Timer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Head,
+    Body,
     Idle,
 }
 
@@ -140,6 +143,13 @@ impl HeadClock {
     /// Whether the client has finished sending while its request is answered. It may still read.
     pub fn client_has_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
+    }
+
+    /// Bytes have come.
+    fn body_goes_on(&self) {
+        if self.phase.load(Ordering::Relaxed) == BODY {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn turn_to(&self, phase: u8) {
@@ -274,6 +284,7 @@ impl ClientStream {
             let turns = self.clock.turns.load(Ordering::Relaxed);
             let (kind, limit) = match phase {
                 HEAD => (Kind::Head, self.limits.head),
+                BODY => (Kind::Body, self.limits.body),
                 // A request may take as long as it likes. Its time is measured all the same, as nobody calls here when
                 // it ends; that spares setting a timer for each request.
                 _ => (Kind::Idle, self.limits.idle),
@@ -289,7 +300,7 @@ impl ClientStream {
             if timer.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if phase < BODY && timer.turns == turns {
+            if phase <= BODY && timer.turns == turns {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             timer.restart(limit, kind, turns);
@@ -327,7 +338,10 @@ impl Read for ClientStream {
             Pin::new(&mut this.io).poll_read(cx, buffer)
         };
         match polled {
-            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Ready(result) => {
+                this.clock.body_goes_on();
+                Poll::Ready(result)
+            }
             Poll::Pending => this.poll_too_late(cx).map(Err),
         }
     }

@@ -13,9 +13,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::{Stream, liveness};
 use crate::http::raw_target::{self, RawTarget};
+use crate::overload::{Budget, FEW_BYTES, Pressure};
 
 /// Bytes of a request that every server has room for before it reads any: less than the window that Linux, Windows and the
 /// BSDs begin with.
@@ -26,6 +28,7 @@ const SMALL_REQUEST: usize = 32 * 1024;
 pub struct ServerStream {
     io: TokioIo<Stream>,
     signals: Arc<ServerSignals>,
+    budget: Arc<Budget>,
     sending: Sending,
     /// The beginning of a head, with another target than the library wrote.
     head: Bytes,
@@ -106,14 +109,20 @@ impl ServerSignals {
 }
 
 impl ServerStream {
-    /// A stream that heeds `signals`.
-    pub fn new(stream: Stream, signals: Arc<ServerSignals>, unacknowledged: Unacknowledged) -> Self {
+    /// A stream that heeds `signals`, and of which less is read at once while `budget` is short.
+    pub fn new(
+        stream: Stream,
+        signals: Arc<ServerSignals>,
+        unacknowledged: Unacknowledged,
+        budget: Arc<Budget>,
+    ) -> Self {
         if unacknowledged != Unacknowledged::Unlimited {
             liveness::limit_unacknowledged(stream.socket());
         }
         Self {
             io: TokioIo::new(stream),
             signals,
+            budget,
             sending: Sending::Open,
             head: Bytes::new(),
             unacknowledged,
@@ -193,6 +202,20 @@ impl ServerStream {
     }
 }
 
+impl ServerStream {
+    /// Reads, but little at once while much is held for clients.
+    fn poll_some(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.budget.pressure() == Pressure::None || buffer.remaining() <= FEW_BYTES {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        }
+        let mut space = [0; FEW_BYTES];
+        let mut few = ReadBuf::new(&mut space);
+        ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut few))?;
+        buffer.put_slice(few.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Read for ServerStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -205,7 +228,7 @@ impl Read for ServerStream {
         if verify {
             this.next_request();
         }
-        match Pin::new(&mut this.io).poll_read(cx, buffer) {
+        match this.poll_some(cx, buffer) {
             Poll::Pending if verify => match this.is_quiet() {
                 Ok(true) => Poll::Pending,
                 Ok(false) => Poll::Ready(Ok(())),

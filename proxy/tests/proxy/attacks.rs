@@ -7,6 +7,7 @@ mod identity;
 mod lying;
 mod raw_http2;
 mod requests;
+mod resources;
 mod servers;
 mod stage;
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::client::{Http1, get, request};
 use crate::support::server::{Body, Server, frames, full, text};
-use crate::support::{Net, PORT, TestProxy};
+use crate::support::{Net, PORT, TestProxy, eventually};
 
 fn proxy(net: Net, check: Check) -> TestProxy {
     proxy_for(Purpose::Liveness, net, check)
@@ -636,4 +636,50 @@ async fn tls_server(net: Net, protocols: &[&str]) -> Server {
         }
     })
     .await
+}
+
+/// Connections of one address that say nothing, more than any port has room for.
+async fn crowd(address: std::net::SocketAddr) -> Vec<tokio::net::TcpStream> {
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    crowd
+}
+
+#[tokio::test]
+async fn s4_silent_connections_do_not_fail_the_applications_probes() {
+    let net = Net::new();
+    let _app = Server::http(net.at(1), |_| async { text("fine") }).await;
+    let proxy = proxy(net, http_check("/", Scheme::Http, &[]));
+    let _crowd = crowd(proxy.probe_address()).await;
+    // From the same address: kubelet's is not known.
+    assert_eq!(ask(&proxy).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn s4_silent_connections_do_not_make_a_pod_unready() {
+    let net = Net::new();
+    let proxy = proxy(net, http_check("/", Scheme::Http, &[]));
+    let _crowd = crowd(proxy.metrics_address()).await;
+    let answer = get(proxy.metrics_address(), "/startup").await;
+    assert!(!answer.text.is_empty(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn s4_a_hook_under_way_does_not_give_way_to_silent_connections() {
+    let net = Net::new();
+    let app = Server::http(net.at(1), |_| async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        text("done")
+    })
+    .await;
+    let proxy = proxy_for(Purpose::PreStop, net, http_check("/", Scheme::Http, &[]));
+    let mut kubelet = Http1::connect(proxy.probe_address()).await;
+    let others = async {
+        eventually("the hook is under way", || app.requests() == 1).await;
+        crowd(proxy.probe_address()).await
+    };
+    let (answer, _crowd) = tokio::join!(kubelet.get("/app/preStop"), others);
+    assert_eq!(answer.status, StatusCode::OK);
 }

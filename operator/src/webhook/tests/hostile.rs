@@ -158,22 +158,53 @@ async fn f1_who_never_finishes_a_handshake_is_hung_up_on() {
     port.close().await;
 }
 
+/// A connection of the address with this last number.
+async fn connect_from(port: &Port, last: u8) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(port.address).await.unwrap()
+}
+
 #[tokio::test]
-async fn f1_a_caller_that_holds_every_connection_it_can_get_leaves_room_for_others() {
+async fn s5_idle_connections_of_two_pods_do_not_shut_the_port() {
     let port = Port::open().await;
     let mut held = Vec::new();
-    // As many as there are in all; they say nothing.
     for _ in 0..256 {
+        for pod in [2, 3] {
+            held.push(connect_from(&port, pod).await);
+        }
+    }
+    let asked = port.ask(post("/inject", creation(&pod()).to_string()));
+    // Sooner than the handshakes of the others run out.
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(4), asked).await;
+    assert!(
+        answered.is_ok_and(|(status, _)| status == StatusCode::OK),
+        "nobody else gets in"
+    );
+    port.close().await;
+}
+
+#[tokio::test]
+async fn s5_half_done_handshakes_give_way_before_a_connection_that_served() {
+    let port = Port::open().await;
+    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
+    let connector = trust(&port.material.bundle(), b"http/1.1");
+    let stream = connector.connect(name, port.connect().await).await.unwrap();
+    let (mut api_server, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = || post("/inject", creation(&pod()).to_string());
+    let (status, _) = read(api_server.send_request(request()).await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    let mut held = Vec::new();
+    // From the same address, as behind one that is translated.
+    for _ in 0..300 {
         held.push(port.connect().await);
     }
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let stream = socket.connect(port.address).await.unwrap();
-    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
-    let shaken = trust(&port.material.bundle(), b"h2").connect(name, stream);
-    // Sooner than the handshakes of the others run out.
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(4), shaken).await;
-    assert!(waited.is_ok_and(|shaken| shaken.is_ok()), "nobody else gets in");
+    api_server.ready().await.unwrap();
+    let (status, _) = read(api_server.send_request(request()).await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
     port.close().await;
 }
 

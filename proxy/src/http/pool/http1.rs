@@ -21,7 +21,7 @@ use crate::transport::{Expected, ServerSignals, ServerStream, Unacknowledged, fi
 /// Connections kept unused at most.
 const MOST_IDLE: usize = 256;
 /// Bytes buffered at most; a body waits when they are full.
-const BUFFER_BYTES: usize = 128 * 1024;
+const BUFFER_BYTES: usize = HEADER_BYTES + 4 * 1024;
 
 /// Connections of HTTP/1 to one address.
 #[derive(Debug, Default)]
@@ -249,6 +249,7 @@ impl Endpoint {
                 upstream.stream,
                 Arc::clone(&lease.link.signals),
                 unacknowledged,
+                Arc::clone(&self.shared.overload.budget),
             ))
             .await?;
         let idle_since = Rc::clone(&lease.link.idle_since);

@@ -32,6 +32,7 @@ impl Exchange {
             worker,
             original,
             side,
+            ..
         } = &*self.connection;
         if self.version != Version::Http1 {
             return Err(BadRequest::Connect.into());
