@@ -54,6 +54,8 @@ pub enum Reason {
     OverlappingBackends,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
+    /// The ConfigMap of a configuration was written by somebody but the operator.
+    Tampered,
 }
 
 /// What a finding does to the object's conditions.
@@ -92,6 +94,7 @@ impl Reason {
             Self::NestedSplit => "NestedSplit",
             Self::OverlappingBackends => "OverlappingBackends",
             Self::TooLarge => "TooLarge",
+            Self::Tampered => "Tampered",
         }
     }
 
@@ -115,7 +118,8 @@ impl Reason {
             Self::NoUsableBackend
             | Self::NoReadyEndpoints
             | Self::NestedSplit
-            | Self::OverlappingBackends => Severity::Notice,
+            | Self::OverlappingBackends
+            | Self::Tampered => Severity::Notice,
         }
     }
 }

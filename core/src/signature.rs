@@ -17,6 +17,7 @@
 mod verify;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -73,10 +74,28 @@ pub struct Voucher {
 pub struct Content<'a> {
     /// Whose configuration it is.
     pub workload: &'a Workload,
-    /// Value of the policy's key: text, or packed.
-    pub policy: &'a [u8],
-    /// Value of the trust bundle's key; empty when there is none.
-    pub bundle: &'a [u8],
+    /// Of the value of the policy's key: text, or packed.
+    pub policy: Digest,
+    /// Of the value of the trust bundle's key; of nothing when there is none.
+    pub bundle: Digest,
+}
+
+/// SHA-256 of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(value: &[u8]) -> Self {
+        let hash = digest(&SHA256, value);
+        Self(hash.as_ref().try_into().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl Content<'_> {
@@ -85,10 +104,7 @@ impl Content<'_> {
         // None of the names can hold a line break.
         format!(
             "smilax configuration 1\n{trust_domain}\n{}\n{}\n{signed_at}\n{}\n{}\n",
-            self.workload.namespace,
-            self.workload.account,
-            hexadecimal(self.policy),
-            hexadecimal(self.bundle),
+            self.workload.namespace, self.workload.account, self.policy, self.bundle,
         )
         .into_bytes()
     }
@@ -97,7 +113,10 @@ impl Content<'_> {
 impl Voucher {
     /// The bytes that are signed to vouch for roots.
     pub fn statement(trust_domain: &TrustDomain, roots: &[KeyId], signed_at: u64) -> Vec<u8> {
-        let roots: Vec<String> = roots.iter().map(|root| hexadecimal(root.0.as_bytes())).collect();
+        let roots: Vec<String> = roots
+            .iter()
+            .map(|root| Digest::of(root.0.as_bytes()).to_string())
+            .collect();
         format!(
             "smilax roots 1\n{trust_domain}\n{signed_at}\n{}\n",
             roots.join("\n")
@@ -137,17 +156,6 @@ pub fn parse_anchors(text: &str) -> Result<BTreeSet<KeyId>, String> {
 
 fn is_signer(id: &SpiffeId) -> bool {
     id.as_str() == signer_id(&id.trust_domain())
-}
-
-fn hexadecimal(content: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let hash = digest(&SHA256, content);
-    let mut text = String::with_capacity(2 * hash.as_ref().len());
-    for byte in hash.as_ref() {
-        // A String takes all that is written to it.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

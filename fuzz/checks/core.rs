@@ -1,6 +1,6 @@
 //! What must hold for any bytes that reach the core.
 
-use smilax_core::signature::{self, Content, SignatureError};
+use smilax_core::signature::{self, Content, Digest, SignatureError};
 use smilax_core::workload_connection::{self, OperatorMessage, ProxyMessage};
 use smilax_core::{PodView, RouteTable, SpiffeId, TrustDomain, decode, host, packed, path};
 
@@ -121,8 +121,8 @@ pub(crate) fn signature(bytes: &[u8]) {
     let other = smilax_core::Workload::new("shop", "other");
     let content = |workload| Content {
         workload,
-        policy: br#"{"revision":"3.7","workload":{"namespace":"shop","account":"web"}}"#,
-        bundle: br#"{"generation":7,"roots":"","issuer":""}"#,
+        policy: Digest::of(br#"{"revision":"3.7","workload":{"namespace":"shop","account":"web"}}"#),
+        bundle: Digest::of(br#"{"generation":7,"roots":"","issuer":""}"#),
     };
     let trusted = signature::authorities(bytes);
     let nobody = std::collections::BTreeSet::new();

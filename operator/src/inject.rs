@@ -142,6 +142,7 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
         protocols: &ports::protocols(raw, &options.opaque),
         port_names: &ports::names(raw),
         workload: &workload::workload_name(raw),
+        trust_anchors: &namespace.trust_anchors,
     };
     let added = add_containers(
         &mut pod,

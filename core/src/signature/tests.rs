@@ -78,7 +78,7 @@ impl Mesh {
 
     fn root_id(&self) -> KeyId {
         use rcgen::PublicKeyData as _;
-        KeyId(hexadecimal(&self.root_key.subject_public_key_info()))
+        KeyId(Digest::of(&self.root_key.subject_public_key_info()).to_string())
     }
 
     fn sign_as(&self, signer: Signer, at: u64, statement: &[u8]) -> Signature {
@@ -127,8 +127,8 @@ const BUNDLE: &[u8] = br#"{"generation":7,"roots":"","issuer":""}"#;
 fn content() -> Content<'static> {
     Content {
         workload: &WEB,
-        policy: POLICY,
-        bundle: BUNDLE,
+        policy: Digest::of(POLICY),
+        bundle: Digest::of(BUNDLE),
     }
 }
 
@@ -366,7 +366,7 @@ proptest! {
         let changed = if of_bundle { &mut bundle } else { &mut policy };
         let place = place.index(changed.len());
         changed[place] ^= flip;
-        let altered = Content { policy: &policy, bundle: &bundle, ..content() };
+        let altered = Content { policy: Digest::of(&policy), bundle: Digest::of(&bundle), ..content() };
         prop_assert_eq!(check(&altered, &SIGNED, &pinned(&[&MESH])), Err(SignatureError::Content));
     }
 

@@ -9,7 +9,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{Content, LONGEST_CHAIN, MOST_BYTES, MOST_VOUCHERS, Signature, Signatures, Voucher, hexadecimal};
+use super::{Content, Digest, LONGEST_CHAIN, MOST_BYTES, MOST_VOUCHERS, Signature, Signatures, Voucher};
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::workload_connection::KeyId;
 
@@ -190,5 +190,5 @@ pub fn key_id(anchor: &TrustAnchor<'_>) -> KeyId {
         (_, Err(_)) => {}
     }
     whole.extend_from_slice(content);
-    KeyId(hexadecimal(&whole))
+    KeyId(Digest::of(&whole).to_string())
 }
