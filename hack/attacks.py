@@ -18,6 +18,7 @@ GROUPS = {
     "D": "Access and routing",
     "E": "Interception and node",
     "F": "Control plane and tenants",
+    "S": "Tenancy, trust and resources",
 }
 
 # Id, attack, what must become of it. A fourth column says why an item has no test yet.
@@ -84,9 +85,10 @@ ITEMS = [
     ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
     ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("S3", "a ConfigMap of a configuration edited: another policy, revision, bundle, signature, an old backup", "refused by proxies and replicas, told, repaired; see policy-integrity.md"),
 ]
 
-TEST = re.compile(r"^\s*(?:async )?fn (([cdef])(\d+)_\w+)\(", re.MULTILINE)
+TEST = re.compile(r"^\s*(?:async )?fn (([cdefs])(\d+)_\w+)\(", re.MULTILINE)
 
 
 def tests():

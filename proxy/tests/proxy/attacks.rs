@@ -2,6 +2,7 @@
 
 mod access;
 mod identity;
+mod policy;
 
 /// A request in plaintext, and no more after it.
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
