@@ -121,6 +121,7 @@ ITEMS = [
     ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
     ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("S3", "a ConfigMap of a configuration edited: another policy, revision, bundle, signature, an old backup", "refused by proxies and replicas, told, repaired; see policy-integrity.md"),
     ("S4", "silent connections to the ports of probes, readiness and health, until kubelet restarts the application", "the oldest connection without a request gives way to each new one, whatever its address"),
     ("S5", "idle connections to the webhooks' port from two pods, until pods start without a sidecar", "the same; half-done handshakes give way first, and connections end by idle time and age"),
     ("S6", "clients that are slow, idle or do not read, until a sidecar runs out of memory", "caps by source, a budget of bytes held, back pressure, and closing of the worst; slow readers and silent streams go on"),

@@ -56,6 +56,8 @@ pub enum Reason {
     PlaintextOnly,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
+    /// The ConfigMap of a configuration was written by somebody but the operator.
+    Tampered,
 }
 
 /// What a finding does to the object's conditions.
@@ -95,6 +97,7 @@ impl Reason {
             Self::OverlappingBackends => "OverlappingBackends",
             Self::PlaintextOnly => "PlaintextOnly",
             Self::TooLarge => "TooLarge",
+            Self::Tampered => "Tampered",
         }
     }
 
@@ -119,7 +122,8 @@ impl Reason {
             | Self::NoReadyEndpoints
             | Self::NestedSplit
             | Self::OverlappingBackends
-            | Self::PlaintextOnly => Severity::Notice,
+            | Self::PlaintextOnly
+            | Self::Tampered => Severity::Notice,
         }
     }
 }

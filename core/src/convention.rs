@@ -30,6 +30,8 @@ pub const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/toke
 pub const POLICY_KEY: &str = "policy.json";
 /// Key of the [`crate::workload_connection::TrustBundle`] beside it.
 pub const TRUST_BUNDLE_KEY: &str = "trust-bundle.json";
+/// Key of the [`crate::signature::Signatures`] of both.
+pub const SIGNATURE_KEY: &str = "signature.json";
 /// Key of a policy that is too long to be kept as text ([`crate::packed`]); it stands instead of the other.
 pub const PACKED_POLICY_KEY: &str = "policy.json.gz";
 /// Where the ConfigMap is mounted.
@@ -59,6 +61,9 @@ pub mod variable {
     pub const APP: &str = "SMILAX_APP";
     /// Value of the pod's `version` label, for metrics.
     pub const APP_VERSION: &str = "SMILAX_APP_VERSION";
+    /// Keys of the roots that may vouch for a mounted configuration, as [`crate::workload_connection::KeyId`]s separated
+    /// by commas. Without it, unsigned configurations are accepted.
+    pub const TRUST_ANCHORS: &str = "SMILAX_TRUST_ANCHORS";
     /// Suffix of the cluster's DNS names.
     pub const CLUSTER_DOMAIN: &str = "SMILAX_CLUSTER_DOMAIN";
     /// [`crate::probe::ProbeTable`] as JSON.
@@ -170,6 +175,10 @@ pub mod wire {
     /// Object identifier of the certificate extension that holds the pod's UID, a UTF8String. Below 2.25, the arc of
     /// identifiers that nobody need register (ITU-T X.667).
     pub const POD_UID_OID: [u64; 3] = [2, 25, 6_172_839_450_172_839_451];
+    /// Extended key usage of the certificate that signs configurations, and of no other.
+    pub const POLICY_SIGNING_OID: [u64; 3] = [2, 25, 6_633_914_208_175_540_294];
+    /// Path of that certificate's SPIFFE ID. No workload has an ID of this form.
+    pub const POLICY_SIGNER_PATH: &str = "/policy-signer";
 }
 
 /// Longest name of a Kubernetes object, in bytes (RFC 1123 subdomain).

@@ -30,6 +30,7 @@ pub mod path;
 pub mod pod;
 pub mod probe;
 pub mod revision;
+pub mod signature;
 pub mod table;
 pub mod workload_connection;
 

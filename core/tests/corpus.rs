@@ -34,3 +34,8 @@ fn ids_print_as_they_were_written() {
 fn what_unpacks_was_packed() {
     corpus::run("packed", checks::packed);
 }
+
+#[test]
+fn what_a_signature_proves_it_proves_for_one_workload() {
+    corpus::run("signature", checks::signature);
+}

@@ -1,5 +1,6 @@
 //! What must hold for any bytes that reach the core.
 
+use smilax_core::signature::{self, Content, Digest, SignatureError};
 use smilax_core::workload_connection::{self, OperatorMessage, ProxyMessage};
 use smilax_core::{PodView, RouteTable, SpiffeId, TrustDomain, decode, host, packed, path};
 
@@ -124,5 +125,26 @@ pub(crate) fn identity(bytes: &[u8]) {
 pub(crate) fn packed(bytes: &[u8]) {
     if packed::unpack(bytes).is_ok() {
         assert!(packed::is_packed(bytes));
+    }
+}
+
+/// Nothing is proven for a workload that is not named in what was signed, whoever is trusted.
+pub(crate) fn signature(bytes: &[u8]) {
+    let web = smilax_core::Workload::new("shop", "web");
+    let other = smilax_core::Workload::new("shop", "other");
+    let content = |workload| Content {
+        workload,
+        policy: Digest::of(br#"{"revision":"3.7","workload":{"namespace":"shop","account":"web"}}"#),
+        bundle: Digest::of(br#"{"generation":7,"roots":"","issuer":""}"#),
+    };
+    let trusted = signature::authorities(bytes);
+    let nobody = std::collections::BTreeSet::new();
+    assert!(signature::verify(&content(&web), bytes, &nobody).is_err());
+    if let Ok(proof) = signature::verify(&content(&web), bytes, &trusted) {
+        assert!(trusted.is_subset(&proof.roots));
+        assert_eq!(
+            signature::verify(&content(&other), bytes, &trusted),
+            Err(SignatureError::Content)
+        );
     }
 }

@@ -17,6 +17,7 @@ mod issue;
 mod material;
 mod metrics;
 mod plan;
+mod policy_signer;
 mod request;
 mod shell;
 mod status;
@@ -25,6 +26,7 @@ pub use issue::{IssueError, Issued, Subject};
 pub use material::{Authority, Given, Material};
 pub use metrics::AuthorityMetrics;
 pub use plan::{Blocker, Next, Patience, PodState, Request, Situation, Source, Step, Target, plan};
+pub use policy_signer::PolicySigner;
 pub use request::{CsrError, PublicKey};
 pub use shell::{AuthorityTask, InUse, run};
 

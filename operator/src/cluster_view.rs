@@ -18,6 +18,9 @@ pub struct NamespaceView {
     pub modes: Modes,
     /// Its LimitRanges as last watched; none while they cannot be read.
     pub limit_ranges: Vec<LimitRangeView>,
+    /// Keys of the roots that pods which are created now trust for their configuration, as
+    /// [`smilax_core::convention::variable::TRUST_ANCHORS`] holds them. Empty while nobody signs.
+    pub trust_anchors: String,
 }
 
 /// A LimitRange, as far as injection asks for it.

@@ -172,6 +172,7 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
         protocols: &ports::protocols(raw, &options.opaque),
         port_names: &ports::names(raw),
         workload: &workload::workload_name(raw),
+        trust_anchors: &namespace.trust_anchors,
     };
     let added = add_containers(
         &mut pod,

@@ -1,7 +1,8 @@
 //! What the operator counts.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every metric of the controller. Clones share their values.
@@ -15,6 +16,8 @@ pub struct Metrics {
     pub watch_errors: IntCounterVec,
     /// Writes by kind and outcome.
     pub writes: IntCounterVec,
+    /// ConfigMaps that were found written by somebody else.
+    pub tampered: IntCounter,
     /// Time of one pass of the compiler over what changed.
     pub compile_seconds: Histogram,
     /// Time from the write of a configuration to each acknowledgement.
@@ -70,6 +73,11 @@ impl Metrics {
             .buckets(buckets),
         )?;
         registry.register(Box::new(acknowledgement_seconds.clone()))?;
+        let tampered = IntCounter::new(
+            "smilax_operator_tampered_configurations_total",
+            "ConfigMaps of configurations that were found written by somebody else, and written again; on the leader.",
+        )?;
+        registry.register(Box::new(tampered.clone()))?;
         let kept = IntGaugeVec::new(
             Opts::new(
                 "smilax_operator_kept",
@@ -85,6 +93,7 @@ impl Metrics {
                 "Namespaces that the last pass compiled; on the leader.",
             )?,
             kept,
+            tampered,
             statuses_waiting: gauge(
                 "smilax_operator_statuses_waiting",
                 "Statuses that wait: for the end of their minute, when only the count of proxies changed, or for their turn.",

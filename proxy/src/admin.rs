@@ -111,7 +111,7 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
             Some(applied) => json(applied.text().into()),
             None => text(StatusCode::NOT_FOUND, "no configuration is in force"),
         },
-        (&Method::GET, "/config/status") => status(&control.source.lock().status()),
+        (&Method::GET, "/config/status") => status(&control.config_status()),
         (&Method::GET, "/certificates") => status(&control.certificates()),
         (&Method::GET, "/endpoints") => status(&control.shared.endpoints.status()),
         (&Method::GET, "/subscriptions") => status(&control.subscriptions()),

@@ -157,6 +157,10 @@ pub struct RunArguments {
     /// Root certificates in PEM, for use without an operator
     #[arg(long, env = "SMILAX_TRUST_ROOTS")]
     trust_roots: Option<PathBuf>,
+    /// Hexadecimal SHA-256 of the keys of the roots that may sign the mounted configuration, separated by commas; without
+    /// any, it counts unsigned
+    #[arg(long, env = variable::TRUST_ANCHORS, default_value = "")]
+    trust_anchors: String,
     /// How long stopping may take, in seconds
     #[arg(long, env = variable::DRAIN_SECONDS, default_value_t = 30)]
     drain_seconds: u64,
@@ -271,6 +275,7 @@ impl RunArguments {
                 },
             },
             trust_roots: self.trust_roots.clone(),
+            anchors: parse::anchors(&self.trust_anchors)?,
             zone: self.zone.clone(),
             cluster_domain: self.cluster_domain.clone(),
             inbound_protocols: parse::json::<BTreeMap<u16, Protocol>>(

@@ -25,7 +25,7 @@ use smilax_core::{PodView, ProxyConfig, Revision, RouteTable, TrustDomain, packe
 
 use crate::operator_connection::conversation::Refusal;
 
-pub use files::{last_good, read, read_bundle, read_from, save};
+pub use files::{Mount, last_good, read, read_bundle, read_from, read_mount, save};
 pub use rejection::Rejection;
 
 /// Which configuration is in force, and why another is not.
@@ -194,6 +194,19 @@ impl Source {
             }
             Err(rejection) => self.reject(content, rejection, origin, at),
         }
+    }
+
+    /// Refuses a configuration for what lies beside it. One that is in force already stays so.
+    pub fn refuse(&mut self, content: Vec<u8>, rejection: Rejection, origin: Origin, at: u64) -> Step {
+        if self
+            .applied
+            .as_ref()
+            .is_some_and(|applied| *applied.content == *content)
+        {
+            self.rejected.remove(&origin);
+            return Step::Unchanged;
+        }
+        self.reject(content, rejection, origin, at)
     }
 
     /// The configuration in force.

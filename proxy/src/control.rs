@@ -1,6 +1,7 @@
 //! What the control thread works with: the configuration, the certificate and the bundle in force.
 
 pub mod reload;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use smilax_core::workload_connection::{KeyId, TrustBundle};
 use smilax_core::{Members, Resource};
 use tokio::time::Instant;
 
-use crate::config_source::Source;
+use crate::config_source::{Source, Status};
 use crate::identity::{BundleStep, Keyring};
 use crate::log::Level;
 use crate::operator_connection::conversation::{Facts, Refusal};
@@ -46,6 +47,25 @@ pub struct SubscriptionStatus {
     resource: Resource,
     /// Seconds since it was last known to be used.
     unused_for: u64,
+}
+
+/// Which configuration is in force, for people.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigStatus {
+    #[serde(flatten)]
+    status: Status,
+    signature: SignatureNeed,
+}
+
+/// Whether a mounted configuration counts without a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum SignatureNeed {
+    /// It does not: the pod's spec says which roots may sign.
+    Required,
+    /// It does: the pod was injected by a version that did not sign, or by hand.
+    NotRequired,
 }
 
 /// Certificates and trust, for people. No secret is in it.
@@ -185,6 +205,18 @@ impl Control {
                 let source = self.source.lock();
                 source.applied().is_some_and(|applied| applied.operator.is_some())
             }
+        }
+    }
+
+    /// Which configuration is in force, for people.
+    pub fn config_status(&self) -> ConfigStatus {
+        ConfigStatus {
+            status: self.source.lock().status(),
+            signature: if self.shared.settings.anchors.is_empty() {
+                SignatureNeed::NotRequired
+            } else {
+                SignatureNeed::Required
+            },
         }
     }
 

@@ -89,6 +89,11 @@ impl Proxy {
             inbound = ports.inbound,
             workers = threads.len() - 1,
             version = env!("CARGO_PKG_VERSION"),
+            signed_configuration = if shared.settings.anchors.is_empty() {
+                "not required"
+            } else {
+                "required"
+            },
             "started"
         );
         Ok(Self {

@@ -1,6 +1,6 @@
 //! What a proxy is told once, at its start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use smilax_core::PodView;
 use smilax_core::config::Protocol;
 use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
+use smilax_core::workload_connection::KeyId;
 
 use crate::original_destination::Resolver;
 use crate::overload::Capacity;
@@ -38,6 +39,9 @@ pub struct Settings {
     pub identity: IdentitySource,
     /// Root certificates in PEM, for a proxy that no operator tells whom to trust.
     pub trust_roots: Option<PathBuf>,
+    /// Keys of the roots that may vouch for a mounted configuration. Empty: it counts without a signature, as in pods that
+    /// a version injected which did not sign.
+    pub anchors: BTreeSet<KeyId>,
     /// Zone of the pod's node, until the operator tells it; endpoints that are meant for it are preferred.
     pub zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names, for metrics.
@@ -250,6 +254,7 @@ impl Default for Settings {
                 token: PathBuf::from(convention::TOKEN_FILE),
             },
             trust_roots: None,
+            anchors: BTreeSet::new(),
             zone: None,
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),

@@ -6,14 +6,15 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
-use smilax_core::convention::wire::POD_UID_OID;
+use smilax_core::convention::wire::{POD_UID_OID, POLICY_SIGNING_OID};
+use smilax_core::signature::{self, SignatureError};
 use smilax_core::{SpiffeId, TrustDomain, Workload};
 use time::{Duration, OffsetDateTime};
 
 use super::material::{Authority, Given, Material, Rotation, Signer};
 use super::plan::{Next, Step, Target};
 use super::request::PublicKey;
-use crate::pki::{BACK_DATED, Pair, named, provider};
+use crate::pki::{BACK_DATED, Fault, Pair, named, provider};
 
 /// Ten years, without leap days.
 const ROOT_LIFE: Duration = Duration::days(3650);
@@ -36,6 +37,12 @@ pub enum IssueError {
     /// No randomness for a serial number.
     #[error("no randomness")]
     Random,
+    /// What it signs would be refused: its extended key usages, for example, do not include ours.
+    #[error("what the issuer signs is not accepted as a configuration's signature: {0}")]
+    Unaccepted(SignatureError),
+    /// What would come next is not usable itself.
+    #[error("{0}")]
+    Unusable(Fault),
     /// A step that asks for the key of the root where there is none.
     #[error("the root has no key here")]
     NoRootKey,
@@ -48,6 +55,16 @@ pub struct Issued {
     pub chain: String,
     /// When it runs out.
     pub not_after: OffsetDateTime,
+}
+
+/// A certificate with what stands above it apart.
+pub(super) struct Certified {
+    /// PEM.
+    pub(super) certificate: String,
+    /// The authorities between it and the root, PEM.
+    pub(super) above: String,
+    /// When it runs out.
+    pub(super) not_after: OffsetDateTime,
 }
 
 impl Material {
@@ -71,6 +88,7 @@ impl Material {
             rotation: Rotation::None,
             request: None,
             running: None,
+            vouchers: Vec::new(),
         }
     }
 
@@ -240,6 +258,20 @@ impl Authority {
         let lifetime = Duration::try_from(lifetime)
             .unwrap_or(LONGEST_LEAF)
             .min(LONGEST_LEAF);
+        let certified = self.certify(key, leaf(subject)?, lifetime, now)?;
+        Ok(Issued {
+            chain: certified.certificate + &certified.above,
+            not_after: certified.not_after,
+        })
+    }
+
+    fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        mut params: CertificateParams,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Certified, IssueError> {
         let valid = self.root.within(self.issuer);
         let not_before = (now - BACK_DATED).max(valid.not_before);
         let not_after = (now + lifetime).min(valid.not_after);
@@ -248,16 +280,35 @@ impl Authority {
         }
         let issuer = &self.material.signer.issuer;
         let signer = Issuer::from_ca_cert_pem(&issuer.certificate, KeyPair::from_pem(&issuer.key)?)?;
-        let mut params = leaf(subject)?;
         params.not_before = not_before;
         params.not_after = not_after;
         params.serial_number = Some(serial()?);
         let certificate = params.signed_by(key, &signer)?;
-        let chain = self.chain_below_root();
-        Ok(Issued {
-            chain: certificate.pem() + &chain,
+        Ok(Certified {
+            certificate: certificate.pem(),
+            above: self.chain_below_root(),
             not_after,
         })
+    }
+
+    /// A certificate that signs configurations and nothing else, valid for as long as its issuer, with a new key. It never
+    /// leaves this process.
+    pub(super) fn certify_policy_signer(
+        &self,
+        trust_domain: &TrustDomain,
+        now: OffsetDateTime,
+    ) -> Result<(Certified, KeyPair), IssueError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let id = signature::signer_id(trust_domain);
+        params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(id)?)];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(POLICY_SIGNING_OID.to_vec())];
+        params.use_authority_key_identifier_extension = true;
+        let certified = self.certify(&key, params, ROOT_LIFE, now)?;
+        Ok((certified, key))
     }
 
     /// The issuer and what leads to the root, without the root: that is known to whoever trusts it.

@@ -1,9 +1,10 @@
 //! What lies in the Secret, and whether it can be used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
+use smilax_core::signature::Voucher;
 use smilax_core::workload_connection::{KeyId, TrustBundle};
 use time::OffsetDateTime;
 
@@ -24,6 +25,7 @@ pub(super) mod entry {
     pub(in crate::authority) const PHASE: &str = "phase";
     pub(in crate::authority) const REQUEST: &str = "request";
     pub(in crate::authority) const RUNNING: &str = "running-request";
+    pub(in crate::authority) const VOUCHERS: &str = "vouchers";
     /// Of a Secret that the user gives, in cert-manager's layout.
     pub(in crate::authority) const GIVEN: &str = "tls.crt";
     pub(in crate::authority) const GIVEN_KEY: &str = "tls.key";
@@ -43,6 +45,8 @@ pub struct Material {
     pub(super) request: Option<String>,
     /// The request that the change under way serves; `None` for one by schedule.
     pub(super) running: Option<String>,
+    /// How the root in use follows from earlier ones, oldest first: pods trust the roots that they were created with.
+    pub(super) vouchers: Vec<Voucher>,
 }
 
 /// A root and an issuer below it.
@@ -136,7 +140,14 @@ impl Material {
                 ));
             }
         };
+        let vouchers = match text(entry::VOUCHERS) {
+            Some(vouchers) => {
+                serde_json::from_str(&vouchers).map_err(|error| malformed(entry::VOUCHERS, error))?
+            }
+            None => Vec::new(),
+        };
         Ok(Self {
+            vouchers,
             generation,
             signer: signer(entry::ROOT, entry::ROOT_KEY, entry::ISSUER, entry::ISSUER_KEY)?,
             rotation,
@@ -149,6 +160,8 @@ impl Material {
     pub fn to_data(&self) -> BTreeMap<String, Vec<u8>> {
         let phase = self.phase();
         let generation = self.generation.to_string();
+        // Strings and numbers only, so it cannot fail to be written.
+        let vouchers = serde_json::to_string(&self.vouchers).unwrap_or_default();
         let mut entries = vec![
             (entry::GENERATION, Some(generation.as_str())),
             (entry::PHASE, Some(phase)),
@@ -158,6 +171,10 @@ impl Material {
             (entry::ISSUER_KEY, Some(&self.signer.issuer.key)),
             (entry::REQUEST, self.request.as_deref()),
             (entry::RUNNING, self.running.as_deref()),
+            (
+                entry::VOUCHERS,
+                (!self.vouchers.is_empty()).then_some(vouchers.as_str()),
+            ),
         ];
         match &self.rotation {
             Rotation::None => {}
@@ -257,6 +274,12 @@ impl Authority {
     /// The same as certificates.
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
+    }
+
+    /// The keys of what the mesh is to trust.
+    pub fn root_ids(&self) -> BTreeSet<KeyId> {
+        let roots = self.roots.iter().filter_map(|der| parse(entry::ROOT, der).ok());
+        roots.map(|root| key_id(&root)).collect()
     }
 
     /// Which key signs.

@@ -2,6 +2,7 @@
 
 mod mesh_config;
 mod secret;
+mod signing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use kube::{Api, Client};
+use smilax_core::TrustDomain;
 use smilax_core::workload_connection::TrustBundle;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::mesh_config::Mesh;
-use super::material::{Authority, Given};
+use super::material::{Authority, Given, Material};
 use super::plan::{PodState, Situation, Source, Step, plan};
 use super::{AuthorityMetrics, IssueError, SECRET};
 use crate::call::{CallError, as_manager, call};
@@ -102,6 +104,10 @@ pub(super) struct Keeper {
     /// The highest generation that lay in ConfigMaps when this process began to lead.
     behind: Option<u64>,
     status_written: Option<Instant>,
+    /// Trust domain that configurations are signed for.
+    pub(super) signs_for: Option<TrustDomain>,
+    /// Why they cannot be.
+    pub(super) signer_fault: Option<String>,
 }
 
 impl Keeper {
@@ -116,6 +122,8 @@ impl Keeper {
             mesh: None,
             behind: None,
             status_written: None,
+            signs_for: None,
+            signer_fault: None,
         }
     }
 
@@ -149,6 +157,7 @@ impl Keeper {
                     return;
                 },
             }
+            self.keep_signer(now);
             let leads = *leadership.borrow_and_update() != Leadership::Follower;
             let kept = match self.in_use() {
                 // Any replica may make it, so that none waits for a leader.
@@ -225,6 +234,7 @@ impl Keeper {
         let highest = self.behind.unwrap_or_default();
         let material = in_use.authority.material().clone();
         let next = tokio::task::spawn_blocking(move || material.carry_out(&step, highest, now)).await??;
+        let next = self.vouched(next, &in_use, now);
         let (parameters, next) = (as_manager(), opaque(SECRET, next.to_data(), meta));
         let replace = self.secrets.replace(SECRET, &parameters, &next);
         let replaced = call("update Secret", SECRET, replace).await;
@@ -240,6 +250,21 @@ impl Keeper {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// What is written next, with what lets pods follow it that trust only the roots in use.
+    fn vouched(&self, next: Material, in_use: &InUse, now: OffsetDateTime) -> Material {
+        match next.clone().vouched(&in_use.authority, &self.trust_domain(), now) {
+            Ok(vouched) => vouched,
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "nobody can vouch for the next root: pods that exist take no mounted configuration of it until they are \
+                     created anew"
+                );
+                next
+            }
+        }
     }
 
     /// The highest generation in any ConfigMap. Generations begin with the time and rise by one, so that one from the

@@ -1,5 +1,6 @@
 mod issue;
 mod plan;
+mod policy_signer;
 mod shell;
 
 use std::collections::BTreeMap;

@@ -2,22 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use smilax_core::packed::{self, Form, TooLarge};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
-/// A ConfigMap of ours as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredMap {
-    /// The policy as it stands there, unpacked; empty when there is none that can be read.
-    pub policy: String,
-    /// The trust bundle as it stands there; empty when there is none.
-    pub bundle: String,
-    /// Anything in it that is not ours: another key, or the policy in the wrong form.
-    pub foreign: bool,
-    /// Version of the object, so that a write meets only what was compared.
-    pub resource_version: String,
-}
+use super::stored::{Standing, StoredMap};
 
 /// A write of one ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,34 +37,18 @@ pub enum MapChange {
     },
 }
 
+/// Revisions above this are not believed of what nobody signed: whoever writes there must not exhaust the numbers, and a
+/// term must fit into a Lease (`leaseTransitions`, 32 bits).
+const BELIEVABLE: Revision = Revision {
+    term: 1 << 30,
+    counter: 1 << 62,
+};
+
 /// The writer's place in the one order of revisions.
 #[derive(Debug)]
 pub struct Sequence {
     term: u64,
     last: Revision,
-}
-
-impl StoredMap {
-    /// Revision that it carries, if it can be read.
-    pub fn revision(&self) -> Option<Revision> {
-        /// A policy may be long, and only this is asked for.
-        #[derive(Deserialize)]
-        struct Head {
-            revision: Option<Revision>,
-        }
-        serde_json::from_str::<Head>(&self.policy).ok()?.revision
-    }
-
-    /// Whether another one holds the same, whatever its version.
-    pub fn same_content(&self, other: &Self) -> bool {
-        self.policy == other.policy && self.bundle == other.bundle && self.foreign == other.foreign
-    }
-
-    /// Generation of the bundle that it carries, if it can be read.
-    pub fn bundle_generation(&self) -> Option<u64> {
-        let value: serde_json::Value = serde_json::from_str(&self.bundle).ok()?;
-        value["generation"].as_u64()
-    }
 }
 
 impl Sequence {
@@ -84,6 +57,18 @@ impl Sequence {
         Self {
             term,
             last: highest_stored,
+        }
+    }
+
+    /// Goes on behind this one too.
+    pub fn raise(&mut self, seen: Revision) {
+        self.last = self.last.max(seen);
+    }
+
+    /// Goes on behind a revision that nobody signed, so that proxies which take unsigned configurations take ours after it.
+    fn raise_above_unsigned(&mut self, seen: Revision) {
+        if seen.term <= BELIEVABLE.term && seen.counter <= BELIEVABLE.counter {
+            self.raise(seen);
         }
     }
 
@@ -106,12 +91,16 @@ pub struct Comparison {
     pub changes: Vec<MapChange>,
     /// Workloads whose policy is stored as it was compiled, with its revision.
     pub kept: Vec<(Workload, Revision)>,
+    /// ConfigMaps that somebody else wrote, with what is wrong with them.
+    pub tampered: Vec<(Workload, String)>,
     /// Configurations that are too large to be kept.
     pub too_large: Vec<(Workload, TooLarge)>,
 }
 
 /// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written, and
 /// a configuration that is too large to be kept leaves what is stored as it is.
+///
+/// What stands there counts only as far as its signature holds: anything else is written again under a later revision.
 ///
 /// Policy and bundle are compared each for itself: a change of one leaves the other as it stands there, with its
 /// revision. Without a bundle, one that is stored stays.
@@ -134,12 +123,23 @@ pub fn map_changes(
         });
         let stored_bundle = before.map_or("", |before| before.bundle.as_str());
         let bundle = bundle.unwrap_or(stored_bundle);
-        let kept = same_policy.filter(|before| !before.foreign);
+        if let Some(before) = before.filter(|before| !before.standing.holds()) {
+            if let Some(revision) = before.revision() {
+                sequence.raise_above_unsigned(revision);
+            }
+            let stripped = before.standing == Standing::Unsigned && same_policy.is_none();
+            let tampering = before
+                .tampering(&config.workload)
+                .or_else(|| stripped.then(|| before.stripped(&config.workload)));
+            let tampering = tampering.map(|tampering| (config.workload.clone(), tampering));
+            compared.tampered.extend(tampering);
+        }
+        let kept = same_policy.filter(|before| !before.foreign && before.standing.holds());
         let stored_revision = kept.and_then(StoredMap::revision);
         compared
             .kept
             .extend(stored_revision.map(|revision| (config.workload.clone(), revision)));
-        if kept.is_some_and(|before| before.bundle == bundle) {
+        if kept.is_some_and(|before| before.bundle == bundle && before.standing != Standing::Earlier) {
             continue;
         }
         let (policy, revision) = if let Some(before) = kept {
@@ -181,7 +181,9 @@ pub fn map_changes(
 
 /// The new bundle beside the policy that is stored: whom to trust does not wait until the next policy can be kept.
 fn bundle_only(name: &str, config: &ProxyConfig, before: &StoredMap, bundle: &str) -> Option<MapChange> {
-    if before.bundle == bundle || before.revision().is_none() {
+    let unchanged = before.bundle == bundle && before.standing != Standing::Earlier;
+    // What somebody else wrote is never signed.
+    if unchanged || !before.standing.holds() || before.revision().is_none() {
         return None;
     }
     Some(MapChange::Apply {
@@ -215,10 +217,11 @@ mod tests {
 
     fn stored(policy: &str) -> BTreeMap<String, StoredMap> {
         let map = StoredMap {
+            account: "web".to_owned(),
             policy: policy.to_owned(),
             bundle: BUNDLE.to_owned(),
-            foreign: false,
             resource_version: "7".to_owned(),
+            ..StoredMap::default()
         };
         BTreeMap::from([("smilax-web".to_owned(), map)])
     }

@@ -1,5 +1,7 @@
 //! What was seen of the cluster, shared by the watches, the writer and the webhooks.
 
+mod maps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +10,17 @@ use parking_lot::Mutex;
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
 use smilax_compiler::status::Stored;
-use smilax_core::convention::config_map_name;
-use smilax_core::workload_connection::TrustBundle;
-use smilax_core::{Revision, Workload};
+use smilax_core::Workload;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::acknowledgement::{CountedPod, Ready};
-use super::change::{self, StoredMap};
+use super::integrity::Integrity;
 use super::kinds::{SmiKind, Watched};
 use super::oversize::Oversize;
+use super::stored::StoredMap;
 use crate::cluster_view::LimitRangeView;
+use maps::Verified;
 
 /// The index and what is stored, behind one lock that is never held across an await.
 #[derive(Debug)]
@@ -48,6 +50,9 @@ pub struct Inner {
     moved_pods: BTreeSet<Arc<str>>,
     /// Text of the trust bundle that lies beside every policy; `None` while there is none.
     bundle: Option<Arc<str>>,
+    /// Who signs ConfigMaps; `None` while nobody does.
+    integrity: Option<Arc<Integrity>>,
+    verified: Verified,
     /// Configurations that are too large to be kept.
     pub oversize: Oversize,
     unlisted: BTreeSet<Watched>,
@@ -90,6 +95,8 @@ impl State {
                 ready: BTreeSet::new(),
                 moved_pods: BTreeSet::new(),
                 bundle: None,
+                integrity: None,
+                verified: Verified::default(),
                 oversize: Oversize::default(),
                 limit_ranges: BTreeMap::new(),
                 unlisted: Watched::all().collect(),
@@ -152,56 +159,6 @@ impl Inner {
     /// Whether every kind has been.
     pub fn is_listed(&self) -> bool {
         self.unlisted.is_empty()
-    }
-
-    /// Takes in a ConfigMap of ours, or that it is gone. Gives what was known of it before.
-    pub fn set_map(&mut self, namespace: &str, name: &str, map: Option<StoredMap>) -> Option<StoredMap> {
-        let maps = self.maps.entry(namespace.to_owned()).or_default();
-        let before = match map {
-            Some(map) => maps.insert(name.to_owned(), map),
-            None => maps.remove(name),
-        };
-        if before.as_ref().map(|one| &one.policy) != maps.get(name).map(|one| &one.policy) {
-            self.moved_maps.insert((namespace.into(), name.into()));
-        }
-        before
-    }
-
-    /// Takes in every ConfigMap of ours that there is.
-    pub fn reset_maps(&mut self, all: impl IntoIterator<Item = (String, String, StoredMap)>) {
-        let mut gone = std::mem::take(&mut self.maps);
-        for (namespace, name, map) in all {
-            // What was known goes back first, so that only what differs has moved.
-            if let Some(before) = gone.get_mut(&namespace).and_then(|maps| maps.remove(&name)) {
-                self.maps
-                    .entry(namespace.clone())
-                    .or_default()
-                    .insert(name.clone(), before);
-            }
-            self.set_map(&namespace, &name, Some(map));
-        }
-        let gone = gone.iter().flat_map(|(namespace, maps)| {
-            maps.keys()
-                .map(move |name| (Arc::from(namespace.as_str()), Arc::from(name.as_str())))
-        });
-        self.moved_maps.extend(gone);
-    }
-
-    /// ConfigMaps, by namespace and name, whose policy may have changed since the last call.
-    pub fn take_moved_maps(&mut self) -> BTreeSet<(Arc<str>, Arc<str>)> {
-        std::mem::take(&mut self.moved_maps)
-    }
-
-    /// The highest revision of any stored ConfigMap.
-    pub fn highest_revision(&self) -> Revision {
-        let maps = self.maps.values().flat_map(BTreeMap::values);
-        maps.filter_map(StoredMap::revision).max().unwrap_or_default()
-    }
-
-    /// The revision of the ConfigMap of a workload.
-    pub fn stored_revision(&self, workload: &Workload) -> Option<Revision> {
-        let maps = self.maps.get(&*workload.namespace)?;
-        maps.get(&config_map_name(&workload.account))?.revision()
     }
 
     /// Takes in whether a pod is Ready.
@@ -285,37 +242,6 @@ impl Inner {
             .collect()
     }
 
-    /// Takes in the bundle that the mesh is to trust.
-    pub fn set_bundle(&mut self, bundle: &TrustBundle) {
-        let text: Arc<str> = change::render(bundle).into();
-        if self.bundle.as_ref() != Some(&text) {
-            self.bundle = Some(text);
-            self.mark_all();
-        }
-    }
-
-    /// Text of the bundle that lies beside every policy.
-    pub fn bundle(&self) -> Option<&str> {
-        self.bundle.as_deref()
-    }
-
-    /// Generations of the bundles in all stored ConfigMaps.
-    pub fn bundle_generations(&self) -> Vec<u64> {
-        let maps = self.maps.values().flat_map(BTreeMap::values);
-        maps.filter_map(StoredMap::bundle_generation).collect()
-    }
-
-    /// Stored ConfigMaps, `namespace/name`, that do not carry this bundle.
-    pub fn without_bundle(&self, bundle: &TrustBundle) -> Vec<String> {
-        let text = change::render(bundle);
-        self.maps
-            .iter()
-            .flat_map(|(namespace, maps)| maps.iter().map(move |(name, map)| (namespace, name, map)))
-            .filter(|(_, _, map)| map.bundle != text)
-            .map(|(namespace, name, _)| format!("{namespace}/{name}"))
-            .collect()
-    }
-
     /// Marks every namespace that has, or should have, something of ours.
     pub fn mark_all(&mut self) {
         let mut all: BTreeSet<Arc<str>> = self.index.namespaces().map(|one| one.name.clone()).collect();
@@ -362,9 +288,8 @@ mod tests {
     fn map(revision: &str) -> StoredMap {
         StoredMap {
             policy: format!(r#"{{"revision":"{revision}"}}"#),
-            bundle: String::new(),
-            foreign: false,
             resource_version: revision.to_owned(),
+            ..StoredMap::default()
         }
     }
 

@@ -42,6 +42,7 @@ impl ClusterView for Watched {
                 annotations: one.annotations.clone(),
                 modes: Modes::of(inner.index.settings(), &one.annotations).0,
                 limit_ranges: limit_ranges(inner, name),
+                trust_anchors: inner.anchors(),
             })
         })
     }
@@ -58,6 +59,7 @@ impl ClusterView for Watched {
                         .state
                         .read(|inner| Modes::of(inner.index.settings(), one.annotations()).0),
                     limit_ranges: self.state.read(|inner| limit_ranges(inner, name)),
+                    trust_anchors: self.state.read(|inner| inner.anchors()),
                 }),
                 Ok(Err(error)) => {
                     tracing::warn!(namespace = name, %error, "namespace cannot be read");

@@ -28,6 +28,7 @@ use super::state::{Inner, State};
 use crate::metrics::Metrics;
 use crate::watch_backoff::{WATCH_TIMEOUT, paced};
 
+pub(crate) use maps::ACCOUNT;
 pub use maps::stored_map;
 pub use smi::stored_object;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::change::Sequence;
@@ -42,6 +42,8 @@ const SETTLE: Duration = Duration::from_millis(5);
 const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
 /// How long acknowledgements are gathered.
 const ACKNOWLEDGED: Duration = Duration::from_millis(200);
+/// How long a new leader waits for somebody who signs.
+const SIGNER_TIME: Duration = Duration::from_secs(5);
 /// How many calls are under way at once.
 const CONCURRENCY: usize = 8;
 
@@ -120,6 +122,17 @@ impl Writer {
             while !self.state.unlisted().is_empty() {
                 self.state.changed().await;
             }
+            // What is written before anybody can sign it would be written twice.
+            let signed = async {
+                while self.state.read(|inner| inner.integrity().is_none()) {
+                    self.state.changed().await;
+                }
+            };
+            if timeout(SIGNER_TIME, signed).await.is_err() {
+                tracing::warn!(
+                    "there is no authority that signs configurations; they are written without a signature"
+                );
+            }
             let sequence = self.state.update(|inner| {
                 inner.mark_all();
                 inner.mark_all_pods();
@@ -174,3 +187,6 @@ impl Writer {
 fn as_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

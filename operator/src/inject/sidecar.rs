@@ -51,6 +51,8 @@ pub(super) struct Sidecar<'a> {
     pub(super) protocols: &'a BTreeMap<u16, Protocol>,
     pub(super) port_names: &'a BTreeMap<String, u16>,
     pub(super) workload: &'a str,
+    /// Keys of the roots that may sign the configuration; empty for none.
+    pub(super) trust_anchors: &'a str,
 }
 
 impl Sidecar<'_> {
@@ -165,6 +167,11 @@ impl Sidecar<'_> {
             plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             plain(variable::DRAIN_SECONDS, &self.options.drain_seconds.to_string()),
         ]);
+        // The ConfigMap that is mounted holds the trust bundle too, and others may write there: what it is measured by must
+        // lie elsewhere.
+        if !self.trust_anchors.is_empty() {
+            environment.push(plain(variable::TRUST_ANCHORS, self.trust_anchors));
+        }
         let reasons = self.options.denial_reasons;
         environment.extend(reasons.map(|word| plain(variable::DENIAL_REASONS, word)));
         let own = &self.options.own;

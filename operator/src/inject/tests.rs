@@ -620,3 +620,22 @@ fn e5_a_container_that_may_change_the_network_is_warned_of() {
         assert!(warnings[0].contains("redirect"), "{context} {warnings:?}");
     }
 }
+
+#[test]
+fn s3_the_pods_spec_says_which_roots_may_sign_its_configuration() {
+    let anchors = format!("{},{}", "ab".repeat(32), "cd".repeat(32));
+    let mut signing = shop();
+    signing.trust_anchors.clone_from(&anchors);
+    // Whatever the pod's author wrote there is taken out with the container.
+    let mut forged = pod().injected();
+    let containers = forged["spec"]["initContainers"].as_array_mut().unwrap();
+    containers[1]["env"] = json!([{"name": variable::TRUST_ANCHORS, "value": "ef".repeat(32)}]);
+    for given in [pod(), Pod(forged)] {
+        let Outcome::Injected { pod: injected, .. } = given.inject_into(&signing) else {
+            panic!("not injected");
+        };
+        assert_eq!(variables(&injected, PROXY)[variable::TRUST_ANCHORS], anchors);
+        assert!(!variables(&injected, INIT).contains_key(variable::TRUST_ANCHORS));
+    }
+    assert!(!variables(&pod().injected(), PROXY).contains_key(variable::TRUST_ANCHORS));
+}

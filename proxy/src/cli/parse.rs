@@ -1,11 +1,13 @@
 //! Values of arguments that are more than one word. What is not of its form is named with its variable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use smilax_core::config::TlsMode;
 use smilax_core::convention::variable;
+use smilax_core::signature;
+use smilax_core::workload_connection::KeyId;
 
 use crate::redirect::{InvalidPorts, PortRanges};
 use crate::settings::SettingsError;
@@ -96,4 +98,13 @@ pub(super) fn addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
             })
         })
         .collect()
+}
+
+/// Keys of roots.
+pub(super) fn anchors(value: &str) -> Result<BTreeSet<KeyId>, SettingsError> {
+    signature::parse_anchors(value).map_err(|reason| SettingsError::Invalid {
+        name: variable::TRUST_ANCHORS,
+        value: value.to_owned(),
+        reason,
+    })
 }

@@ -28,6 +28,7 @@ fn without_arguments_the_convention_holds() {
 fn a_bad_value_is_named_with_its_variable() {
     for (arguments, name) in [
         (["--pod-ips", "10.0.0.1,x"], "SMILAX_POD_IPS"),
+        (["--trust-anchors", "ab"], "SMILAX_TRUST_ANCHORS"),
         (["--probes", "{"], "SMILAX_PROBES"),
         (["--inbound-ports", "{\"a\":\"http\"}"], "SMILAX_INBOUND_PORTS"),
         (["--access-mode", "maybe"], "SMILAX_ACCESS_MODE"),

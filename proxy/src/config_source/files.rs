@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::workload_connection::TrustBundle;
 
 use crate::settings::ConfigLocation;
@@ -23,8 +23,46 @@ pub fn read_from(location: &ConfigLocation) -> Result<Vec<u8>, String> {
     match location {
         ConfigLocation::File(file) => read(file),
         // kubelet removes what it has replaced, so a version may go while it is looked at; the next one is there then.
-        ConfigLocation::Directory(directory) => read_version(directory).or_else(|_| read_version(directory)),
+        ConfigLocation::Directory(directory) => {
+            read_policy(&version_of(directory)).or_else(|_| read_policy(&version_of(directory)))
+        }
     }
+}
+
+/// What one version of a mounted ConfigMap holds, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The policy, packed or not.
+    pub policy: Vec<u8>,
+    /// The trust bundle; empty when there is none.
+    pub bundle: Vec<u8>,
+    /// The signature of both; empty when there is none.
+    pub signature: Vec<u8>,
+}
+
+/// Reads one version of a mounted ConfigMap.
+///
+/// # Errors
+/// A reason for people.
+pub fn read_mount(directory: &Path) -> Result<Mount, String> {
+    let read = || {
+        let version = version_of(directory);
+        let optional = |key: &str| {
+            let file = version.join(key);
+            if file.exists() {
+                read(&file)
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        Ok(Mount {
+            bundle: optional(TRUST_BUNDLE_KEY)?,
+            signature: optional(SIGNATURE_KEY)?,
+            policy: read_policy(&version)?,
+        })
+    };
+    // kubelet removes what it has replaced, so a version may go while it is looked at; the next one is there then.
+    read().or_else(|_: String| read())
 }
 
 /// The trust bundle that lies beside the policy; nothing when there is none.
@@ -32,7 +70,7 @@ pub fn read_from(location: &ConfigLocation) -> Result<Vec<u8>, String> {
 /// # Errors
 /// The reason why it cannot be used.
 pub fn read_bundle(directory: &Path) -> Result<Option<TrustBundle>, String> {
-    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
+    let version = version_of(directory);
     let file = version.join(TRUST_BUNDLE_KEY);
     if !file.exists() {
         return Ok(None);
@@ -43,9 +81,12 @@ pub fn read_bundle(directory: &Path) -> Result<Option<TrustBundle>, String> {
         .map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Reads from one version of a mounted ConfigMap: kubelet swaps the `..data` link, and only then the links beside it.
-fn read_version(directory: &Path) -> Result<Vec<u8>, String> {
-    let version = fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned());
+/// Where one version of a mounted ConfigMap lies: kubelet swaps the `..data` link, and only then the links beside it.
+fn version_of(directory: &Path) -> PathBuf {
+    fs::canonicalize(directory.join("..data")).unwrap_or_else(|_| directory.to_owned())
+}
+
+fn read_policy(version: &Path) -> Result<Vec<u8>, String> {
     let packed = version.join(PACKED_POLICY_KEY);
     let plain = version.join(POLICY_KEY);
     if !plain.exists() && packed.exists() {

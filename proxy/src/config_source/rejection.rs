@@ -1,6 +1,7 @@
 //! Why a configuration is refused.
 
 use smilax_core::Revision;
+use smilax_core::signature::SignatureError;
 
 use crate::operator_connection::conversation::Refusal;
 
@@ -32,6 +33,9 @@ pub enum Rejection {
         /// What is wrong there.
         reason: String,
     },
+    /// The authority of the mesh did not sign it, and so somebody else may have written it.
+    #[error("the operator did not write it: {0}")]
+    Tampered(SignatureError),
     /// It is older than the one in force.
     #[error(
         "revision {found} is older than {applied}, which is in force; old content comes back under a new revision"
@@ -46,8 +50,14 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every [`Self::reason`].
-    pub const REASONS: [&'static str; 5] =
-        ["unreadable", "malformed", "missing_feature", "unusable", "stale"];
+    pub const REASONS: [&'static str; 6] = [
+        "unreadable",
+        "malformed",
+        "missing_feature",
+        "unusable",
+        "stale",
+        "tampered",
+    ];
 
     /// One word of few, for metrics.
     pub fn reason(&self) -> &'static str {
@@ -57,12 +67,15 @@ impl Rejection {
             Self::MissingFeature(_) => "missing_feature",
             Self::Unusable { .. } => "unusable",
             Self::Stale { .. } => "stale",
+            Self::Tampered(_) => "tampered",
         }
     }
 
     /// The same for the operator; nothing where nobody waits for it.
     pub(super) fn refusal(&self) -> Option<Refusal> {
+        let told = self.to_string();
         let (path, reason) = match self {
+            Self::Tampered(_) => (".", &told),
             Self::Malformed { path, reason } | Self::Unusable { path, reason } => (path.as_str(), reason),
             Self::MissingFeature(reason) => ("requires", reason),
             // Nobody waits for what is older than what is in force, and what cannot be read has no number.

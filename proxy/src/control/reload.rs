@@ -1,18 +1,19 @@
 //! Reads what lies in files, takes what the operator sends, and puts it in force.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use smilax_core::RouteTable;
 use smilax_core::workload_connection::{Policy, TrustBundle};
 
-use super::Control;
+use super::{Control, signed};
 use crate::addresses::{Behind, Effect};
-use crate::config_source::{self, Origin, Step};
+use crate::config_source::{self, Origin, Source, Step};
 use crate::identity::renewal;
 use crate::pod;
-use crate::settings::ConfigLocation;
+use crate::settings::{ConfigLocation, Settings};
 
 /// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
 /// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
@@ -48,10 +49,26 @@ pub fn again(control: &Control) {
     {
         return;
     }
-    read_config(control);
-    follow_domain(control);
-    read_bundle(control);
+    if let Some(directory) = signed_directory(&control.shared.settings) {
+        let bundle = signed::read(control, directory);
+        follow_domain(control);
+        if let Some(bundle) = bundle {
+            control.offer_bundle(bundle, "the mounted configuration");
+        }
+    } else {
+        read_config(control);
+        follow_domain(control);
+        read_bundle(control);
+    }
     renewal::read_files(control);
+}
+
+/// The directory of a configuration that counts only when it is signed.
+fn signed_directory(settings: &Settings) -> Option<&Path> {
+    match &settings.config {
+        ConfigLocation::Directory(directory) if !settings.anchors.is_empty() => Some(directory),
+        ConfigLocation::Directory(_) | ConfigLocation::File(_) => None,
+    }
 }
 
 /// The pod's labels cannot be read. No configuration comes into force then: one that is meant for these pods alone would
@@ -174,9 +191,16 @@ fn read_config(control: &Control) {
 }
 
 /// Decides about a configuration, and puts it in force.
-fn offer(control: &Control, content: Result<Vec<u8>, String>, origin: Origin, from: &str) {
+pub(super) fn offer(control: &Control, content: Result<Vec<u8>, String>, origin: Origin, from: &str) {
+    // Held until the table is swapped, so that no other one comes between.
     let mut source = control.source.lock();
-    match source.consider(content, origin, config_source::now()) {
+    let step = source.consider(content, origin, config_source::now());
+    carry_out(control, &source, step, from);
+}
+
+/// Does what was decided, while the lock of the source is held.
+pub(super) fn carry_out(control: &Control, source: &Source, step: Step, from: &str) {
+    match step {
         Step::Unchanged | Step::RejectAgain => {}
         Step::Older => tracing::debug!(from, "a configuration is older than the one in force"),
         Step::Apply(table) => {

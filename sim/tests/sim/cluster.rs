@@ -8,7 +8,7 @@ use smilax_compiler::model::Namespace;
 use smilax_core::convention::config_map_name;
 use smilax_core::{DestinationName, DestinationPortName, Workload};
 use smilax_operator::controller::State;
-use smilax_operator::controller::change::StoredMap;
+use smilax_operator::controller::stored::StoredMap;
 use smilax_sim::plan::SERVICES;
 
 use crate::policy::NAMESPACE;
@@ -90,9 +90,8 @@ pub(crate) fn take(state: &State, change: &Change) {
         Change::Policy(workload, text) => {
             let map = StoredMap {
                 policy: text.to_string(),
-                bundle: String::new(),
-                foreign: false,
                 resource_version: "1".to_owned(),
+                ..StoredMap::default()
             };
             state.tell(|inner| inner.set_map(NAMESPACE, &config_map_name(&workload.account), Some(map)));
         }

@@ -116,7 +116,7 @@ impl Keeper {
             Ok(authority) => {
                 self.fault = None;
                 unusable.set(0);
-                self.publish(authority);
+                self.publish(authority, now);
             }
             Err(fault) => {
                 unusable.set(1);
@@ -147,7 +147,7 @@ impl Keeper {
         Ok(authority)
     }
 
-    fn publish(&self, authority: Authority) {
+    fn publish(&mut self, authority: Authority, now: OffsetDateTime) {
         let seconds = |at: OffsetDateTime| at.unix_timestamp();
         let expiry = &self.task.metrics.not_after;
         expiry
@@ -168,7 +168,13 @@ impl Keeper {
         if same {
             return;
         }
-        self.task.state.update(|inner| inner.set_bundle(&bundle));
+        let integrity = self.integrity(&authority, now);
+        self.task.state.update(|inner| {
+            inner.set_bundle(&bundle);
+            if let Some(integrity) = integrity {
+                inner.set_integrity(integrity);
+            }
+        });
         tracing::info!(
             generation,
             issuer = bundle.issuer.0,

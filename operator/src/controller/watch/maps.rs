@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
+use smilax_core::convention::{
+    PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, config_map_name,
+};
 use smilax_core::packed;
+use smilax_core::signature::Digest;
 
 use super::{Named, Seen, named};
-use crate::controller::change::StoredMap;
 use crate::controller::state::Inner;
+use crate::controller::stored::{Standing, StoredMap};
+
+/// Annotation: the account that a ConfigMap is for.
+pub(crate) const ACCOUNT: &str = "smilax.dev/account";
 
 pub(super) fn map(object: &ConfigMap) -> Named<StoredMap> {
     named(object, stored_map(object))
@@ -40,8 +46,10 @@ pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
 pub fn stored_map(object: &ConfigMap) -> StoredMap {
     let (data, binary) = (object.data.as_ref(), object.binary_data.as_ref());
     let bundle = data.and_then(|data| data.get(TRUST_BUNDLE_KEY));
-    let keys =
-        data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len) - usize::from(bundle.is_some());
+    let signature = data.and_then(|data| data.get(SIGNATURE_KEY));
+    let keys = data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len)
+        - usize::from(bundle.is_some())
+        - usize::from(signature.is_some());
     let plain = data.and_then(|data| data.get(POLICY_KEY));
     let packed = binary.and_then(|binary| binary.get(PACKED_POLICY_KEY));
     let policy = match (plain, packed) {
@@ -49,13 +57,36 @@ pub fn stored_map(object: &ConfigMap) -> StoredMap {
         (None, Some(packed)) => unpacked(&packed.0),
         (None, None) => String::new(),
     };
+    let policy_digest = match (plain, packed) {
+        (Some(plain), _) => Digest::of(plain.as_bytes()),
+        (None, Some(packed)) => Digest::of(&packed.0),
+        (None, None) => Digest::of(b""),
+    };
     let wrong_form = packed.is_some() != packed::is_long(&policy);
     StoredMap {
         foreign: keys > 1 || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
+        account: account_of(object),
         policy,
+        policy_digest,
         bundle: bundle.cloned().unwrap_or_default(),
+        signature: signature.cloned().unwrap_or_default(),
+        standing: Standing::Unchecked,
         resource_version: object.resource_version().unwrap_or_default(),
     }
+}
+
+/// The account that a ConfigMap is named after. A name that was cut needs the annotation to tell; one that does not fit
+/// tells nothing.
+fn account_of(object: &ConfigMap) -> String {
+    let name = object.name_any();
+    let by_name = name.strip_prefix("smilax-").unwrap_or_default();
+    let noted = object.annotations().get(ACCOUNT).map(String::as_str);
+    [noted, Some(by_name)]
+        .into_iter()
+        .flatten()
+        .find(|account| config_map_name(account) == name)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// What cannot be read is no policy, and so it is written again.

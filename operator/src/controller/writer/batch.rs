@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smilax_compiler::{compile, status, workloads};
-use smilax_core::ProxyConfig;
+use smilax_compiler::{Diagnostic, Reason, compile, status, workloads};
 use smilax_core::convention::config_map_name;
+use smilax_core::{ObjectRef, ProxyConfig, Workload};
 
 use super::policy::Compiling;
 use crate::controller::change::{MapChange, map_changes};
@@ -19,6 +19,8 @@ use crate::controller::statuses::Statuses;
 pub(super) struct Batch {
     pub(super) maps: Vec<(String, MapChange)>,
     pub(super) dirty: usize,
+    /// ConfigMaps that somebody else wrote.
+    pub(super) tampered: u64,
     pub(super) findings: Vec<(Arc<str>, Vec<Finding>)>,
 }
 
@@ -42,6 +44,7 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
             let stored = inner.maps.get(&**namespace).cloned().unwrap_or_default();
+            sequence.raise(inner.verified_revision());
             let compared = map_changes(&stored, &desired, inner.bundle(), sequence);
             for (workload, revision) in &compared.kept {
                 statuses.known.is_stored(workload, *revision);
@@ -57,6 +60,10 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
                 }
                 batch.maps.push((namespace.to_string(), change));
             }
+            for (workload, message) in compared.tampered {
+                batch.tampered += 1;
+                findings.push(Finding::Object(tampered(&workload, message)));
+            }
             for (workload, error) in compared.too_large {
                 statuses.known.is_behind(&workload);
                 if let Some(config) = desired.get(&config_map_name(&workload.account)) {
@@ -70,6 +77,8 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
                     .into_iter()
                     .map(Finding::Pod),
             );
+        } else {
+            inner.forget_revisions(namespace);
         }
         batch.findings.push((namespace.clone(), findings));
         concerned.extend(inner.oversize.changed(namespace, &before));
@@ -97,4 +106,17 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
             .set_pods(&namespace, inner.counted_pods(&namespace));
     }
     batch
+}
+
+fn tampered(workload: &Workload, message: String) -> Diagnostic {
+    Diagnostic {
+        object: ObjectRef {
+            kind: "ServiceAccount".into(),
+            namespace: workload.namespace.clone(),
+            name: workload.account.clone(),
+            generation: 0,
+        },
+        reason: Reason::Tampered,
+        message,
+    }
 }

@@ -7,14 +7,14 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use smilax_core::Workload;
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, TRUST_BUNDLE_KEY};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::packed::Form;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict};
 use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::change::MapChange;
-use crate::controller::watch::{MANAGED_BY, stored_map};
+use crate::controller::watch::{ACCOUNT, MANAGED_BY, stored_map};
 
 impl Writer {
     pub(super) async fn write_maps(&self, maps: Vec<(String, MapChange)>, term: &Term, failed: &mut Failed) {
@@ -57,11 +57,12 @@ impl Writer {
                 if let Some(revision) = revision {
                     self.fleet.is_written(*revision);
                 }
+                let signature = self.sign(workload, (policy, form), bundle)?;
                 let object = map_object(
                     name,
                     workload,
                     (policy, form),
-                    bundle,
+                    (bundle, signature.as_deref()),
                     resource_version.as_deref(),
                 );
                 let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -93,6 +94,23 @@ impl Writer {
         Ok(Outcome::Written)
     }
 
+    /// The signature of what is written; `None` while the mesh has no authority that signs.
+    fn sign(
+        &self,
+        workload: &Workload,
+        (policy, form): (&str, &Form),
+        bundle: &str,
+    ) -> Result<Option<String>, WriteError> {
+        let Some(integrity) = self.state.read(|inner| inner.integrity().cloned()) else {
+            return Ok(None);
+        };
+        let policy = match form {
+            Form::Plain => policy.as_bytes(),
+            Form::Packed(bytes) => bytes,
+        };
+        Ok(Some(integrity.sign(workload, policy, bundle.as_bytes())?))
+    }
+
     /// Takes a ConfigMap as it is now. The answer to a write may be remembered after the watch has told of a later
     /// change; the watch does not tell again, so what is remembered would be out of date for ever.
     async fn look_at_map(&self, namespace: &str, name: &str) {
@@ -112,11 +130,11 @@ impl MapChange {
     }
 }
 
-fn map_object(
+pub(super) fn map_object(
     name: &str,
     workload: &Workload,
     (policy, form): (&str, &Form),
-    bundle: &str,
+    (bundle, signature): (&str, Option<&str>),
     resource_version: Option<&str>,
 ) -> serde_json::Value {
     let mut object = json!({
@@ -124,7 +142,7 @@ fn map_object(
         "metadata": {
             "name": name, "namespace": &*workload.namespace,
             "labels": { MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" },
-            "annotations": { "smilax.dev/account": &*workload.account },
+            "annotations": { ACCOUNT: &*workload.account },
         },
     });
     match form {
@@ -136,13 +154,16 @@ fn map_object(
     if !bundle.is_empty() {
         object["data"][TRUST_BUNDLE_KEY] = json!(bundle);
     }
+    if let Some(signature) = signature {
+        object["data"][SIGNATURE_KEY] = json!(signature);
+    }
     if let Some(version) = resource_version {
         object["metadata"]["resourceVersion"] = json!(version);
     }
     object
 }
 
-/// Every key but those that hold the policy and the bundle, each set to nothing.
+/// Every key but those that hold the policy, the bundle and their signature, each set to nothing.
 fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
     let (plain, packed) = match form {
         Form::Plain => (POLICY_KEY, ""),
@@ -151,7 +172,7 @@ fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
     let data = map.data.iter().flatten().map(|(key, _)| key);
     let binary = map.binary_data.iter().flatten().map(|(key, _)| key);
     json!({
-        "data": nothing_for(data.filter(|key| *key != plain && *key != TRUST_BUNDLE_KEY)),
+        "data": nothing_for(data.filter(|key| ![plain, TRUST_BUNDLE_KEY, SIGNATURE_KEY].contains(&key.as_str()))),
         "binaryData": nothing_for(binary.filter(|key| *key != packed)),
     })
 }

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::Writer;
 use super::retry::{Cause, Failed};
+use crate::controller::integrity::SignError;
 
 /// How long one API call may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub(super) enum Outcome {
 pub(super) enum WriteError {
     #[error("the API server did not answer within {} s", CALL.as_secs())]
     TimedOut,
+    #[error(transparent)]
+    Unsigned(#[from] SignError),
     #[error("{0}")]
     Api(#[from] kube::Error),
 }

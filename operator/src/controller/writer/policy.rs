@@ -42,6 +42,7 @@ impl Writer {
             .read(|inner| batch_of(inner, compiling, &mut term.statuses.lock()));
         timer.observe_duration();
         self.show_pods(compiling.pods.all());
+        self.metrics.tampered.inc_by(batch.tampered);
         self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
         self.show_sizes();
         self.write_maps(batch.maps, term, &mut failed).await;

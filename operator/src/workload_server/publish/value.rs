@@ -31,12 +31,12 @@ impl Value {
                 let members = smilax_compiler::members(&mut inner.index, workload);
                 Self::Message(OperatorMessage::Members(members))
             }
+            // What somebody else may have written is not told.
             Topic::Policy { namespace, map } => inner
-                .maps
-                .get(&**namespace)
-                .and_then(|maps| maps.get(&**map))
-                .and_then(|map| Some(Self::Policy(map.policy.clone(), map.revision()?)))
-                .unwrap_or(Self::Nothing),
+                .policy(namespace, map)
+                .map_or(Self::Nothing, |(text, revision)| {
+                    Self::Policy(text.to_owned(), revision)
+                }),
             Topic::Endpoints(of) => Self::Message(OperatorMessage::Update(Update::Endpoints {
                 of: of.clone(),
                 endpoints: smilax_compiler::endpoints(&inner.index, of),

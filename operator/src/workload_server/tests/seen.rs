@@ -7,7 +7,7 @@ use smilax_core::endpoints::DestinationPortName;
 use smilax_core::workload_connection::{OperatorMessage, Policy};
 
 use crate::controller::State;
-use crate::controller::change::StoredMap;
+use crate::controller::stored::StoredMap;
 
 /// Text of a policy of this revision.
 pub(in crate::workload_server) fn policy(revision: &str) -> String {
@@ -23,9 +23,8 @@ pub(in crate::workload_server) fn told_policy(revision: &str) -> OperatorMessage
 pub(in crate::workload_server) fn store(state: &State, account: &str, policy: String) {
     let map = StoredMap {
         policy,
-        bundle: String::new(),
-        foreign: false,
         resource_version: "1".to_owned(),
+        ..StoredMap::default()
     };
     state.tell(|inner| inner.set_map("shop", &format!("smilax-{account}"), Some(map)));
 }

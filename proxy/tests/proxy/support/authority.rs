@@ -8,14 +8,17 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SigningKey as _,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use smilax_core::TrustDomain;
-use smilax_core::convention::wire::POD_UID_OID;
+use smilax_core::convention::wire::{POD_UID_OID, POLICY_SIGNING_OID};
+use smilax_core::signature::{self, Content, Digest, Signature, Signatures, Voucher};
 use smilax_core::workload_connection::{KeyId, TrustBundle};
+use smilax_core::{TrustDomain, Workload};
 use time::{Duration, OffsetDateTime};
 
 /// Who signs.
@@ -130,6 +133,51 @@ impl Authority {
                 self.issuer.certificate.clone(),
             ],
             key,
+        }
+    }
+
+    /// The text of a signature of what is mounted for a workload, with these vouchers.
+    pub(crate) fn sign_mount(
+        &self,
+        account: &str,
+        policy: &[u8],
+        bundle: &[u8],
+        vouchers: Vec<Voucher>,
+    ) -> Vec<u8> {
+        let (namespace, name) = account.split_once('/').unwrap();
+        let workload = Workload::new(namespace, name);
+        let content = Content {
+            workload: &workload,
+            policy: Digest::of(policy),
+            bundle: Digest::of(bundle),
+        };
+        let signatures = Signatures {
+            content: self.sign_statement(|domain, at| content.statement(domain, at)),
+            vouchers,
+        };
+        serde_json::to_vec(&signatures).unwrap()
+    }
+
+    /// A voucher for other roots.
+    pub(crate) fn vouch(&self, roots: Vec<KeyId>) -> Voucher {
+        Voucher {
+            signature: self.sign_statement(|domain, at| Voucher::statement(domain, &roots, at)),
+            roots,
+        }
+    }
+
+    fn sign_statement(&self, statement: impl Fn(&TrustDomain, u64) -> Vec<u8>) -> Signature {
+        let domain = self.trust_domain();
+        let signer = self.leaf_with(|leaf| {
+            leaf.uris = vec![signature::signer_id(&domain)];
+            leaf.usages = vec![ExtendedKeyUsagePurpose::Other(POLICY_SIGNING_OID.to_vec())];
+        });
+        let signed_at = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap();
+        let value = signer.key.sign(&statement(&domain, signed_at)).unwrap();
+        Signature {
+            chain: signer.chain_pem() + &self.root_pem(),
+            signed_at,
+            value: STANDARD.encode(value),
         }
     }
 
@@ -282,8 +330,7 @@ impl Signed {
 
 /// A certificate as PEM.
 pub(crate) fn pem(certificate: &CertificateDer<'static>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let text = STANDARD.encode(certificate);
     let lines: Vec<&str> = text
         .as_bytes()
         .chunks(64)

@@ -1,0 +1,194 @@
+//! ConfigMaps of ours, as they are stored and as far as they may be believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use smilax_core::convention::config_map_name;
+use smilax_core::workload_connection::TrustBundle;
+use smilax_core::{Revision, Workload};
+
+use super::Inner;
+use crate::controller::change;
+use crate::controller::integrity::Integrity;
+use crate::controller::stored::{Standing, StoredMap};
+
+/// Revisions whose signature was verified here.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    /// The latest of each ConfigMap, by namespace and name.
+    latest: BTreeMap<String, BTreeMap<String, Revision>>,
+    /// The latest of all.
+    highest: Revision,
+}
+
+impl Verified {
+    fn latest(&self, namespace: &str, name: &str) -> Option<Revision> {
+        self.latest.get(namespace)?.get(name).copied()
+    }
+
+    fn note(&mut self, namespace: &str, name: &str, revision: Revision) {
+        let known = self.latest.entry(namespace.to_owned()).or_default();
+        let latest = known.entry(name.to_owned()).or_default();
+        *latest = revision.max(*latest);
+        self.highest = self.highest.max(revision);
+    }
+}
+
+impl Inner {
+    /// Takes in a ConfigMap of ours, or that it is gone. Gives what was known of it before.
+    pub fn set_map(&mut self, namespace: &str, name: &str, map: Option<StoredMap>) -> Option<StoredMap> {
+        let map = map.map(|map| self.judged(namespace, name, map));
+        let maps = self.maps.entry(namespace.to_owned()).or_default();
+        let before = match map {
+            Some(map) => maps.insert(name.to_owned(), map),
+            None => maps.remove(name),
+        };
+        let told = |one: &StoredMap| one.standing.holds();
+        let now = maps.get(name);
+        let same_policy = before.as_ref().map(|one| &one.policy) == now.map(|one| &one.policy);
+        if !same_policy || before.as_ref().map(told) != now.map(told) {
+            self.moved_maps.insert((namespace.into(), name.into()));
+        }
+        before
+    }
+
+    /// Takes in every ConfigMap of ours that there is.
+    pub fn reset_maps(&mut self, all: impl IntoIterator<Item = (String, String, StoredMap)>) {
+        let mut gone = std::mem::take(&mut self.maps);
+        for (namespace, name, map) in all {
+            // What was known goes back first, so that only what differs has moved.
+            if let Some(before) = gone.get_mut(&namespace).and_then(|maps| maps.remove(&name)) {
+                self.maps
+                    .entry(namespace.clone())
+                    .or_default()
+                    .insert(name.clone(), before);
+            }
+            self.set_map(&namespace, &name, Some(map));
+        }
+        let gone = gone.iter().flat_map(|(namespace, maps)| {
+            maps.keys()
+                .map(move |name| (Arc::from(namespace.as_str()), Arc::from(name.as_str())))
+        });
+        self.moved_maps.extend(gone);
+    }
+
+    /// ConfigMaps, by namespace and name, whose policy may have changed since the last call.
+    pub fn take_moved_maps(&mut self) -> BTreeSet<(Arc<str>, Arc<str>)> {
+        std::mem::take(&mut self.moved_maps)
+    }
+
+    /// The text of a stored policy and its revision, unless somebody but the operator may have written it.
+    pub fn policy(&self, namespace: &str, name: &str) -> Option<(&str, Revision)> {
+        let map = self.maps.get(namespace)?.get(name)?;
+        let held = Some(map).filter(|map| map.standing.holds())?;
+        Some((&held.policy, held.revision()?))
+    }
+
+    /// The highest revision that the operator is known to have written; without an authority, the highest stored.
+    pub fn highest_revision(&self) -> Revision {
+        if self.integrity.is_some() {
+            return self.verified.highest;
+        }
+        let maps = self.maps.values().flat_map(BTreeMap::values);
+        maps.filter_map(StoredMap::revision).max().unwrap_or_default()
+    }
+
+    /// The highest revision that the operator is known to have written.
+    pub fn verified_revision(&self) -> Revision {
+        self.verified.highest
+    }
+
+    /// The newest revision of a workload's configuration that the operator wrote.
+    pub fn stored_revision(&self, workload: &Workload) -> Option<Revision> {
+        let name = config_map_name(&workload.account);
+        match self.policy(&workload.namespace, &name) {
+            Some((_, revision)) => Some(revision),
+            None => self.verified.latest(&workload.namespace, &name),
+        }
+    }
+
+    /// Takes in the bundle that the mesh is to trust.
+    pub fn set_bundle(&mut self, bundle: &TrustBundle) {
+        let text: Arc<str> = change::render(bundle).into();
+        if self.bundle.as_ref() != Some(&text) {
+            self.bundle = Some(text);
+            self.mark_all();
+        }
+    }
+
+    /// Takes in who signs from now on, and judges everything again.
+    pub fn set_integrity(&mut self, integrity: Integrity) {
+        self.integrity = Some(Arc::new(integrity));
+        let maps = std::mem::take(&mut self.maps);
+        for (namespace, maps) in maps {
+            for (name, map) in maps {
+                self.set_map(&namespace, &name, Some(map));
+            }
+        }
+        self.mark_all();
+    }
+
+    /// Who signs; `None` while nobody does.
+    pub fn integrity(&self) -> Option<&Arc<Integrity>> {
+        self.integrity.as_ref()
+    }
+
+    /// The roots that a pod which is created now trusts for its configuration, as its spec holds them. Empty until the
+    /// leader is seen to sign: before, during an upgrade, the pod would wait for a signature.
+    pub fn anchors(&self) -> String {
+        let mut maps = self.maps.values().flat_map(BTreeMap::values);
+        let signs = maps.any(|map| matches!(map.standing, Standing::Current | Standing::Earlier));
+        self.integrity
+            .as_ref()
+            .filter(|_| signs)
+            .map(|integrity| integrity.anchors())
+            .unwrap_or_default()
+    }
+
+    /// Forgets the revisions of a namespace that is gone.
+    pub fn forget_revisions(&mut self, namespace: &str) {
+        self.verified.latest.remove(namespace);
+    }
+
+    /// Text of the bundle that lies beside every policy.
+    pub fn bundle(&self) -> Option<&str> {
+        self.bundle.as_deref()
+    }
+
+    /// Generations of the bundles in all stored ConfigMaps.
+    pub fn bundle_generations(&self) -> Vec<u64> {
+        let maps = self.maps.values().flat_map(BTreeMap::values);
+        maps.filter_map(StoredMap::bundle_generation).collect()
+    }
+
+    /// Stored ConfigMaps, `namespace/name`, that do not carry this bundle.
+    pub fn without_bundle(&self, bundle: &TrustBundle) -> Vec<String> {
+        let text = change::render(bundle);
+        self.maps
+            .iter()
+            .flat_map(|(namespace, maps)| maps.iter().map(move |(name, map)| (namespace, name, map)))
+            .filter(|(_, _, map)| map.bundle != text)
+            .map(|(namespace, name, _)| format!("{namespace}/{name}"))
+            .collect()
+    }
+
+    fn judged(&mut self, namespace: &str, name: &str, mut map: StoredMap) -> StoredMap {
+        let Some(integrity) = self.integrity.clone() else {
+            map.standing = Standing::Unchecked;
+            return map;
+        };
+        let before = self.maps.get(namespace).and_then(|maps| maps.get(name));
+        // A signature is verified once, however often the object is told again.
+        if let Some(before) = before.filter(|before| before.same_signed(&map)) {
+            map.standing = before.standing.clone();
+            return map;
+        }
+        map.standing = integrity.judge(namespace, &map, self.verified.latest(namespace, name));
+        if map.standing.holds()
+            && let Some(revision) = map.revision()
+        {
+            self.verified.note(namespace, name, revision);
+        }
+        map
+    }
+}

@@ -1,0 +1,432 @@
+//! What becomes of ConfigMaps that somebody else writes: the leader compiles, an API server in memory keeps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
+use smilax_compiler::Reason;
+use smilax_compiler::index::Settings;
+use smilax_compiler::model::{Account, Namespace};
+use smilax_core::convention::{SIGNATURE_KEY, config_map_name, key};
+use smilax_core::packed::Form;
+use smilax_core::{Revision, TrustDomain};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::batch::{Batch, batch_of};
+use super::maps::map_object;
+use super::policy::Compiling;
+use crate::authority::{Authority, Material, Next, PolicySigner, Step};
+use crate::controller::State;
+use crate::controller::change::{MapChange, Sequence};
+use crate::controller::findings::Finding;
+use crate::controller::integrity::Integrity;
+use crate::controller::report::PodCounts;
+use crate::controller::statuses::Statuses;
+use crate::controller::stored::Standing;
+use crate::controller::watch::stored_map;
+
+/// A leader, and what is stored.
+struct Cluster {
+    state: Arc<State>,
+    compiling: Compiling,
+    statuses: Statuses,
+    stored: BTreeMap<String, ConfigMap>,
+    version: u64,
+}
+
+fn integrity(material: &Material) -> Integrity {
+    let now = OffsetDateTime::now_utc();
+    let authority = Authority::examine(material.clone(), now).unwrap();
+    let signer = PolicySigner::new(&authority, &TrustDomain::default(), now).unwrap();
+    Integrity::new(Arc::new(signer), authority.root_ids())
+}
+
+fn material() -> Material {
+    Material::create(7, OffsetDateTime::now_utc()).unwrap()
+}
+
+impl Cluster {
+    /// With the accounts `shop/web` and `shop/db`, in this term.
+    fn new(term: u64) -> Self {
+        let state = State::new(Settings::default());
+        state.update(|inner| {
+            let namespace = Namespace {
+                name: "shop".into(),
+                labels: BTreeMap::from([(key::INJECT.to_owned(), "enabled".to_owned())]),
+                ..Namespace::default()
+            };
+            inner.index.set_namespace("shop", Some(namespace));
+            for account in ["web", "db"] {
+                inner
+                    .index
+                    .set_account("shop", account.into(), Some(Account::default()));
+            }
+        });
+        Self {
+            state,
+            compiling: Compiling {
+                sequence: Sequence::new(term, Revision::default()),
+                pods: PodCounts::default(),
+            },
+            statuses: Statuses::new(Instant::now()),
+            stored: BTreeMap::new(),
+            version: 0,
+        }
+    }
+
+    fn signing(self, material: &Material) -> Self {
+        self.state
+            .update(|inner| inner.set_integrity(integrity(material)));
+        self
+    }
+
+    /// One pass of the leader; what it writes is stored.
+    fn pass(&mut self) -> Batch {
+        let batch = self
+            .state
+            .read(|inner| batch_of(inner, &mut self.compiling, &mut self.statuses));
+        for (_, change) in &batch.maps {
+            let MapChange::Apply {
+                name,
+                workload,
+                policy,
+                bundle,
+                form: form @ Form::Plain,
+                ..
+            } = change
+            else {
+                panic!("{change:?}")
+            };
+            let integrity = self.state.read(|inner| inner.integrity().cloned());
+            let signature = integrity.map(|integrity| {
+                integrity
+                    .sign(workload, policy.as_bytes(), bundle.as_bytes())
+                    .unwrap()
+            });
+            let object = map_object(
+                name,
+                workload,
+                (policy, form),
+                (bundle, signature.as_deref()),
+                None,
+            );
+            self.put(name, serde_json::from_value(object).unwrap());
+        }
+        batch
+    }
+
+    /// The watch tells of a ConfigMap, whoever wrote it.
+    fn put(&mut self, name: &str, mut map: ConfigMap) {
+        self.version += 1;
+        map.metadata.resource_version = Some(self.version.to_string());
+        let stored = stored_map(&map);
+        self.stored.insert(name.to_owned(), map);
+        self.state.update(|inner| {
+            inner.set_map("shop", name, Some(stored));
+            inner.index.mark("shop");
+        });
+    }
+
+    fn get(&self, name: &str) -> ConfigMap {
+        self.stored[name].clone()
+    }
+
+    /// What an editor of the namespace does with `kubectl patch`.
+    fn patch(&mut self, name: &str, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        let mut map = self.get(name);
+        change(map.data.as_mut().unwrap());
+        self.put(name, map);
+    }
+
+    fn standing(&self, name: &str) -> Standing {
+        self.state.read(|inner| inner.maps["shop"][name].standing.clone())
+    }
+
+    fn revision(&self, name: &str) -> Revision {
+        self.state
+            .read(|inner| inner.maps["shop"][name].revision())
+            .unwrap()
+    }
+
+    /// What proxies with this account are told over their streams.
+    fn streamed(&self, name: &str) -> Option<String> {
+        self.state
+            .read(|inner| inner.policy("shop", name).map(|(text, _)| text.to_owned()))
+    }
+}
+
+/// The policy with another revision, and everybody let in.
+fn forged(policy: &str, revision: &str) -> String {
+    let mut policy: Value = serde_json::from_str(policy).unwrap();
+    policy["revision"] = json!(revision);
+    policy["inbound"] = json!([]);
+    policy["clusterDomain"] = json!("forged.local");
+    policy.to_string()
+}
+
+fn tampered(batch: &Batch) -> Vec<String> {
+    let findings = batch.findings.iter().flat_map(|(_, findings)| findings);
+    findings
+        .filter_map(|finding| match finding {
+            Finding::Object(found) if found.reason == Reason::Tampered => {
+                Some(format!("{}: {}", found.object, found.message))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+const WEB: &str = "smilax-web";
+const POLICY: &str = "policy.json";
+
+#[test]
+fn what_the_leader_writes_is_signed_and_not_written_again() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    let written = cluster.pass();
+    assert!(written.maps.len() >= 2 && written.tampered == 0);
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+    assert!(cluster.streamed(WEB).is_some());
+    assert_eq!(cluster.pass().maps, []);
+}
+
+#[test]
+fn s3_a_patched_configuration_is_not_told_to_proxies_but_told_of_and_repaired_with_a_later_revision() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    let honest = cluster.revision(WEB);
+    cluster.patch(WEB, |data| {
+        let policy = forged(&data[POLICY], "9999.1");
+        data.insert(POLICY.to_owned(), policy);
+    });
+    assert_eq!(cluster.streamed(WEB), None, "a replica must not pass it on");
+    let wanted = cluster
+        .state
+        .read(|inner| inner.stored_revision(&smilax_core::Workload::new("shop", "web")));
+    assert_eq!(wanted, Some(honest), "proxy-status must not want what was forged");
+    let floor = cluster.state.read(|inner| inner.highest_revision());
+    assert!(
+        floor.term == 5,
+        "the next leader's term does not follow it: {floor}"
+    );
+
+    let repair = cluster.pass();
+    assert_eq!((repair.maps.len(), repair.tampered), (1, 1));
+    let [told] = &tampered(&repair)[..] else {
+        panic!("{:?}", tampered(&repair))
+    };
+    assert!(
+        told.starts_with(
+            "ServiceAccount/shop/web: ConfigMap shop/smilax-web was not written by the operator"
+        ),
+        "{told}"
+    );
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+    // Proxies of versions before, which took the forgery, take this one after it.
+    assert!(
+        cluster.revision(WEB)
+            > Revision {
+                term: 9999,
+                counter: 1
+            }
+    );
+    assert!(!cluster.streamed(WEB).unwrap().contains("forged"));
+    assert_eq!(cluster.pass().maps, []);
+}
+
+#[test]
+fn s3_a_forged_revision_exhausts_no_numbers() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    let most = u64::MAX;
+    for revision in [
+        format!("{most}.{most}"),
+        format!("6.{most}"),
+        format!("{most}.1"),
+        "9999.1".to_owned(),
+    ] {
+        let before = cluster.revision(WEB);
+        cluster.patch(WEB, |data| {
+            let policy = forged(&data[POLICY], &revision);
+            data.insert(POLICY.to_owned(), policy);
+        });
+        cluster.pass();
+        let after = cluster.revision(WEB);
+        assert!(after > before, "{revision}: {after} after {before}");
+        assert!(
+            after.term <= 10_000 && after.counter < 1000,
+            "{revision}: {after}"
+        );
+    }
+}
+
+#[test]
+fn s3_a_signature_of_another_account_or_of_nobody_is_repaired() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    let db = cluster.get("smilax-db").data.unwrap();
+    cluster.patch(WEB, |data| *data = db);
+    assert!(matches!(cluster.standing(WEB), Standing::Tampered(_)));
+    assert_eq!(cluster.streamed(WEB), None);
+    assert_eq!(tampered(&cluster.pass()).len(), 1);
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+
+    // Stripped, with another content.
+    cluster.patch(WEB, |data| {
+        data.remove(SIGNATURE_KEY);
+        let policy = forged(&data[POLICY], "1.1");
+        data.insert(POLICY.to_owned(), policy);
+    });
+    assert_eq!(cluster.standing(WEB), Standing::Unsigned);
+    assert_eq!(cluster.streamed(WEB), None);
+    let repair = cluster.pass();
+    assert!(tampered(&repair)[0].contains("is not signed"));
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+
+    // Another trust bundle beside the policy.
+    cluster.patch(WEB, |data| {
+        data.insert("trust-bundle.json".to_owned(), "{}".to_owned());
+    });
+    assert!(matches!(cluster.standing(WEB), Standing::Tampered(_)));
+    assert_eq!(tampered(&cluster.pass()).len(), 1);
+}
+
+#[test]
+fn s3_an_old_backup_of_every_configuration_is_replaced_and_told_to_nobody() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    let backup = cluster.stored.clone();
+    // Policy changes: pods are reached under another suffix.
+    cluster.state.update(|inner| {
+        inner.index.set_settings(Settings {
+            cluster_domain: "mesh.local".to_owned(),
+            ..Settings::default()
+        });
+    });
+    cluster.pass();
+    let before = cluster.revision(WEB);
+    for (name, map) in &backup {
+        cluster.put(name, map.clone());
+        assert!(
+            matches!(cluster.standing(name), Standing::Replayed { .. }),
+            "{name}"
+        );
+        assert_eq!(cluster.streamed(name), None);
+    }
+    let repair = cluster.pass();
+    assert_eq!(tampered(&repair).len(), backup.len());
+    for name in backup.keys() {
+        assert_eq!(cluster.standing(name), Standing::Current);
+        assert!(cluster.revision(name) > before);
+        assert!(cluster.streamed(name).unwrap().contains("mesh.local"));
+    }
+}
+
+#[test]
+fn s3_a_deleted_configuration_does_not_come_back_as_an_older_one() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    let old = cluster.get(WEB);
+    cluster.patch(WEB, |data| {
+        data.insert(POLICY.to_owned(), "x".to_owned());
+    });
+    cluster.pass();
+    cluster.state.update(|inner| {
+        inner.set_map("shop", WEB, None);
+        inner.index.mark("shop");
+    });
+    cluster.put(WEB, old);
+    assert!(matches!(cluster.standing(WEB), Standing::Replayed { .. }));
+    assert_eq!(cluster.streamed(WEB), None);
+}
+
+#[test]
+fn s3_an_upgrade_signs_what_the_version_before_wrote_and_calls_nobody_an_attacker() {
+    let mut cluster = Cluster::new(5);
+    cluster.pass();
+    assert_eq!(cluster.standing(WEB), Standing::Unchecked);
+    let unsigned = cluster.revision(WEB);
+    assert_eq!(cluster.state.read(|inner| inner.anchors()), "");
+    let mut cluster = cluster.signing(&material());
+    assert_eq!(cluster.standing(WEB), Standing::Unsigned);
+    assert_eq!(
+        cluster.state.read(|inner| inner.anchors()),
+        "",
+        "pods that are created now would wait for a signature"
+    );
+    let upgrade = cluster.pass();
+    assert_eq!(tampered(&upgrade), [""; 0]);
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+    assert!(cluster.revision(WEB) > unsigned);
+    assert_eq!(cluster.state.read(|inner| inner.anchors()).len(), 64);
+}
+
+#[test]
+fn s3_another_authority_signs_again_what_stands_there_under_the_same_revision() {
+    let first = material();
+    let mut cluster = Cluster::new(5).signing(&first);
+    cluster.pass();
+    let before = cluster.revision(WEB);
+    // The issuer is renewed; the root is the same.
+    let reissued = first
+        .carry_out(
+            &Step::Reissue {
+                next: Next::SelfMade,
+                request: None,
+            },
+            0,
+            OffsetDateTime::now_utc(),
+        )
+        .unwrap();
+    cluster
+        .state
+        .update(|inner| inner.set_integrity(integrity(&reissued)));
+    assert_eq!(cluster.standing(WEB), Standing::Earlier);
+    assert!(cluster.streamed(WEB).is_some());
+    let again = cluster.pass();
+    assert_eq!(tampered(&again), [""; 0]);
+    assert_eq!(cluster.standing(WEB), Standing::Current);
+    assert_eq!(cluster.revision(WEB), before);
+    assert_eq!(cluster.pass().maps, []);
+}
+
+#[test]
+fn s3_what_cannot_be_repaired_is_not_signed_with_a_new_bundle() {
+    let mut cluster = Cluster::new(5).signing(&material());
+    cluster.pass();
+    cluster.patch(WEB, |data| {
+        let policy = forged(&data[POLICY], "9999.1");
+        data.insert(POLICY.to_owned(), policy);
+    });
+    let stored = cluster.state.read(|inner| inner.maps["shop"].clone());
+    let mut config = smilax_core::ProxyConfig::empty(smilax_core::Workload::new("shop", "web"));
+    config.cluster_domain = "x".repeat(smilax_core::packed::MOST_TEXT + 1);
+    let desired = BTreeMap::from([(config_map_name("web"), config)]);
+    let compared = crate::controller::change::map_changes(
+        &stored,
+        &desired,
+        Some("{\"generation\":8}"),
+        &mut Sequence::new(5, Revision::default()),
+    );
+    assert_eq!(compared.too_large.len(), 1);
+    let applied = compared
+        .changes
+        .iter()
+        .any(|change| matches!(change, MapChange::Apply { .. }));
+    assert!(!applied, "a forged policy must not be signed");
+}
+
+#[test]
+fn names_that_were_cut_are_signed_for_their_accounts() {
+    let account = "a".repeat(252);
+    let object = json!({
+        "metadata": {"name": config_map_name(&account), "annotations": {"smilax.dev/account": account}},
+    });
+    assert_eq!(
+        stored_map(&serde_json::from_value(object).unwrap()).account,
+        account
+    );
+    let lied = json!({"metadata": {"name": "smilax-web", "annotations": {"smilax.dev/account": "db"}}});
+    assert_eq!(stored_map(&serde_json::from_value(lied).unwrap()).account, "web");
+}
