@@ -18,6 +18,7 @@ GROUPS = {
     "D": "Access and routing",
     "E": "Interception and node",
     "F": "Control plane and tenants",
+    "S": "Second campaign: a whole mesh, from inside and outside",
 }
 
 # Id, attack, what must become of it. A fourth column says why an item has no test yet.
@@ -80,13 +81,15 @@ ITEMS = [
     ("F12", "a URL field that leads inside", "there is no such field"),
     ("F13", "debug pages from another pod", "loopback only"),
     ("F14", "the operator's rights, stolen", "no Secret but its own, no wildcard, no escalation"),
-    ("F15", "a configuration above what a ConfigMap holds", "compressed, or refused with a condition; never cut"),
+    ("F15", "a configuration above what a ConfigMap holds", "compressed; else something is left out as a whole and told, never who may call"),
     ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
     ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
     ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("S1", "expressions that are small as text and large when compiled, a thousand objects of them", "bounded for each object, namespace and configuration, refused on their own object; measured off the path of other namespaces, which take turns"),
+    ("S2", "objects that make another namespace's configuration too large, so that a right stays that was taken away", "nothing enters a configuration that did not ask for it; who may call is written first and always; imports are left out first"),
 ]
 
-TEST = re.compile(r"^\s*(?:async )?fn (([cdef])(\d+)_\w+)\(", re.MULTILINE)
+TEST = re.compile(r"^\s*(?:async )?fn (([cdefs])(\d+)_\w+)\(", re.MULTILINE)
 
 
 def tests():

@@ -52,6 +52,8 @@ pub enum Reason {
     NestedSplit,
     /// One pod belongs to several backends.
     OverlappingBackends,
+    /// It takes more than one object, or one namespace, may.
+    OverBudget,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
 }
@@ -91,6 +93,7 @@ impl Reason {
             Self::NoReadyEndpoints => "NoReadyEndpoints",
             Self::NestedSplit => "NestedSplit",
             Self::OverlappingBackends => "OverlappingBackends",
+            Self::OverBudget => "OverBudget",
             Self::TooLarge => "TooLarge",
         }
     }
@@ -98,9 +101,11 @@ impl Reason {
     /// What it does to conditions.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NamespaceMismatch | Self::Conflicted | Self::Invalid | Self::Unsupported => {
-                Severity::Rejected
-            }
+            Self::NamespaceMismatch
+            | Self::Conflicted
+            | Self::Invalid
+            | Self::Unsupported
+            | Self::OverBudget => Severity::Rejected,
             Self::RootNotFound
             | Self::BackendNotFound
             | Self::PortMismatch

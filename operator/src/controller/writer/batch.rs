@@ -20,16 +20,36 @@ pub(super) struct Batch {
     pub(super) maps: Vec<(String, MapChange)>,
     pub(super) dirty: usize,
     pub(super) findings: Vec<(Arc<str>, Vec<Finding>)>,
+    /// Whether some namespaces wait for the next pass.
+    pub(super) more: bool,
 }
 
-/// Compiles every dirty namespace and compares with what is stored.
-pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &mut Statuses) -> Batch {
-    let Compiling { sequence, pods } = compiling;
+/// Compiles dirty namespaces, those first whose turn it is, until it is `enough`, and compares with what is stored. The
+/// others, and those that are not known whole yet, stay dirty.
+pub(super) fn batch_of(
+    inner: &mut Inner,
+    compiling: &mut Compiling,
+    statuses: &mut Statuses,
+    enough: impl Fn() -> bool,
+) -> Batch {
+    let Compiling { sequence, pods, last } = compiling;
     let mut batch = Batch::default();
-    let mut dirty = inner.index.take_dirty();
-    batch.dirty = dirty.len();
+    let all = inner.index.take_dirty();
+    batch.dirty = all.len();
+    let mut dirty = BTreeSet::new();
     let mut concerned = BTreeSet::new();
-    for namespace in &dirty {
+    for namespace in in_turn(&all, last.as_ref()) {
+        if inner.is_incomplete(namespace) {
+            inner.index.mark(namespace);
+            continue;
+        }
+        if !dirty.is_empty() && enough() {
+            inner.index.mark(namespace);
+            batch.more = true;
+            continue;
+        }
+        dirty.insert(namespace.clone());
+        *last = Some(namespace.clone());
         pods.look_at(&inner.index, namespace);
         let before = inner.oversize.take(namespace);
         let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
@@ -57,11 +77,8 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
                 }
                 batch.maps.push((namespace.to_string(), change));
             }
-            for (workload, error) in compared.too_large {
-                statuses.known.is_behind(&workload);
-                if let Some(config) = desired.get(&config_map_name(&workload.account)) {
-                    findings.push(Finding::Account(inner.oversize.insert(config, &error)));
-                }
+            for (error, fitted) in &compared.too_large {
+                findings.push(Finding::Account(inner.oversize.insert(fitted, error)));
             }
             findings.extend(
                 report::findings(&inner.index, namespace)
@@ -96,3 +113,14 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
     }
     batch
 }
+
+/// All of them, beginning behind the last whose turn it was.
+fn in_turn<'a>(all: &'a BTreeSet<Arc<str>>, last: Option<&Arc<str>>) -> Vec<&'a Arc<str>> {
+    let (before, after): (Vec<_>, Vec<_>) = all
+        .iter()
+        .partition(|namespace| last.is_some_and(|last| *namespace <= last));
+    after.into_iter().chain(before).collect()
+}
+
+#[cfg(test)]
+mod tests;
