@@ -177,7 +177,7 @@ pub(crate) fn others(
             ));
         }
         "TrafficTarget" => {
-            all.push("Pods that are called decide about access, so callers do not hold it.".to_owned())
+            all.push("Pods that are called decide about access, so callers do not hold it.".to_owned());
         }
         "UDPRoute" => all.push("Proxies carry no UDP, so none holds a UDPRoute.".to_owned()),
         "IdentityBinding" if carriers.is_empty() => {

@@ -82,21 +82,24 @@ fn every_value_of_a_repeated_header_must_match() {
     assert!(!matcher.matches(&request("GET", "/", &[("x-user", "a"), ("x-user", "c")])));
 }
 
+/// A request with one header, whose value is no UTF-8.
+struct Raw;
+
+impl RequestView for Raw {
+    fn method(&self) -> &'static str {
+        "GET"
+    }
+    fn path(&self) -> &'static str {
+        "/"
+    }
+    fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&b"a\xff"[..])
+    }
+}
+
 #[test]
 fn a_value_that_is_no_utf8_is_compared_byte_by_byte() {
     let matcher = matcher(None, &[], &[("x-user", "^(?:a.)$")]);
-    struct Raw;
-    impl RequestView for Raw {
-        fn method(&self) -> &str {
-            "GET"
-        }
-        fn path(&self) -> &str {
-            "/"
-        }
-        fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
-            std::iter::once(&b"a\xff"[..])
-        }
-    }
     assert!(matcher.matches(&Raw));
 }
 

@@ -1,7 +1,8 @@
 //! What an expression counts for, remembered: the operator asks at admission and when it compiles, and holds none.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::{Anchors, Pattern, PatternError};
 
@@ -34,8 +35,7 @@ pub fn measured(pattern: &str, anchors: Anchors) -> Measure {
 }
 
 fn with<R>(act: impl FnOnce(&mut Remembered) -> R) -> R {
-    // Whoever panicked left at worst an entry out.
-    let mut remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut remembered = REMEMBERED.lock();
     act(remembered.get_or_insert_default())
 }
 

@@ -106,7 +106,7 @@ fn without_routes(config: &mut ProxyConfig) -> bool {
         };
         let mut excess = excess(&error);
         // At least one each time, and as much as it should take: to compress it is slow.
-        while let Some(name) = largest.next() {
+        for name in largest.by_ref() {
             let destinations = config.destinations.iter_mut();
             for destination in destinations.filter(|one| one.name == name) {
                 excess = excess.saturating_sub(routes_size(destination));

@@ -75,7 +75,7 @@ impl Measuring {
     }
 
     /// The next to be measured, of the namespace whose turn it is.
-    pub fn next(&mut self) -> Option<RouteGroup> {
+    pub fn take(&mut self) -> Option<RouteGroup> {
         let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.waiting.range((after, Bound::Unbounded)).next();
         let (namespace, _) = next.or_else(|| self.waiting.first_key_value())?;
@@ -108,7 +108,7 @@ impl Measuring {
 /// Measures whatever waits, for as long as the process runs.
 pub async fn run(state: Arc<State>) {
     loop {
-        let (next, settings) = state.read(|inner| (inner.measuring.next(), inner.index.settings().clone()));
+        let (next, settings) = state.read(|inner| (inner.measuring.take(), inner.index.settings().clone()));
         let Some(mut group) = next else {
             state.groups_wait().await;
             continue;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn next(measuring: &mut Measuring) -> Option<String> {
-        let group = measuring.next()?;
+        let group = measuring.take()?;
         measuring.finish();
         Some(group.meta.name.to_string())
     }
@@ -182,7 +182,7 @@ mod tests {
     fn what_is_deleted_while_it_is_measured_does_not_come_back() {
         let mut measuring = Measuring::default();
         add(&mut measuring, "shop", "a");
-        assert!(measuring.next().is_some());
+        assert!(measuring.take().is_some());
         measuring.remove(&"shop".into(), &"a".into());
         assert_eq!(measuring.finish(), None);
     }

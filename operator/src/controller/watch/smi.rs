@@ -90,12 +90,11 @@ fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde
 
 /// A group is measured before it is taken in; that it is gone is known at once.
 fn set_group(inner: &mut Inner, (_, namespace, name): &ObjectKey, group: Option<RouteGroup>) {
-    match group {
-        Some(group) => inner.measuring.add(namespace, name, group, Known::Before),
-        None => {
-            inner.measuring.remove(namespace, name);
-            inner.index.set_group(namespace, name.clone(), None);
-        }
+    if let Some(group) = group {
+        inner.measuring.add(namespace, name, group, Known::Before);
+    } else {
+        inner.measuring.remove(namespace, name);
+        inner.index.set_group(namespace, name.clone(), None);
     }
 }
 

@@ -70,7 +70,7 @@ async fn s1_a_namespace_is_compiled_when_the_groups_of_its_first_list_are_measur
             .add(&namespace, &group, RouteGroup::default(), Known::Nothing);
         let mut compiling = compiling();
         assert_eq!(pass(inner, &mut compiling, 9), (vec!["b".to_owned()], false));
-        inner.measuring.next();
+        inner.measuring.take();
         inner.measuring.finish();
         assert_eq!(pass(inner, &mut compiling, 9), (vec!["a".to_owned()], false));
     });
