@@ -54,6 +54,8 @@ pub enum Reason {
     OverlappingBackends,
     /// A Service without selector whose pods are called in plaintext, whatever they can.
     PlaintextOnly,
+    /// It takes more than one object, or one namespace, may.
+    OverBudget,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
     /// The ConfigMap of a configuration was written by somebody but the operator.
@@ -96,6 +98,7 @@ impl Reason {
             Self::NestedSplit => "NestedSplit",
             Self::OverlappingBackends => "OverlappingBackends",
             Self::PlaintextOnly => "PlaintextOnly",
+            Self::OverBudget => "OverBudget",
             Self::TooLarge => "TooLarge",
             Self::Tampered => "Tampered",
         }
@@ -104,9 +107,11 @@ impl Reason {
     /// What it does to conditions.
     pub fn severity(self) -> Severity {
         match self {
-            Self::NamespaceMismatch | Self::Conflicted | Self::Invalid | Self::Unsupported => {
-                Severity::Rejected
-            }
+            Self::NamespaceMismatch
+            | Self::Conflicted
+            | Self::Invalid
+            | Self::Unsupported
+            | Self::OverBudget => Severity::Rejected,
             Self::RootNotFound
             | Self::BackendNotFound
             | Self::PortMismatch

@@ -180,7 +180,8 @@ fn takes_no_plaintext(index: &Index, namespace: &str) -> bool {
 
 fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found {
     let mut all: BTreeMap<DestinationName, Destination> = BTreeMap::new();
-    import(index, &name.namespace, &Wanted::One(name.clone()), &mut all);
+    let plan = index.plan(&name.namespace);
+    import(&plan, &Wanted::One(name.clone()), &mut all);
     match all.remove(name) {
         Some(destination) if destination.ports.iter().any(|one| one.port == port) => {
             Found::Destinations(std::iter::once(destination).chain(all.into_values()).collect())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smilax_core::{DestinationName, Workload};
 
-use crate::compile::{Wanted, callers, imports, workloads};
+use crate::compile::{Wanted, imports, workloads};
 use crate::index::{Contents, Index};
 use crate::model::{Rule, Rules, Target};
 use crate::plan::NamespacePlan;
@@ -94,14 +94,13 @@ impl Holders {
     }
 }
 
-/// Every workload of the namespace holds all its destinations with their routes; others hold what they import, and what
-/// they are let in to.
+/// Every workload of the namespace holds all its destinations with their routes; others hold what they import.
 fn of_splits(index: &Index, namespace: &str, plan: &NamespacePlan) -> BTreeMap<Arc<str>, Workloads> {
     if plan.splits.is_empty() {
         return BTreeMap::new();
     }
     let own = Workloads::new(workloads(index, namespace));
-    let (everywhere, of_root) = elsewhere(index, namespace, plan);
+    let (everywhere, of_root) = elsewhere(index, namespace);
     plan.splits
         .iter()
         .map(|(split, root)| {
@@ -118,7 +117,6 @@ fn of_splits(index: &Index, namespace: &str, plan: &NamespacePlan) -> BTreeMap<A
 fn elsewhere(
     index: &Index,
     namespace: &str,
-    plan: &NamespacePlan,
 ) -> (BTreeSet<Workload>, BTreeMap<DestinationName, BTreeSet<Workload>>) {
     let mut everywhere = BTreeSet::new();
     let mut of_root: BTreeMap<DestinationName, BTreeSet<Workload>> = BTreeMap::new();
@@ -132,15 +130,6 @@ fn elsewhere(
                 Wanted::All => everywhere.insert(workload.clone()),
                 Wanted::One(root) => of_root.entry(root).or_default().insert(workload.clone()),
             };
-        }
-    }
-    for offer in &plan.access.offers {
-        let callers = callers(index, namespace, offer);
-        for service in offer.services.iter().filter(|_| !callers.is_empty()) {
-            of_root
-                .entry(service.clone())
-                .or_default()
-                .extend(callers.iter().cloned());
         }
     }
     (everywhere, of_root)

@@ -305,6 +305,11 @@ impl Index {
         self.links.that_import(namespace)
     }
 
+    /// Namespaces whose Services the workloads of this one ask for.
+    pub fn imported_by(&self, namespace: &str) -> impl Iterator<Item = &Name> {
+        self.links.imported_by(namespace)
+    }
+
     /// Namespaces with TrafficTargets that name something of this one as a source, itself among them perhaps.
     pub(crate) fn that_name(&self, namespace: &str) -> impl Iterator<Item = &Name> {
         self.links.that_name(namespace)
@@ -348,8 +353,8 @@ impl Index {
         self.members_moved(&name);
         self.mark_holders(namespace);
         let refers = Refers::of(self.namespaces.get(namespace), self.contents.get(namespace));
-        // Workloads there hold what is offered here, before this change or after it.
-        self.dirty.extend(self.links.set(&name, refers));
+        // Pods that bindings there select may be members here, before this change or after it.
+        self.held_elsewhere.extend(self.links.set(&name, refers));
         self.mark_holders(namespace);
         self.members_moved(&name);
         self.dirty.extend(self.links.that_import(namespace).cloned());
@@ -370,11 +375,10 @@ impl Index {
         }
     }
 
-    /// Workloads of a namespace hold what they import, and what they are let in to: who they are may be different.
+    /// Workloads of a namespace hold what they import: who they are may be different.
     fn mark_holders(&mut self, namespace: &str) {
-        let imported = self.links.imported_by(namespace);
-        let elsewhere = imported.chain(self.links.that_name(namespace)).cloned();
-        self.held_elsewhere.extend(elsewhere);
+        let imported = self.links.imported_by(namespace).cloned();
+        self.held_elsewhere.extend(imported);
     }
 
     fn touch_all(&mut self) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smilax_core::config::{ContainerPort, Protocol};
+use smilax_core::pattern::{self, Anchors, Measure};
 
 mod access;
 mod slice;
@@ -163,7 +164,36 @@ pub struct RouteGroup {
     pub meta: Meta,
     /// Its matches, any of which selects.
     pub matches: Vec<GroupMatch>,
+    /// What of its expressions was measured before it came here.
+    pub measured: Measured,
 }
+
+/// What expressions count for, by their text with its anchors. It only saves work: what is not among it is measured when it
+/// is asked for, and is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Measured(pub BTreeMap<String, Measure>);
+
+impl Measured {
+    /// What `pattern` counts for, which is `whole` with its anchors.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub fn get(&self, whole: &str, pattern: &str, anchors: Anchors) -> Measure {
+        match self.0.get(whole) {
+            Some(known) => known.clone(),
+            None => pattern::measured(pattern, anchors),
+        }
+    }
+}
+
+/// It says nothing that the expressions do not say.
+impl PartialEq for Measured {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Measured {}
 
 /// One match of a group, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

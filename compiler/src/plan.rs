@@ -1,26 +1,30 @@
 //! What a namespace offers: its destinations with their routes, and what could not be honoured.
 
 mod access;
+mod groups;
 mod matches;
 mod pods;
 mod security;
+mod spending;
 mod split;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smilax_core::config::{Destination, DestinationPort, Protocol, RouteConfig, Security};
+use smilax_core::config::{Destination, DestinationPort, HttpMatch, Protocol, RouteConfig, Security};
 use smilax_core::{DestinationName, ObjectRef};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index};
 use crate::model::{Addressing, Meta, Service, Split};
 use crate::modes::Modes;
+use groups::Groups;
 use pods::Pods;
 use security::Behind;
 
-pub use access::{Access, Closed, Offer};
+pub use access::{Access, Closed};
+pub use groups::measure;
 
 /// Everything that is compiled from one namespace; shared by all of its workloads and by those that import from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct NamespacePlan {
     pub modes: Modes,
     /// What its targets allow.
     pub access: Access,
+    /// What every expression of its groups counts for, in bytes.
+    pub patterns: HashMap<String, usize>,
 }
 
 /// Compiles a namespace.
@@ -66,12 +72,11 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
         contents,
         modes,
         pods: Pods::of(contents),
+        groups: groups::judge(index.settings(), contents, &mut plan.diagnostics),
     };
-    for group in contents.groups.values() {
-        matches::check(&scope, group, &mut plan.diagnostics);
-    }
     plan.access = access::compile(&scope, &mut plan.diagnostics);
     let mut routes = split::routes(&scope, &mut plan);
+    spending::limit_routes(&scope, &mut routes, &mut plan);
     for service in contents.services.values() {
         let name = DestinationName::new(namespace, service.meta.name.clone());
         let mut own = routes.remove(&service.meta.name).unwrap_or_default();
@@ -106,6 +111,7 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
             );
         }
     }
+    plan.patterns = scope.groups.sizes;
     plan
 }
 
@@ -119,11 +125,17 @@ struct Scope<'a> {
     contents: &'a Contents,
     modes: Modes,
     pods: Pods<'a>,
+    groups: Groups,
 }
 
 impl<'a> Scope<'a> {
     fn service(&self, name: &str) -> Option<&'a Service> {
         self.contents.services.get(name)
+    }
+
+    /// The matches of a group that can be used.
+    fn usable(&self, group: &str) -> &[HttpMatch] {
+        self.groups.matches.get(group).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -82,6 +82,10 @@ impl Cluster {
         self.with(Change::Group(group.0))
     }
 
+    pub(crate) fn add_group(self, group: RouteGroup) -> Self {
+        self.with(Change::Group(group))
+    }
+
     pub(crate) fn pod(self, name: &str, labels: &[(&str, &str)]) -> Self {
         self.with(Change::Pod(Pod {
             meta: named(SHOP, name),
@@ -448,6 +452,11 @@ pub(crate) fn split(root: &str) -> SplitBuilder {
 }
 
 impl SplitBuilder {
+    pub(crate) fn of(mut self, namespace: &str) -> Self {
+        self.0.meta.namespace = namespace.into();
+        self
+    }
+
     pub(crate) fn into_inner(self) -> Split {
         self.0
     }
@@ -489,11 +498,20 @@ pub(crate) struct GroupBuilder(RouteGroup);
 pub(crate) fn group(name: &str) -> GroupBuilder {
     GroupBuilder(RouteGroup {
         meta: named(SHOP, name),
-        matches: Vec::new(),
+        ..RouteGroup::default()
     })
 }
 
 impl GroupBuilder {
+    pub(crate) fn into_inner(self) -> RouteGroup {
+        self.0
+    }
+
+    pub(crate) fn of(mut self, namespace: &str) -> Self {
+        self.0.meta.namespace = namespace.into();
+        self
+    }
+
     pub(crate) fn path(mut self, name: &str, regex: &str) -> Self {
         self.0.matches.push(GroupMatch {
             name: name.to_owned(),

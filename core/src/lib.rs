@@ -27,6 +27,7 @@ pub mod name;
 pub mod outlier;
 pub mod packed;
 pub mod path;
+pub mod pattern;
 pub mod pod;
 pub mod probe;
 pub mod revision;

@@ -1,15 +1,10 @@
 //! Whether a request meets a match.
 
-use regex::{Regex, RegexBuilder};
+use std::sync::Arc;
 
 use crate::config::HttpMatch;
 use crate::path;
-
-/// Longest regular expression that is accepted, in bytes.
-pub const MAX_PATTERN_BYTES: usize = 1024;
-/// Largest compiled size of one regular expression, in bytes. The engine is linear in time; this bounds memory.
-const MAX_COMPILED_BYTES: usize = 256 * 1024;
-const MAX_NESTING: u32 = 32;
+use crate::pattern::{NotTaken, Pattern, Patterns};
 
 /// What a match can ask of a request, whatever carries it.
 pub trait RequestView {
@@ -24,20 +19,9 @@ pub trait RequestView {
 /// A match with its regular expressions compiled.
 #[derive(Clone, Debug)]
 pub struct Matcher {
-    path: Option<Regex>,
+    path: Option<Arc<Pattern>>,
     methods: Box<[Box<str>]>,
-    headers: Box<[(Box<str>, Regex)]>,
-}
-
-/// A regular expression that is not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum PatternError {
-    /// Longer than [`MAX_PATTERN_BYTES`].
-    #[error("the regular expression has {0} bytes; at most {MAX_PATTERN_BYTES} are accepted")]
-    TooLong(usize),
-    /// Does not compile within its bounds.
-    #[error("{0}")]
-    Invalid(#[from] regex::Error),
+    headers: Box<[(Box<str>, Arc<Pattern>)]>,
 }
 
 /// Where a match is wrong.
@@ -47,31 +31,19 @@ pub struct MatcherError {
     /// Path of the field within the match.
     pub field: String,
     /// What is wrong with it.
-    pub error: PatternError,
-}
-
-/// Compiles a pattern within the bounds that every part of the mesh keeps to.
-///
-/// # Errors
-/// [`PatternError`] when it is too long, too large or no regular expression.
-pub fn compile_pattern(pattern: &str) -> Result<Regex, PatternError> {
-    if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(PatternError::TooLong(pattern.len()));
-    }
-    Ok(RegexBuilder::new(pattern)
-        .size_limit(MAX_COMPILED_BYTES)
-        .nest_limit(MAX_NESTING)
-        .build()?)
+    pub error: NotTaken,
 }
 
 impl Matcher {
-    /// Compiles a match.
+    /// Compiles a match, its expressions among those of its table.
     ///
     /// # Errors
     /// [`MatcherError`] with the field whose expression is not accepted.
-    pub fn new(config: &HttpMatch) -> Result<Self, MatcherError> {
-        let compile = |field: String, pattern: &str| {
-            compile_pattern(pattern).map_err(|error| MatcherError { field, error })
+    pub fn new(config: &HttpMatch, patterns: &mut Patterns<'_>) -> Result<Self, MatcherError> {
+        let mut compile = |field: String, pattern: &str| {
+            patterns
+                .get(pattern)
+                .map_err(|error| MatcherError { field, error })
         };
         Ok(Self {
             path: config
@@ -110,12 +82,10 @@ impl Matcher {
             && self
                 .path
                 .as_ref()
-                .is_none_or(|path| path.is_match(&path::normalize(request.path())))
+                .is_none_or(|path| path.is_match(path::normalize(request.path()).as_bytes()))
             && self.headers.iter().all(|(name, pattern)| {
                 let mut values = request.header(name).peekable();
-                values.peek().is_some()
-                    && values
-                        .all(|value| std::str::from_utf8(value).is_ok_and(|value| pattern.is_match(value)))
+                values.peek().is_some() && values.all(|value| pattern.is_match(value))
             })
     }
 }

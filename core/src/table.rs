@@ -13,8 +13,16 @@ use crate::host;
 use crate::matching::{Matcher, MatcherError, RequestView};
 use crate::name::{DestinationName, ObjectRef, Workload};
 use crate::path::{self, Ambiguity};
+use crate::pattern::{Compiled, Patterns};
 use crate::pod::PodView;
 use crate::revision::Revision;
+
+/// What the expressions of each part of a configuration may count for, in bytes. A part that is too large does not use
+/// up what another needs, and what the operator keeps to ([`crate::pattern`]) is well within, also where versions count
+/// differently.
+const MOST_INBOUND: usize = 6 * 1024 * 1024;
+const MOST_ROUTES: usize = 12 * 1024 * 1024;
+const MOST_FOUND: usize = 4 * 1024 * 1024;
 
 /// Everything a proxy needs to decide, immutable. Keys come from our own configuration only, so a fast hash is safe.
 #[derive(Debug, Default)]
@@ -112,12 +120,13 @@ impl RouteTable {
     /// # Errors
     /// [`LowerError`] naming the first field that cannot be honoured; nothing is half applied.
     pub fn lower(config: &ProxyConfig, pod: &PodView) -> Result<Self, LowerError> {
-        Self::lower_with(config, pod, std::iter::empty())
+        Self::lower_with(config, pod, std::iter::empty(), &mut Compiled::default())
     }
 
     /// The same with what was found behind addresses that the configuration does not name: each time a destination with
     /// its routes, and after it those that these lead to ([`crate::Found::Destinations`]). What the configuration says
-    /// of a name or an address counts; what was found and cannot be honoured is left out.
+    /// of a name or an address counts; routes that were found and cannot be honoured are left out. Expressions that are among
+    /// `compiled` are not compiled again.
     ///
     /// # Errors
     /// [`LowerError`] naming the first field of the configuration that cannot be honoured.
@@ -125,15 +134,20 @@ impl RouteTable {
         config: &'a ProxyConfig,
         pod: &PodView,
         found: impl Iterator<Item = &'a [Destination]> + Clone,
+        compiled: &mut Compiled,
     ) -> Result<Self, LowerError> {
+        compiled.forget_unused();
         let mut lowering = Lowering::new(config);
-        lowering.table.access = access::lower(&config.inbound, pod)?;
+        let mut patterns = Patterns::within(MOST_INBOUND, compiled);
+        lowering.table.access = access::lower(&config.inbound, pod, &mut patterns)?;
+        let mut patterns = Patterns::within(MOST_ROUTES, compiled);
         for (index, destination) in config.destinations.iter().enumerate() {
             for (port_index, port) in destination.ports.iter().enumerate() {
                 let path = format!("destinations[{index}].ports[{port_index}]");
-                lowering.add(destination, port, &path)?;
+                lowering.add(destination, port, &path, &mut patterns)?;
             }
         }
+        let mut patterns = Patterns::within(MOST_FOUND, compiled);
         lowering.origin = Origin::Lookup;
         let mut seen: HashSet<_> = lowering.known.keys().copied().collect();
         // Whatever was looked for itself is known better than what something else leads to.
@@ -143,9 +157,15 @@ impl RouteTable {
         }
         for destination in first.filter(|one| seen.insert(&one.name)) {
             for (index, port) in destination.ports.iter().enumerate() {
-                let left_out =
-                    lowering.add(destination, port, &format!("{}.ports[{index}]", destination.name));
-                drop(left_out);
+                let path = format!("{}.ports[{index}]", destination.name);
+                if lowering.add(destination, port, &path, &mut patterns).is_err() {
+                    // How it is secured and carried holds without its routes.
+                    let port = DestinationPort {
+                        routes: Vec::new(),
+                        ..port.clone()
+                    };
+                    drop(lowering.add(destination, &port, &path, &mut patterns));
+                }
             }
         }
         Ok(lowering.table)
@@ -250,6 +270,7 @@ impl<'a> Lowering<'a> {
         destination: &Destination,
         port: &DestinationPort,
         path: &str,
+        patterns: &mut Patterns<'_>,
     ) -> Result<(), LowerError> {
         if port.port == 0 {
             return Err(LowerError {
@@ -262,7 +283,7 @@ impl<'a> Lowering<'a> {
             .routes
             .iter()
             .enumerate()
-            .map(|(index, route)| self.route(route, port.port, &format!("{path}.routes[{index}]")))
+            .map(|(index, route)| self.route(route, port.port, &format!("{path}.routes[{index}]"), patterns))
             .collect::<Result<Box<[_]>, _>>()?;
         let reads_path = routes
             .iter()
@@ -292,7 +313,13 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn route(&mut self, route: &RouteConfig, port: u16, path: &str) -> Result<Route, LowerError> {
+    fn route(
+        &mut self,
+        route: &RouteConfig,
+        port: u16,
+        path: &str,
+        patterns: &mut Patterns<'_>,
+    ) -> Result<Route, LowerError> {
         let weights =
             Weights::new(route.backends.iter().map(|backend| backend.weight)).ok_or_else(|| LowerError {
                 path: format!("{path}.backends"),
@@ -303,7 +330,7 @@ impl<'a> Lowering<'a> {
             .iter()
             .enumerate()
             .map(|(index, one)| {
-                Matcher::new(one).map_err(|MatcherError { field, error }| LowerError {
+                Matcher::new(one, patterns).map_err(|MatcherError { field, error }| LowerError {
                     path: format!("{path}.matches[{index}].{field}"),
                     reason: error.to_string(),
                 })

@@ -7,7 +7,7 @@ pub mod v1alpha1;
 pub mod v1alpha3;
 
 pub use headers::{HeaderMatch, Headers, InvalidHeaders};
-pub use http::{HTTPRouteGroup, HTTPRouteGroupSpec, HttpMatch, METHODS};
+pub use http::{HTTPRouteGroup, HTTPRouteGroupSpec, HttpMatch, MAX_HEADERS, MAX_MATCHES, METHODS};
 pub use ports::{PortMatch, PortRouteSpec, TCPRoute, UDPRoute};
 
 /// API group of the routes.

@@ -296,9 +296,13 @@ fn the_same_account_name_in_another_namespace_is_somebody_else() {
             .from_namespace(elsewhere.name(), "friend")
             .http("homonym"),
     );
-    namesake.secures(&format!("{}/homonym", callers.namespace.name()));
-    assert_eq!(namesake.get(&url).status, FINE);
+    assert_eq!(answers(&namesake, &url, 200).status, FINE);
     assert_eq!(get(&callers.friend, &server, "/"), FORBIDDEN);
+    // Whoever is let in asks for the Service when it calls it; its configuration does not change.
+    namesake.enforces("holds nothing of those who let it in", |config| {
+        let mut destinations = config.destinations.iter();
+        destinations.all(|one| *one.name.namespace == *elsewhere.name())
+    });
 }
 
 #[test]

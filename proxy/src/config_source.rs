@@ -19,6 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use smilax_core::config::{DecodeError, Destination};
+use smilax_core::pattern::Compiled;
 use smilax_core::table::LowerError;
 use smilax_core::workload_connection::OperatorEndpoint;
 use smilax_core::{PodView, ProxyConfig, Revision, RouteTable, TrustDomain, packed};
@@ -35,6 +36,8 @@ pub struct Source {
     applied: Option<Applied>,
     /// What was found behind addresses that it does not name.
     found: Vec<Arc<[Destination]>>,
+    /// Expressions of the table in force, which the next one need not compile again.
+    compiled: Compiled,
     /// The newest of each origin, where it is not usable.
     rejected: BTreeMap<Origin, Rejected>,
 }
@@ -231,7 +234,7 @@ impl Source {
         }
     }
 
-    fn lower(&self, content: &[u8]) -> Result<(ProxyConfig, RouteTable), Rejection> {
+    fn lower(&mut self, content: &[u8]) -> Result<(ProxyConfig, RouteTable), Rejection> {
         let config = smilax_core::decode(content).map_err(|error| match error {
             DecodeError::Malformed { path, reason } => Rejection::Malformed { path, reason },
             missing @ DecodeError::MissingFeature { .. } => Rejection::MissingFeature(missing.to_string()),
@@ -243,7 +246,7 @@ impl Source {
             }),
             _ => {
                 let found = self.found.iter().map(|found| &**found);
-                let table = RouteTable::lower_with(&config, &self.pod, found)
+                let table = RouteTable::lower_with(&config, &self.pod, found, &mut self.compiled)
                     .map_err(|LowerError { path, reason }| Rejection::Unusable { path, reason })?;
                 Ok((config, table))
             }

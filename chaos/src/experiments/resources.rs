@@ -17,9 +17,9 @@ use crate::session::CONVERGES_WITHIN;
 const SCARCE: Duration = Duration::from_secs(20);
 /// Fewer than the operator has open.
 const FEW: u64 = 8;
-/// What it may take beyond what it has, and groups that need more: each is about 100 kB.
+/// What it may take beyond what it has, and groups that need more: each is about 35 kB.
 const SPARE: u64 = 4 << 20;
-const GROUPS: usize = 200;
+const GROUPS: usize = 600;
 
 fn operator(bench: &mut Bench) -> anyhow::Result<&mut Process> {
     bench.session.operator.as_mut().context("no operator")

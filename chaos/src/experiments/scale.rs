@@ -17,15 +17,15 @@ const SPLITS: &str = "/apis/split.smi-spec.io/v1alpha4/namespaces/shop/trafficsp
 const AT_ONCE: usize = 8;
 /// What an operator may write in a second.
 const MOST_WRITES: usize = 50;
-/// Groups whose configuration can be kept, and such that it cannot; a group is about 100 kB.
-const KEPT_GROUPS: usize = 6;
-const MOST_GROUPS: usize = 16;
+/// Groups that fit into what the targets of an account may take, and such that do not; a group is about 35 kB.
+const KEPT_GROUPS: usize = 12;
+const MOST_GROUPS: usize = 24;
 
-/// A group whose paths do not compress well.
+/// A group whose names do not compress well.
 pub(super) fn large_group(random: &mut fastrand::Rng, number: usize) -> Value {
-    let word = |random: &mut fastrand::Rng| -> String { (0..1000).map(|_| random.alphanumeric()).collect() };
-    let matches: Vec<Value> = (0..100)
-        .map(|index| json!({"name": format!("m{index}"), "pathRegex": format!("/{}", word(random)), "methods": ["GET"]}))
+    let word = |random: &mut fastrand::Rng| -> String { (0..240).map(|_| random.alphanumeric()).collect() };
+    let matches: Vec<Value> = (0..128)
+        .map(|index| json!({"name": format!("m{index}-{}", word(random)), "pathRegex": "/", "methods": ["GET"]}))
         .collect();
     json!({
         "apiVersion": "specs.smi-spec.io/v1alpha4", "kind": "HTTPRouteGroup",
@@ -34,7 +34,7 @@ pub(super) fn large_group(random: &mut fastrand::Rng, number: usize) -> Value {
     })
 }
 
-/// The configuration of one account grows until it cannot be kept, and shrinks again.
+/// What one target allows grows until it is more than there is room for, and shrinks again.
 pub(super) async fn r21(bench: &mut Bench) -> anyhow::Result<String> {
     bench.at(Stage::Rule).await?;
     let api = bench.api();
@@ -52,7 +52,7 @@ pub(super) async fn r21(bench: &mut Bench) -> anyhow::Result<String> {
     ensure!(status != "False", "{KEPT_GROUPS} groups are refused: {message}");
     let kept = stored_size(&api.get(&map_path("smilax-web")).await?.unwrap_or_default());
     ensure!(
-        kept > KEPT_GROUPS * 50_000,
+        kept > KEPT_GROUPS * 30_000,
         "{kept} bytes are kept of {KEPT_GROUPS} groups"
     );
     let (status, message) = ruled_by(&api, target, &all).await?;
@@ -63,8 +63,8 @@ pub(super) async fn r21(bench: &mut Bench) -> anyhow::Result<String> {
     let told = start.elapsed();
     let before = api.get(&map_path("smilax-web")).await?.unwrap_or_default();
     ensure!(
-        stored_size(&before) == kept,
-        "what was in force is not there any more"
+        stored_size(&before) < kept,
+        "rights are still there that no target gives"
     );
     let largest = bench
         .session
@@ -91,7 +91,7 @@ pub(super) async fn r21(bench: &mut Bench) -> anyhow::Result<String> {
     )
     .await?;
     Ok(format!(
-        "{} kB are kept in one ConfigMap; {MOST_GROUPS} groups of 100 kB are refused with a condition ({message}), both told within {}; \
+        "{} kB are kept in one ConfigMap; {MOST_GROUPS} groups of 35 kB are refused with a condition ({message}) and allow nothing, both told within {}; \
          largest request {} kB; small again after {}",
         kept / 1000,
         seconds(told),
@@ -115,8 +115,10 @@ async fn ruled_by(api: &Api, target: &str, rules: &[Value]) -> anyhow::Result<(S
     )
     .await?;
     let found = api.get(target).await?.unwrap_or_default();
-    let programmed = condition(&found, "Programmed").cloned().unwrap_or_default();
-    let text = |field: &str| programmed[field].as_str().unwrap_or_default().to_owned();
+    let refused = condition(&found, "Accepted").filter(|one| one["status"] == "False");
+    let said = refused.or_else(|| condition(&found, "Programmed")).cloned();
+    let said = said.unwrap_or_default();
+    let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
     Ok((text("status"), text("message")))
 }
 

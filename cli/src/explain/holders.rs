@@ -172,15 +172,13 @@ pub(crate) fn others(
                 .map_or(name, |split| split.root.split('.').next().unwrap_or(name));
             all.push(format!(
                 "Callers carry out splits. An account of another namespace holds it when {} of the account or its \
-                 namespace names {namespace}/{root}, or when a TrafficTarget of {namespace} lets it in.",
+                 namespace names {namespace}/{root}; others ask for it when they call the Service.",
                 key::DESTINATIONS
             ));
         }
-        "TrafficTarget" => all.push(
-            "Pods that are called decide about access, so callers do not hold it. Those of other namespaces are only \
-             told which Services they may call."
-                .to_owned(),
-        ),
+        "TrafficTarget" => {
+            all.push("Pods that are called decide about access, so callers do not hold it.".to_owned());
+        }
         "UDPRoute" => all.push("Proxies carry no UDP, so none holds a UDPRoute.".to_owned()),
         "IdentityBinding" if carriers.is_empty() => {
             all.push("No TrafficTarget refers to it, so no proxy needs it.".to_owned());
@@ -190,7 +188,10 @@ pub(crate) fn others(
         )),
         _ => {
             let by: Vec<&str> = carriers.iter().map(String::as_str).collect();
-            all.push(format!("Proxies hold it only through what refers to it: {}.", by.join(", ")));
+            all.push(format!(
+                "Proxies hold it only through what refers to it: {}.",
+                by.join(", ")
+            ));
         }
     }
     if holders.is_empty() && !carriers.is_empty() && kind != "UDPRoute" {

@@ -119,7 +119,7 @@ fn a_split_says_what_each_of_its_proxies_enforces() {
     shop/client-1   client    something older   2.6 of 2.7   Stale    61s     -
     shop/web-1      web       generation 4      2.7          Synced   61s     -
 
-    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web, or when a TrafficTarget of shop lets it in.
+    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web; others ask for it when they call the Service.
     Pods of account shop/client without a proxy enforce nothing: client-2 (left alone: hostNetwork).
     "#);
 }
@@ -135,7 +135,7 @@ fn a_target_concerns_those_that_are_called_only() {
     NAMESPACE/POD   ACCOUNT   ENFORCES       REVISION   STATE    SINCE   THROUGH
     shop/web-1      web       generation 2   2.7        Synced   61s     -
 
-    Pods that are called decide about access, so callers do not hold it. Those of other namespaces are only told which Services they may call.
+    Pods that are called decide about access, so callers do not hold it.
     "#);
 }
 
@@ -193,7 +193,7 @@ fn what_proxies_cannot_be_asked_is_no_reason_to_say_nothing() {
     shop/client-1   client    -          -          -       -       -
     shop/web-1      web       -          -          -       -       -
 
-    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web, or when a TrafficTarget of shop lets it in.
+    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web; others ask for it when they call the Service.
     Pods of account shop/client without a proxy enforce nothing: client-2 (left alone: hostNetwork).
     "#);
 }

@@ -142,20 +142,6 @@ fn closing_a_workload_shows_what_becomes_of_calls_to_it() {
 ";
     let plan = planned(serde_saphyr::from_str(yaml).unwrap());
     insta::assert_snapshot!(table(&plan), @r#"
-    bank/other (1 pod)
-        destination shop/web port 80
-          + TrafficSplit/shop/web: shop/web-v1 90, shop/web-v2 10
-          + addresses: 10.0.0.1
-          + protocol: detected
-          + security: mutual TLS with shop/web
-        destination shop/web-v1 port 80
-          + addresses: 10.0.0.2
-          + protocol: detected
-          + security: mutual TLS with shop/web
-        destination shop/web-v2 port 80
-          + addresses: 10.0.0.3
-          + protocol: detected
-          + security: plaintext
     shop/web (1 pod)
         calls to its pods
           + TLS mode: permissive
@@ -163,7 +149,7 @@ fn closing_a_workload_shows_what_becomes_of_calls_to_it() {
           + access mode: allow
     + unresolved TrafficTarget/shop/readers: spec.sources[0]: ServiceAccount other does not exist in namespace bank; it counts as soon as it does (AccountNotFound)
 
-    2 of 3 accounts would change, with 2 pods. Findings: 1 new, 0 resolved.
+    1 of 3 accounts would change, with 1 pod. Findings: 1 new, 0 resolved.
     "#);
 }
 

@@ -222,18 +222,16 @@ fn bank(source: (&str, &str)) -> Cluster {
 }
 
 #[test]
-fn a_workload_that_is_let_in_elsewhere_is_told_of_the_services_there() {
+fn s2_a_target_puts_nothing_into_the_configurations_of_those_whom_it_lets_in() {
+    let alone = compile(&mut shop().index(), &web()).0;
     for source in [("ServiceAccount", "web"), ("IdentityBinding", "front")] {
         let mut index = bank(source).index();
-        let (config, _) = compile(&mut index, &web());
-        assert_eq!(names(&config), ["bank/ledger"], "{source:?}");
+        assert_eq!(compile(&mut index, &web()).0, alone, "{source:?}");
     }
-    let mut index = bank(("ServiceAccount", "other")).index();
-    assert_eq!(names(&compile(&mut index, &web()).0), [""; 0]);
 }
 
 #[test]
-fn a_target_marks_the_namespaces_that_it_names_now_and_that_it_named_before() {
+fn s2_a_target_marks_no_namespace_but_its_own() {
     let marked = |index: &mut Index, change| {
         index.take_dirty();
         apply(index, change);
@@ -244,11 +242,11 @@ fn a_target_marks_the_namespaces_that_it_names_now_and_that_it_named_before() {
     let renamed = Cluster::new()
         .target(target("t", "ledger").of("bank").from("client", "x"))
         .changes;
-    assert_eq!(marked(&mut index, renamed[0].clone()), ["bank", "client", "shop"]);
+    assert_eq!(marked(&mut index, renamed[0].clone()), ["bank"]);
     let other = Cluster::new()
         .target(target("u", "ledger").of("bank").from("client", "x"))
         .changes;
-    assert_eq!(marked(&mut index, other[0].clone()), ["bank", "client"]);
+    assert_eq!(marked(&mut index, other[0].clone()), ["bank"]);
     let account = Cluster::new().account("client", "x", &[]).changes;
     assert_eq!(
         marked(&mut index, account[0].clone()),
@@ -279,4 +277,42 @@ fn pods_of_a_binding_are_members_as_long_as_they_live() {
     }
     assert!(!members(&mut index, &ledger).contains("shop/front", "uid-shop-w"));
     assert_eq!(members(&mut index, &web()), smilax_core::Members::default());
+}
+
+#[test]
+fn s2_imports_that_are_too_dear_are_left_out_and_told_on_the_importing_account() {
+    let heavy = |namespace: &'static str, count: usize| {
+        let path = move |number: usize| format!("{namespace}x{number:03}.*(?:a|b).{{40}}");
+        (0..count).map(path)
+    };
+    let mut cluster = Cluster::new()
+        .namespace("client", ENABLED, &[(key::DESTINATIONS, "a/*, b/*, c/*")])
+        .account("client", "default", &[]);
+    for namespace in ["a", "b", "c"] {
+        cluster = cluster
+            .namespace(namespace, &[], &[])
+            .service(service("web").of(namespace))
+            .split(split("web").of(namespace).matching("g").backend("web", 1));
+        for part in 0..4 {
+            let paths: Vec<String> = heavy(namespace, 28).skip(part * 7).take(7).collect();
+            let name = format!("g{part}");
+            let group = paths
+                .iter()
+                .fold(crate::testing::group(&name), |group, path| group.path(path, path));
+            cluster = cluster.group(group.of(namespace));
+            cluster = cluster.split(
+                split("web")
+                    .of(namespace)
+                    .named(&name)
+                    .matching(&name)
+                    .backend("web", 1),
+            );
+        }
+    }
+    let mut index = cluster.index();
+    let (config, diagnostics) = compile(&mut index, &Workload::new("client", "default"));
+    assert_eq!(names(&config), ["a/web", "b/web"]);
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert_eq!(&*diagnostics[0].object.kind, "ServiceAccount");
+    assert!(diagnostics[0].message.contains("nothing is imported from c"));
 }

@@ -87,7 +87,9 @@ fn outcome(index: &mut Index) -> (Vec<String>, Vec<crate::status::DesiredStatus>
 
 /// What a writer knows that compiles only what is marked.
 fn incremental(index: &mut Index, known: &mut std::collections::BTreeMap<Name, (Vec<String>, String)>) {
-    for namespace in index.take_dirty() {
+    let mut looked_at = index.take_dirty();
+    looked_at.append(&mut index.take_held_elsewhere());
+    for namespace in looked_at {
         let workloads = crate::compile::workloads(index, &namespace);
         let configs = workloads
             .iter()

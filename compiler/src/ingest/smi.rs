@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::meta;
-use crate::model::{GroupMatch, Meta, Reference, RouteGroup, Split, SplitBackend};
+use crate::model::{GroupMatch, Measured, Meta, Reference, RouteGroup, Split, SplitBackend};
 
 /// A pattern that does not compile.
 const UNREADABLE: &str = "(";
@@ -38,6 +38,7 @@ pub fn route_group(object: &Value) -> RouteGroup {
     RouteGroup {
         meta: metadata(object),
         matches: list(matches).map(group_match).collect(),
+        measured: Measured::default(),
     }
 }
 

@@ -9,9 +9,9 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smilax_core::DestinationName;
-use smilax_core::config::{AccessTarget, SourceMatch};
+use smilax_core::config::AccessTarget;
 
+use super::spending::{self, Enforced, Fits};
 use super::{Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Pod, RoutePorts, Target};
@@ -23,19 +23,8 @@ pub struct Access {
     pub by_account: BTreeMap<Arc<str>, Vec<AccessTarget>>,
     /// Targets about the pods with certain labels.
     pub by_labels: BTreeMap<BTreeMap<String, String>, Vec<AccessTarget>>,
-    /// What sources are offered by it, so that they are told of it.
-    pub offers: Vec<Offer>,
     /// Accounts and labels that each target is about, by its name.
     pub destinations: BTreeMap<Arc<str>, Closed>,
-}
-
-/// Services that some callers are let in to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The callers.
-    pub sources: Vec<SourceMatch>,
-    /// The Services in front of the pods.
-    pub services: BTreeSet<DestinationName>,
 }
 
 /// The pods that a target is about: these are closed to who is not named.
@@ -72,13 +61,29 @@ pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>)
         });
     }
     let mut access = Access::default();
-    for target in scope.contents.targets.values() {
-        one(scope, target, &mut access, diagnostics);
+    let mut by_age: Vec<&Target> = scope.contents.targets.values().collect();
+    by_age.sort_by(|a, b| (a.meta.created, &a.meta.name).cmp(&(b.meta.created, &b.meta.name)));
+    let mut enforced = Enforced::default();
+    for target in by_age {
+        one(scope, target, &mut access, &mut enforced, diagnostics);
+    }
+    let lists = access
+        .by_account
+        .values_mut()
+        .chain(access.by_labels.values_mut());
+    for list in lists {
+        list.sort_by(|a, b| a.source.name.cmp(&b.source.name));
     }
     access
 }
 
-fn one(scope: &Scope<'_>, target: &Target, access: &mut Access, diagnostics: &mut BTreeSet<Diagnostic>) {
+fn one(
+    scope: &Scope<'_>,
+    target: &Target,
+    access: &mut Access,
+    enforced: &mut Enforced,
+    diagnostics: &mut BTreeSet<Diagnostic>,
+) {
     let source = object("TrafficTarget", &target.meta);
     let mut report = |reason, message| {
         diagnostics.insert(Diagnostic {
@@ -111,36 +116,41 @@ fn one(scope: &Scope<'_>, target: &Target, access: &mut Access, diagnostics: &mu
         ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
         http: allowed.and_then(|it| it.http),
     };
+    let size = spending::text_size(&compiled);
+    let fits = enforced.take(&closed, size);
+    if fits == Fits::No {
+        report(
+            Reason::OverBudget,
+            format!(
+                "it takes {} KiB, and with the older targets about the same pods more than there is room for, so nothing may \
+                 be called by it; refer to fewer or smaller HTTPRouteGroups, or name fewer sources",
+                size.div_ceil(1024)
+            ),
+        );
+    }
     for account in &closed.accounts {
-        access
-            .by_account
-            .entry(account.clone())
-            .or_default()
-            .push(compiled.clone());
+        let list = access.by_account.entry(account.clone()).or_default();
+        add(list, &compiled, fits);
     }
     for labels in &closed.labels {
-        access
-            .by_labels
-            .entry(labels.clone())
-            .or_default()
-            .push(compiled.clone());
+        let list = access.by_labels.entry(labels.clone()).or_default();
+        add(list, &compiled, fits);
     }
-    access.offers.push(Offer {
-        services: services(scope, &closed),
-        sources: compiled.sources,
-    });
     access.destinations.insert(target.meta.name.clone(), closed);
 }
 
-/// Services that send to some of these pods.
-fn services(scope: &Scope<'_>, closed: &Closed) -> BTreeSet<DestinationName> {
-    scope
-        .contents
-        .services
-        .keys()
-        .filter(|service| scope.pods.behind(service).iter().any(|pod| closed.contains(pod)))
-        .map(|service| DestinationName::new(scope.namespace, service.clone()))
-        .collect()
+/// Adds a target to those about the same pods. One that does not fit still says that these are closed, if no other does.
+fn add(list: &mut Vec<AccessTarget>, target: &AccessTarget, fits: Fits) {
+    match fits {
+        Fits::Yes => list.push(target.clone()),
+        Fits::No if list.is_empty() => list.push(AccessTarget {
+            source: target.source.clone(),
+            sources: Vec::new(),
+            ports: Vec::new(),
+            http: None,
+        }),
+        Fits::No => {}
+    }
 }
 
 fn check_ports(

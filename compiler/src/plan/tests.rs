@@ -1,3 +1,5 @@
+mod budget;
+
 use smilax_core::config::Protocol;
 
 use super::*;

@@ -1,14 +1,19 @@
 use super::{AccessTable, Target, TlsPolicy};
 use crate::config::{AccessTarget, ContainerPort, InboundPolicy, OwnSettings, PortMatch};
 use crate::matching::{Matcher, MatcherError};
+use crate::pattern::Patterns;
 use crate::pod::PodView;
 use crate::table::LowerError;
 
-/// Lowers the policies that a pod is under.
+/// Lowers the policies that a pod is under; their expressions are to fit into `patterns`.
 ///
 /// # Errors
 /// [`LowerError`] naming the first field that cannot be honoured, of any policy, whether or not it selects this pod.
-pub fn lower(policies: &[InboundPolicy], pod: &PodView) -> Result<AccessTable, LowerError> {
+pub fn lower(
+    policies: &[InboundPolicy],
+    pod: &PodView,
+    patterns: &mut Patterns<'_>,
+) -> Result<AccessTable, LowerError> {
     let mut targets = Vec::new();
     for (index, policy) in policies.iter().enumerate() {
         let lowered = policy
@@ -16,7 +21,8 @@ pub fn lower(policies: &[InboundPolicy], pod: &PodView) -> Result<AccessTable, L
             .iter()
             .enumerate()
             .map(|(target_index, target)| {
-                lower_target(target, pod, &format!("inbound[{index}].targets[{target_index}]"))
+                let path = format!("inbound[{index}].targets[{target_index}]");
+                lower_target(target, pod, &path, patterns)
             })
             .collect::<Result<Vec<_>, _>>()?;
         if pod.is_selected_by(&policy.pod_selector) {
@@ -66,9 +72,14 @@ pub fn lower(policies: &[InboundPolicy], pod: &PodView) -> Result<AccessTable, L
     })
 }
 
-fn lower_target(target: &AccessTarget, pod: &PodView, path: &str) -> Result<Target, LowerError> {
+fn lower_target(
+    target: &AccessTarget,
+    pod: &PodView,
+    path: &str,
+    patterns: &mut Patterns<'_>,
+) -> Result<Target, LowerError> {
     let matcher = |(index, one)| {
-        Matcher::new(one).map_err(|MatcherError { field, error }| LowerError {
+        Matcher::new(one, patterns).map_err(|MatcherError { field, error }| LowerError {
             path: format!("{path}.http[{index}].{field}"),
             reason: error.to_string(),
         })

@@ -7,7 +7,9 @@ use crate::config::AccessMode::{Allow, Deny};
 use crate::config::{AccessTarget, ContainerPort, HttpMatch, InboundPolicy, OwnSettings, PortMatch};
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::name::Workload;
+use crate::pattern::{Compiled, Patterns};
 use crate::pod::PodView;
+use crate::table::LowerError;
 
 struct Request(&'static str, &'static str);
 
@@ -24,6 +26,11 @@ impl RequestView for Request {
 }
 
 const GET_API: Request = Request("GET", "/api/x");
+
+fn lower(policies: &[InboundPolicy], pod: &PodView) -> Result<AccessTable, LowerError> {
+    let mut compiled = Compiled::default();
+    super::lower(policies, pod, &mut Patterns::within(usize::MAX, &mut compiled))
+}
 
 fn target(name: &str) -> AccessTarget {
     AccessTarget {

@@ -187,7 +187,13 @@ fn what_was_found_is_there_with_its_routes_and_the_configuration_counts_more() {
             vec![route(Some("("), "bank/broken", 1)],
         )],
     ];
-    let table = RouteTable::lower_with(&own, &PodView::default(), found.iter().map(Vec::as_slice)).unwrap();
+    let table = RouteTable::lower_with(
+        &own,
+        &PodView::default(),
+        found.iter().map(Vec::as_slice),
+        &mut Compiled::default(),
+    )
+    .unwrap();
     let at = |address: &str| table.port(format!("{address}:80").parse().unwrap());
     let web = at("10.0.0.8").unwrap();
     assert_eq!(web.origin, Origin::Lookup);
@@ -198,7 +204,52 @@ fn what_was_found_is_there_with_its_routes_and_the_configuration_counts_more() {
     assert_eq!(at("10.0.0.1").unwrap().own.destination.to_string(), "shop/web");
     assert_eq!(at("10.0.0.1").unwrap().origin, Origin::Configuration);
     assert!(at("10.0.0.1").unwrap().routes.is_empty());
-    assert!(at("10.0.0.7").is_none() && at("10.0.0.6").is_none());
+    assert!(at("10.0.0.7").is_none());
+    assert!(
+        at("10.0.0.6").unwrap().routes.is_empty(),
+        "its routes alone cannot be used"
+    );
+}
+
+/// An expression that counts for more than 128 KiB, each another.
+fn heavy(number: usize) -> String {
+    format!("^x{number:03}.*(?:a|b).{{40}}")
+}
+
+/// A destination whose routes count for about so many times 128 KiB.
+fn heavy_destination(name: &str, address: &str, times: usize) -> Destination {
+    let routes = (0..times)
+        .map(|number| {
+            let pattern = format!("{}{name}", heavy(number));
+            route(Some(&pattern), name, 1)
+        })
+        .collect();
+    destination(name, Some(address), routes)
+}
+
+#[test]
+fn s1_a_configuration_that_the_proxy_cannot_hold_is_refused_whole() {
+    let error = lower(&config(vec![heavy_destination("shop/web", "10.0.0.1", 100)])).unwrap_err();
+    assert!(
+        error.path.starts_with("destinations[0].ports[0].routes["),
+        "{error}"
+    );
+    assert!(error.reason.contains("count for more than"), "{error}");
+    assert!(lower(&config(vec![heavy_destination("shop/web", "10.0.0.1", 40)])).is_ok());
+}
+
+#[test]
+fn s1_routes_that_were_found_and_are_too_many_leave_those_of_others_alone() {
+    let own = config(vec![destination("shop/web", Some("10.0.0.1"), vec![])]);
+    let found = [
+        vec![heavy_destination("bank/web", "10.0.0.2", 40)],
+        vec![destination("till/web", Some("10.0.0.3"), vec![])],
+    ];
+    let found = found.iter().map(Vec::as_slice);
+    let table = RouteTable::lower_with(&own, &PodView::default(), found, &mut Compiled::default()).unwrap();
+    let at = |address: &str| table.port(format!("{address}:80").parse().unwrap()).unwrap();
+    assert!(at("10.0.0.2").routes.is_empty());
+    assert_eq!(at("10.0.0.3").own.destination.to_string(), "till/web");
 }
 
 #[test]
@@ -216,7 +267,13 @@ fn what_two_lookups_found_is_there_once_and_as_the_one_that_asked_for_it_was_tol
         )],
         vec![destination("bank/v1", Some("10.0.0.9"), vec![])],
     ];
-    let table = RouteTable::lower_with(&own, &PodView::default(), found.iter().map(Vec::as_slice)).unwrap();
+    let table = RouteTable::lower_with(
+        &own,
+        &PodView::default(),
+        found.iter().map(Vec::as_slice),
+        &mut Compiled::default(),
+    )
+    .unwrap();
     let v1 = table.port("10.0.0.9:80".parse().unwrap()).unwrap();
     assert_eq!(v1.routes.len(), 1);
     assert_eq!(table.route_count(), 2);

@@ -108,7 +108,11 @@ impl JsonSchema for Headers {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // Both a list and a map: a structural schema can only say so by not naming a type.
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true,
+            "maxItems": super::MAX_HEADERS,
+            "maxProperties": super::MAX_HEADERS,
+        })
     }
 
     fn inline_schema() -> bool {

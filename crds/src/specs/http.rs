@@ -12,6 +12,11 @@ pub const METHODS: [&str; 10] = [
     "*", "GET", "HEAD", "PUT", "POST", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];
 
+/// Most matches in a group.
+pub const MAX_MATCHES: usize = 128;
+/// Most headers in a match.
+pub const MAX_HEADERS: usize = 32;
+
 /// A named group of HTTP matches (specs.smi-spec.io/v1alpha4, the storage version).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HTTPRouteGroup {

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use smilax_core::matching::compile_pattern;
+use smilax_core::pattern::{Anchors, MOST_OF_GROUP, PatternError, measured};
 
 use super::field::{Findings, join, present, short};
 use crate::convert::Version;
-use crate::specs::METHODS;
+use crate::specs::{MAX_HEADERS, MAX_MATCHES, METHODS};
 
 pub(super) fn check_http(object: &Map<String, Value>, version: Version, found: &mut Findings) {
     if version < Version::V1Alpha3 {
@@ -47,6 +47,16 @@ fn check_matches(parent: &Map<String, Value>, path: &str, found: &mut Findings) 
     if matches.is_empty() {
         found.warning(path, "is empty, so no request belongs to this group");
     }
+    if matches.len() > MAX_MATCHES {
+        let count = matches.len();
+        return found.error(
+            path,
+            format!(
+                "has {count} matches; at most {MAX_MATCHES} can be in one group, divide them over several"
+            ),
+        );
+    }
+    let mut expressions = Expressions::default();
     let mut first = BTreeMap::new();
     for (index, http_match) in matches.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -63,28 +73,58 @@ fn check_matches(parent: &Map<String, Value>, path: &str, found: &mut Findings) 
             }
         }
         if let Some(pattern) = found.optional_text(http_match, &path, "pathRegex") {
-            check_pattern(pattern, &join(&path, "pathRegex"), found);
+            expressions.check(pattern, Anchors::Start, &join(&path, "pathRegex"), found);
         }
         check_methods(http_match, &path, found);
         if let Some(headers) = present(http_match, "headers") {
-            check_headers(headers, &join(&path, "headers"), found);
+            check_headers(headers, &join(&path, "headers"), &mut expressions, found);
+        }
+        if expressions.size > MOST_OF_GROUP {
+            return;
         }
     }
 }
 
-fn check_pattern(pattern: &str, path: &str, found: &mut Findings) {
-    if let Err(error) = compile_pattern(pattern) {
-        // The engine shows where the fault is over several lines; the last one says what it is.
-        let text = error.to_string();
-        let reason = text
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .trim_start_matches("error: ");
-        found.error(
-            path,
-            format!("{pattern:?} is no regular expression that can be used: {reason}"),
-        );
+/// The expressions of a group, each of which counts once.
+#[derive(Default)]
+struct Expressions {
+    known: BTreeSet<String>,
+    size: usize,
+}
+
+impl Expressions {
+    /// Checks one, unless those before it are too large in all already.
+    fn check(&mut self, pattern: &str, anchors: Anchors, path: &str, found: &mut Findings) {
+        if self.size > MOST_OF_GROUP {
+            return;
+        }
+        let measure = measured(pattern, anchors);
+        if self.known.insert(anchors.around(pattern)) {
+            self.size += measure.as_ref().map_or_else(PatternError::size, |size| *size);
+        }
+        if let Err(error) = measure {
+            // The engine shows where the fault is over several lines; the last one says what it is.
+            let text = error.to_string();
+            let reason = text
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            found.error(
+                path,
+                format!("{pattern:?} is no regular expression that can be used: {reason}"),
+            );
+        }
+        if self.size > MOST_OF_GROUP {
+            found.error(
+                path,
+                format!(
+                    "the regular expressions up to here take more than {} KiB when compiled; write shorter ones, repeat \
+                     less in them, or divide the matches over several groups",
+                    MOST_OF_GROUP / 1024
+                ),
+            );
+        }
     }
 }
 
@@ -116,11 +156,22 @@ fn check_methods(http_match: &Map<String, Value>, path: &str, found: &mut Findin
     }
 }
 
-fn check_headers(headers: &Value, path: &str, found: &mut Findings) {
+fn check_headers(headers: &Value, path: &str, expressions: &mut Expressions, found: &mut Findings) {
+    let count = match headers {
+        Value::Object(map) => map.len(),
+        Value::Array(list) => list.len(),
+        _ => 0,
+    };
+    if count > MAX_HEADERS {
+        return found.error(
+            path,
+            format!("has {count} headers; a match can have at most {MAX_HEADERS}"),
+        );
+    }
     match headers {
         Value::Object(map) => {
             for (name, value) in map {
-                check_header(name, value, &format!("{path}.{name}"), found);
+                check_header(name, value, &format!("{path}.{name}"), expressions, found);
             }
         }
         Value::Array(list) => {
@@ -137,7 +188,7 @@ fn check_headers(headers: &Value, path: &str, found: &mut Findings) {
                     );
                 }
                 for (name, value) in map {
-                    check_header(name, value, &format!("{path}.{name}"), found);
+                    check_header(name, value, &format!("{path}.{name}"), expressions, found);
                 }
             }
         }
@@ -148,7 +199,7 @@ fn check_headers(headers: &Value, path: &str, found: &mut Findings) {
     }
 }
 
-fn check_header(name: &str, value: &Value, path: &str, found: &mut Findings) {
+fn check_header(name: &str, value: &Value, path: &str, expressions: &mut Expressions, found: &mut Findings) {
     if !is_token(name) {
         let reason = if name.starts_with(':') {
             "a name such as :path belongs to HTTP/2; use pathRegex, methods or the header host"
@@ -158,7 +209,7 @@ fn check_header(name: &str, value: &Value, path: &str, found: &mut Findings) {
         found.error(path, format!("{name:?} is no name of a header: {reason}"));
     }
     match value {
-        Value::String(pattern) => check_pattern(pattern, path, found),
+        Value::String(pattern) => expressions.check(pattern, Anchors::Both, path, found),
         other => found.error(path, format!("is {}; put it in quotes", short(other))),
     }
 }

@@ -278,7 +278,7 @@ mod routes {
         assert_error(
             &path("(?:a{100}){100}{100}"),
             "spec.matches[0].pathRegex",
-            "size limit",
+            "too large when compiled",
         );
         assert_error(&path(r"/(?=x)"), "spec.matches[0].pathRegex", "look-around");
     }
@@ -622,3 +622,5 @@ fn unknown_kinds_and_versions_are_refused() {
 }
 
 mod names;
+
+mod budget;

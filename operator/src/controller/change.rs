@@ -6,6 +6,7 @@ use serde::Serialize;
 use smilax_core::packed::{self, Form, TooLarge};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
+use super::fit::{Fitted, fit};
 use super::stored::{Standing, StoredMap};
 
 /// A write of one ConfigMap.
@@ -93,12 +94,12 @@ pub struct Comparison {
     pub kept: Vec<(Workload, Revision)>,
     /// ConfigMaps that somebody else wrote, with what is wrong with them.
     pub tampered: Vec<(Workload, String)>,
-    /// Configurations that are too large to be kept.
-    pub too_large: Vec<(Workload, TooLarge)>,
+    /// Workloads whose configuration was too large to be kept, and what there is instead.
+    pub too_large: Vec<(TooLarge, Fitted)>,
 }
 
 /// Writes that lead from what is stored in a namespace to what was compiled for it. Equal content is not written, and
-/// a configuration that is too large to be kept leaves what is stored as it is.
+/// of a configuration that is too large to be kept something is left out ([`fit()`]).
 ///
 /// What stands there counts only as far as its signature holds: anything else is written again under a later revision.
 ///
@@ -113,62 +114,64 @@ pub fn map_changes(
     let mut compared = Comparison::default();
     for (name, config) in desired {
         let before = stored.get(name);
-        let same_policy = before.filter(|before| {
-            before.revision().is_some_and(|revision| {
-                render(&ProxyConfig {
-                    revision,
-                    ..config.clone()
-                }) == before.policy
-            })
-        });
         let stored_bundle = before.map_or("", |before| before.bundle.as_str());
         let bundle = bundle.unwrap_or(stored_bundle);
+        let mut written = Written::of(config.clone(), before);
+        // What is stored can be kept.
+        if written.kept.is_none()
+            && let Err(error) = packed::form(&written.policy)
+        {
+            let fitted = fit(config);
+            written = Written::of(fitted.config.clone(), before);
+            compared.too_large.push((error, fitted));
+        }
         if let Some(before) = before.filter(|before| !before.standing.holds()) {
             if let Some(revision) = before.revision() {
                 sequence.raise_above_unsigned(revision);
             }
-            let stripped = before.standing == Standing::Unsigned && same_policy.is_none();
+            let stripped = before.standing == Standing::Unsigned && written.kept.is_none();
             let tampering = before
                 .tampering(&config.workload)
                 .or_else(|| stripped.then(|| before.stripped(&config.workload)));
             let tampering = tampering.map(|tampering| (config.workload.clone(), tampering));
             compared.tampered.extend(tampering);
         }
-        let kept = same_policy.filter(|before| !before.foreign && before.standing.holds());
-        let stored_revision = kept.and_then(StoredMap::revision);
+        // What somebody else wrote is never signed.
+        let kept = written
+            .kept
+            .filter(|_| before.is_some_and(|before| !before.foreign && before.standing.holds()));
         compared
             .kept
-            .extend(stored_revision.map(|revision| (config.workload.clone(), revision)));
-        if kept.is_some_and(|before| before.bundle == bundle && before.standing != Standing::Earlier) {
+            .extend(kept.map(|revision| (config.workload.clone(), revision)));
+        let signed = before.is_some_and(|before| before.standing != Standing::Earlier);
+        if kept.is_some() && stored_bundle == bundle && signed {
             continue;
         }
-        let (policy, revision) = if let Some(before) = kept {
-            (before.policy.clone(), None)
+        let revision = if kept.is_some() {
+            None
         } else {
-            let revision = sequence.next();
-            let policy = render(&ProxyConfig {
-                revision,
-                ..config.clone()
-            });
-            (policy, Some(revision))
+            Some(sequence.next())
         };
-        match packed::form(&policy) {
-            Ok(form) => compared.changes.push(MapChange::Apply {
-                name: name.clone(),
-                workload: config.workload.clone(),
-                policy,
-                bundle: bundle.to_owned(),
-                form,
-                resource_version: before.map(|before| before.resource_version.clone()),
+        let policy = match revision {
+            Some(revision) => render(&ProxyConfig {
                 revision,
+                ..written.config
             }),
-            Err(error) => {
-                compared.too_large.push((config.workload.clone(), error));
-                compared
-                    .changes
-                    .extend(before.and_then(|before| bundle_only(name, config, before, bundle)));
-            }
-        }
+            None => written.policy,
+        };
+        // What was fitted can be kept in whatever revision; were it not so, there would be nothing to write.
+        let Ok(form) = packed::form(&policy) else {
+            continue;
+        };
+        compared.changes.push(MapChange::Apply {
+            name: name.clone(),
+            workload: config.workload.clone(),
+            policy,
+            bundle: bundle.to_owned(),
+            form,
+            resource_version: before.map(|before| before.resource_version.clone()),
+            revision,
+        });
     }
     for (name, before) in stored.iter().filter(|(name, _)| !desired.contains_key(*name)) {
         compared.changes.push(MapChange::Delete {
@@ -179,22 +182,28 @@ pub fn map_changes(
     compared
 }
 
-/// The new bundle beside the policy that is stored: whom to trust does not wait until the next policy can be kept.
-fn bundle_only(name: &str, config: &ProxyConfig, before: &StoredMap, bundle: &str) -> Option<MapChange> {
-    let unchanged = before.bundle == bundle && before.standing != Standing::Earlier;
-    // What somebody else wrote is never signed.
-    if unchanged || !before.standing.holds() || before.revision().is_none() {
-        return None;
+/// A configuration as text, in the revision that is stored.
+struct Written {
+    config: ProxyConfig,
+    policy: String,
+    /// The revision, when exactly this is stored.
+    kept: Option<Revision>,
+}
+
+impl Written {
+    fn of(config: ProxyConfig, before: Option<&StoredMap>) -> Self {
+        let revision = before.and_then(StoredMap::revision);
+        let config = ProxyConfig {
+            revision: revision.unwrap_or_default(),
+            ..config
+        };
+        let policy = render(&config);
+        Self {
+            kept: revision.filter(|_| before.is_some_and(|before| before.policy == policy)),
+            config,
+            policy,
+        }
     }
-    Some(MapChange::Apply {
-        name: name.to_owned(),
-        workload: config.workload.clone(),
-        form: packed::form(&before.policy).ok()?,
-        policy: before.policy.clone(),
-        bundle: bundle.to_owned(),
-        resource_version: Some(before.resource_version.clone()),
-        revision: None,
-    })
 }
 
 #[cfg(test)]
@@ -234,7 +243,7 @@ mod tests {
         let Comparison {
             changes, too_large, ..
         } = super::map_changes(stored, desired, Some(BUNDLE), sequence);
-        assert_eq!(too_large, []);
+        assert!(too_large.is_empty());
         changes
     }
 
@@ -310,14 +319,21 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_in_no_way_is_told_and_what_is_stored_stays() {
+    fn s2_of_what_cannot_be_kept_something_is_left_out_and_the_rest_is_written_once() {
         let desired = large(20_000);
-        let before = stored(&render(&config()));
+        let before = stored("broken");
         let Comparison {
             changes, too_large, ..
         } = super::map_changes(&before, &desired, Some(BUNDLE), &mut sequence());
-        assert_eq!(changes, []);
-        assert_eq!(too_large[0].0, config().workload);
+        assert_eq!(too_large[0].1.left_out, super::super::fit::LeftOut::Destinations);
+        let [MapChange::Apply { policy, .. }] = &changes[..] else {
+            panic!("{} changes", changes.len())
+        };
+        let again = super::map_changes(&stored(policy), &desired, Some(BUNDLE), &mut sequence());
+        assert_eq!(
+            (again.changes.len(), again.kept.len(), again.too_large.len()),
+            (0, 1, 1)
+        );
     }
 
     #[test]
@@ -347,27 +363,6 @@ mod tests {
         let Comparison { changes, .. } =
             super::map_changes(&stored("broken"), &desired(), None, &mut sequence());
         assert!(matches!(&changes[..], [MapChange::Apply { bundle, .. }] if bundle == BUNDLE));
-    }
-
-    #[test]
-    fn a_policy_that_fits_in_no_way_does_not_keep_a_new_bundle_from_its_pods() {
-        let policy = render(&config());
-        let next = BUNDLE.replace('7', "8");
-        let Comparison {
-            changes, too_large, ..
-        } = super::map_changes(&stored(&policy), &large(20_000), Some(&next), &mut sequence());
-        assert_eq!(too_large.len(), 1);
-        let [
-            MapChange::Apply {
-                policy: written,
-                bundle,
-                ..
-            },
-        ] = &changes[..]
-        else {
-            panic!("{} changes", changes.len())
-        };
-        assert_eq!((written, bundle), (&policy, &next));
     }
 
     #[test]

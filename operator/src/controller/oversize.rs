@@ -1,4 +1,4 @@
-//! Configurations that are too large to be kept, and whom that concerns. Pure.
+//! Configurations that are too large to be kept as they are, and whom that concerns. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,15 +6,18 @@ use std::sync::Arc;
 use smilax_compiler::Diagnostic;
 use smilax_compiler::diagnostic::Reason;
 use smilax_core::packed::{MOST_STORED, MOST_TEXT, TooLarge};
-use smilax_core::{ObjectRef, ProxyConfig, Workload};
+use smilax_core::{ObjectRef, Workload};
 
-/// What each workload that is not given its configuration would have been given.
+use super::fit::{Fitted, LeftOut};
+
+/// What each workload lacks whose configuration was too large.
 #[derive(Debug, Default)]
 pub struct Oversize(BTreeMap<Workload, Involved>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Involved {
     size: String,
+    left_out: LeftOut,
     objects: BTreeSet<ObjectRef>,
 }
 
@@ -32,30 +35,25 @@ impl Oversize {
         Before(taken)
     }
 
-    /// Remembers a workload, and tells its ServiceAccount.
-    pub fn insert(&mut self, config: &ProxyConfig, error: &TooLarge) -> Diagnostic {
-        let ports = config
-            .destinations
-            .iter()
-            .flat_map(|destination| &destination.ports);
-        let routes = ports.flat_map(|port| &port.routes).map(|route| &route.source);
-        let targets = config.inbound.iter().flat_map(|policy| &policy.targets);
-        let targets = targets.map(|target| &target.source);
+    /// Remembers what a workload lacks, and tells its ServiceAccount.
+    pub fn insert(&mut self, fitted: &Fitted, error: &TooLarge) -> Diagnostic {
+        let workload = &fitted.config.workload;
         let involved = Involved {
             size: size(error),
-            objects: routes.chain(targets).cloned().collect(),
+            left_out: fitted.left_out.clone(),
+            objects: fitted.objects.clone(),
         };
         let finding = Diagnostic {
             object: ObjectRef {
                 kind: "ServiceAccount".into(),
-                namespace: config.workload.namespace.clone(),
-                name: config.workload.account.clone(),
+                namespace: workload.namespace.clone(),
+                name: workload.account.clone(),
                 generation: 0,
             },
             reason: Reason::TooLarge,
-            message: message(&config.workload, 0, &involved.size),
+            message: message(workload, 0, &involved),
         };
-        self.0.insert(config.workload.clone(), involved);
+        self.0.insert(workload.clone(), involved);
         finding
     }
 
@@ -92,21 +90,45 @@ impl Oversize {
                 Some(Diagnostic {
                     object: object.clone(),
                     reason: Reason::TooLarge,
-                    message: message(workload, workloads.len() - 1, &involved.size),
+                    message: message(workload, workloads.len() - 1, involved),
                 })
             })
             .collect()
     }
 }
 
-fn message(workload: &Workload, others: usize, size: &str) -> String {
+fn message(workload: &Workload, others: usize, involved: &Involved) -> String {
     let others = match others {
         0 => String::new(),
         count => format!(" (and of {count} more)"),
     };
+    let consequence = match &involved.left_out {
+        LeftOut::Imports(namespaces) => {
+            let names: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
+            format!(
+                "what it imports from {} is left out. Name fewer Services in smilax.dev/destinations",
+                names.join(", ")
+            )
+        }
+        LeftOut::Routes => {
+            "all that it imports is left out, and so are the largest routes: requests go to the Services \
+                            themselves. Let fewer matches concern it"
+                .to_owned()
+        }
+        LeftOut::Destinations => {
+            "all its Services and routes are left out, and who may call it is written. Let fewer \
+                                  Services or TrafficTargets concern it"
+                .to_owned()
+        }
+        LeftOut::Policy => {
+            "who may call it cannot be written, so that calls are refused. Let fewer or smaller \
+                            TrafficTargets concern it"
+                .to_owned()
+        }
+    };
     format!(
-        "the configuration of ServiceAccount {workload}{others} is too large to be kept: {size}; its proxies keep the one \
-         before. Let fewer Services, matches or smilax.dev/destinations concern it"
+        "the configuration of ServiceAccount {workload}{others} is too large to be kept: {}; {consequence}",
+        involved.size
     )
 }
 
@@ -128,23 +150,22 @@ fn mebibytes(bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use smilax_core::ProxyConfig;
+
     use super::*;
 
-    fn config(account: &str, splits: &[(&str, &str)]) -> ProxyConfig {
-        let routes: Vec<String> = splits
-            .iter()
-            .map(|(namespace, name)| {
-                format!(
-                    r#"{{"source":{{"kind":"TrafficSplit","namespace":"{namespace}","name":"{name}","generation":1}},"backends":[]}}"#
-                )
-            })
-            .collect();
-        let text = format!(
-            r#"{{"workload":{{"namespace":"shop","account":"{account}"}},
-                "destinations":[{{"name":"shop/web","ports":[{{"port":80,"routes":[{}]}}]}}]}}"#,
-            routes.join(",")
-        );
-        smilax_core::decode(text.as_bytes()).unwrap()
+    fn fitted(account: &str, splits: &[(&str, &str)]) -> Fitted {
+        let object = |(namespace, name): &(&str, &str)| ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: (*namespace).into(),
+            name: (*name).into(),
+            generation: 1,
+        };
+        Fitted {
+            config: ProxyConfig::empty(Workload::new("shop", account)),
+            left_out: LeftOut::Routes,
+            objects: splits.iter().map(object).collect(),
+        }
     }
 
     const ERROR: TooLarge = TooLarge {
@@ -159,7 +180,7 @@ mod tests {
     #[test]
     fn f15_every_object_of_the_configuration_is_told_and_so_is_the_account() {
         let mut oversize = Oversize::default();
-        let told = oversize.insert(&config("web", &[("shop", "a"), ("billing", "b")]), &ERROR);
+        let told = oversize.insert(&fitted("web", &[("shop", "a"), ("billing", "b")]), &ERROR);
         assert_eq!(told.object.to_string(), "ServiceAccount/shop/web");
         assert!(
             told.message
@@ -171,20 +192,29 @@ mod tests {
     }
 
     #[test]
-    fn a_target_whose_rules_are_in_it_is_told_too() {
-        let text = r#"{"workload":{"namespace":"shop","account":"web"},"inbound":[{"targets":[
-            {"source":{"kind":"TrafficTarget","namespace":"shop","name":"web","generation":1},"sources":[]}]}]}"#;
+    fn s2_the_importing_account_is_told_what_it_does_not_import() {
         let mut oversize = Oversize::default();
-        oversize.insert(&smilax_core::decode(text.as_bytes()).unwrap(), &ERROR);
-        let findings = oversize.findings("shop");
-        assert_eq!(findings[0].object.to_string(), "TrafficTarget/shop/web");
+        let left_out = LeftOut::Imports(["billing".into()].into());
+        let told = oversize.insert(
+            &Fitted {
+                left_out,
+                ..fitted("web", &[("billing", "b")])
+            },
+            &ERROR,
+        );
+        assert_eq!(told.object.to_string(), "ServiceAccount/shop/web");
+        assert!(
+            told.message.contains("imports from billing is left out"),
+            "{}",
+            told.message
+        );
     }
 
     #[test]
     fn an_object_that_concerns_many_accounts_is_told_once() {
         let mut oversize = Oversize::default();
         for account in ["a", "b", "c"] {
-            oversize.insert(&config(account, &[("shop", "split")]), &ERROR);
+            oversize.insert(&fitted(account, &[("shop", "split")]), &ERROR);
         }
         let findings = oversize.findings("shop");
         assert_eq!(findings.len(), 1);
@@ -194,7 +224,7 @@ mod tests {
     #[test]
     fn objects_elsewhere_are_looked_at_when_it_begins_and_when_it_ends() {
         let mut oversize = Oversize::default();
-        let far = config("web", &[("billing", "b")]);
+        let far = fitted("web", &[("billing", "b")]);
         let before = oversize.take("shop");
         oversize.insert(&far, &ERROR);
         assert_eq!(names(&oversize.changed("shop", &before)), ["billing"]);

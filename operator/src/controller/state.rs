@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::acknowledgement::{CountedPod, Ready};
 use super::integrity::Integrity;
 use super::kinds::{SmiKind, Watched};
+use super::measuring::Measuring;
 use super::oversize::Oversize;
 use super::stored::StoredMap;
 use crate::cluster_view::LimitRangeView;
@@ -27,6 +28,8 @@ use maps::Verified;
 pub struct State {
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Groups wait to be measured.
+    groups: Notify,
     /// Rises with every update, for those who are not the writer.
     version: watch::Sender<u64>,
 }
@@ -55,6 +58,8 @@ pub struct Inner {
     verified: Verified,
     /// Configurations that are too large to be kept.
     pub oversize: Oversize,
+    /// HTTPRouteGroups that are not in the index yet.
+    pub measuring: Measuring,
     unlisted: BTreeSet<Watched>,
 }
 
@@ -98,17 +103,26 @@ impl State {
                 integrity: None,
                 verified: Verified::default(),
                 oversize: Oversize::default(),
+                measuring: Measuring::default(),
                 limit_ranges: BTreeMap::new(),
                 unlisted: Watched::all().collect(),
             }),
             changed: Notify::new(),
+            groups: Notify::new(),
             version: watch::Sender::new(0),
         })
     }
 
     /// Reads or changes the state, and tells the writer.
     pub fn update<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
-        let result = change(&mut self.inner.lock());
+        let (result, measuring) = {
+            let mut inner = self.inner.lock();
+            let result = change(&mut inner);
+            (result, inner.measuring.is_waiting())
+        };
+        if measuring {
+            self.groups.notify_one();
+        }
         self.changed.notify_one();
         self.version
             .send_modify(|version| *version = version.wrapping_add(1));
@@ -138,6 +152,11 @@ impl State {
         self.changed.notified().await;
     }
 
+    /// Waits until some group may have to be measured.
+    pub async fn groups_wait(&self) {
+        self.groups.notified().await;
+    }
+
     /// Lets a burst of updates come to rest: none for `quiet`, or the burst has lasted `at_most`.
     pub async fn settled(&self, quiet: Duration, at_most: Duration) {
         let latest = Instant::now() + at_most;
@@ -154,6 +173,21 @@ impl Inner {
     /// A kind has been listed, or is known not to exist.
     pub fn listed(&mut self, kind: Watched) {
         self.unlisted.remove(&kind);
+    }
+
+    /// Whether nothing can be known of a kind yet.
+    pub fn is_unlisted(&self, kind: Watched) -> bool {
+        self.unlisted.contains(&kind)
+    }
+
+    /// Whether something that a namespace's configurations are made of is listed, and not measured yet. What is written
+    /// without it would take rights away for a moment.
+    pub fn is_incomplete(&self, namespace: &str) -> bool {
+        self.measuring.is_unknown(namespace)
+            || self
+                .index
+                .imported_by(namespace)
+                .any(|other| self.measuring.is_unknown(other))
     }
 
     /// Whether every kind has been.

@@ -24,6 +24,7 @@ use smilax_compiler::index::Settings;
 use tokio::task::JoinSet;
 
 use super::kinds::{SmiKind, Watched};
+use super::measuring;
 use super::state::{Inner, State};
 use crate::metrics::Metrics;
 use crate::watch_backoff::{WATCH_TIMEOUT, paced};
@@ -88,6 +89,7 @@ pub fn start(
         builtin::slice,
         builtin::slices,
     );
+    go.tasks.spawn(measuring::run(Arc::clone(state)));
     let mut go = go.watch(
         Watched::ConfigMap,
         Api::<ConfigMap>::all(client.clone()),

@@ -40,6 +40,8 @@ pub const FIELD_MANAGER: &str = "smilax-operator";
 const SETTLE: Duration = Duration::from_millis(5);
 /// How long a burst may hold a write back in all.
 const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
+/// How long namespaces are compiled in one pass, before others see what changed meanwhile.
+const TURN: Duration = Duration::from_millis(200);
 /// How long acknowledgements are gathered.
 const ACKNOWLEDGED: Duration = Duration::from_millis(200);
 /// How long a new leader waits for somebody who signs.
@@ -141,6 +143,7 @@ impl Writer {
             let compiling = Compiling {
                 sequence,
                 pods: PodCounts::default(),
+                last: None,
             };
             let shared = Term {
                 statuses: Mutex::new(Statuses::new(Instant::now())),

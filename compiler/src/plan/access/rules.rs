@@ -7,7 +7,7 @@ use smilax_core::config::{ContainerPort, HttpMatch, PortMatch};
 
 use crate::diagnostic::Reason;
 use crate::model::{Addressing, DestinationPort, RoutePorts, Rule, Rules, Target};
-use crate::plan::{Scope, matches};
+use crate::plan::Scope;
 
 /// What sources may call.
 pub(super) struct Allowed {
@@ -184,9 +184,11 @@ fn group(
             );
         }
     }
-    matches::usable(scope, group)
-        .into_iter()
+    scope
+        .usable(&rule.name)
+        .iter()
         .filter(|one| rule.matches.is_empty() || rule.matches.contains(&one.name))
+        .cloned()
         .collect()
 }
 

@@ -4,7 +4,7 @@ use smilax_core::config::{AccessTarget, ContainerPort, PortMatch, SourceMatch};
 use super::*;
 use crate::model::{Binding, DestinationPort, Rules};
 use crate::plan::NamespacePlan;
-use crate::testing::{Cluster, binding, group, pod, service, target};
+use crate::testing::{Cluster, binding, group, service, target};
 
 fn shop() -> Cluster {
     Cluster::new()
@@ -329,24 +329,6 @@ fn a_destination_by_labels_closes_these_pods_whatever_their_account() {
     assert!(plan.access.by_account.is_empty());
     let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
     assert!(grants(&plan.access.by_labels[&labels][0]));
-}
-
-#[test]
-fn sources_are_offered_the_services_in_front_of_the_pods() {
-    let plan = shop()
-        .service(service("web").selecting("app", "web"))
-        .service(service("other").selecting("app", "other"))
-        .add_pod(pod("a").label("app", "web"))
-        .target(
-            target("t", "web")
-                .from("client", "default")
-                .rule("TCPRoute", "any"),
-        )
-        .plan();
-    assert_eq!(
-        plan.access.offers[0].services,
-        BTreeSet::from([DestinationName::new("shop", "web")])
-    );
 }
 
 #[test]

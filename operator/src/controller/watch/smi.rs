@@ -6,10 +6,12 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use smilax_compiler::ingest;
+use smilax_compiler::model::RouteGroup;
 use smilax_compiler::status::Stored;
 
 use super::Seen;
-use crate::controller::kinds::SmiKind;
+use crate::controller::kinds::{SmiKind, Watched};
+use crate::controller::measuring::Known;
 use crate::controller::state::{Inner, ObjectKey, StoredObject};
 
 /// An SMI object.
@@ -78,12 +80,43 @@ fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde
     let index = &mut inner.index;
     match kind {
         SmiKind::TrafficSplit => set!(index, key, raw, set_split, ingest::split),
-        SmiKind::HttpRouteGroup => set!(index, key, raw, set_group, ingest::route_group),
+        SmiKind::HttpRouteGroup => set_group(inner, key, raw.map(ingest::route_group)),
         SmiKind::TrafficTarget => set!(index, key, raw, set_target, ingest::traffic_target),
         SmiKind::IdentityBinding => set!(index, key, raw, set_binding, ingest::identity_binding),
         SmiKind::TcpRoute => set!(index, key, raw, set_tcp_route, ingest::port_route),
         SmiKind::UdpRoute => set!(index, key, raw, set_udp_route, ingest::port_route),
     }
+}
+
+/// A group is measured before it is taken in; that it is gone is known at once.
+fn set_group(inner: &mut Inner, (_, namespace, name): &ObjectKey, group: Option<RouteGroup>) {
+    if let Some(group) = group {
+        inner.measuring.add(namespace, name, group, Known::Before);
+    } else {
+        inner.measuring.remove(namespace, name);
+        inner.index.set_group(namespace, name.clone(), None);
+    }
+}
+
+fn reset_groups(inner: &mut Inner, all: Vec<(Arc<str>, Arc<str>, RouteGroup)>) {
+    let known = if inner.is_unlisted(Watched::Smi(SmiKind::HttpRouteGroup)) {
+        Known::Nothing
+    } else {
+        Known::Before
+    };
+    inner.measuring.clear();
+    let mut kept = Vec::new();
+    for (namespace, name, group) in all {
+        let contents = inner.index.contents(&namespace);
+        let before = contents.and_then(|contents| contents.groups.get(&name));
+        if let Some(before) = before {
+            kept.push((namespace.clone(), name.clone(), before.clone()));
+        }
+        if before != Some(&group) {
+            inner.measuring.add(&namespace, &name, group, known);
+        }
+    }
+    inner.index.reset_groups(kept);
 }
 
 fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::Value)>) {
@@ -98,7 +131,7 @@ fn reset_smi(kind: SmiKind, inner: &mut Inner, all: Vec<(ObjectKey, serde_json::
     let index = &mut inner.index;
     match kind {
         SmiKind::TrafficSplit => index.reset_splits(read(all, ingest::split)),
-        SmiKind::HttpRouteGroup => index.reset_groups(read(all, ingest::route_group)),
+        SmiKind::HttpRouteGroup => reset_groups(inner, read(all, ingest::route_group).collect()),
         SmiKind::TrafficTarget => index.reset_targets(read(all, ingest::traffic_target)),
         SmiKind::IdentityBinding => index.reset_bindings(read(all, ingest::identity_binding)),
         SmiKind::TcpRoute => index.reset_tcp_routes(read(all, ingest::port_route)),

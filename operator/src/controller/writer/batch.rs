@@ -22,16 +22,36 @@ pub(super) struct Batch {
     /// ConfigMaps that somebody else wrote.
     pub(super) tampered: u64,
     pub(super) findings: Vec<(Arc<str>, Vec<Finding>)>,
+    /// Whether some namespaces wait for the next pass.
+    pub(super) more: bool,
 }
 
-/// Compiles every dirty namespace and compares with what is stored.
-pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &mut Statuses) -> Batch {
-    let Compiling { sequence, pods } = compiling;
+/// Compiles dirty namespaces, those first whose turn it is, until it is `enough`, and compares with what is stored. The
+/// others, and those that are not known whole yet, stay dirty.
+pub(super) fn batch_of(
+    inner: &mut Inner,
+    compiling: &mut Compiling,
+    statuses: &mut Statuses,
+    enough: impl Fn() -> bool,
+) -> Batch {
+    let Compiling { sequence, pods, last } = compiling;
     let mut batch = Batch::default();
-    let mut dirty = inner.index.take_dirty();
-    batch.dirty = dirty.len();
+    let all = inner.index.take_dirty();
+    batch.dirty = all.len();
+    let mut dirty = BTreeSet::new();
     let mut concerned = BTreeSet::new();
-    for namespace in &dirty {
+    for namespace in in_turn(&all, last.as_ref()) {
+        if inner.is_incomplete(namespace) {
+            inner.index.mark(namespace);
+            continue;
+        }
+        if !dirty.is_empty() && enough() {
+            inner.index.mark(namespace);
+            batch.more = true;
+            continue;
+        }
+        dirty.insert(namespace.clone());
+        *last = Some(namespace.clone());
         pods.look_at(&inner.index, namespace);
         let before = inner.oversize.take(namespace);
         let mut desired: BTreeMap<String, ProxyConfig> = BTreeMap::new();
@@ -64,11 +84,8 @@ pub(super) fn batch_of(inner: &mut Inner, compiling: &mut Compiling, statuses: &
                 batch.tampered += 1;
                 findings.push(Finding::Object(tampered(&workload, message)));
             }
-            for (workload, error) in compared.too_large {
-                statuses.known.is_behind(&workload);
-                if let Some(config) = desired.get(&config_map_name(&workload.account)) {
-                    findings.push(Finding::Object(inner.oversize.insert(config, &error)));
-                }
+            for (error, fitted) in &compared.too_large {
+                findings.push(Finding::Object(inner.oversize.insert(fitted, error)));
             }
             let services = smilax_compiler::plaintext_only(&inner.index, namespace);
             findings.extend(services.into_iter().map(Finding::Object));
@@ -120,3 +137,14 @@ fn tampered(workload: &Workload, message: String) -> Diagnostic {
         message,
     }
 }
+
+/// All of them, beginning behind the last whose turn it was.
+fn in_turn<'a>(all: &'a BTreeSet<Arc<str>>, last: Option<&Arc<str>>) -> Vec<&'a Arc<str>> {
+    let (before, after): (Vec<_>, Vec<_>) = all
+        .iter()
+        .partition(|namespace| last.is_some_and(|last| *namespace <= last));
+    after.into_iter().chain(before).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! What proxies wait for: compiles what is dirty and writes ConfigMaps. Never waits for what is only told.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::batch::batch_of;
 use super::retry::{Failed, Retry};
-use super::{SETTLE, SETTLE_AT_MOST, Term, Writer, as_i64};
+use super::{SETTLE, SETTLE_AT_MOST, TURN, Term, Writer, as_i64};
 use crate::controller::change::Sequence;
 use crate::controller::report::PodCounts;
 
@@ -13,6 +15,8 @@ use crate::controller::report::PodCounts;
 pub(super) struct Compiling {
     pub(super) sequence: Sequence,
     pub(super) pods: PodCounts,
+    /// The namespace whose turn it was.
+    pub(super) last: Option<Arc<str>>,
 }
 
 impl Writer {
@@ -37,9 +41,12 @@ impl Writer {
     async fn pass(&self, compiling: &mut Compiling, term: &Term) -> Failed {
         let mut failed = Failed::new();
         let timer = self.metrics.compile_seconds.start_timer();
-        let batch = self
-            .state
-            .read(|inner| batch_of(inner, compiling, &mut term.statuses.lock()));
+        let begin = Instant::now();
+        let batch = self.state.read(|inner| {
+            batch_of(inner, compiling, &mut term.statuses.lock(), || {
+                begin.elapsed() > TURN
+            })
+        });
         timer.observe_duration();
         self.show_pods(compiling.pods.all());
         self.metrics.tampered.inc_by(batch.tampered);
@@ -54,6 +61,10 @@ impl Writer {
             }
         }
         term.compiled.notify_one();
+        if batch.more {
+            // Whoever did not get a turn is next.
+            self.state.update(|_| ());
+        }
         failed
     }
 }

@@ -69,6 +69,7 @@ impl Cluster {
             compiling: Compiling {
                 sequence: Sequence::new(term, Revision::default()),
                 pods: PodCounts::default(),
+                last: None,
             },
             statuses: Statuses::new(Instant::now()),
             stored: BTreeMap::new(),
@@ -86,7 +87,7 @@ impl Cluster {
     fn pass(&mut self) -> Batch {
         let batch = self
             .state
-            .read(|inner| batch_of(inner, &mut self.compiling, &mut self.statuses));
+            .read(|inner| batch_of(inner, &mut self.compiling, &mut self.statuses, || false));
         for (_, change) in &batch.maps {
             let MapChange::Apply {
                 name,

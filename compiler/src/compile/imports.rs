@@ -1,0 +1,184 @@
+//! What a workload calls: the destinations of its namespace, and those of others that it asks for.
+//!
+//! Routes of another namespace come in only when the account, or its namespace, asks for them. They are the first to be left
+//! out when there are too many.
+
+use std::collections::{BTreeMap, HashMap};
+
+use smilax_core::config::Destination;
+use smilax_core::convention::key;
+use smilax_core::pattern::MOST_OF_ROUTES;
+use smilax_core::{DestinationName, Workload};
+
+use crate::diagnostic::{Diagnostic, Reason};
+use crate::index::Index;
+use crate::model::Meta;
+use crate::plan::{self, NamespacePlan};
+
+/// Destinations by name.
+pub(crate) type Destinations = BTreeMap<DestinationName, Destination>;
+
+/// The destinations of a workload, and what of its imports is left out.
+pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinations, Vec<Diagnostic>) {
+    let own = index.plan(&workload.namespace);
+    let mut destinations = own.destinations.clone();
+    let mut spent = Spent::default();
+    spent.take(&own, &destinations);
+    let mut diagnostics = Vec::new();
+    let mut asked: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
+    for entry in imports(index, workload) {
+        match entry {
+            Ok((namespace, wanted)) => asked.entry(namespace).or_default().push(wanted),
+            Err(entry) => diagnostics.push(account_diagnostic(
+                index,
+                workload,
+                Reason::Invalid,
+                format!(
+                    "annotation {}: {entry:?} is not of the form namespace/service or namespace/*; it is left out",
+                    key::DESTINATIONS
+                ),
+            )),
+        }
+    }
+    // Its own namespace is there already, all of it.
+    asked.remove(&*workload.namespace);
+    for (namespace, wanted) in asked {
+        let plan = index.plan(&namespace);
+        let mut imported = Destinations::new();
+        for wanted in &wanted {
+            import(&plan, wanted, &mut imported);
+        }
+        match spent.take(&plan, &imported) {
+            Fits::Yes => destinations.append(&mut imported),
+            Fits::No => diagnostics.push(account_diagnostic(
+                index,
+                workload,
+                Reason::OverBudget,
+                format!(
+                    "annotation {}: the regular expressions of what is imported from namespace {namespace} take, with those \
+                     of its own namespace and of other imports, more than {} MiB when compiled; nothing is imported from \
+                     {namespace}. Name fewer Services",
+                    key::DESTINATIONS,
+                    MOST_OF_ROUTES / (1024 * 1024)
+                ),
+            )),
+        }
+    }
+    (destinations, diagnostics)
+}
+
+/// What the expressions of routes count for so far, each once.
+#[derive(Debug, Default)]
+struct Spent {
+    sizes: HashMap<String, usize>,
+    size: usize,
+}
+
+enum Fits {
+    Yes,
+    No,
+}
+
+impl Spent {
+    /// Takes the expressions of destinations, if they fit.
+    fn take(&mut self, plan: &NamespacePlan, destinations: &Destinations) -> Fits {
+        let routes = destinations
+            .values()
+            .flat_map(|destination| &destination.ports)
+            .flat_map(|port| &port.routes);
+        let matches = routes.flat_map(|route| &route.matches);
+        let patterns = matches.flat_map(|one| {
+            let headers = one.headers.iter().map(|header| &header.value);
+            one.path.iter().chain(headers)
+        });
+        let new: HashMap<&String, usize> = patterns
+            .filter(|pattern| !self.sizes.contains_key(*pattern))
+            .filter_map(|pattern| Some((pattern, *plan.patterns.get(pattern)?)))
+            .collect();
+        let size = self.size + new.values().sum::<usize>();
+        if size > MOST_OF_ROUTES {
+            return Fits::No;
+        }
+        self.size = size;
+        self.sizes
+            .extend(new.into_iter().map(|(pattern, size)| (pattern.clone(), size)));
+        Fits::Yes
+    }
+}
+
+/// What of another namespace a workload asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One destination.
+    One(DestinationName),
+    /// All of them.
+    All,
+}
+
+/// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
+pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
+    let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
+    let account = index
+        .contents(&workload.namespace)
+        .and_then(|contents| contents.accounts.get(&workload.account))
+        .map(|account| &account.annotations);
+    namespace
+        .into_iter()
+        .chain(account)
+        .filter_map(|annotations| annotations.get(key::DESTINATIONS))
+        .flat_map(|list| list.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
+        .map(|entry| match entry.split_once('/') {
+            Some((namespace, "*")) if !namespace.is_empty() => Ok((namespace.to_owned(), Wanted::All)),
+            _ => match entry.parse::<DestinationName>() {
+                Ok(name) => Ok((name.namespace.to_string(), Wanted::One(name))),
+                Err(_) => Err(entry.to_owned()),
+            },
+        })
+        .collect()
+}
+
+/// Adds what is wanted of a namespace, with every backend that its routes lead to.
+pub(crate) fn import(plan: &NamespacePlan, wanted: &Wanted, into: &mut Destinations) {
+    let roots = plan.destinations.values().filter(|destination| match wanted {
+        Wanted::All => true,
+        Wanted::One(name) => destination.name == *name,
+    });
+    for destination in roots {
+        let routes = destination.ports.iter().flat_map(|port| &port.routes);
+        for backend in routes.flat_map(|route| &route.backends) {
+            if let Some(found) = plan.destinations.get(&backend.destination) {
+                into.entry(found.name.clone())
+                    .or_insert_with(|| without_routes(found));
+            }
+        }
+        into.insert(destination.name.clone(), destination.clone());
+    }
+}
+
+/// A destination that is only sent to: where its own routes lead was not asked for.
+fn without_routes(destination: &Destination) -> Destination {
+    let mut destination = destination.clone();
+    for port in &mut destination.ports {
+        port.routes.clear();
+    }
+    destination
+}
+
+fn account_diagnostic(index: &Index, workload: &Workload, reason: Reason, message: String) -> Diagnostic {
+    let known = index
+        .contents(&workload.namespace)
+        .and_then(|contents| contents.accounts.get(&workload.account));
+    let meta = known.map_or_else(
+        || Meta {
+            namespace: workload.namespace.clone(),
+            name: workload.account.clone(),
+            ..Meta::default()
+        },
+        |account| account.meta.clone(),
+    );
+    Diagnostic {
+        object: plan::object("ServiceAccount", &meta),
+        reason,
+        message,
+    }
+}
