@@ -184,10 +184,13 @@ pub mod wire {
 /// Longest name of a Kubernetes object, in bytes (RFC 1123 subdomain).
 const LONGEST_NAME: usize = 253;
 
+/// With which the name of every ConfigMap of the operator begins.
+pub const CONFIG_MAP_PREFIX: &str = "smilax-";
+
 /// Name of the ConfigMap that holds the configuration of an account. A name that would be too long is cut and told
 /// apart by a hash of the whole.
 pub fn config_map_name(account: &str) -> String {
-    let name = format!("smilax-{account}");
+    let name = format!("{CONFIG_MAP_PREFIX}{account}");
     if name.len() <= LONGEST_NAME {
         return name;
     }

@@ -76,7 +76,7 @@ fn f15_a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforc
     let client = namespace.client("client");
     namespace.ready(&["deployment/web-v1"]);
     client.reaches("http://web-v1/");
-    let groups: Vec<String> = (0..32).map(|index| format!("group-{index}")).collect();
+    let groups: Vec<String> = (0..22).map(|index| format!("group-{index}")).collect();
     for group in &groups {
         let matches = (0..128).map(|index| {
             let name = format!("{group}-{index}-{}", "n".repeat(200));

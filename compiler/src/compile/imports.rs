@@ -50,18 +50,26 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
         }
         match spent.take(&plan, &imported) {
             Fits::Yes => destinations.append(&mut imported),
-            Fits::No => diagnostics.push(account_diagnostic(
+            Fits::No => {
+                // How they are secured stays known: nothing may fall back to plaintext because routes are large.
+                destinations.extend(
+                    imported
+                        .iter()
+                        .map(|(name, destination)| (name.clone(), without_routes(destination))),
+                );
+                diagnostics.push(account_diagnostic(
                 index,
                 workload,
                 Reason::OverBudget,
                 format!(
                     "annotation {}: the regular expressions of what is imported from namespace {namespace} take, with those \
-                     of its own namespace and of other imports, more than {} MiB when compiled; nothing is imported from \
+                     of its own namespace and of other imports, more than {} MiB when compiled; no routes are imported from \
                      {namespace}. Name fewer Services",
                     key::DESTINATIONS,
                     MOST_OF_ROUTES / (1024 * 1024)
                 ),
-            )),
+            ));
+            }
         }
     }
     (destinations, diagnostics)

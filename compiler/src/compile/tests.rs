@@ -311,8 +311,20 @@ fn s2_imports_that_are_too_dear_are_left_out_and_told_on_the_importing_account()
     }
     let mut index = cluster.index();
     let (config, diagnostics) = compile(&mut index, &Workload::new("client", "default"));
-    assert_eq!(names(&config), ["a/web", "b/web"]);
+    assert_eq!(names(&config), ["a/web", "b/web", "c/web"]);
+    let routes = |namespace: &str| {
+        let of_it = config
+            .destinations
+            .iter()
+            .filter(|one| &*one.name.namespace == namespace);
+        of_it
+            .flat_map(|one| &one.ports)
+            .map(|port| port.routes.len())
+            .sum::<usize>()
+    };
+    assert!(routes("b") > 0);
+    assert_eq!(routes("c"), 0, "how it is secured stays known");
     assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
     assert_eq!(&*diagnostics[0].object.kind, "ServiceAccount");
-    assert!(diagnostics[0].message.contains("nothing is imported from c"));
+    assert!(diagnostics[0].message.contains("no routes are imported from c"));
 }

@@ -12,7 +12,7 @@ pub enum Standing {
     Fresh,
     /// It has, and nothing is under way.
     Idle,
-    /// A request is under way.
+    /// A request is under way, or its response is still being written.
     Busy,
 }
 
@@ -24,6 +24,7 @@ pub struct Activity {
     under_way: AtomicU32,
     held: AtomicUsize,
     released: AtomicU32,
+    shared: AtomicBool,
 }
 
 /// A request under way; over when dropped.
@@ -49,6 +50,16 @@ impl Activity {
     /// The handshake is done.
     pub fn shaken(&self) {
         self.handshaking.store(false, Ordering::Relaxed);
+    }
+
+    /// Many requests go over it at a time, so that one that is not taken says nothing about the others.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// From here on many requests may go over it at a time.
+    pub fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
     }
 
     /// A request begins.
@@ -98,7 +109,8 @@ impl Activity {
     pub fn standing(&self) -> Standing {
         if self.handshaking.load(Ordering::Relaxed) {
             Standing::Handshaking
-        } else if !self.is_idle() {
+        } else if !self.is_idle() || self.held() > 0 {
+            // The end of a response may still be on its way to a slow client.
             Standing::Busy
         } else if self.completed() > 0 {
             Standing::Idle

@@ -12,7 +12,7 @@ use super::{Activity, Quiet, Register, Seat, Ticket};
 pub struct Limits {
     /// Without a request under way.
     pub idle: Duration,
-    /// With bytes held, of which the other side takes none.
+    /// With bytes held, of which the other side takes none; of connections that are not shared.
     pub stalled: Duration,
     /// What else has to go, if too much is held in all.
     pub shed: Option<Shed>,
@@ -80,7 +80,10 @@ impl<H> Register<H> {
                     _ if seat.activity.is_idle() && bytes == 0 && idle >= limits.idle => {
                         over.push((ticket, Reason::Idle));
                     }
-                    _ if bytes > 0 && stalled >= limits.stalled => over.push((ticket, Reason::Stalled)),
+                    // One paused stream must not end the others of its connection.
+                    _ if bytes > 0 && stalled >= limits.stalled && !seat.activity.is_shared() => {
+                        over.push((ticket, Reason::Stalled));
+                    }
                     Some(Shed { after, .. }) if bytes > 0 && stalled >= after => {
                         shed.push((Reverse(of_source), source, Reverse(bytes), number));
                     }

@@ -15,6 +15,8 @@ pub struct Patterns<'a> {
     compiled: &'a mut Compiled,
     held: HashMap<Box<str>, Arc<Pattern>>,
     size: usize,
+    /// What was compiled and did not fit, in bytes.
+    refused: usize,
     most: usize,
 }
 
@@ -52,6 +54,7 @@ impl<'a> Patterns<'a> {
             compiled,
             held: HashMap::new(),
             size: 0,
+            refused: 0,
             most,
         }
     }
@@ -64,16 +67,18 @@ impl<'a> Patterns<'a> {
         if let Some(held) = self.held.get(pattern) {
             return Ok(Arc::clone(held));
         }
-        // What is over the budget already compiles nothing more.
-        if self.size > self.most {
+        // What did not fit must not keep out what does, but to find that out for ever would cost too much.
+        if self.refused > self.most {
             return Err(NotTaken::Budget(self.most));
         }
         let compiled = self.compiled.get(pattern);
-        self.size += compiled.as_ref().map_or_else(PatternError::size, |it| it.size());
-        let compiled = compiled?;
-        if self.size > self.most {
+        let size = compiled.as_ref().map_or_else(PatternError::size, |it| it.size());
+        if self.size + size > self.most {
+            self.refused += size;
             return Err(NotTaken::Budget(self.most));
         }
+        self.size += size;
+        let compiled = compiled?;
         self.held.insert(pattern.into(), Arc::clone(&compiled));
         Ok(compiled)
     }

@@ -76,7 +76,7 @@ pub fn verify(
         return Err(SignatureError::TooLong(signatures.len()));
     }
     let signatures: Signatures =
-        serde_json::from_slice(signatures).map_err(|error| SignatureError::Malformed(error.to_string()))?;
+        serde_json::from_slice(signatures).map_err(|error| SignatureError::Malformed(shortened(&error)))?;
     if signatures.vouchers.len() > MOST_VOUCHERS {
         return Err(SignatureError::Vouchers(signatures.vouchers.len()));
     }
@@ -95,6 +95,12 @@ pub fn verify(
         signed_at: signatures.content.signed_at,
         roots,
     })
+}
+
+/// What is wrong with a text, without most of the text: it is somebody else's, may be long, and is told to people.
+fn shortened(error: &serde_json::Error) -> String {
+    const LONGEST: usize = 200;
+    error.to_string().chars().take(LONGEST).collect()
 }
 
 /// Whether a policy signer below a trusted root made this statement; its trust domain.

@@ -45,6 +45,11 @@ const BELIEVABLE: Revision = Revision {
     counter: 1 << 62,
 };
 
+/// Whether a revision that nobody signed may be one of ours.
+pub fn is_believable(revision: Revision) -> bool {
+    revision.term <= BELIEVABLE.term && revision.counter <= BELIEVABLE.counter
+}
+
 /// The writer's place in the one order of revisions.
 #[derive(Debug)]
 pub struct Sequence {
@@ -68,7 +73,7 @@ impl Sequence {
 
     /// Goes on behind a revision that nobody signed, so that proxies which take unsigned configurations take ours after it.
     fn raise_above_unsigned(&mut self, seen: Revision) {
-        if seen.term <= BELIEVABLE.term && seen.counter <= BELIEVABLE.counter {
+        if is_believable(seen) {
             self.raise(seen);
         }
     }
@@ -159,9 +164,29 @@ pub fn map_changes(
             }),
             None => written.policy,
         };
-        // What was fitted can be kept in whatever revision; were it not so, there would be nothing to write.
-        let Ok(form) = packed::form(&policy) else {
-            continue;
+        let (policy, form) = match packed::form(&policy) {
+            Ok(form) => (policy, form),
+            // It fitted by a few bytes in its last revision. What is fitted can be kept in whatever revision.
+            Err(error) => {
+                let is_fitted = compared
+                    .too_large
+                    .last()
+                    .is_some_and(|(_, fitted)| fitted.config.workload == config.workload);
+                if is_fitted {
+                    continue;
+                }
+                let fitted = fit(config);
+                let revision = revision.unwrap_or_default();
+                let policy = render(&ProxyConfig {
+                    revision,
+                    ..fitted.config.clone()
+                });
+                compared.too_large.push((error, fitted));
+                let Ok(form) = packed::form(&policy) else {
+                    continue;
+                };
+                (policy, form)
+            }
         };
         compared.changes.push(MapChange::Apply {
             name: name.clone(),

@@ -20,7 +20,7 @@ pub struct Fitted {
     pub config: ProxyConfig,
     /// What it lacks.
     pub left_out: LeftOut,
-    /// The user's objects that it lacks.
+    /// The objects of its own namespace that it lacks.
     pub objects: BTreeSet<ObjectRef>,
 }
 
@@ -41,7 +41,12 @@ pub enum LeftOut {
 pub fn fit(config: &ProxyConfig) -> Fitted {
     let (mut smaller, left_out) = ladder(config);
     smaller.revision = config.revision;
-    let objects = objects(config).difference(&objects(&smaller)).cloned().collect();
+    // Objects of other namespaces are not at fault that somebody imports more than fits: the importing account is told.
+    let objects = objects(config)
+        .difference(&objects(&smaller))
+        .filter(|object| object.namespace == config.workload.namespace)
+        .cloned()
+        .collect();
     Fitted {
         config: smaller,
         left_out,
@@ -57,16 +62,33 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
         },
         ..config.clone()
     };
-    let mut out = BTreeSet::new();
-    for namespace in imports_by_size(config) {
-        smaller
+    // To compress it is slow, and somebody may import hundreds of namespaces: the fewest that have to go are found by halves.
+    let imports = imports_by_size(config);
+    let without = |count: usize| {
+        let out: BTreeSet<Arc<str>> = imports.iter().take(count).cloned().collect();
+        let mut without = smaller.clone();
+        without
             .destinations
-            .retain(|destination| destination.name.namespace != namespace);
-        out.insert(namespace);
-        if kept(&smaller).is_ok() {
-            return (smaller, LeftOut::Imports(out));
+            .retain(|destination| !out.contains(&destination.name.namespace));
+        (without, out)
+    };
+    let (own, all) = without(imports.len());
+    if kept(&own).is_ok() {
+        let (mut too_few, mut enough) = (0, imports.len());
+        let mut found = (own, all);
+        while enough > too_few + 1 {
+            let half = usize::midpoint(too_few, enough);
+            let tried = without(half);
+            if kept(&tried.0).is_ok() {
+                (found, enough) = (tried, half);
+            } else {
+                too_few = half;
+            }
         }
+        let (fitted, out) = found;
+        return (fitted, LeftOut::Imports(out));
     }
+    smaller = own;
     if without_routes(&mut smaller) {
         return (smaller, LeftOut::Routes);
     }

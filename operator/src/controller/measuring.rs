@@ -62,11 +62,11 @@ impl Measuring {
         self.unknown.remove(&key);
     }
 
-    /// All groups are to be listed anew: what waited is not wanted any more.
-    pub fn clear(&mut self) {
+    /// All groups are to be listed anew: what waited is not wanted any more. Returns those of which nothing is known yet.
+    pub fn clear(&mut self) -> BTreeSet<(Name, Name)> {
         self.waiting.clear();
-        self.unknown.clear();
         self.current = None;
+        std::mem::take(&mut self.unknown)
     }
 
     /// Whether there is something to be measured.

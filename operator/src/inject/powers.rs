@@ -42,11 +42,15 @@ pub(super) fn over_processes(pod: &Value, container: &Value) -> Option<String> {
     ))
 }
 
-fn power<'a>(container: &'a Value, powers: &[&str]) -> Option<&'a str> {
+fn power(container: &Value, powers: &[&'static str]) -> Option<&'static str> {
+    // Runtimes take them in any case, and Kubernetes does not look.
     let added = list(container, "/securityContext/capabilities/add")
         .filter_map(Value::as_str)
-        .map(|power| power.strip_prefix("CAP_").unwrap_or(power))
-        .find(|power| powers.contains(power));
+        .find_map(|power| {
+            let upper = power.to_ascii_uppercase();
+            let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+            powers.iter().find(|known| **known == bare).copied()
+        });
     let privileged = container
         .pointer("/securityContext/privileged")
         .and_then(Value::as_bool)

@@ -77,7 +77,11 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
                 Direction::Inbound => limits.keep_alive,
                 Direction::Outbound => limits.idle,
             },
-            body: limits.body,
+            body: match connection.direction() {
+                Direction::Inbound => limits.body,
+                // The application is no stranger, and may stream as rarely as it likes.
+                Direction::Outbound => limits.idle,
+            },
         },
     );
     let peer = connection.peer().cloned();
@@ -124,6 +128,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         }
     };
     let peer = connection.peer().cloned();
+    connection.admitted.activity.share();
     let over = connection.admitted.end.clone();
     let builder = match version {
         Version::Multiplexed => &worker.servers.multiplexed,

@@ -209,6 +209,8 @@ async fn carry_silent(
         let mut upstream = connection
             .connect(&stream, &mut connection.bytes_target())
             .await?;
+        // The application has a connection, so neither silence nor a lack of places is a stranger's.
+        let _under_way = connection.admitted.activity.begin();
         tokio::select! {
             biased;
             spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),

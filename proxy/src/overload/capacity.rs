@@ -11,10 +11,6 @@ const CONNECTION_BYTES: u64 = 128 * 1024;
 const CONNECTIONS: [u64; 2] = [256, 16_384];
 /// Connections from the application for each inbound one: it is no stranger.
 const OUTBOUND: usize = 4;
-/// Part of the memory that bytes held for clients may use.
-const HELD: u64 = 32;
-/// Fewest and most of these bytes.
-const HELD_BYTES: [u64; 2] = [1024 * 1024, 256 * 1024 * 1024];
 /// Where there is no limit, as much as if it were this.
 const UNLIMITED: u64 = 1024 * 1024 * 1024;
 
@@ -50,7 +46,9 @@ impl Capacity {
         };
         Self::of_connections(
             within(memory / CONNECTION_BYTES, CONNECTIONS),
-            within(memory / HELD, HELD_BYTES),
+            // Not bounded unless asked for: what is held for the application counts too, and one that reads slowly would
+            // have its callers turned away.
+            usize::MAX,
         )
     }
 
@@ -61,16 +59,16 @@ impl Capacity {
         Self::of_connections(or(inbound, self.inbound.all), or(held_bytes, self.held_bytes))
     }
 
-    /// Room for so many inbound connections, half of them of one source, and as many bytes held.
+    /// Room for so many inbound connections, and as many bytes held. One source may have all of them: an ingress is one, and
+    /// whoever comes when there is no place left takes that of the source that has most.
     #[must_use]
     pub fn of_connections(inbound: usize, held_bytes: usize) -> Self {
         let outbound = inbound.saturating_mul(OUTBOUND);
         Self {
             inbound: Caps {
                 all: inbound,
-                of_one: inbound.div_ceil(2),
+                of_one: inbound,
             },
-            // They are all of one source.
             outbound: Caps {
                 all: outbound,
                 of_one: outbound,
@@ -87,11 +85,10 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn s6_a_sidecar_with_the_charts_limit_takes_two_thousand_connections_and_holds_8_mib() {
+    fn s6_a_sidecar_with_the_charts_limit_takes_two_thousand_connections() {
         let capacity = Capacity::of(Some(256 * MIB));
-        assert_eq!((capacity.inbound.all, capacity.inbound.of_one), (2048, 1024));
+        assert_eq!((capacity.inbound.all, capacity.inbound.of_one), (2048, 2048));
         assert_eq!(capacity.outbound.all, 8192);
-        assert_eq!(capacity.held_bytes, 8 * 1024 * 1024);
     }
 
     #[test]
@@ -102,7 +99,7 @@ mod tests {
             capacity.with(10_000, 0).inbound,
             Caps {
                 all: 10_000,
-                of_one: 5000
+                of_one: 10_000
             }
         );
         assert_eq!(capacity.with(0, 4096).held_bytes, 4096);

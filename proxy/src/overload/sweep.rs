@@ -12,7 +12,8 @@ const SELDOM: Duration = Duration::from_secs(5);
 /// How often while too much is held.
 const OFTEN: Duration = Duration::from_millis(100);
 /// How long a client may take nothing while too much is held.
-const FULL: Duration = Duration::from_millis(300);
+/// Longer than a client of a slow link takes for 64 KiB, after which its kernel asks for more.
+const FULL: Duration = Duration::from_secs(2);
 /// After so long at that, those end that hold most, however much they take.
 const PERSISTS: Duration = Duration::from_secs(3);
 

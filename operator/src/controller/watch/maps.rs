@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use smilax_core::convention::{
-    PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, config_map_name,
+    CONFIG_MAP_PREFIX, PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, config_map_name,
 };
 use smilax_core::packed;
 use smilax_core::signature::Digest;
@@ -22,7 +22,10 @@ pub(super) fn map(object: &ConfigMap) -> Named<StoredMap> {
 }
 
 pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
+    // Of another name, it is none of ours whatever its labels say, and the operator may not delete it.
+    let is_ours = |one: &Named<StoredMap>| one.name.starts_with(CONFIG_MAP_PREFIX);
     match seen {
+        Seen::Applied(one) | Seen::Deleted(one) if !is_ours(&one) => {}
         Seen::Applied(one) => {
             let before = inner.set_map(&one.namespace, &one.name, Some(one.value.clone()));
             // Our own writes come back here too; only what somebody else changed is worth a look.
@@ -35,7 +38,7 @@ pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
             inner.index.mark(&one.namespace);
         }
         Seen::All(all) => {
-            let all = all.into_iter();
+            let all = all.into_iter().filter(is_ours);
             inner.reset_maps(all.map(|one| (one.namespace.to_string(), one.name.to_string(), one.value)));
             inner.mark_all();
         }
@@ -64,7 +67,10 @@ pub fn stored_map(object: &ConfigMap) -> StoredMap {
     };
     let wrong_form = packed.is_some() != packed::is_long(&policy);
     StoredMap {
-        foreign: keys > 1 || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
+        // One that nobody can change any more would be in force for ever.
+        foreign: object.immutable == Some(true)
+            || keys > 1
+            || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
         account: account_of(object),
         policy,
         policy_digest,

@@ -99,12 +99,8 @@ fn set_group(inner: &mut Inner, (_, namespace, name): &ObjectKey, group: Option<
 }
 
 fn reset_groups(inner: &mut Inner, all: Vec<(Arc<str>, Arc<str>, RouteGroup)>) {
-    let known = if inner.is_unlisted(Watched::Smi(SmiKind::HttpRouteGroup)) {
-        Known::Nothing
-    } else {
-        Known::Before
-    };
-    inner.measuring.clear();
+    let first = inner.is_unlisted(Watched::Smi(SmiKind::HttpRouteGroup));
+    let unknown = inner.measuring.clear();
     let mut kept = Vec::new();
     for (namespace, name, group) in all {
         let contents = inner.index.contents(&namespace);
@@ -113,6 +109,13 @@ fn reset_groups(inner: &mut Inner, all: Vec<(Arc<str>, Arc<str>, RouteGroup)>) {
             kept.push((namespace.clone(), name.clone(), before.clone()));
         }
         if before != Some(&group) {
+            // A list that comes before the groups of the first were measured makes nothing known.
+            let key = (namespace.clone(), name.clone());
+            let known = if first || before.is_none() && unknown.contains(&key) {
+                Known::Nothing
+            } else {
+                Known::Before
+            };
             inner.measuring.add(&namespace, &name, group, known);
         }
     }

@@ -104,6 +104,13 @@ pub(super) fn batch_of(
     dirty.append(&mut concerned);
     // Others elsewhere may hold them now.
     dirty.append(&mut inner.index.take_held_elsewhere());
+    // Of those whose groups are not all measured yet, nothing true can be said. They come again.
+    for namespace in &dirty {
+        if inner.is_incomplete(namespace) {
+            inner.index.mark(namespace);
+        }
+    }
+    dirty.retain(|namespace| !inner.is_incomplete(namespace));
     for namespace in &dirty {
         let mut all = Vec::new();
         // In one that is gone there is nothing left to be told.

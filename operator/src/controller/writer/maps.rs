@@ -66,7 +66,17 @@ impl Writer {
                     resource_version.as_deref(),
                 );
                 let params = PatchParams::apply(FIELD_MANAGER).force();
-                let mut written = call(api.patch(name, &params, &Patch::Apply(object))).await?;
+                let applied = call(api.patch(name, &params, &Patch::Apply(object))).await;
+                let mut written = match (applied, resource_version) {
+                    (Err(error), Some(version)) if is_invalid(&error) && is_frozen(&api, name).await? => {
+                        // `immutable: true` can only be taken away together with the object.
+                        call(api.delete(name, &only(version))).await?;
+                        let signed = (bundle.as_str(), signature.as_deref());
+                        let object = map_object(name, workload, (policy, form), signed, None);
+                        call(api.patch(name, &params, &Patch::Apply(object))).await?
+                    }
+                    (applied, _) => applied?,
+                };
                 // A key that somebody else added is not ours to apply away; take it out by name.
                 if stored_map(&written).foreign {
                     let keys = foreign_keys(&written, form);
@@ -82,11 +92,7 @@ impl Writer {
                 name,
                 resource_version,
             } => {
-                let preconditions = Preconditions {
-                    resource_version: Some(resource_version.clone()),
-                    uid: None,
-                };
-                call(api.delete(name, &DeleteParams::default().preconditions(preconditions))).await?;
+                call(api.delete(name, &only(resource_version))).await?;
                 tracing::info!(namespace, name, "configuration removed: no workload needs it");
                 self.state.tell(|inner| inner.set_map(namespace, name, None));
             }
@@ -120,6 +126,24 @@ impl Writer {
                 .tell(|inner| inner.set_map(namespace, name, found.as_ref().map(stored_map)));
         }
     }
+}
+
+/// Deletes nothing but this version.
+fn only(resource_version: &str) -> DeleteParams {
+    DeleteParams::default().preconditions(Preconditions {
+        resource_version: Some(resource_version.to_owned()),
+        uid: None,
+    })
+}
+
+fn is_invalid(error: &WriteError) -> bool {
+    matches!(error, WriteError::Api(kube::Error::Api(status)) if status.code == 422)
+}
+
+/// Whether a ConfigMap can no longer be changed, by anybody.
+async fn is_frozen(api: &Api<ConfigMap>, name: &str) -> Result<bool, WriteError> {
+    let found = call(api.get_opt(name)).await?;
+    Ok(found.is_some_and(|found| found.immutable == Some(true)))
 }
 
 impl MapChange {

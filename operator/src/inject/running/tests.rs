@@ -57,10 +57,12 @@ fn s8_a_debug_container_cannot_join_the_processes_of_the_sidecar() {
 
 #[test]
 fn s8_where_processes_are_shared_a_debug_container_cannot_trace_them() {
-    let tracing = || secured(json!({"capabilities": {"add": ["SYS_PTRACE"]}}));
+    let tracing = |power: &str| secured(json!({"capabilities": {"add": [power]}}));
     for field in ["shareProcessNamespace", "hostPID"] {
         let sharing = pod().spec(field, json!(true)).injected();
-        refused(&debugging_in(&sharing, &tracing()), "SYS_PTRACE");
+        for power in ["SYS_PTRACE", "CAP_SYS_PTRACE", "cap_sys_ptrace"] {
+            refused(&debugging_in(&sharing, &tracing(power)), "SYS_PTRACE");
+        }
         refused(
             &debugging_in(&sharing, &secured(json!({"privileged": true}))),
             "privileged",

@@ -70,7 +70,7 @@ pub struct Stream {
 enum Step {
     Use(Rc<Connection>),
     Open,
-    /// Until a connection is made.
+    /// Until a connection is made, or its server has said how many streams it allows.
     Wait,
     /// Until a server allows streams, which it may never do.
     Starve,
@@ -166,8 +166,8 @@ impl Connections {
         match free {
             _ if known < spread => Step::Open,
             Some(free) => Step::Use(Rc::clone(free)),
-            None if self.opening.get() > 0 => Step::Wait,
-            None if open.iter().any(|one| !one.allowance.is_known()) => Step::Starve,
+            // A server that has not said yet how many it allows is slow, not full: the first request waits as well.
+            None if self.opening.get() > 0 || open.iter().any(|one| !one.allowance.is_known()) => Step::Wait,
             // Of a server that allows no streams, one more connection is tried.
             None if known < MOST_CONNECTIONS && closed <= spread => Step::Open,
             // The request waits in its connection until a stream is free.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,7 +112,7 @@ impl Cable {
     }
 
     pub(crate) fn init_with(&self, arguments: &[&str], user: Option<SpawnUser>) -> Result<String, String> {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(self.program());
         command
             .arg("init")
             .args(arguments)
@@ -127,6 +128,20 @@ impl Cable {
         } else {
             Err(told)
         }
+    }
+
+    /// The proxy, where every user may run it: the folder that it was built in may be closed to others, as that of root is.
+    fn program(&self) -> PathBuf {
+        let program = self.files.path().join("smilax-proxy");
+        if !program.exists() {
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(self.files.path(), open).unwrap();
+            // A copy of some hundred megabytes only where the folders are on different disks.
+            std::fs::hard_link(BINARY, &program)
+                .or_else(|_| std::fs::copy(BINARY, &program).map(drop))
+                .unwrap();
+        }
+        program
     }
 
     /// Runs the proxy as the user that is not redirected; `shop/web` sends everything to the peer.
@@ -155,10 +170,7 @@ impl Cable {
         };
         let file = self.files.path().join("policy.json");
         std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
-        // Readable for the proxy's user.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(self.files.path(), open).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(self.program());
         command
             .arg("run")
             .args(["--workers", "1", "--pod-ips", "10.77.0.2,fd77::2", "--config-dir"]);
