@@ -1,7 +1,7 @@
 //! A proxy that lacks what a configuration requires refuses it whole. The object says so and names its pod; others go on.
 
 use serde_json::Value;
-use smilax_e2e::disrupt::{Cluster, container_status};
+use smilax_e2e::disrupt::{Cluster, Helm, container_status};
 use smilax_e2e::guarded::answers;
 use smilax_e2e::namespace::must;
 use smilax_e2e::objects::port;
@@ -74,7 +74,13 @@ fn when_one_proxy_rejects_the_object_names_its_pod_until_that_is_brought_up_and_
         unreachable!("{} pods of two", pods.len())
     };
     let newest = image(older);
+    // A pod that runs takes no image but that of the installation.
+    let helm = Helm::of(&callers.mesh);
+    helm.upgrade(&["proxy.image.tag=older"]);
+    callers.mesh.available();
     run_proxy(namespace, name(older), OLDER);
+    helm.upgrade(&["proxy.image.tag="]);
+    callers.mesh.available();
     answers(&callers.stranger, &url(older), 200);
 
     namespace.apply(RouteGroup::named("served").or(Match::named("all")));
