@@ -101,13 +101,19 @@ fn f15_a_configuration_that_is_too_long_for_a_configmap_is_compressed_and_enforc
     let split = TrafficSplit::of("large").backend("web-v1", 1);
     let split = namespace.apply(groups.iter().fold(split, |split, group| split.matching(group)));
     client.enforces_split(&split);
-    let bundle = "trust-bundle.json".to_owned();
-    assert_eq!(keys(), (vec![bundle.clone()], vec!["policy.json.gz".to_owned()]));
+    let [policy, packed, signature, bundle] = [
+        "policy.json",
+        "policy.json.gz",
+        "signature.json",
+        "trust-bundle.json",
+    ]
+    .map(str::to_owned);
+    assert_eq!(keys(), (vec![signature.clone(), bundle.clone()], vec![packed]));
     let report = client.load(Load::http("large").method("POST").requests(100));
     assert_no_failures(&report);
     namespace.delete(&split);
     client.forgot_split("large");
-    assert_eq!(keys(), (vec!["policy.json".to_owned(), bundle], vec![]));
+    assert_eq!(keys(), (vec![policy, signature, bundle], vec![]));
 }
 
 #[test]
