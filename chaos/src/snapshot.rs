@@ -101,6 +101,19 @@ impl Snapshot {
         self
     }
 
+    /// The same without Events of this reason, where they are expected.
+    #[must_use]
+    pub fn without_events(mut self, reason: &str) -> Self {
+        self.0.retain(|key, _| !is_event(key, reason));
+        self
+    }
+
+    /// Whether there is an Event of this reason.
+    #[must_use]
+    pub fn tells(&self, reason: &str) -> bool {
+        self.0.keys().any(|key| is_event(key, reason))
+    }
+
     /// How it differs from what it should be; nothing when it does not.
     pub fn differs_from(&self, wanted: &Self) -> Vec<String> {
         let missing = wanted.0.iter().filter(|(key, _)| !self.0.contains_key(*key));
@@ -260,6 +273,10 @@ fn masked_text(text: &str) -> String {
 
 fn is_number(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|letter| letter.is_ascii_digit())
+}
+
+fn is_event(key: &str, reason: &str) -> bool {
+    key.starts_with("Event ") && key.contains(&format!(" {reason} "))
 }
 
 #[cfg(test)]

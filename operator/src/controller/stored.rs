@@ -100,18 +100,19 @@ impl StoredMap {
         format!("{map} is not signed, and does not hold what was compiled for it; {HINT}")
     }
 
-    /// What is wrong with it, for people; `None` when nothing is, or when it is only not signed.
+    /// What is wrong with it, for people; `None` when nothing is, or when it is only not signed or an earlier one.
     pub fn tampering(&self, workload: &Workload) -> Option<String> {
         let (map, hint) = (map_of(workload), HINT);
         match &self.standing {
             Standing::Tampered(error) => {
                 Some(format!("{map} was not written by the operator: {error}; {hint}"))
             }
-            Standing::Replayed { latest } => Some(format!(
-                "{map} was put back to revision {} by somebody else, behind {latest}; {hint}",
-                self.revision().unwrap_or_default()
-            )),
-            Standing::Unchecked | Standing::Current | Standing::Earlier | Standing::Unsigned => None,
+            // An API server that lags behind shows the same as somebody who puts an earlier one back. Either is repaired.
+            Standing::Unchecked
+            | Standing::Current
+            | Standing::Earlier
+            | Standing::Replayed { .. }
+            | Standing::Unsigned => None,
         }
     }
 }
