@@ -48,29 +48,19 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
         for wanted in &wanted {
             import(&plan, wanted, &mut imported);
         }
-        match spent.take(&plan, &imported) {
-            Fits::Yes => destinations.append(&mut imported),
-            Fits::No => {
-                // How they are secured stays known: nothing may fall back to plaintext because routes are large.
-                destinations.extend(
-                    imported
-                        .iter()
-                        .map(|(name, destination)| (name.clone(), without_routes(destination))),
-                );
-                diagnostics.push(account_diagnostic(
-                index,
-                workload,
-                Reason::OverBudget,
-                format!(
-                    "annotation {}: the regular expressions of what is imported from namespace {namespace} take, with those \
-                     of its own namespace and of other imports, more than {} MiB when compiled; no routes are imported from \
-                     {namespace}. Name fewer Services",
-                    key::DESTINATIONS,
-                    MOST_OF_ROUTES / (1024 * 1024)
-                ),
-            ));
-            }
+        if let Fits::No = spent.take(&plan, &imported) {
+            // How they are secured stays known: nothing may fall back to plaintext because routes are large.
+            imported.values_mut().for_each(clear_routes);
+            let message = format!(
+                "annotation {}: the regular expressions of what is imported from namespace {namespace} take, with those \
+                 of its own namespace and of other imports, more than {} MiB when compiled; no routes are imported from \
+                 {namespace}. Name fewer Services",
+                key::DESTINATIONS,
+                MOST_OF_ROUTES / (1024 * 1024)
+            );
+            diagnostics.push(account_diagnostic(index, workload, Reason::OverBudget, message));
         }
+        destinations.append(&mut imported);
     }
     (destinations, diagnostics)
 }
@@ -166,10 +156,14 @@ pub(crate) fn import(plan: &NamespacePlan, wanted: &Wanted, into: &mut Destinati
 /// A destination that is only sent to: where its own routes lead was not asked for.
 fn without_routes(destination: &Destination) -> Destination {
     let mut destination = destination.clone();
+    clear_routes(&mut destination);
+    destination
+}
+
+fn clear_routes(destination: &mut Destination) {
     for port in &mut destination.ports {
         port.routes.clear();
     }
-    destination
 }
 
 fn account_diagnostic(index: &Index, workload: &Workload, reason: Reason, message: String) -> Diagnostic {

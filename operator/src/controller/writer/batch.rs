@@ -105,12 +105,13 @@ pub(super) fn batch_of(
     // Others elsewhere may hold them now.
     dirty.append(&mut inner.index.take_held_elsewhere());
     // Of those whose groups are not all measured yet, nothing true can be said. They come again.
-    for namespace in &dirty {
-        if inner.is_incomplete(namespace) {
+    dirty.retain(|namespace| {
+        let incomplete = inner.is_incomplete(namespace);
+        if incomplete {
             inner.index.mark(namespace);
         }
-    }
-    dirty.retain(|namespace| !inner.is_incomplete(namespace));
+        !incomplete
+    });
     for namespace in &dirty {
         let mut all = Vec::new();
         // In one that is gone there is nothing left to be told.
