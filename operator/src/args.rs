@@ -1,9 +1,9 @@
 //! Flags and environment.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use smilax_core::TrustDomain;
 use smilax_core::config::{AccessMode, TlsMode};
 use smilax_core::convention::WORKLOAD_PORT;
+use smilax_core::{LogFilter, TrustDomain};
 
 /// The control plane of the Smilax service mesh.
 #[derive(Debug, Parser)]
@@ -58,8 +58,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "256Mi")]
     pub proxy_memory_limit: String,
     /// Log filter of the proxy.
-    #[arg(long, default_value = "info")]
-    pub proxy_log_level: String,
+    #[arg(long, default_value_t)]
+    pub proxy_log_level: LogFilter,
     /// How long a proxy may drain, in seconds.
     #[arg(long, default_value_t = 30)]
     pub proxy_drain_seconds: u32,
@@ -82,9 +82,9 @@ pub struct RunArgs {
     /// tls.key, ca.crt). Without it the operator makes its own.
     #[arg(long)]
     pub authority_secret: Option<String>,
-    /// Log filter: error, warn, info, debug, trace, or by module.
-    #[arg(long, env = "SMILAX_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    /// Log filter: off, error, warn, info, debug, trace, or by module (info,smilax_operator=debug).
+    #[arg(long, env = "SMILAX_LOG_LEVEL", default_value_t)]
+    pub log_level: LogFilter,
     /// Form of log lines.
     #[arg(long, env = "SMILAX_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&args.run.log_level)?;
+    let filter = EnvFilter::builder().parse(args.run.log_level.as_str())?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr);

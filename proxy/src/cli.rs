@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use smilax_core::PodView;
 use smilax_core::config::Protocol;
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
+use smilax_core::{LogFilter, PodView};
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
@@ -215,9 +215,9 @@ pub struct DrainArguments {
 /// How to log.
 #[derive(Debug, Args)]
 pub struct LogArguments {
-    /// Log filter: error, warn, info, debug, trace, or by module
-    #[arg(long, env = variable::LOG_LEVEL, default_value = "info")]
-    pub log_level: String,
+    /// Log filter: off, error, warn, info, debug, trace, or by module (info,smilax_proxy=debug)
+    #[arg(long, env = variable::LOG_LEVEL, default_value_t)]
+    pub log_level: LogFilter,
     /// Form of a log line
     #[arg(long, env = variable::LOG_FORMAT, value_enum, default_value_t = Format::Text)]
     pub log_format: Format,

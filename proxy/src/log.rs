@@ -2,7 +2,10 @@
 
 use std::io::stderr;
 
+use smilax_core::LogFilter;
+use smilax_core::log_filter::LogFilterError;
 use smilax_core::log_line::LogLines;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -24,14 +27,12 @@ pub struct Level(Option<reload::Handle<EnvFilter, Registry>>);
 /// A filter that is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum LevelError {
-    /// Not the form of a filter.
-    #[error("{filter:?} is no log filter, such as \"info\" or \"smilax_proxy=debug,hyper=warn\": {reason}")]
-    Invalid {
-        /// The text.
-        filter: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Not a log filter.
+    #[error(transparent)]
+    Invalid(#[from] LogFilterError),
+    /// A log filter that the logging library does not take.
+    #[error("the log filter is not accepted: {0}")]
+    Rejected(#[from] ParseError),
     /// Logging has ended, or somebody else's logging is in place.
     #[error("the log filter cannot be changed here")]
     Fixed,
@@ -40,9 +41,9 @@ pub enum LevelError {
 /// Starts logging to standard error.
 ///
 /// # Errors
-/// [`LevelError::Invalid`] for a filter that does not parse, [`LevelError::Fixed`] when logging was started before.
-pub fn start(filter: &str, format: Format) -> Result<Level, LevelError> {
-    let (filter, handle) = reload::Layer::new(parse(filter)?);
+/// [`LevelError::Fixed`] when logging was started before, [`LevelError::Rejected`].
+pub fn start(filter: &LogFilter, format: Format) -> Result<Level, LevelError> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter.as_str())?);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         Format::Text => registry
@@ -76,15 +77,9 @@ impl Level {
     /// # Errors
     /// [`LevelError`].
     pub fn set(&self, filter: &str) -> Result<(), LevelError> {
-        let parsed = parse(filter)?;
+        let filter: LogFilter = filter.parse()?;
+        let parsed = EnvFilter::try_new(filter.as_str())?;
         let handle = self.0.as_ref().ok_or(LevelError::Fixed)?;
         handle.reload(parsed).map_err(|_| LevelError::Fixed)
     }
-}
-
-fn parse(filter: &str) -> Result<EnvFilter, LevelError> {
-    EnvFilter::try_new(filter).map_err(|error| LevelError::Invalid {
-        filter: filter.to_owned(),
-        reason: error.to_string(),
-    })
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 use smilax_compiler::modes::InboundUdp;
+use smilax_core::LogFilter;
 use smilax_core::convention::key;
 
 use super::modes::{self, OwnModes};
@@ -51,7 +52,7 @@ pub(super) struct Options {
     pub(super) resources: Resources,
     /// What the user asked for in so many words, which a Guaranteed pod gets as its request and its limit.
     pub(super) asked_cpu: Option<Quantity>,
-    pub(super) log_level: String,
+    pub(super) log_level: LogFilter,
     pub(super) drain_seconds: u32,
     pub(super) skip_inbound: PortSet,
     pub(super) skip_outbound: PortSet,
@@ -115,7 +116,9 @@ pub(super) fn resolve(
         (memory_request, memory_limit),
         (&defaults.memory_request, &defaults.memory_limit),
     );
-    let log_level = reader.value(key::LOG_LEVEL, log_filter);
+    let log_level = reader.value(key::LOG_LEVEL, |text| {
+        text.parse::<LogFilter>().map_err(|error| error.to_string())
+    });
     let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
     let denial_reasons = reader.value(key::DENIAL_REASONS, denial_reasons);
     let own = reader.own_modes();
@@ -286,25 +289,6 @@ fn drain_seconds(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|&seconds| seconds <= LONGEST_DRAIN)
         .ok_or_else(|| format!("{text:?} is not a number of seconds from 0 to {LONGEST_DRAIN}"))
-}
-
-/// Levels, or `target=level`, separated by commas. A filter without this check would take a mistyped level for the
-/// name of a module.
-fn log_filter(text: &str) -> Result<String, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let directive = |directive: &str| {
-        let (target, level) = directive.split_once('=').unwrap_or(("smilax", directive));
-        let named = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        !target.is_empty() && target.chars().all(named) && LEVELS.contains(&level)
-    };
-    let text = text.trim();
-    if text.split(',').map(str::trim).all(directive) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{text:?} is not a log filter: write error, warn, info, debug, trace, or info,smilax_proxy=debug"
-        ))
-    }
 }
 
 #[cfg(test)]

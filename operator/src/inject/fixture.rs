@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use smilax_compiler::Modes;
 use smilax_compiler::index::Settings;
+use smilax_core::LogFilter;
 use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
@@ -15,7 +16,7 @@ pub(crate) fn settings() -> InjectSettings {
         proxy_image: "registry.example/smilax-proxy:0.1.0".to_owned(),
         pull_policy: PullPolicy::IfNotPresent,
         resources: Resources::parse("50m", "1", "32Mi", "128Mi").unwrap(),
-        log_level: "info".to_owned(),
+        log_level: LogFilter::default(),
         log_format: ProxyLogFormat::Json,
         drain_seconds: 30,
         cluster_domain: "cluster.local".to_owned(),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smilax_core::LogFilter;
+
 use super::quantity::{Quantity, QuantityError};
 
 /// What is the same for every sidecar unless annotations say otherwise.
@@ -15,7 +17,7 @@ pub struct InjectSettings {
     /// Requests and limits.
     pub resources: Resources,
     /// Log filter.
-    pub log_level: String,
+    pub log_level: LogFilter,
     /// Form of log lines.
     pub log_format: ProxyLogFormat,
     /// How long draining may take, in seconds.

@@ -68,7 +68,7 @@ impl Sidecar<'_> {
                 plain(variable::SKIP_INBOUND_PORTS, &self.options.skip_inbound.to_string()),
                 plain(variable::SKIP_OUTBOUND_PORTS, &self.options.skip_outbound.to_string()),
                 plain(variable::INBOUND_UDP, self.options.inbound_udp.as_str()),
-                plain(variable::LOG_LEVEL, &self.options.log_level),
+                plain(variable::LOG_LEVEL, self.options.log_level.as_str()),
                 plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             ],
             "resources": resources(pod, self.options),
@@ -163,7 +163,7 @@ impl Sidecar<'_> {
                 variable::PORT_NAMES,
                 &json(serde_json::to_string(self.port_names)),
             ),
-            plain(variable::LOG_LEVEL, &self.options.log_level),
+            plain(variable::LOG_LEVEL, self.options.log_level.as_str()),
             plain(variable::LOG_FORMAT, self.settings.log_format.as_str()),
             plain(variable::DRAIN_SECONDS, &self.options.drain_seconds.to_string()),
         ]);
