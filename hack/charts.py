@@ -12,13 +12,15 @@ GOLDEN = CHARTS / "golden"
 MANIFESTS = ROOT / "crds" / "manifests"
 NAMESPACE = "smilax-system"
 KUBERNETES = "1.34.0"
+# What the cluster knows when smilax-crds was installed first.
+MESH_CONFIG = "mesh.smilax.dev/v1alpha1/MeshConfig"
 
 
 def render(tools, chart, *arguments, namespace=NAMESPACE):
     """Text of a rendered chart."""
     command = [
         Path(tools) / "helm", "template", chart, CHARTS / chart,
-        "--namespace", namespace, "--kube-version", KUBERNETES, *arguments,
+        "--namespace", namespace, "--kube-version", KUBERNETES, "--api-versions", MESH_CONFIG, *arguments,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

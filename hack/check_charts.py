@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
@@ -32,12 +33,17 @@ COMBINATIONS = {
         "--set", f"proxy.image.digest=sha256:{'0123456789abcdef' * 4}",
         "--set", "imagePullSecrets={pull}",
     ],
-    "one-replica": ["--set", "replicas=1", "--set", "uninstallHook.enabled=false"],
+    "one-replica": ["--set", "replicas=1", "--set", "uninstallHook.enabled=false", "--set", "meshConfig.create=false"],
+    # As Helm keeps it for `helm uninstall`; elsewhere it is not rendered, since `helm template` cannot know what for.
+    "uninstall-hook": ["--set", "uninstallHook.inTemplates=true"],
     "placed": [
         "--set", "nodeSelector.pool=system",
         "--set", "tolerations[0].key=system", "--set", "tolerations[0].operator=Exists",
         "--set", "priorityClassName=system-cluster-critical",
         "--set", "podLabels.team=platform", "--set-string", "podAnnotations.note=1",
+        "--set-json", 'affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":'
+        '[{"matchExpressions":[{"key":"arch","operator":"In","values":["amd64"]}]}]}}}',
+        "--set-json", 'topologySpreadConstraints=[{"topologyKey":"rack","maxSkew":1,"whenUnsatisfiable":"DoNotSchedule"}]',
     ],
     "proxy-settings": [
         "--set", "proxy.resources.limits.cpu=500m", "--set", "proxy.resources.limits.memory=64Mi",
@@ -47,7 +53,7 @@ COMBINATIONS = {
     "given-authority": [
         "--set", "certificates.authoritySecret=corporate-issuer", "--set", "certificates.lifetimeSeconds=3600",
     ],
-    "closed": ["--set", "access.closed=true"],
+    "closed": ["--set", "access.closed=true", "--set", "meshConfig.spec.pathRegexMode=full"],
     "alerts": ["--set", "prometheusRule.enabled=true", "--set", "prometheusRule.labels.release=monitoring"],
     # Without admission policies, which are of version v1 since 1.30.
     "kubernetes-1-29": ["--kube-version", "1.29.0"],
@@ -57,7 +63,12 @@ COMBINATIONS = {
 # Values that must be refused, and a part of what is said about them.
 REFUSED = {
     "replica=3": "replica",
-    "replicas=-1": "replicas",
+    "replicas=0": "replicas",
+    "proxy.logLevel=verbose": "proxy.logLevel",
+    "log.level=lots": "log.level",
+    "image.registry=registry.example.com/": "image.registry",
+    "proxy.image.repository=/smilax-proxy": "proxy.image.repository",
+    "topologySpreadConstraints[0].topologyKey=rack": "maxSkew",
     "access.mode=open": "access.mode",
     "image.tagg=1": "tagg",
     "image.digest=sha256:1": "image.digest",
@@ -123,7 +134,7 @@ def check_definitions(tools):
     golden(copies / "kustomization.yml", kustomization(generated))
     text = render(tools, "smilax-crds", "--set", "operatorNamespace=elsewhere")
     wanted = {d["metadata"]["name"]: d for d in (yaml.safe_load(text) for text in generated.values())}
-    rendered = {d["metadata"]["name"]: d for d in documents(text)}
+    rendered = {d["metadata"]["name"]: d for d in documents(text) if d["kind"] == "CustomResourceDefinition"}
     if set(wanted) != set(rendered):
         problem(f"smilax-crds renders {sorted(rendered)}, not {sorted(wanted)}")
     for name, definition in rendered.items():
@@ -169,6 +180,9 @@ def check_combinations(tools, definitions):
         seen = [(d["kind"], d["metadata"]["name"], d["metadata"].get("namespace")) for d in objects]
         for double in {entry for entry in seen if seen.count(entry) > 1}:
             problem(f"{name}: twice: {double}")
+        if name != "uninstall-hook":
+            for violation in rules.nothing_is_for_helm_alone(objects):
+                problem(f"{name}: {violation}")
         for rule in rules.RULES:
             for violation in rule(objects):
                 problem(f"{name}: {rule.__name__}: {violation}")
@@ -204,20 +218,46 @@ def check_refusals(tools):
     passed(f"{len(REFUSED) + 1} refusals")
 
 
-def check_schemas(objects):
-    """Every object of Kubernetes' own kinds, strictly, against its schema."""
+def check_schemas(objects, definitions):
+    """Every object of Kubernetes' own kinds, strictly, against its schema; those of ours against their definitions."""
     warnings.simplefilter("ignore")
+    schemas = {
+        (f"{definition['spec']['group']}/{version['name']}", definition["spec"]["names"]["kind"]):
+            version["schema"]["openAPIV3Schema"]
+        for definition in definitions
+        for version in definition["spec"]["versions"]
+    }
     count = 0
     for source, document in objects:
         if document["apiVersion"].startswith("monitoring.coreos.com/"):
             continue
         count += 1
+        schema = schemas.get((document["apiVersion"], document["kind"]))
+        if schema:
+            for error in jsonschema.Draft202012Validator(strict(schema)).iter_errors(document.get("spec", {})):
+                problem(f"{source}: {name_of(document)}: {error.json_path}: {error.message}")
+            continue
         try:
             kubernetes_validate.validate(document, KUBERNETES.rsplit(".", 1)[0], strict=True)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
             message = getattr(error, "message", str(error))
             problem(f"{source}: {name_of(document)}: {message}")
     passed(f"{count} objects against the schemas of Kubernetes {KUBERNETES}")
+
+
+def strict(schema):
+    """The schema of a definition's spec, in which a field that it does not know is an error, as `kubectl apply` has it."""
+    def closed(node):
+        if isinstance(node, list):
+            return [closed(entry) for entry in node]
+        if not isinstance(node, dict):
+            return node
+        node = {key: closed(value) for key, value in node.items()}
+        if "properties" in node and "additionalProperties" not in node:
+            node["additionalProperties"] = False
+        return node
+
+    return closed(schema["properties"]["spec"])
 
 
 def check_security(tools, texts):
@@ -239,8 +279,9 @@ def check_security(tools, texts):
 
 
 def check_config(tools):
-    """config/default is what the chart renders."""
-    golden(render_config.TARGET, render_config.rendered(tools))
+    """config/default is what the charts render."""
+    for path, text in render_config.rendered(tools).items():
+        golden(path, text)
     passed("config/default")
 
 
@@ -261,9 +302,8 @@ def main():
         (f"config/samples/{name}.yaml", one)
         for name, text in samples.items()
         for one in documents(text)
-        if "smi-spec.io" not in one["apiVersion"]
     ]
-    check_schemas(objects)
+    check_schemas(objects, definitions)
     check_security(tools, rendered)
     if problems:
         sys.exit(f"{len(problems)} problems")

@@ -8,7 +8,7 @@ ESCALATING = {"escalate", "bind", "impersonate"}
 CLUSTER_SCOPED = {
     "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
     "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
-    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MeshConfig",
 }
 # What these resources may be written only by name.
 NAMED_ONLY = {
@@ -26,6 +26,13 @@ def pod_specs(documents):
     for document in documents:
         if document["kind"] in {"Deployment", "Job"}:
             yield name_of(document), document["spec"]["template"]["spec"]
+
+
+def nothing_is_for_helm_alone(documents):
+    """`helm template | kubectl apply` must not run what Helm runs only when it removes a release."""
+    for document in documents:
+        if "helm.sh/hook" in document["metadata"].get("annotations", {}):
+            yield f"{name_of(document)}: a hook, which kubectl would apply at once"
 
 
 def roles_name_every_verb_and_resource(documents):

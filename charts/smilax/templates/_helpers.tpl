@@ -79,3 +79,11 @@ seccompProfile:
 - name: is-the-operator
   expression: request.userInfo.username == "system:serviceaccount:{{ .Release.Namespace }}:smilax-operator"
 {{- end }}
+
+{{- /*
+Not empty when Helm installs or upgrades, and so keeps what it renders for `helm uninstall`. `helm template` cannot look anything up; what it
+renders is applied by others, to whom the Job that ends the mesh is a Job like any other.
+*/ -}}
+{{- define "smilax.isReleased" -}}
+{{- if lookup "v1" "Namespace" "" "kube-system" }}true{{ end }}
+{{- end }}
