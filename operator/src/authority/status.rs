@@ -1,5 +1,6 @@
-//! What people are told about the authority: two conditions of the MeshConfig.
+//! Conditions of the MeshConfig: whether its fields are in force, and the state of the authority.
 
+use serde_json::Value;
 use smilax_compiler::status::{Condition, ConditionStatus};
 
 use super::material::{Authority, Rotation};
@@ -8,7 +9,35 @@ use super::plan::{Blocker, Step};
 /// Blockers that are named; more are counted.
 const NAMED: usize = 10;
 
-/// The conditions, from what is in use, what is wrong with the Secrets, the user's Secret, and the step that is due.
+/// Whether every field of a MeshConfig is in force. A field that is not valid is ignored, and the value of the installation stands: the webhook refuses
+/// such an object, but may have been away when it was written.
+pub(super) fn accepted(mesh: &Value, rotate: Result<(), String>, generation: i64) -> Condition {
+    let mut faults: Vec<String> = smilax_crds::validate(mesh)
+        .errors
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    faults.extend(rotate.err());
+    let (status, reason, message) = if faults.is_empty() {
+        let message = "every field is in force".to_owned();
+        (ConditionStatus::True, "Accepted", message)
+    } else {
+        let message = format!(
+            "ignored, so that the value of the installation applies: {}",
+            faults.join("; ")
+        );
+        (ConditionStatus::False, "Invalid", message)
+    };
+    Condition {
+        kind: "Accepted",
+        status,
+        reason,
+        message,
+        observed_generation: generation,
+    }
+}
+
+/// Conditions of the authority, from what is in use, what is wrong with the Secrets, the user's Secret, and the step that is due.
 pub(super) fn conditions(
     authority: Option<&Authority>,
     faults: &[String],
@@ -95,6 +124,7 @@ fn waits(step: &Step) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use time::OffsetDateTime;
 
     use super::super::material::Material;
@@ -130,6 +160,25 @@ mod tests {
             message.ends_with("and 2 more") && !message.contains("web-10"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_mesh_config_says_which_of_its_fields_are_ignored() {
+        let mesh = |spec| json!({"apiVersion": "mesh.smilax.dev/v1alpha1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": spec});
+        let told = accepted(&mesh(json!({"tlsMode": "strict"})), Ok(()), 3);
+        assert_eq!(
+            (told.status, told.observed_generation),
+            (ConditionStatus::True, 3)
+        );
+        let told = accepted(
+            &mesh(json!({"tlsMode": "open", "clusterDomain": "a b"})),
+            Err("metadata.annotations[smilax.dev/rotate]: no request".to_owned()),
+            4,
+        );
+        assert_eq!((told.status, told.reason), (ConditionStatus::False, "Invalid"));
+        for part in ["spec.tlsMode", "spec.clusterDomain", "smilax.dev/rotate"] {
+            assert!(told.message.contains(part), "{}", told.message);
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
+use smilax_compiler::status::Condition;
 use smilax_core::convention::key;
 use tokio::time::Instant;
 
 use super::{InUse, Keeper};
 use crate::authority::SECRET;
 use crate::authority::plan::{Request, Step};
-use crate::authority::status::conditions;
+use crate::authority::status::{accepted, conditions};
 use crate::call::call;
 use crate::controller::watch::stored_object;
 use crate::controller::writer::condition_json;
@@ -36,20 +37,28 @@ pub(super) fn resource() -> ApiResource {
 pub(super) struct Mesh {
     pub(super) object: DynamicObject,
     pub(super) request: Option<Request>,
+    /// Whether every field is in force.
+    accepted: Condition,
 }
 
 impl Keeper {
     pub(super) fn take_mesh(&mut self, seen: Option<DynamicObject>) {
         self.mesh = seen.map(|object| {
             let asked = object.annotations().get(key::ROTATE);
-            let request = asked.and_then(|asked| match asked.parse::<Request>() {
-                Ok(request) => Some(request),
+            let (request, understood) = match asked.map(|asked| asked.parse::<Request>()).transpose() {
+                Ok(request) => (request, Ok(())),
                 Err(error) => {
                     tracing::warn!(%error, annotation = key::ROTATE, "no change of the authority is made");
-                    None
+                    (None, Err(format!("annotation {}: {error}", key::ROTATE)))
                 }
-            });
-            Mesh { object, request }
+            };
+            let generation = object.metadata.generation.unwrap_or_default();
+            let accepted = accepted(&json!(object), understood, generation);
+            Mesh {
+                object,
+                request,
+                accepted,
+            }
         });
     }
 
@@ -98,7 +107,11 @@ impl Keeper {
         let in_use = self.in_use();
         let authority = in_use.as_ref().map(|in_use| &in_use.authority);
         let generation = mesh.object.metadata.generation.unwrap_or_default();
-        let desired = conditions(authority, &faults, self.task.given.as_deref(), step, generation);
+        let desired: Vec<Condition> =
+            conditions(authority, &faults, self.task.given.as_deref(), step, generation)
+                .into_iter()
+                .chain([mesh.accepted.clone()])
+                .collect();
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();

@@ -63,21 +63,6 @@ fn a_bad_value_of_the_namespace_names_the_namespace() {
 }
 
 #[test]
-fn log_filters_are_levels_or_levels_by_module() {
-    for good in [
-        "info",
-        "off",
-        "info,smilax_proxy=debug",
-        "warn, hyper::proto=trace",
-    ] {
-        assert!(log_filter(good).is_ok(), "{good}");
-    }
-    for bad in ["", "inof", "info,", "=debug", "smilax_proxy=loud", "a b=info"] {
-        assert!(log_filter(bad).is_err(), "{bad}");
-    }
-}
-
-#[test]
 fn unknown_keys_are_answered_with_the_nearest() {
     let pod = pod()
         .annotation("smilax.dev/log-levle", "debug")
