@@ -1,10 +1,13 @@
 //! What can be asked.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
+use crate::check::CheckArgs;
 use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
 use crate::plan::PlanArgs;
@@ -17,20 +20,34 @@ use crate::proxy_config::ConfigArgs;
     bin_name = "smilax",
     version,
     about,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_help = "Exits with 0 when the answer is good, with 1 when it is not, and with 2 when there is none."
 )]
 pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Where.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// Which cluster is asked, and where Smilax is in it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ClusterArgs {
     /// Namespace of the installation.
     #[arg(
-        long,
+        long = "smilax-namespace",
         global = true,
+        value_name = "NAMESPACE",
         env = "SMILAX_NAMESPACE",
         default_value = "smilax-system"
     )]
-    pub(crate) namespace: String,
+    pub(crate) installation: String,
+    /// File with access to the cluster; KUBECONFIG or ~/.kube/config if not given.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; its current one if not given.
     #[arg(long, global = true)]
     pub(crate) context: Option<String>,
@@ -40,7 +57,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Checks the installation, the proxies and every SMI object. Exits with 1 when something is wrong.
-    Check,
+    Check(CheckArgs),
     /// Says whether one workload may call another, and which TrafficTarget decides. Exits with 0 when it may, with 1 when
     /// it may not, and with 2 when that cannot be said.
     Authz(Box<AuthzArgs>),

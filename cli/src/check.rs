@@ -1,12 +1,16 @@
 //! What is right and what is wrong, decided from a snapshot of the cluster.
 
+mod definitions;
+mod pods;
 mod udp;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use smilax_core::convention::key;
+
+use crate::output::{Output, counted};
 
 /// Group, kind and plural of every SMI kind.
 pub(crate) const SMI_KINDS: [(&str, &str, &str); 6] = [
@@ -17,6 +21,17 @@ pub(crate) const SMI_KINDS: [(&str, &str, &str); 6] = [
     ("access.smi-spec.io", "TrafficTarget", "traffictargets"),
     ("access.smi-spec.io", "IdentityBinding", "identitybindings"),
 ];
+
+/// How it is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Wait until nothing fails, up to this many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "120")]
+    pub(crate) wait: Option<u64>,
+    /// Form of the output.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
 
 /// What was read from the cluster, as raw objects.
 #[derive(Clone, Debug, Default)]
@@ -54,11 +69,11 @@ pub(crate) enum Verdict {
 /// Looks at everything.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
-    definitions(snapshot, &mut findings);
+    definitions::check(snapshot, &mut findings);
     operator(snapshot, &mut findings);
     webhooks(snapshot, &mut findings);
     authority(snapshot, &mut findings);
-    pods(snapshot, &mut findings);
+    pods::check(snapshot, &mut findings);
     udp::check(snapshot, &mut findings);
     objects(snapshot, &mut findings);
     findings
@@ -85,12 +100,31 @@ pub(crate) fn table(findings: &[Finding]) -> String {
         .iter()
         .filter(|finding| finding.verdict == Verdict::Failed)
         .count();
+    let notices = findings.iter().any(|finding| finding.verdict == Verdict::Notice);
     let _ = match failed {
+        0 if notices => writeln!(text, "\nNothing failed. What the notices say is worth a look."),
         0 => writeln!(text, "\nAll is well."),
-        1 => writeln!(text, "\n1 check failed."),
-        failed => writeln!(text, "\n{failed} checks failed."),
+        failed => writeln!(text, "\n{} failed.", counted(failed, "check")),
     };
     text
+}
+
+/// The same for programs.
+pub(crate) fn json(findings: &[Finding]) -> Value {
+    let all = findings.iter().map(|finding| {
+        let verdict = match finding.verdict {
+            Verdict::Good => "ok",
+            Verdict::Notice => "notice",
+            Verdict::Failed => "failed",
+        };
+        json!({"verdict": verdict, "subject": finding.subject, "message": finding.message})
+    });
+    json!({"findings": all.collect::<Vec<_>>()})
+}
+
+/// Whether something failed.
+pub(crate) fn has_failed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.verdict == Verdict::Failed)
 }
 
 /// Versions of the operator and the proxies.
@@ -106,7 +140,7 @@ pub(crate) fn versions(snapshot: &Snapshot) -> String {
         }
     }
     for (version, count) in proxies {
-        let _ = writeln!(text, "proxies:  {version} ({count} pods)");
+        let _ = writeln!(text, "proxies:  {version} ({})", counted(count, "pod"));
     }
     text
 }
@@ -123,57 +157,12 @@ fn operator_version(deployment: &Value) -> &str {
     image.rsplit_once(':').map_or("unknown", |(_, tag)| tag)
 }
 
-fn definitions(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let names: BTreeSet<&str> = snapshot
-        .definitions
-        .iter()
-        .filter_map(|one| one["metadata"]["name"].as_str())
-        .collect();
-    let missing: Vec<String> = SMI_KINDS
-        .iter()
-        .map(|(group, _, plural)| format!("{plural}.{group}"))
-        .filter(|name| !names.contains(name.as_str()))
-        .collect();
-    findings.push(if missing.is_empty() {
-        good(
-            "definitions",
-            format!("all {} SMI kinds are served", SMI_KINDS.len()),
-        )
-    } else {
-        failed(
-            "definitions",
-            format!("missing: {}; install the chart smilax-crds", missing.join(", ")),
-        )
-    });
-    for definition in &snapshot.definitions {
-        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
-        let client = &definition["spec"]["conversion"]["webhook"]["clientConfig"];
-        if client["service"]["name"] == "smilax-conversion"
-            && client["caBundle"].as_str().is_none_or(str::is_empty)
-        {
-            findings.push(failed(
-                name,
-                "its conversion has no caBundle yet; the operator publishes it when it runs",
-            ));
-        }
-        let stored = definition["status"]["storedVersions"]
-            .as_array()
-            .map_or(0, Vec::len);
-        if client["service"]["name"] == "smilax-conversion" && stored > 1 {
-            findings.push(notice(
-                name,
-                "objects of older versions are still stored; the operator rewrites them",
-            ));
-        }
-    }
-}
-
 fn operator(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let Some(deployment) = snapshot.deployments.iter().find(|one| is_operator(one)) else {
         findings.push(failed(
             "operator",
             format!(
-                "no Deployment in namespace {}; install the chart smilax",
+                "there is no Deployment smilax-operator in namespace {0}; run helm upgrade --install smilax charts/smilax --namespace {0}, or name its namespace with --smilax-namespace",
                 snapshot.namespace
             ),
         ));
@@ -206,7 +195,7 @@ fn webhooks(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         let Some(found) = all.iter().find(|one| one["metadata"]["name"] == name) else {
             findings.push(failed(
                 name,
-                "the webhook configuration is missing; run helm upgrade",
+                "the webhook configuration is missing; run helm upgrade --install smilax charts/smilax",
             ));
             continue;
         };
@@ -223,76 +212,6 @@ fn webhooks(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         } else {
             good(name, "the webhook is registered")
         });
-    }
-}
-
-fn pods(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let enabled: BTreeSet<&str> = snapshot
-        .namespaces
-        .iter()
-        .filter(|one| one["metadata"]["labels"][key::INJECT] == "enabled")
-        .filter_map(|one| one["metadata"]["name"].as_str())
-        .collect();
-    let (mut meshed, mut missing) = (0, Vec::new());
-    let operator = snapshot
-        .deployments
-        .iter()
-        .find(|one| is_operator(one))
-        .map(operator_version);
-    for pod in &snapshot.pods {
-        let labels = &pod["metadata"]["labels"];
-        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-        let name = format!(
-            "{namespace}/{}",
-            pod["metadata"]["name"].as_str().unwrap_or_default()
-        );
-        let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-            || pod["metadata"]["deletionTimestamp"].is_string();
-        if let Some(version) = labels[key::PROXY_VERSION].as_str() {
-            meshed += usize::from(!ended);
-            if operator.is_some_and(|operator| !is_near(operator, version)) && !ended {
-                findings.push(notice(
-                    &name,
-                    format!("its proxy is of version {version}; restart it to bring it up to date"),
-                ));
-            }
-            continue;
-        }
-        let asked = labels[key::INJECT] == "enabled"
-            || (enabled.contains(namespace) && labels[key::INJECT] != "disabled");
-        let on_purpose = pod["metadata"]["annotations"][key::INJECT_STATUS].is_string()
-            || pod["spec"]["hostNetwork"] == Value::Bool(true);
-        if asked && !ended && !on_purpose {
-            missing.push(name);
-        }
-    }
-    findings.push(good(
-        "proxies",
-        format!("{meshed} pods in {} namespaces are in the mesh", enabled.len()),
-    ));
-    for name in missing {
-        findings.push(failed(
-            &name,
-            "the pod runs without a proxy; delete it so that it is made again",
-        ));
-    }
-}
-
-/// One minor version of difference is supported either way.
-fn is_near(operator: &str, proxy: &str) -> bool {
-    let minor = |version: &str| {
-        let mut parts = version.split('.');
-        Some((
-            parts.next()?.parse::<u32>().ok()?,
-            parts.next()?.parse::<u32>().ok()?,
-        ))
-    };
-    match (minor(operator), minor(proxy)) {
-        (Some((major, minor)), Some((proxy_major, proxy_minor))) => {
-            major == proxy_major && minor.abs_diff(proxy_minor) <= 1
-        }
-        // A tag that is no version says nothing.
-        _ => true,
     }
 }
 

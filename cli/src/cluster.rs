@@ -2,49 +2,53 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::args::ClusterArgs;
 use crate::check::{SMI_KINDS, Snapshot};
 
 /// How long a call of the API server may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
 
 /// Reads everything that is checked.
-pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::Result<Snapshot> {
-    let client = connect(context).await?;
+///
+/// # Errors
+/// When something cannot be read.
+pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result<Snapshot> {
     let crds = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let hooks = |kind: &str| GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
     let core = |kind: &str| GroupVersionKind::gvk("", "v1", kind);
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
-        definitions: list(&client, None, &ApiResource::from_gvk(&crds)).await?,
+        definitions: list(client, None, &ApiResource::from_gvk(&crds)).await?,
         deployments: list(
-            &client,
+            client,
             Some(namespace),
             &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")),
         )
         .await?,
         mutating: list(
-            &client,
+            client,
             None,
             &ApiResource::from_gvk(&hooks("MutatingWebhookConfiguration")),
         )
         .await?,
         validating: list(
-            &client,
+            client,
             None,
             &ApiResource::from_gvk(&hooks("ValidatingWebhookConfiguration")),
         )
         .await?,
-        namespaces: list(&client, None, &ApiResource::from_gvk(&core("Namespace"))).await?,
+        namespaces: list(client, None, &ApiResource::from_gvk(&core("Namespace"))).await?,
         meshes: list(
-            &client,
+            client,
             None,
             &ApiResource::from_gvk(&GroupVersionKind::gvk(
                 "mesh.smilax.dev",
@@ -53,13 +57,13 @@ pub(crate) async fn snapshot(namespace: &str, context: Option<&str>) -> anyhow::
             )),
         )
         .await?,
-        pods: list(&client, None, &ApiResource::from_gvk(&core("Pod"))).await?,
+        pods: list(client, None, &ApiResource::from_gvk(&core("Pod"))).await?,
         objects: Vec::new(),
     };
     for (group, kind, plural) in SMI_KINDS {
         let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let mut found = list(&client, None, &resource).await?;
+        let mut found = list(client, None, &resource).await?;
         for object in &mut found {
             object["kind"] = Value::from(kind);
         }
@@ -101,19 +105,30 @@ fn typed(mut objects: Vec<Value>, api_version: &str, kind: &str) -> Vec<Value> {
     objects
 }
 
-/// Access to the cluster of the kubeconfig.
-pub(crate) async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
+/// Access to the cluster.
+///
+/// # Errors
+/// When there is no kubeconfig, or the API server does not answer.
+pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<Client> {
     let options = KubeConfigOptions {
-        context: context.map(str::to_owned),
+        context: args.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let config = match context {
-        Some(_) => Config::from_kubeconfig(&options)
+    let config = match (&args.kubeconfig, &args.context) {
+        (Some(file), _) => {
+            let name = || format!("kubeconfig {}", file.display());
+            let kubeconfig =
+                Kubeconfig::read_from(file).with_context(|| format!("{} cannot be read", name()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .with_context(|| format!("{} cannot be used", name()))?
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options)
             .await
             .context("the kubeconfig cannot be read")?,
-        None => Config::infer()
+        (None, None) => Config::infer()
             .await
-            .context("no cluster: set KUBECONFIG to a kubeconfig file")?,
+            .context("no cluster: name a kubeconfig file with --kubeconfig or KUBECONFIG")?,
     };
     let client = Client::try_from(config)?;
     timeout(CALL, client.apiserver_version())
@@ -121,6 +136,36 @@ pub(crate) async fn connect(context: Option<&str>) -> anyhow::Result<Client> {
         .context("the API server does not answer")?
         .context("the API server cannot be reached")?;
     Ok(client)
+}
+
+/// What is said to who may not list something, with the role that allows it.
+fn forbidden(resource: &ApiResource, namespace: Option<&str>) -> String {
+    let plural = &resource.plural;
+    match namespace {
+        Some(namespace) => format!(
+            "you may not list {plural} in namespace {namespace}: ask for the ClusterRole view there (kubectl create rolebinding)"
+        ),
+        None => format!(
+            "you may not list {plural} in all namespaces: ask for the ClusterRole view for all of them (kubectl create clusterrolebinding)"
+        ),
+    }
+}
+
+/// Makes sure that a namespace exists, as far as that may be asked: an empty answer about a mistyped one would look like good news.
+///
+/// # Errors
+/// When there is none of that name.
+pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    match timeout(CALL, namespaces.get_opt(namespace))
+        .await
+        .context("the API server does not answer")?
+    {
+        Ok(None) => bail!("there is no namespace {namespace}"),
+        // Who may not ask finds out by what else is read.
+        Ok(Some(_)) | Err(kube::Error::Api(_)) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("namespace {namespace} cannot be read")),
+    }
 }
 
 /// Every object of a resource; none when the cluster does not serve it.
@@ -152,6 +197,7 @@ pub(crate) async fn labelled(
         {
             Ok(page) => page,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(all),
+            Err(kube::Error::Api(status)) if status.code == 403 => bail!(forbidden(resource, namespace)),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be listed", resource.plural)),
         };
         for object in &page.items {

@@ -28,8 +28,8 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "OBJECT")]
     pub(crate) object: ObjectName,
     /// Namespace of the object; that of the kubeconfig if not given.
-    #[arg(short = 'n', value_name = "NAMESPACE")]
-    pub(crate) of_namespace: Option<String>,
+    #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
     /// Form of the output.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -188,10 +188,7 @@ pub(crate) async fn answer(
     installation: &str,
     asked: &ExplainArgs,
 ) -> anyhow::Result<Explanation> {
-    let namespace = asked
-        .of_namespace
-        .as_deref()
-        .unwrap_or(client.default_namespace());
+    let namespace = asked.namespace.as_deref().unwrap_or(client.default_namespace());
     let objects = crate::cluster::policy(client, installation).await?;
     let cluster = crate::fleet::read(client, None)
         .await

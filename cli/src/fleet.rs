@@ -15,8 +15,13 @@ pub(crate) use state::{Proxy, State};
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
     /// Only proxies of this namespace; all namespaces if not given.
-    #[arg(short = 'n', value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
-    pub(crate) of_namespace: Option<String>,
+    #[arg(
+        short = 'n',
+        long = "namespace",
+        value_name = "NAMESPACE",
+        conflicts_with = "all_namespaces"
+    )]
+    pub(crate) namespace: Option<String>,
     /// Proxies of all namespaces, which is what is shown anyway.
     #[arg(short = 'A', long)]
     all_namespaces: bool,

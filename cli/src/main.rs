@@ -5,6 +5,7 @@ mod authority;
 mod authz;
 mod check;
 mod cluster;
+mod controller;
 mod explain;
 mod files;
 mod fleet;
@@ -17,142 +18,188 @@ mod plan;
 mod proxy_config;
 mod world;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
+use tokio::time::Instant;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, ClusterArgs, Command};
 use crate::authority::{CaCommand, Health};
 use crate::authz::{Question, Verdict};
 use crate::output::Output;
 use crate::plan::PlanArgs;
 use crate::world::World;
 
+/// How often `check --wait` looks again.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error.into()),
     };
-    match runtime.block_on(run(Args::parse())) {
+    let done = runtime.block_on(run(Args::parse()));
+    match done.and_then(|done| print(&done.text).map(|()| done.code)) {
         Ok(code) => code,
         Err(error) => complain(&error),
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
+/// An answer, and whether it is a good one.
+struct Done {
+    text: String,
+    code: ExitCode,
+}
+
+impl Done {
+    fn good(text: String) -> Self {
+        let code = ExitCode::SUCCESS;
+        Self { text, code }
+    }
+
+    fn bad(text: String) -> Self {
+        let code = ExitCode::FAILURE;
+        Self { text, code }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<Done> {
+    let (cluster, installation) = (&args.cluster, args.cluster.installation.as_str());
+    let ours = format!("client: {}\n", env!("CARGO_PKG_VERSION"));
     match args.command {
-        Command::Version { client: true } => {
-            writeln!(out, "client: {}", env!("CARGO_PKG_VERSION"))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Version { client: true } => Ok(Done::good(ours)),
         Command::Version { client: false } => {
-            writeln!(out, "client: {}", env!("CARGO_PKG_VERSION"))?;
-            let snapshot = cluster::snapshot(&args.namespace, args.context.as_deref()).await?;
-            write!(out, "{}", check::versions(&snapshot))?;
-            Ok(ExitCode::SUCCESS)
+            let client = cluster::connect(cluster).await?;
+            let snapshot = cluster::snapshot(&client, installation).await?;
+            Ok(Done::good(ours + &check::versions(&snapshot)))
         }
-        Command::Check => {
-            let snapshot = cluster::snapshot(&args.namespace, args.context.as_deref()).await?;
-            let findings = check::check(&snapshot);
-            write!(out, "{}", check::table(&findings))?;
-            let failed = findings
-                .iter()
-                .any(|finding| finding.verdict == check::Verdict::Failed);
-            Ok(if failed {
-                ExitCode::FAILURE
+        Command::Check(asked) => {
+            let client = cluster::connect(cluster).await?;
+            let findings = checked(&client, installation, asked.wait.map(Duration::from_secs)).await?;
+            let text = match asked.output {
+                Output::Table => check::table(&findings),
+                Output::Json => format!("{:#}\n", check::json(&findings)),
+            };
+            Ok(if check::has_failed(&findings) {
+                Done::bad(text)
             } else {
-                ExitCode::SUCCESS
+                Done::good(text)
             })
         }
         Command::Authz(asked) => {
             let mut world = if asked.files.is_empty() {
-                let client = cluster::connect(args.context.as_deref()).await?;
-                World::live(cluster::policy(&client, &args.namespace).await?)?
+                let client = cluster::connect(cluster).await?;
+                World::live(cluster::policy(&client, installation).await?)?
             } else {
                 World::written(files::objects(&asked.files)?)?
             };
             let answers = authz::answer(&mut world, &Question::from(&*asked))?;
-            for answer in &answers {
-                writeln!(out, "{answer}")?;
-            }
+            let lines: Vec<String> = answers.iter().map(ToString::to_string).collect();
+            let text = lines.join("\n") + "\n";
             let denied = answers.iter().any(|answer| answer.verdict == Verdict::Denied);
-            Ok(if denied {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            })
+            Ok(if denied { Done::bad(text) } else { Done::good(text) })
         }
         Command::Plan(asked) => {
-            let plan = planned(&asked, &args.namespace, args.context.as_deref()).await?;
-            match asked.output {
-                Output::Table => write!(out, "{}", plan::table(&plan))?,
-                Output::Json => writeln!(out, "{:#}", plan::json(&plan))?,
-            }
+            let plan = planned(&asked, cluster).await?;
+            let text = match asked.output {
+                Output::Table => plan::table(&plan),
+                Output::Json => format!("{:#}\n", plan::json(&plan)),
+            };
             Ok(if plan.is_empty() {
-                ExitCode::SUCCESS
+                Done::good(text)
             } else {
-                ExitCode::FAILURE
+                Done::bad(text)
             })
         }
         Command::Explain(asked) => {
-            let client = cluster::connect(args.context.as_deref()).await?;
-            let explained = explain::answer(&client, &args.namespace, &asked).await?;
-            match asked.output {
-                Output::Table => write!(out, "{}", explain::table(&explained, now()))?,
-                Output::Json => writeln!(out, "{:#}", explain::json(&explained))?,
+            let client = cluster::connect(cluster).await?;
+            if let Some(namespace) = &asked.namespace {
+                cluster::expect_namespace(&client, namespace).await?;
             }
-            Ok(ExitCode::SUCCESS)
+            let explained = explain::answer(&client, installation, &asked).await?;
+            Ok(Done::good(match asked.output {
+                Output::Table => explain::table(&explained, now()),
+                Output::Json => format!("{:#}\n", explain::json(&explained)),
+            }))
         }
         Command::ProxyStatus(asked) => {
-            let client = cluster::connect(args.context.as_deref()).await?;
-            let cluster = fleet::read(&client, asked.of_namespace.as_deref()).await?;
-            let heard = fleet::hear(&client, &args.namespace).await?;
+            let client = cluster::connect(cluster).await?;
+            if let Some(namespace) = &asked.namespace {
+                cluster::expect_namespace(&client, namespace).await?;
+            }
+            let cluster = fleet::read(&client, asked.namespace.as_deref()).await?;
+            let heard = fleet::hear(&client, installation).await?;
             let mut proxies = cluster.proxies(heard.pages);
             proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
-            match asked.output {
-                Output::Table => write!(out, "{}", fleet::table(&proxies, &heard.missing, now()))?,
-                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies, &heard.missing))?,
-            }
-            Ok(ExitCode::SUCCESS)
+            Ok(Done::good(match asked.output {
+                Output::Table => fleet::table(&proxies, &heard.missing, now()),
+                Output::Json => format!("{:#}\n", fleet::json(&proxies, &heard.missing)),
+            }))
         }
         Command::ProxyConfig(asked) => {
-            let client = cluster::connect(args.context.as_deref()).await?;
-            write!(out, "{}", proxy_config::answer(&client, &asked, now()).await?)?;
-            Ok(ExitCode::SUCCESS)
+            let client = cluster::connect(cluster).await?;
+            Ok(Done::good(proxy_config::answer(&client, &asked, now()).await?))
         }
         Command::Ca(CaCommand::Rotate(asked)) => {
-            let client = cluster::connect(args.context.as_deref()).await?;
-            write!(out, "{}", authority::rotate(client, &asked).await?)?;
-            Ok(ExitCode::SUCCESS)
+            let client = cluster::connect(cluster).await?;
+            Ok(Done::good(authority::rotate(client, &asked).await?))
         }
         Command::Ca(CaCommand::Status) => {
-            let client = cluster::connect(args.context.as_deref()).await?;
+            let client = cluster::connect(cluster).await?;
             let status = authority::status(client).await?;
-            write!(out, "{}", status.text)?;
             Ok(match status.health {
-                Health::Sound => ExitCode::SUCCESS,
-                Health::Unsound => ExitCode::FAILURE,
+                Health::Sound => Done::good(status.text),
+                Health::Unsound => Done::bad(status.text),
             })
         }
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "smilax", &mut out);
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "smilax", &mut script);
+            Ok(Done::good(String::from_utf8(script)?))
         }
     }
 }
 
-async fn planned(asked: &PlanArgs, namespace: &str, context: Option<&str>) -> anyhow::Result<plan::Plan> {
+/// Checks the mesh; with `wait`, again and again until nothing fails or the time is over.
+async fn checked(
+    client: &kube::Client,
+    installation: &str,
+    wait: Option<Duration>,
+) -> anyhow::Result<Vec<check::Finding>> {
+    let end = wait.map(|wait| Instant::now() + wait);
+    loop {
+        let findings = check::check(&cluster::snapshot(client, installation).await?);
+        if !check::has_failed(&findings) || end.is_none_or(|end| Instant::now() >= end) {
+            return Ok(findings);
+        }
+        tokio::time::sleep(CHECK_AGAIN).await;
+    }
+}
+
+/// Writes to standard output. Who reads it may have seen enough (`smilax proxy-status | head`), which is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("the answer cannot be written"),
+    }
+}
+
+async fn planned(asked: &PlanArgs, cluster: &ClusterArgs) -> anyhow::Result<plan::Plan> {
     let files = files::objects(&asked.files)?;
-    let of_objects = asked.object_namespace.as_deref();
+    let of_objects = asked.namespace.as_deref();
     if !asked.against.is_empty() {
         let against = files::objects(&asked.against)?;
         return plan::written(against, files, of_objects.unwrap_or("default"));
     }
-    let client = cluster::connect(context).await?;
-    let there = cluster::policy(&client, namespace).await?;
+    let client = cluster::connect(cluster).await?;
+    if let Some(namespace) = of_objects {
+        cluster::expect_namespace(&client, namespace).await?;
+    }
+    let there = cluster::policy(&client, &cluster.installation).await?;
     plan::live(there, files, of_objects.unwrap_or(client.default_namespace()))
 }
 

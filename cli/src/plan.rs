@@ -36,8 +36,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub(crate) against: Vec<PathBuf>,
     /// Namespace of objects that name none; that of the kubeconfig if not given.
-    #[arg(short = 'n', value_name = "NAMESPACE")]
-    pub(crate) object_namespace: Option<String>,
+    #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
     /// Form of the output.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub(crate) output: Output,

@@ -7,32 +7,37 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use smilax_core::config;
 use smilax_core::convention::{ADMIN_PORT, key};
 use tokio::time::timeout;
 
-use crate::cluster::CALL;
+use crate::cluster::{self, CALL};
+use crate::controller::{Controller, is_gone};
 use crate::forward::{self, PodPort};
 use crate::output::Output;
+use crate::world::text;
 
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// Its pod: POD, or NAMESPACE/POD as smilax proxy-status writes it.
+    /// Its pod: POD, or NAMESPACE/POD as smilax proxy-status writes it; or what makes pods, of which one is chosen: deploy/NAME, sts/NAME, ds/NAME.
     #[arg(value_name = "PROXY")]
     proxy: ProxyName,
     /// Which part; a summary if not given.
     #[arg(value_enum)]
     part: Option<Part>,
     /// Namespace of the pod, if its name has none; that of the kubeconfig if not given.
-    #[arg(short = 'n', value_name = "NAMESPACE")]
-    of_namespace: Option<String>,
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
     /// Form of the output; json is what the proxy answered.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     output: Output,
 }
+
+const FORMS: &str = "write POD, NAMESPACE/POD or KIND/NAME, for example web-1, shop/web-1 or deploy/web";
 
 /// A part of what a proxy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,9 +56,11 @@ enum Part {
 
 /// A proxy, by its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ProxyName {
-    namespace: Option<String>,
-    pod: String,
+enum ProxyName {
+    /// That of a pod.
+    Pod { namespace: Option<String>, pod: String },
+    /// That of any pod which a controller makes.
+    AnyOf { kind: &'static str, name: String },
 }
 
 impl FromStr for ProxyName {
@@ -61,16 +68,25 @@ impl FromStr for ProxyName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts: Vec<&str> = text.split('/').collect();
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(FORMS.to_owned());
+        }
         match parts[..] {
-            [pod] | ["pod" | "pods" | "po", pod] if !pod.is_empty() => Ok(Self {
+            [pod] | ["pod" | "pods" | "po", pod] => Ok(Self::Pod {
                 namespace: None,
                 pod: pod.to_owned(),
             }),
-            [namespace, pod] if !namespace.is_empty() && !pod.is_empty() => Ok(Self {
-                namespace: Some(namespace.to_owned()),
-                pod: pod.to_owned(),
+            [first, second] => Ok(match Controller::kind(first) {
+                Some(kind) => Self::AnyOf {
+                    kind,
+                    name: second.to_owned(),
+                },
+                None => Self::Pod {
+                    namespace: Some(first.to_owned()),
+                    pod: second.to_owned(),
+                },
             }),
-            _ => Err("write POD or NAMESPACE/POD, for example shop/web-1".to_owned()),
+            _ => Err(FORMS.to_owned()),
         }
     }
 }
@@ -91,10 +107,14 @@ impl Part {
 /// # Errors
 /// When there is no such proxy, or it cannot be asked.
 pub(crate) async fn answer(client: &Client, asked: &ConfigArgs, now: u64) -> anyhow::Result<String> {
-    let namespace = asked.proxy.namespace.as_deref().or(asked.of_namespace.as_deref());
+    let of_option = asked.namespace.as_deref().unwrap_or(client.default_namespace());
+    let (namespace, pod) = match &asked.proxy {
+        ProxyName::Pod { namespace, pod } => (namespace.as_deref().unwrap_or(of_option), pod.clone()),
+        ProxyName::AnyOf { kind, name } => (of_option, any_of(client, of_option, kind, name).await?),
+    };
     let admin = PodPort {
-        namespace: namespace.unwrap_or(client.default_namespace()).to_owned(),
-        pod: asked.proxy.pod.clone(),
+        namespace: namespace.to_owned(),
+        pod,
         port: ADMIN_PORT,
     };
     has_proxy(client, &admin).await?;
@@ -150,6 +170,35 @@ async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Byt
             admin.namespace, admin.pod
         )
     })
+}
+
+/// Name of a pod with a proxy that this controller makes: a Ready one if there is one.
+async fn any_of(client: &Client, namespace: &str, kind: &str, name: &str) -> anyhow::Result<String> {
+    cluster::expect_namespace(client, namespace).await?;
+    let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    let pods = cluster::labelled(client, Some(namespace), &pods, key::PROXY_VERSION).await?;
+    match chosen(&pods, kind, name) {
+        Some(pod) => Ok(pod),
+        None => bail!(
+            "{kind} {name} has no pod with a proxy in namespace {namespace}; smilax proxy-status -n {namespace} lists every proxy"
+        ),
+    }
+}
+
+fn chosen(pods: &[Value], kind: &str, name: &str) -> Option<String> {
+    let is_ready = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    let of = pods.iter().filter(|pod| !is_gone(pod)).filter(|pod| {
+        let controller = Controller::of(pod);
+        controller.kind == kind && controller.name == name
+    });
+    of.min_by_key(|pod| (!is_ready(pod), text(pod, "/metadata/name").to_owned()))
+        .map(|pod| text(pod, "/metadata/name").to_owned())
 }
 
 async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {

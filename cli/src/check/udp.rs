@@ -6,8 +6,12 @@ use serde_json::Value;
 use smilax_compiler::Modes;
 use smilax_core::convention::key;
 
+use super::pods::named;
 use super::{Finding, Snapshot, is_operator, notice};
+use crate::controller::{Controller, is_gone};
 use crate::mesh;
+use crate::output::counted;
+use crate::world::text;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     // Elements of a list do not say what they are.
@@ -26,22 +30,19 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let modes: BTreeMap<&str, Modes> = snapshot
         .namespaces
         .iter()
-        .filter_map(|namespace| {
+        .map(|namespace| {
             let annotations = &namespace["metadata"]["annotations"];
             let annotations = serde_json::from_value(annotations.clone()).unwrap_or_default();
-            let name = namespace["metadata"]["name"].as_str()?;
-            Some((name, Modes::of(&settings, &annotations).0))
+            let name = text(namespace, "/metadata/name");
+            (name, Modes::of(&settings, &annotations).0)
         })
         .collect();
-    for pod in &snapshot.pods {
+    let mut outdated: BTreeMap<(Controller, &str, &str), Vec<&str>> = BTreeMap::new();
+    for pod in snapshot.pods.iter().filter(|pod| !is_gone(pod)) {
         let metadata = &pod["metadata"];
-        let (Some(namespace), Some(name)) = (metadata["namespace"].as_str(), metadata["name"].as_str())
-        else {
-            continue;
-        };
-        let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         let injected = metadata["labels"][key::PROXY_VERSION].is_string();
-        let Some(modes) = modes.get(namespace).filter(|_| injected && !ended) else {
+        let modes = modes.get(text(pod, "/metadata/namespace"));
+        let Some(modes) = modes.filter(|_| injected) else {
             continue;
         };
         let own = metadata["annotations"][key::ACCESS_MODE]
@@ -52,10 +53,19 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             .as_str()
             .unwrap_or("open");
         if wanted != made {
-            findings.push(notice(
-                &format!("{namespace}/{name}"),
-                format!("new inbound UDP is {made} as when the pod was made, and should be {wanted} by now; restart it"),
-            ));
+            let pods = outdated.entry((Controller::of(pod), made, wanted)).or_default();
+            pods.push(text(pod, "/metadata/name"));
         }
+    }
+    for ((controller, made, wanted), pods) in outdated {
+        findings.push(notice(
+            &controller.subject(),
+            format!(
+                "inbound UDP is {made} in {} made under another access mode, and should be {wanted}: {}; {}",
+                counted(pods.len(), "pod"),
+                named(&pods),
+                controller.restart()
+            ),
+        ));
     }
 }

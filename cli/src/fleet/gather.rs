@@ -91,7 +91,7 @@ pub(crate) async fn hear(client: &Client, installation: &str) -> anyhow::Result<
     if running.is_empty() {
         bail!(
             "no pod of the operator runs in namespace {installation}; if Smilax is installed elsewhere, say so with \
-             --namespace"
+             --smilax-namespace"
         );
     }
     let mut heard = Heard::default();

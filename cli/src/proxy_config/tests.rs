@@ -154,7 +154,7 @@ fn nothing_is_said_in_words() {
 
 #[test]
 fn a_proxy_is_named_as_proxy_status_and_as_kubectl_write_it() {
-    let name = |namespace: Option<&str>| ProxyName {
+    let name = |namespace: Option<&str>| ProxyName::Pod {
         namespace: namespace.map(str::to_owned),
         pod: "web-1".to_owned(),
     };
@@ -164,4 +164,33 @@ fn a_proxy_is_named_as_proxy_status_and_as_kubectl_write_it() {
     for bad in ["", "/", "shop/", "a/b/c"] {
         assert!(bad.parse::<ProxyName>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn of_a_controller_a_pod_that_is_ready_is_chosen() {
+    let any = |text: &str| text.parse::<ProxyName>().unwrap();
+    let deployment = ProxyName::AnyOf {
+        kind: "deployment",
+        name: "web".to_owned(),
+    };
+    assert_eq!(
+        (any("deploy/web"), any("deployments/web")),
+        (deployment.clone(), deployment)
+    );
+    let pod = |name: &str, of: &str, ready: &str| {
+        json!({
+            "metadata": {
+                "name": name, "labels": {"pod-template-hash": "5d"},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": format!("{of}-5d"), "controller": true}],
+            },
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        })
+    };
+    let pods = [
+        pod("api-1", "api", "True"),
+        pod("web-1", "web", "False"),
+        pod("web-2", "web", "True"),
+    ];
+    assert_eq!(chosen(&pods, "deployment", "web").as_deref(), Some("web-2"));
+    assert_eq!(chosen(&pods, "deployment", "shop"), None);
 }
