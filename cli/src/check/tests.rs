@@ -67,7 +67,8 @@ fn an_empty_cluster_says_what_to_install() {
         ..Snapshot::default()
     }));
     assert!(
-        text.contains("helm upgrade --install smilax-crds ") && text.contains("helm upgrade --install smilax "),
+        text.contains("helm upgrade --install smilax-crds ")
+            && text.contains("helm upgrade --install smilax "),
         "{text}"
     );
 }

@@ -1,7 +1,9 @@
 //! Conditions of the MeshConfig: whether its fields are in force, and the state of the authority.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use smilax_compiler::status::{Condition, ConditionStatus};
+use time::OffsetDateTime;
 
 use super::material::{Authority, Rotation};
 use super::plan::{Blocker, Step};
@@ -66,7 +68,7 @@ pub(super) fn conditions(
             format!(
                 "certificates are signed by {} until {}",
                 authority.key_id.0.get(..16).unwrap_or_default(),
-                authority.root.within(authority.issuer).not_after
+                rfc3339(authority.root.within(authority.issuer).not_after)
             ),
         ),
         (Some(_), faults) => condition(
@@ -101,6 +103,11 @@ pub(super) fn conditions(
     [ready, condition("AuthorityRotating", rotating, reason, message)]
 }
 
+fn rfc3339(time: OffsetDateTime) -> String {
+    // Certificates have whole seconds, and years that jiff knows.
+    Timestamp::from_second(time.unix_timestamp()).map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
 fn steady(given: Option<&str>) -> String {
     match given {
         None => "root and issuer are not being changed".to_owned(),
@@ -125,7 +132,6 @@ fn waits(step: &Step) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use time::OffsetDateTime;
 
     use super::super::material::Material;
     use super::*;
@@ -192,5 +198,11 @@ mod tests {
         assert!(message.contains(&fault[0]));
         let [(reason, _), (rotating, _)] = told(Some(&authority()), &[], &Step::Keep);
         assert_eq!((reason, rotating), ("Ready", "Steady"));
+        let [(_, message), _] = told(Some(&authority()), &[], &Step::Keep);
+        let until = message.split(" until ").nth(1).unwrap();
+        assert!(
+            until.contains('T') && until.ends_with('Z'),
+            "not RFC 3339: {message}"
+        );
     }
 }
