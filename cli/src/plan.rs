@@ -1,5 +1,6 @@
 //! `smilax plan`: what applying objects would change, decided by compiling every account before and after.
 
+mod admission;
 pub(crate) mod facts;
 mod overlay;
 mod print;
@@ -7,6 +8,7 @@ mod print;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde_json::Value;
 use smilax_compiler::index::Index;
 use smilax_compiler::{Diagnostic, compile, workloads};
@@ -174,12 +176,25 @@ fn pods(index: &Index, workload: &Workload) -> usize {
 /// # Errors
 /// An object that cannot be read.
 pub(crate) fn written(against: Vec<Value>, files: Vec<Value>, namespace: &str) -> anyhow::Result<Plan> {
+    let nothing = against.is_empty();
     let before = overlay::there(applied(Vec::new(), against, namespace)?);
-    let after = applied(before.clone(), files, namespace)?;
+    let after = planned(before.clone(), files, namespace)?;
+    if nothing {
+        bail!("--against holds no object to compare with; without it, the plan is made against the cluster");
+    }
     Ok(Plan::between(
         &mut World::written(before)?,
         &mut World::written(after)?,
     ))
+}
+
+/// Objects as they would be, once the others are found worth applying.
+fn planned(there: Vec<Value>, files: Vec<Value>, namespace: &str) -> anyhow::Result<Vec<Value>> {
+    if files.is_empty() {
+        bail!("the files hold no object to plan");
+    }
+    admission::judge(&applied(Vec::new(), files.clone(), namespace)?)?;
+    applied(there, files, namespace)
 }
 
 /// The plan for objects that somebody wrote, against those of a cluster.
@@ -187,7 +202,7 @@ pub(crate) fn written(against: Vec<Value>, files: Vec<Value>, namespace: &str) -
 /// # Errors
 /// As [`written`].
 pub(crate) fn live(cluster: Vec<Value>, files: Vec<Value>, namespace: &str) -> anyhow::Result<Plan> {
-    let after = applied(cluster.clone(), files, namespace)?;
+    let after = planned(cluster.clone(), files, namespace)?;
     Ok(Plan::between(
         &mut World::live(cluster)?,
         &mut World::live(after)?,
