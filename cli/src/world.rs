@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use smilax_compiler::index::Index;
 use smilax_compiler::ingest;
 use smilax_compiler::model::{Slice, SliceEndpoint};
+use smilax_core::Workload;
 use smilax_core::convention::key;
 use smilax_core::endpoints::EndpointState;
 
@@ -29,6 +30,16 @@ pub(crate) struct World {
     pub(crate) index: Index,
     /// Every namespace that something is in.
     pub(crate) namespaces: BTreeSet<String>,
+    origin: Origin,
+}
+
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The cluster: what is not among them does not exist.
+    Cluster,
+    /// Files, which may hold a part.
+    Files,
 }
 
 impl World {
@@ -41,6 +52,7 @@ impl World {
         let mut world = Self {
             index: Index::new(settings),
             namespaces: BTreeSet::new(),
+            origin: Origin::Cluster,
         };
         for object in objects {
             world.add(object)?;
@@ -61,12 +73,27 @@ impl World {
             .map(|object| (namespace_of(object), text(object, "/metadata/name").to_owned()))
             .collect();
         let mut world = Self::live(objects)?;
+        world.origin = Origin::Files;
         for (namespace, name) in services {
             world
                 .index
                 .set_slice(&namespace, &name.as_str().into(), Some(somebody_behind(&name)));
         }
         Ok(world)
+    }
+
+    /// Makes sure that an account exists, as far as these objects tell.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn expect_account(&self, account: &Workload) -> anyhow::Result<()> {
+        let Workload { namespace, account } = account;
+        match (self.index.contents(namespace), self.origin) {
+            (Some(contents), _) if contents.accounts.contains_key(&**account) => Ok(()),
+            (Some(_), _) => bail!("there is no ServiceAccount {account} in namespace {namespace}"),
+            (None, Origin::Cluster) => bail!("there is no namespace {namespace}"),
+            (None, Origin::Files) => Ok(()),
+        }
     }
 
     fn add(&mut self, object: Value) -> anyhow::Result<()> {

@@ -52,10 +52,10 @@ struct Known {
 /// What every pod that is called decides about every pod that calls; equal decisions once.
 ///
 /// # Errors
-/// When nothing can be said: no such Service or pod, no such port, no pod behind it.
+/// When nothing can be said: no such Service or pod, no such port, no pod behind it, no such account.
 pub(crate) fn answer(world: &mut World, question: &Question) -> anyhow::Result<Vec<Answer>> {
     let called = called(world, &question.to)?;
-    let callers = callers(world, &question.from);
+    let callers = callers(world, &question.from)?;
     let mut answers: Vec<Answer> = Vec::new();
     for (pod, port) in &called {
         let table = table(world, pod)?;
@@ -148,15 +148,15 @@ fn called(world: &World, to: &Place) -> anyhow::Result<Vec<(Pod, u16)>> {
 }
 
 /// Pods that call. Which of them calls matters to bindings by labels; without any, the account alone does.
-fn callers(world: &World, from: &From) -> Vec<Known> {
+fn callers(world: &World, from: &From) -> anyhow::Result<Vec<Known>> {
     let account = match from {
         From::Address(address) => {
-            return vec![Known {
+            return Ok(vec![Known {
                 label: address.to_string(),
                 pod: String::new(),
                 identity: None,
                 address: *address,
-            }];
+            }]);
         }
         From::Account(account) => account,
     };
@@ -170,12 +170,13 @@ fn callers(world: &World, from: &From) -> Vec<Known> {
         .filter(|pod| pod.account == account.account && !pod.finished)
         .collect();
     if pods.is_empty() {
-        return vec![Known {
+        world.expect_account(account)?;
+        return Ok(vec![Known {
             label: account.to_string(),
             pod: String::new(),
             identity: Some(Identity::new(id, None)),
             address: unknown,
-        }];
+        }]);
     }
     let mut known: Vec<Known> = Vec::new();
     for pod in pods {
@@ -189,7 +190,7 @@ fn callers(world: &World, from: &From) -> Vec<Known> {
             address: unknown,
         });
     }
-    known
+    Ok(known)
 }
 
 fn workload(pod: &Pod) -> Workload {

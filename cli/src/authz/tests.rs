@@ -189,3 +189,20 @@ fn what_cannot_be_answered_says_what_is_missing() {
     let error = answer(&mut world, &Question::from(&*asked)).unwrap_err();
     assert!(error.to_string().contains("no TCP port 81"), "{error}");
 }
+
+#[test]
+fn an_account_that_does_not_exist_is_no_caller_that_is_denied() {
+    let asked = |from: &str, mut world: World| {
+        let arguments = ["smilax", "authz", "--from", from, "--to", "shop/web"];
+        let Command::Authz(asked) = Args::try_parse_from(arguments).unwrap().command else {
+            panic!("another command");
+        };
+        answer(&mut world, &Question::from(&*asked)).map_err(|error| error.to_string())
+    };
+    let written = || World::written(objects()).unwrap();
+    assert_eq!(
+        asked("shop/wbe", written()).unwrap_err(),
+        "there is no ServiceAccount wbe in namespace shop"
+    );
+    assert!(asked("bank/client", written()).is_ok(), "files may hold a part");
+}

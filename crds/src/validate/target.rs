@@ -72,7 +72,7 @@ fn check_sources(sources: &[Value], path: &str, version: Version, found: &mut Fi
         if version >= Version::V1Alpha3 {
             found.error(
                 path,
-                "must name at least one caller; to let nobody call, delete the TrafficTarget",
+                "must name at least one caller; to let nobody call, annotate the workload's pods or its Namespace with smilax.dev/access-mode: deny",
             );
         } else {
             found.warning(path, "is empty, so this TrafficTarget lets nobody call");
