@@ -4,6 +4,7 @@ mod admission;
 pub(crate) mod facts;
 mod overlay;
 mod print;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,10 +14,12 @@ use serde_json::Value;
 use smilax_compiler::index::Index;
 use smilax_compiler::{Diagnostic, compile, workloads};
 use smilax_core::Workload;
+use smilax_core::config::InboundPolicy;
 
 use crate::output::Output;
 use crate::world::World;
 use facts::Facts;
+use reach::ReachChange;
 
 pub(crate) use overlay::applied;
 pub(crate) use print::{json, table};
@@ -65,6 +68,8 @@ pub(crate) struct AccountChange {
     /// Pods that run a proxy under this account.
     pub(crate) pods: usize,
     pub(crate) change: Change,
+    /// Who gains and who loses the right to call them.
+    pub(crate) reach: ReachChange,
 }
 
 /// How a configuration changes.
@@ -95,19 +100,25 @@ impl Plan {
         let (old, old_findings) = compiled(before);
         let (new, new_findings) = compiled(after);
         let all: BTreeSet<&Workload> = old.keys().chain(new.keys()).collect();
+        let callers: BTreeSet<Workload> = all.iter().copied().cloned().collect();
         let accounts = all
             .into_iter()
             .filter_map(|workload| {
+                let mut reach = ReachChange::default();
                 let (change, index) = match (old.get(workload), new.get(workload)) {
                     (None, _) => (Change::Added, &after.index),
                     (_, None) => (Change::Removed, &before.index),
-                    (Some(old), Some(new)) if old == new => return None,
-                    (Some(old), Some(new)) => (Change::Changed(differences(old, new)), &after.index),
+                    (Some(old), Some(new)) if old.facts == new.facts => return None,
+                    (Some(old), Some(new)) => {
+                        reach = ReachChange::between(&old.inbound, &new.inbound, &callers);
+                        (Change::Changed(differences(&old.facts, &new.facts)), &after.index)
+                    }
                 };
                 Some(AccountChange {
                     workload: workload.clone(),
                     pods: pods(index, workload),
                     change,
+                    reach,
                 })
             })
             .collect();
@@ -125,8 +136,14 @@ impl Plan {
     }
 }
 
+/// What the proxies of an account would be told.
+struct Compiled {
+    facts: Facts,
+    inbound: Vec<InboundPolicy>,
+}
+
 /// What the proxies of every account would be told, and what would be found wrong with objects.
-fn compiled(world: &mut World) -> (BTreeMap<Workload, Facts>, BTreeSet<Diagnostic>) {
+fn compiled(world: &mut World) -> (BTreeMap<Workload, Compiled>, BTreeSet<Diagnostic>) {
     let mut all = BTreeMap::new();
     let mut findings = BTreeSet::new();
     for namespace in world.namespaces.clone() {
@@ -134,7 +151,9 @@ fn compiled(world: &mut World) -> (BTreeMap<Workload, Facts>, BTreeSet<Diagnosti
         for workload in workloads(&world.index, &namespace) {
             let (config, found) = compile(&mut world.index, &workload);
             findings.extend(found);
-            all.insert(workload, facts::of(&config));
+            let facts = facts::of(&config);
+            let inbound = config.inbound;
+            all.insert(workload, Compiled { facts, inbound });
         }
     }
     // The same finding about a later generation is the same to a reader.

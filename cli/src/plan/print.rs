@@ -6,8 +6,12 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use smilax_compiler::{Diagnostic, Severity};
 
+use super::reach::Caller;
 use super::{AccountChange, Change, Difference, Plan};
 use crate::output::counted;
+
+/// Callers that are named; more are counted.
+const NAMED: usize = 10;
 
 /// For people. Accounts that change alike are shown together.
 pub(crate) fn table(plan: &Plan) -> String {
@@ -27,6 +31,19 @@ pub(crate) fn table(plan: &Plan) -> String {
                 Ok(())
             }
         };
+    }
+    for one in plan.accounts.iter().filter(|one| !one.reach.is_empty()) {
+        let _ = writeln!(text, "access to {}", one.workload);
+        for (word, callers) in [
+            ("gain", &one.reach.gain),
+            ("lose", &one.reach.lose),
+            ("limited to a part", &one.reach.narrow),
+            ("no longer limited", &one.reach.widen),
+        ] {
+            if !callers.is_empty() {
+                let _ = writeln!(text, "    {word}: {}", named(callers));
+            }
+        }
     }
     for (sign, findings) in [("+", &plan.appearing), ("-", &plan.disappearing)] {
         for finding in findings {
@@ -72,7 +89,17 @@ pub(crate) fn json(plan: &Plan) -> Value {
                 Change::Removed => ("removed", Vec::new()),
                 Change::Changed(differences) => ("changed", differences.iter().map(difference).collect()),
             };
-            json!({"account": one.workload.to_string(), "pods": one.pods, "change": change, "differences": differences})
+            let mut account = json!({
+                "account": one.workload.to_string(), "pods": one.pods, "change": change, "differences": differences,
+            });
+            if !one.reach.is_empty() {
+                let callers = |all: &[Caller]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+                account["access"] = json!({
+                    "gain": callers(&one.reach.gain), "lose": callers(&one.reach.lose),
+                    "narrow": callers(&one.reach.narrow), "widen": callers(&one.reach.widen),
+                });
+            }
+            account
         })
         .collect();
     let findings = |all: &[Diagnostic]| all.iter().map(finding).collect::<Vec<Value>>();
@@ -80,6 +107,15 @@ pub(crate) fn json(plan: &Plan) -> Value {
         "accounts": accounts,
         "findings": {"appear": findings(&plan.appearing), "disappear": findings(&plan.disappearing)},
     })
+}
+
+/// The first of these callers, and how many more there are.
+fn named(callers: &[Caller]) -> String {
+    let first: Vec<String> = callers.iter().take(NAMED).map(ToString::to_string).collect();
+    match callers.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 fn alike(accounts: &[AccountChange]) -> Vec<(String, usize, &Change)> {

@@ -147,6 +147,9 @@ fn closing_a_workload_shows_what_becomes_of_calls_to_it() {
           + TLS mode: permissive
           + TrafficTarget/shop/readers: bank/other may send GET ^(?:/read)
           + access mode: allow
+    access to shop/web
+        lose: shop/client, shop/web, callers without an identity
+        limited to a part: bank/other
     + unresolved TrafficTarget/shop/readers: spec.sources[0]: ServiceAccount other does not exist in namespace bank; it counts as soon as it does (AccountNotFound)
 
     1 of 3 accounts would change, with 1 pod. Findings: 1 new, 0 resolved.
