@@ -37,6 +37,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-attacks
 	hack/check-faults
 	hack/check-events
+	hack/check-attack-campaign
 	hack/check-words
 	hack/check-links
 	cargo deny --log-level error check bans licenses sources
@@ -70,6 +71,11 @@ chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS
 .PHONY: events
 events: ## what is lost while pods, operators and nodes fail, with the mesh and without; SCENARIOS="node-power fail-fast", RATES="300 1000"
 	@RATES="$(RATES)" events/run $(SCENARIOS)
+
+.PHONY: attacks
+attacks: ## what attacks cost a sidecar and an operator, and what their victims notice; ATTACKS="idle zero-window", FAMILIES="ipv4"
+	@$(CLUSTER_TOOL) need
+	@FAMILIES="$(FAMILIES)" attacks/run $(ATTACKS)
 
 .PHONY: sim
 sim: ## the workload connection on a simulated network and clock, by seeds: SEEDS=2000; SEED=7 repeats one

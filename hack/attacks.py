@@ -170,6 +170,7 @@ def page():
         "",
         "What was tried against the mesh, what must become of it, and the test that tries it on every run of `make test`.",
         "The page is made by `hack/check-attacks`. What has no test is open, and says why.",
+        "What attacks cost, and what a victim notices meanwhile, is measured in the [campaign](attack-campaign.md).",
     ]
     count = 0
     for group, title in GROUPS.items():
