@@ -52,6 +52,10 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>) {
                 continue;
             }
         };
+        // As on the port of the webhooks. It fails for a connection that is gone already.
+        if stream.set_nodelay(true).is_err() {
+            continue;
+        }
         let (activity, end) = (Activity::new(), CancellationToken::new());
         let Some((place, gives_way)) = admissions.enter(peer.ip(), &activity, end.clone()) else {
             continue;
