@@ -36,6 +36,8 @@ pub enum Reason {
     MatchNotFound,
     /// A referenced TCPRoute or UDPRoute does not exist.
     RouteNotFound,
+    /// The account or binding whose pods a target is about does not exist, or means nobody.
+    DestinationNotFound,
     /// A ServiceAccount does not exist.
     AccountNotFound,
     /// An IdentityBinding does not exist, or means nobody.
@@ -89,6 +91,7 @@ impl Reason {
             Self::RouteGroupNotFound => "RouteGroupNotFound",
             Self::MatchNotFound => "MatchNotFound",
             Self::RouteNotFound => "RouteNotFound",
+            Self::DestinationNotFound => "DestinationNotFound",
             Self::AccountNotFound => "AccountNotFound",
             Self::BindingNotFound => "BindingNotFound",
             Self::ForeignIdentity => "ForeignIdentity",
@@ -118,6 +121,7 @@ impl Reason {
             | Self::RouteGroupNotFound
             | Self::MatchNotFound
             | Self::RouteNotFound
+            | Self::DestinationNotFound
             | Self::AccountNotFound
             | Self::BindingNotFound
             | Self::ForeignIdentity

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smilax_core::config::{ContainerPort, Protocol};
+use smilax_core::convention::key;
 use smilax_core::pattern::{self, Anchors, Measure};
 
 mod access;
@@ -227,6 +228,15 @@ impl Pod {
     /// Whether a proxy runs beside it.
     pub fn injected(&self) -> bool {
         self.proxy_version.is_some()
+    }
+
+    /// Whether it has no proxy on purpose: by its label, or since injection left it alone.
+    pub fn stays_out(&self) -> bool {
+        let is_disabled = self
+            .labels
+            .get(key::INJECT)
+            .is_some_and(|value| value == "disabled");
+        !self.injected() && (is_disabled || self.host_network || self.inject_status.is_some())
     }
 
     /// Whether it has all of these labels.

@@ -7,6 +7,7 @@
 mod columns;
 mod conditions;
 mod enforcement;
+mod uninjected;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +20,11 @@ use crate::index::Index;
 use crate::model::Meta;
 use crate::plan::{NamespacePlan, object};
 
+use uninjected::UninjectedPods;
+
 pub use conditions::{Condition, ConditionStatus, Stored, merge, untold};
 pub use enforcement::{Enforcement, Knowledge, MOST_NAMED, Rejection, differs_in_count_only};
+pub use uninjected::Uninjected;
 
 /// What an object's status should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct DesiredStatus {
     pub diagnostics: Vec<Diagnostic>,
     /// The workloads whose configurations contain it.
     pub holders: Workloads,
+    /// Pods that should enforce it and have no proxy.
+    pub uninjected: Uninjected,
 }
 
 /// The status of every SMI object of a namespace, as if no proxy had told anything yet.
@@ -44,15 +50,20 @@ pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
     let Some(contents) = index.contents(namespace) else {
         return Vec::new();
     };
+    let uninjected = UninjectedPods::of(index, namespace, contents, &plan);
     let mut proxies = Proxies {
         index,
         counted: BTreeMap::new(),
     };
     let mut all = Vec::new();
     let mut add = |kind, meta: &Meta, columns: &[(&'static str, String)]| {
-        let holders = holders.get(kind, &meta.name);
-        let columns = columns.iter().cloned().collect();
-        all.push(desired(&mut proxies, &plan, object(kind, meta), holders, columns));
+        let status = Unsettled {
+            object: object(kind, meta),
+            holders: holders.get(kind, &meta.name),
+            uninjected: uninjected.get(kind, &meta.name),
+            columns: columns.iter().cloned().collect(),
+        };
+        all.push(status.desired(&mut proxies, &plan));
     };
     for split in contents.splits.values() {
         add(
@@ -107,34 +118,51 @@ impl DesiredStatus {
 
     /// Says how far the proxies that hold it are, as far as that is known, and in keeping with what is stored.
     pub fn settle(&mut self, enforcement: &Enforcement, stored: &[Stored], knowledge: Knowledge) {
-        conditions::program(&mut self.conditions, enforcement, stored, knowledge);
+        conditions::program(
+            &mut self.conditions,
+            &self.diagnostics,
+            enforcement,
+            &self.uninjected,
+            stored,
+            knowledge,
+        );
         conditions::withhold(&mut self.conditions, &self.diagnostics);
     }
 }
 
-fn desired(
-    proxies: &mut Proxies<'_>,
-    plan: &NamespacePlan,
+/// An object, and what there is to enforce it.
+struct Unsettled {
     object: ObjectRef,
     holders: Workloads,
+    uninjected: Uninjected,
     columns: BTreeMap<&'static str, String>,
-) -> DesiredStatus {
-    let diagnostics: Vec<Diagnostic> = plan
-        .diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.object == object)
-        .cloned()
-        .collect();
-    let enforcement = Enforcement {
-        of: holders.iter().map(|workload| proxies.of(workload)).sum(),
-        ..Enforcement::default()
-    };
-    DesiredStatus {
-        conditions: conditions::of(object.generation, &diagnostics, &enforcement),
-        object,
-        columns,
-        diagnostics,
-        holders,
+}
+
+impl Unsettled {
+    fn desired(self, proxies: &mut Proxies<'_>, plan: &NamespacePlan) -> DesiredStatus {
+        let diagnostics: Vec<Diagnostic> = plan
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.object == self.object)
+            .cloned()
+            .collect();
+        let enforcement = Enforcement {
+            of: self.holders.iter().map(|workload| proxies.of(workload)).sum(),
+            ..Enforcement::default()
+        };
+        DesiredStatus {
+            conditions: conditions::of(
+                self.object.generation,
+                &diagnostics,
+                &enforcement,
+                &self.uninjected,
+            ),
+            object: self.object,
+            columns: self.columns,
+            diagnostics,
+            holders: self.holders,
+            uninjected: self.uninjected,
+        }
     }
 }
 

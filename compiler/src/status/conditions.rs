@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Reason, Severity};
 use crate::status::enforcement::{self, Enforcement, Knowledge};
+use crate::status::uninjected::Uninjected;
 
 /// A condition as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,12 @@ impl ConditionStatus {
 }
 
 /// The four conditions of an object.
-pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], enforcement: &Enforcement) -> Vec<Condition> {
+pub(super) fn of(
+    generation: i64,
+    diagnostics: &[Diagnostic],
+    enforcement: &Enforcement,
+    uninjected: &Uninjected,
+) -> Vec<Condition> {
     let condition = |kind, status, reason, message| Condition {
         kind,
         status,
@@ -97,18 +103,21 @@ pub(super) fn of(generation: i64, diagnostics: &[Diagnostic], enforcement: &Enfo
             "every object that it refers to exists".to_owned(),
         ),
     };
-    let (status, reason, message) = enforcement::programmed(accepted.status, generation, enforcement);
+    let (status, reason, message) =
+        enforcement::programmed(accepted.status, generation, enforcement, uninjected);
     let programmed = condition("Programmed", status, reason, message);
     let ready = condition("Ready", ConditionStatus::Unknown, "", String::new());
     let mut all = vec![accepted, resolved, programmed, ready];
-    make_ready(&mut all);
+    make_ready(&mut all, diagnostics);
     all
 }
 
 /// Says how far the proxies are.
 pub(super) fn program(
     conditions: &mut [Condition],
+    diagnostics: &[Diagnostic],
     enforcement: &Enforcement,
+    uninjected: &Uninjected,
     stored: &[Stored],
     knowledge: Knowledge,
 ) {
@@ -116,34 +125,57 @@ pub(super) fn program(
     if let Some(programmed) = conditions.iter_mut().find(|one| one.kind == "Programmed") {
         let generation = programmed.observed_generation;
         (programmed.status, programmed.reason, programmed.message) =
-            enforcement::programmed(accepted, generation, enforcement);
+            enforcement::programmed(accepted, generation, enforcement, uninjected);
         enforcement::hold(programmed, stored, knowledge);
     }
-    make_ready(conditions);
+    make_ready(conditions, diagnostics);
 }
 
-/// `Ready` follows from the others: accepted, and no proxy rejects it.
-fn make_ready(conditions: &mut [Condition]) {
+/// `Ready` follows from the others: accepted, nothing missing that it cannot do without, and not failed to be programmed. It does not wait for proxies,
+/// so that tools which apply an object before its pods do not wait for ever.
+fn make_ready(conditions: &mut [Condition], diagnostics: &[Diagnostic]) {
     let find = |kind: &str| conditions.iter().find(|one| one.kind == kind);
     let (status, reason, message) = match (find("Accepted"), find("Programmed")) {
-        (Some(accepted), _) if accepted.status != ConditionStatus::True => {
-            (ConditionStatus::False, accepted.reason, "it is not accepted")
-        }
+        (Some(accepted), _) if accepted.status != ConditionStatus::True => (
+            ConditionStatus::False,
+            accepted.reason,
+            "it is not accepted".to_owned(),
+        ),
+        _ if let Some(missing) = indispensable(diagnostics) => (
+            ConditionStatus::False,
+            missing.reason.as_str(),
+            format!("it has no effect: {}", missing.message),
+        ),
         (_, Some(programmed)) if programmed.status == ConditionStatus::False => (
             ConditionStatus::False,
             programmed.reason,
-            "some proxies reject it",
+            "it is not enforced everywhere: see Programmed".to_owned(),
         ),
         _ => (
             ConditionStatus::True,
             "Ready",
-            "it is accepted and no proxy rejects it",
+            "it is accepted, and nothing is in the way of its enforcement".to_owned(),
         ),
     };
     if let Some(ready) = conditions.iter_mut().find(|one| one.kind == "Ready") {
-        (ready.status, ready.reason) = (status, reason);
-        message.clone_into(&mut ready.message);
+        (ready.status, ready.reason, ready.message) = (status, reason, message);
     }
+}
+
+/// What is missing without which an object has no effect. Sources of a target may come later, from other namespaces, and the other backends of a split
+/// take the place of a missing one.
+fn indispensable(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    let has = |reason| diagnostics.iter().any(|one| one.reason == reason);
+    let without_backends = has(Reason::NoUsableBackend);
+    diagnostics.iter().find(|one| match one.reason {
+        Reason::RootNotFound
+        | Reason::DestinationNotFound
+        | Reason::RouteGroupNotFound
+        | Reason::MatchNotFound
+        | Reason::RouteNotFound => true,
+        Reason::BackendNotFound => without_backends,
+        _ => false,
+    })
 }
 
 fn status_of(conditions: &[Condition], kind: &str) -> ConditionStatus {

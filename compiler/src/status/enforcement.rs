@@ -1,6 +1,7 @@
 //! How far the proxies that hold an object are, in words.
 
 use super::conditions::{Condition, ConditionStatus, Stored};
+use super::uninjected::Uninjected;
 
 /// Pods that a message names at most.
 pub const MOST_NAMED: usize = 3;
@@ -41,6 +42,7 @@ pub(super) fn programmed(
     accepted: ConditionStatus,
     generation: i64,
     enforcement: &Enforcement,
+    uninjected: &Uninjected,
 ) -> (ConditionStatus, &'static str, String) {
     let Enforcement {
         enforced,
@@ -48,20 +50,25 @@ pub(super) fn programmed(
         rejections,
         more_rejections,
     } = enforcement;
-    // A finding that leaves part of a split out does not undo the rest: it is in force as long as a proxy may hold it.
+    if *of == 0 && accepted != ConditionStatus::True {
+        return (
+            ConditionStatus::Unknown,
+            "NotAccepted",
+            "it is not accepted, so no proxy is given it".to_owned(),
+        );
+    }
+    if rejections.is_empty()
+        && accepted == ConditionStatus::True
+        && let Some(fault) = uninjected.fault(*of)
+    {
+        return (ConditionStatus::False, "NotInjected", fault);
+    }
     if *of == 0 {
-        return match accepted {
-            ConditionStatus::True => (
-                ConditionStatus::True,
-                "NoProxies",
-                "no proxy needs it at present".to_owned(),
-            ),
-            ConditionStatus::False | ConditionStatus::Unknown => (
-                ConditionStatus::Unknown,
-                "NotAccepted",
-                "it is not accepted, so no proxy is given it".to_owned(),
-            ),
-        };
+        return (
+            ConditionStatus::Unknown,
+            "NoProxies",
+            "no pod needs it at present, so there is nothing to enforce".to_owned(),
+        );
     }
     let count = format!("generation {generation} enforced by {enforced}/{of} proxies");
     if !rejections.is_empty() {

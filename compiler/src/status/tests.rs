@@ -1,6 +1,6 @@
 use super::*;
 use crate::Reason;
-use crate::testing::{Cluster, group, service, split};
+use crate::testing::{self, Cluster, TargetBuilder, group, service, split};
 use smilax_core::convention::key;
 
 fn shop() -> Cluster {
@@ -37,24 +37,144 @@ fn a_split_that_is_in_force_waits_for_its_proxies() {
 }
 
 #[test]
-fn without_proxies_there_is_nothing_to_wait_for() {
+fn without_pods_nothing_is_enforced_and_tools_that_wait_for_ready_go_on() {
     assert_eq!(
-        words(&shop().split(split("web").backend("web-v1", 1)))[2],
-        "Programmed=True/NoProxies"
+        words(&shop().split(split("web").backend("web-v1", 1)))[2..],
+        ["Programmed=Unknown/NoProxies", "Ready=True/Ready"]
     );
 }
 
 #[test]
-fn a_missing_backend_never_makes_a_split_unready() {
+fn one_missing_backend_of_two_leaves_a_split_ready() {
+    let cluster = shop().split(split("web").backend("web-v1", 9).backend("gone", 1));
     assert_eq!(
-        words(&shop().split(split("web").backend("gone", 1))),
+        words(&cluster),
         [
             "Accepted=True/Accepted",
             "ResolvedRefs=False/BackendNotFound",
-            "Programmed=True/NoProxies",
+            "Programmed=Unknown/NoProxies",
             "Ready=True/Ready"
         ]
     );
+}
+
+#[test]
+fn a_split_without_its_root_a_backend_or_its_group_is_not_ready() {
+    let missing = [
+        (split("gone").backend("web-v1", 1), "Ready=False/RootNotFound"),
+        (split("web").backend("gone", 1), "Ready=False/BackendNotFound"),
+        (
+            split("web").matching("gone").backend("web-v1", 1),
+            "Ready=False/RouteGroupNotFound",
+        ),
+    ];
+    for (split, ready) in missing {
+        assert_eq!(words(&shop().split(split))[3], ready);
+    }
+}
+
+fn target() -> TargetBuilder {
+    testing::target("t", "web")
+        .from("shop", "client")
+        .rule("TCPRoute", "any")
+}
+
+fn closed() -> Cluster {
+    Cluster::new()
+        .namespace("shop", &[(key::INJECT, "enabled")], &[])
+        .account("shop", "web", &[])
+        .account("shop", "client", &[])
+        .tcp_route("any", &[])
+}
+
+fn of_target(cluster: &Cluster) -> Vec<String> {
+    let all = statuses(&mut cluster.index(), "shop");
+    let status = all
+        .iter()
+        .find(|one| &*one.object.kind == "TrafficTarget")
+        .unwrap();
+    let word = |one: &Condition| format!("{}={}/{}", one.kind, one.status.as_str(), one.reason);
+    status.conditions.iter().map(word).collect()
+}
+
+#[test]
+fn a_target_without_its_destination_or_a_rule_is_not_ready_and_without_a_source_it_is() {
+    let ready = |target: TargetBuilder| of_target(&closed().target(target)).pop().unwrap();
+    assert_eq!(ready(target()), "Ready=True/Ready");
+    assert_eq!(ready(target().from("elsewhere", "late")), "Ready=True/Ready");
+    assert_eq!(
+        ready(target().rule("TCPRoute", "gone")),
+        "Ready=False/RouteNotFound"
+    );
+    let nowhere = testing::target("t", "gone")
+        .from("shop", "client")
+        .rule("TCPRoute", "any");
+    assert_eq!(ready(nowhere), "Ready=False/DestinationNotFound");
+}
+
+#[test]
+fn a_target_some_of_whose_pods_have_no_sidecar_is_not_programmed_and_names_them() {
+    let cluster = closed().target(target()).injected_pod("shop", "web-1", "web");
+    assert_eq!(of_target(&cluster)[2], "Programmed=Unknown/Pending");
+    let cluster = cluster.pod("web-2", &[]);
+    let all = statuses(&mut cluster.index(), "shop");
+    let programmed = &all[0].conditions[2];
+    assert_eq!(
+        (programmed.status, programmed.reason),
+        (ConditionStatus::False, "NotInjected")
+    );
+    assert_eq!(
+        programmed.message,
+        "1 pod has no sidecar: web-2; restart them: kubectl --namespace shop rollout restart deployment"
+    );
+    assert_eq!(of_target(&cluster)[3], "Ready=False/NotInjected");
+}
+
+#[test]
+fn a_pod_that_is_called_counts_also_when_it_stays_out_on_purpose() {
+    let cluster = closed()
+        .target(target())
+        .pod("web-1", &[(key::INJECT, "disabled")]);
+    assert_eq!(of_target(&cluster)[2], "Programmed=False/NotInjected");
+}
+
+#[test]
+fn a_split_none_of_whose_callers_has_a_sidecar_says_how_to_join() {
+    let cluster = Cluster::new()
+        .namespace("shop", &[], &[])
+        .service(service("web"))
+        .service(service("web-v1"))
+        .pod("client-1", &[])
+        .split(split("web").backend("web-v1", 1));
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
+    assert_eq!(
+        status.conditions[2].message,
+        "1 pod has no sidecar: client-1; run kubectl label namespace shop smilax.dev/inject=enabled, then restart them"
+    );
+    let with_one = cluster.injected_pod("shop", "client-2", "default");
+    assert_eq!(words(&with_one)[2], "Programmed=Unknown/Pending");
+}
+
+#[test]
+fn callers_that_stay_out_on_purpose_are_none_that_a_split_waits_for() {
+    let cluster = shop()
+        .pod("job-1", &[(key::INJECT, "disabled")])
+        .split(split("web").backend("web-v1", 1));
+    assert_eq!(words(&cluster)[2], "Programmed=Unknown/NoProxies");
+}
+
+#[test]
+fn a_group_is_no_more_enforced_than_what_refers_to_it() {
+    let cluster = shop()
+        .pod("client-1", &[])
+        .group(group("ab").path("one", "/"))
+        .split(split("web").matching("ab").backend("web-v1", 1));
+    let all = statuses(&mut cluster.index(), "shop");
+    let group = all
+        .iter()
+        .find(|one| &*one.object.kind == "HTTPRouteGroup")
+        .unwrap();
+    assert_eq!(group.conditions[2].reason, "NotInjected");
 }
 
 #[test]

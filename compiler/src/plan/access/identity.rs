@@ -60,7 +60,7 @@ pub(super) fn destination(
         ACCOUNT => {
             if !exists(scope, scope.namespace, &subject.name) {
                 report(
-                    Reason::AccountNotFound,
+                    Reason::DestinationNotFound,
                     no_account("spec.destination", &subject.name, scope.namespace),
                 );
             }
@@ -68,14 +68,14 @@ pub(super) fn destination(
         }
         BINDING => match scope.contents.bindings.get(subject.name.as_str()) {
             None => report(
-                Reason::BindingNotFound,
+                Reason::DestinationNotFound,
                 no_binding("spec.destination", &subject.name, scope.namespace),
             ),
             // A binding that contradicts itself lets nobody in, but what it may mean is closed all the same.
             Some(binding) => {
                 if binding.fault().is_some() {
                     report(
-                        Reason::BindingNotFound,
+                        Reason::DestinationNotFound,
                         faulty("spec.destination", &subject.name, scope.namespace),
                     );
                 }
