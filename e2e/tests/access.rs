@@ -532,6 +532,7 @@ fn what_a_target_says_is_seen_in_a_list() {
             "SOURCES",
             "RULES",
             "ACCEPTED",
+            "RESOLVED",
             "PROGRAMMED",
             "AGE"
         ],

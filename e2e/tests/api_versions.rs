@@ -346,7 +346,15 @@ fn columns_tell_what_a_split_does_and_whether_it_is_accepted() {
         let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
         assert_eq!(
             header,
-            ["NAME", "SERVICE", "BACKENDS", "ACCEPTED", "PROGRAMMED", "AGE"]
+            [
+                "NAME",
+                "SERVICE",
+                "BACKENDS",
+                "ACCEPTED",
+                "RESOLVED",
+                "PROGRAMMED",
+                "AGE"
+            ]
         );
         let row = lines.next().unwrap();
         for part in ["listed", "web-root", "web-v1=90", "web-v2=10", "True"] {

@@ -29,6 +29,7 @@ fn traffic_split() -> Kind {
             column("Service", ".spec.service", "The Service that clients call"),
             column("Backends", ".status.backends", "Receivers and their weights"),
             accepted(),
+            resolved(),
             programmed(),
             age(),
         ],
@@ -59,6 +60,7 @@ fn traffic_target() -> Kind {
             column("Sources", ".status.sources", "Who may call"),
             column("Rules", ".status.rules", "What they may call"),
             accepted(),
+            resolved(),
             programmed(),
             age(),
         ],
@@ -255,6 +257,11 @@ fn column(name: &str, json_path: &str, description: &str) -> api::CustomResource
 fn accepted() -> api::CustomResourceColumnDefinition {
     let path = r#".status.conditions[?(@.type=="Accepted")].status"#;
     column("Accepted", path, "Whether the mesh can make sense of it")
+}
+
+fn resolved() -> api::CustomResourceColumnDefinition {
+    let path = r#".status.conditions[?(@.type=="ResolvedRefs")].status"#;
+    column("Resolved", path, "Whether everything that it refers to exists")
 }
 
 fn programmed() -> api::CustomResourceColumnDefinition {
