@@ -18,6 +18,7 @@ use smilax_core::workload_connection::OperatorEndpoint;
 use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Service, Split, Target};
 use crate::operator;
 use crate::plan::{self, NamespacePlan};
+use crate::token::SidecarImages;
 use addresses::Addresses;
 use by_hand::ByHand;
 use links::{Links, Refers};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub tls_mode: TlsMode,
     /// Callers without an identity that every workload lets in.
     pub unauthenticated_sources: Vec<UnauthenticatedSource>,
+    /// Where the images of sidecars come from.
+    pub sidecar_images: SidecarImages,
     /// Namespace of the operator; `None` for a mesh that runs without one, or is compiled from files.
     pub installation: Option<Name>,
 }
@@ -139,6 +142,7 @@ impl Default for Settings {
             access_mode: AccessMode::default(),
             tls_mode: TlsMode::default(),
             unauthenticated_sources: Vec::new(),
+            sidecar_images: SidecarImages::default(),
             installation: None,
         }
     }

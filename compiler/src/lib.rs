@@ -25,6 +25,7 @@ mod operator;
 pub mod plan;
 pub mod port_names;
 pub mod status;
+pub mod token;
 
 pub use compile::{compile, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
@@ -34,6 +35,7 @@ pub use index::Index;
 pub use members::members;
 pub use modes::Modes;
 pub use plan::NamespacePlan;
+pub use token::{NotASidecar, SidecarImages, judge_token};
 
 #[cfg(test)]
 mod testing;

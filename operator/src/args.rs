@@ -42,6 +42,10 @@ pub struct RunArgs {
     /// Image of the proxy that is injected.
     #[arg(long, env = "SMILAX_PROXY_IMAGE", default_value = concat!("localhost/smilax-proxy:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
+    /// Repositories that sidecars of pods may come from beside that of the proxy's image, separated by commas: of earlier
+    /// installations, and of mirrors that something else writes into pods.
+    #[arg(long, env = "SMILAX_SIDECAR_REPOSITORIES", value_delimiter = ',')]
+    pub sidecar_repositories: Vec<String>,
     /// When kubelet pulls it: Always, IfNotPresent or Never.
     #[arg(long, default_value = "IfNotPresent")]
     pub proxy_image_pull_policy: String,
