@@ -32,6 +32,7 @@ pub mod pod;
 pub mod probe;
 pub mod revision;
 pub mod signature;
+pub mod source_ranges;
 pub mod table;
 pub mod workload_connection;
 
@@ -47,4 +48,5 @@ pub use name::{DestinationName, ObjectRef, Workload};
 pub use outlier::Outcome;
 pub use pod::PodView;
 pub use revision::Revision;
+pub use source_ranges::SourceRanges;
 pub use table::{Backend, PortRoutes, Route, RouteTable, Selection};

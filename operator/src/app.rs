@@ -311,6 +311,7 @@ fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
             LogFormat::Text => ProxyLogFormat::Text,
             LogFormat::Json => ProxyLogFormat::Json,
         },
+        metrics_sources: args.proxy_metrics_source_ranges.clone(),
         drain_seconds: args.proxy_drain_seconds,
         cluster_domain: args.cluster_domain.clone(),
         version: version.to_owned(),

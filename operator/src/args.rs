@@ -1,9 +1,9 @@
 //! Flags and environment.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use smilax_core::TrustDomain;
 use smilax_core::config::{AccessMode, TlsMode};
 use smilax_core::convention::WORKLOAD_PORT;
+use smilax_core::{SourceRanges, TrustDomain};
 
 /// The control plane of the Smilax service mesh.
 #[derive(Debug, Parser)]
@@ -64,6 +64,9 @@ pub struct RunArgs {
     /// Log filter of the proxy.
     #[arg(long, default_value = "info")]
     pub proxy_log_level: String,
+    /// Address ranges from which metrics of proxies may be read, in CIDR notation, separated by commas. Empty: any.
+    #[arg(long, default_value = "")]
+    pub proxy_metrics_source_ranges: SourceRanges,
     /// How long a proxy may drain, in seconds.
     #[arg(long, default_value_t = 30)]
     pub proxy_drain_seconds: u32,

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use smilax_compiler::Modes;
 use smilax_compiler::index::Settings;
+use smilax_core::SourceRanges;
 use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
@@ -17,6 +18,7 @@ pub(crate) fn settings() -> InjectSettings {
         resources: Resources::parse("50m", "1", "32Mi", "128Mi").unwrap(),
         log_level: "info".to_owned(),
         log_format: ProxyLogFormat::Json,
+        metrics_sources: SourceRanges::default(),
         drain_seconds: 30,
         cluster_domain: "cluster.local".to_owned(),
         version: "0.1.0".to_owned(),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smilax_core::SourceRanges;
+
 use super::quantity::{Quantity, QuantityError};
 
 /// What is the same for every sidecar unless annotations say otherwise.
@@ -18,6 +20,8 @@ pub struct InjectSettings {
     pub log_level: String,
     /// Form of log lines.
     pub log_format: ProxyLogFormat,
+    /// From where metrics of sidecars may be read.
+    pub metrics_sources: SourceRanges,
     /// How long draining may take, in seconds.
     pub drain_seconds: u32,
     /// Suffix of the cluster's DNS names.
