@@ -15,6 +15,7 @@ use smilax_core::TrustDomain;
 use smilax_core::config::{AccessMode, TlsMode, UnauthenticatedSource};
 use smilax_core::workload_connection::OperatorEndpoint;
 
+use crate::callers::CallerRules;
 use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Service, Split, Target};
 use crate::operator;
 use crate::plan::{self, NamespacePlan};
@@ -40,6 +41,7 @@ pub struct Index {
     namespaces: BTreeMap<Name, Namespace>,
     contents: BTreeMap<Name, Contents>,
     plans: HashMap<Name, Arc<NamespacePlan>>,
+    caller_rules: HashMap<Name, Arc<CallerRules>>,
     links: Links,
     dirty: BTreeSet<Name>,
     /// Namespaces whose objects may be held by other workloads than before.
@@ -79,8 +81,12 @@ pub struct Settings {
 /// What a change is about, as far as other namespaces care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Touched {
-    /// Something that TrafficTargets of other namespaces may name as a source.
-    Identities,
+    /// A ServiceAccount, which TrafficTargets of other namespaces may name as a source.
+    Accounts,
+    /// An IdentityBinding, which they may name too.
+    Bindings,
+    /// A TrafficTarget.
+    Targets,
     /// A Service.
     Services,
     /// Anything else.
@@ -200,7 +206,7 @@ impl Index {
         reset_accounts,
         accounts,
         Account,
-        Identities,
+        Accounts,
         "ServiceAccount"
     );
     kind!(set_split, reset_splits, splits, Split, Others, "TrafficSplit");
@@ -217,7 +223,7 @@ impl Index {
         reset_targets,
         targets,
         Target,
-        Others,
+        Targets,
         "TrafficTarget"
     );
     kind!(
@@ -225,7 +231,7 @@ impl Index {
         reset_bindings,
         bindings,
         Binding,
-        Identities,
+        Bindings,
         "IdentityBinding"
     );
     kind!(
@@ -362,9 +368,15 @@ impl Index {
         self.mark_holders(namespace);
         self.members_moved(&name);
         self.dirty.extend(self.links.that_import(namespace).cloned());
-        if touched == Touched::Identities {
+        if matches!(touched, Touched::Targets | Touched::Bindings) {
+            self.caller_rules_moved(&name);
+        }
+        if matches!(touched, Touched::Accounts | Touched::Bindings) {
             let elsewhere: Vec<Name> = self.links.that_name(namespace).cloned().collect();
             for other in elsewhere {
+                if touched == Touched::Bindings {
+                    self.caller_rules_moved(&other);
+                }
                 self.plans.remove(&other);
                 self.moved.plans.insert(other.clone());
                 self.dirty.insert(other);
