@@ -40,11 +40,15 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-attack-campaign
 	hack/check-words
 	hack/check-links
-	cargo deny --log-level error check bans licenses sources
+	hack/check-dependencies
 
 .PHONY: unit
 unit: ## unit, property and integration tests; no cluster
 	cargo test --workspace --locked
+
+.PHONY: advisories
+advisories: ## known vulnerabilities of dependencies; fetches the RustSec database
+	ADVISORIES=1 hack/check-dependencies
 
 .PHONY: fuzz
 fuzz: ## fuzzes what reads bytes of others, each target for FUZZ_SECONDS (60); needs nightly Rust

@@ -85,7 +85,7 @@ ITEMS = [
     ("D10", "policy that is broken, unknown or not there yet", "the last good one stays, and it is said"),
     ("D11", "a target deleted while connections are open", "the next request is refused, TCP is reset"),
     ("D12", "an operator of a later version, a proxy of an earlier one", "no rule is weakened; what is not understood is refused"),
-    ("D13", "an object that reaches for another namespace", "refused when applied, and ignored otherwise"),
+    ("D13", "an object that reaches for another namespace: names of Services and hosts, destinations, bindings, ExternalName, endpoints made by hand", "refused when applied, and ignored otherwise; nothing that proxies of the other namespace hold changes"),
     ("D14", "expressions that are huge, nested, or slow elsewhere", "refused when applied and by the proxy; the engine is linear"),
     ("D15", "backends that do not exist, weigh nothing, or lead back", "a defined answer, no loop"),
     ("D16", "a request with headers without number or end", "1,000 headers and 64 KiB, on HTTP/1 and HTTP/2; more is 431, in a response 502"),
@@ -118,9 +118,9 @@ ITEMS = [
     ("F13", "debug pages from another pod", "loopback only"),
     ("F14", "the operator's rights, stolen", "no Secret but its own, no wildcard, no escalation"),
     ("F15", "a configuration above what a ConfigMap holds", "compressed; else something is left out as a whole and told, never who may call"),
-    ("F16", "objects that change without end", "gathered: few writes", "measured with live delivery and scale"),
-    ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`", "part of `make lint`"),
-    ("F18", "an image that was exchanged", "pinned by digest in the chart's values", "the chart's `image.digest`; reproducible builds are not checked yet"),
+    ("F16", "objects that change without end", "gathered: an object is written five times a second at most, and its last state within a second"),
+    ("F17", "dependencies that are banned or of unknown licence", "the build fails: `cargo deny`"),
+    ("F18", "an image that was exchanged", "pinned by digest in the chart's values; what it was made of lies beside it"),
     ("S1", "expressions that are small as text and large when compiled, a thousand objects of them", "bounded for each object, namespace and configuration, refused on their own object; measured off the path of other namespaces, which take turns"),
     ("S2", "objects that make another namespace's configuration too large, so that a right stays that was taken away", "nothing enters a configuration that did not ask for it; who may call is written first and always; imports are left out first"),
     ("S3", "a ConfigMap of a configuration edited: another policy, revision, bundle, signature, an old backup", "refused by proxies and replicas, told, repaired; see policy-integrity.md"),
@@ -132,6 +132,8 @@ ITEMS = [
     ("S9", "dot segments with parameters, encoded twice, overlong, or in characters that resemble them", "400 where rules read paths"),
     ("S10", "the operator's account, stolen, against ConfigMaps, SMI objects and definitions", "a policy of the API server leaves it those of the mesh; reads stay"),
     ("S11", "a stranger asks a pod for its probes, or runs its lifecycle hooks", "404 without the pod's own path segment"),
+    ("S12", "a pod that mounts a token for the mesh, or an account that may call nothing, and asks the operator for accounts, nodes, zones, routes and splits of others", "certificates are for sidecars of this installation; who may not call is told addresses only, and answered with 403 by the called side"),
+    ("S13", "somebody who reads metrics of other tenants' pods", "403 outside of `proxy.metrics.sourceRanges`; open as installed"),
     ("S14", "headers of identity with any separator", "taken away in every spelling that CGI reads as one"),
     ("S15", "a bad chunk of a client", "the client's 400; not counted as a failure of TLS"),
     ("S16", "a Host that is none", "400"),
@@ -139,24 +141,28 @@ ITEMS = [
     ("S19", "101 that was not asked for, a response that is wrong from its beginning", "502"),
     ("S20", "another Host than the authority, between proxies", "400"),
     ("S21", "forbidden trailers to servers of HTTP/2", "left out"),
+    ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)
+# Checks that are no tests of Rust, as functions of the shell.
+CHECK = re.compile(r"^(((?:[abcdefs]\d+_)+)\w+)\(\) \{", re.MULTILINE)
 
 
 def tests():
     """Names of tests by id."""
     found = {}
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.rs"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.rs", "hack/check-*"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )
     for file in sorted(listed.stdout.split()):
         path = ROOT / file
         if not path.is_file():
             continue
-        for name, identities in TEST.findall(path.read_text()):
+        pattern = TEST if path.suffix == ".rs" else CHECK
+        for name, identities in pattern.findall(path.read_text()):
             for identity in identities.strip("_").split("_"):
                 found.setdefault(identity.upper(), []).append((name, file))
     return found

@@ -82,7 +82,16 @@ def unbound(documents):
 
 
 def policy_of_others(documents):
-    del all_of("ValidatingAdmissionPolicy", documents)[0]["spec"]["matchConditions"][0]
+    policies = all_of("ValidatingAdmissionPolicy", documents)
+    operators = [policy for policy in policies if policy["metadata"]["name"].startswith("smilax-operator-")]
+    del operators[0]["spec"]["matchConditions"][0]
+
+
+def waiting_pods(documents):
+    policies = all_of("ValidatingAdmissionPolicy", documents)
+    pods = [policy for policy in policies if policy["metadata"]["name"] == "smilax-pods"]
+    pods[0]["spec"]["failurePolicy"] = "Fail"
+
 
 def lost_port(documents):
     all_of("Service", documents)[0]["spec"]["ports"][0]["targetPort"] = "https"
@@ -121,6 +130,7 @@ BROKEN = [
     (pods_unseen, rules.pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar),
     (unbound, rules.the_operators_account_is_held_to_its_own_objects),
     (policy_of_others, rules.the_operators_account_is_held_to_its_own_objects),
+    (waiting_pods, rules.no_pod_waits_for_the_policy_about_tokens),
     (lost_port, rules.webhooks_lead_to_a_service_that_leads_to_the_operator),
     (lost_account, rules.accounts_exist),
     (unknown_metric, alerts.alerts_ask_for_metrics_that_there_are),

@@ -167,11 +167,19 @@ def the_operators_account_is_held_to_its_own_objects(documents):
     for name, policy in policies.items():
         if name not in bound:
             yield f"{name}: no binding that denies everywhere"
+        if not name.startswith("smilax-operator-"):
+            continue
         if policy["failurePolicy"] != "Fail":
             yield f"{name}: failurePolicy {policy['failurePolicy']}"
         conditions = [condition["expression"] for condition in policy["matchConditions"]]
         if conditions != [wanted]:
             yield f"{name}: {conditions} is not about the operator's account alone"
+
+
+def no_pod_waits_for_the_policy_about_tokens(documents):
+    for policy in all_of("ValidatingAdmissionPolicy", documents):
+        if policy["metadata"]["name"] == "smilax-pods" and policy["spec"]["failurePolicy"] != "Ignore":
+            yield "smilax-pods: every pod of the cluster is asked about, so a mistake in it would refuse them all"
 
 
 def webhooks_lead_to_a_service_that_leads_to_the_operator(documents):
@@ -255,6 +263,7 @@ RULES = [
     validation_never_blocks,
     pods_are_judged_by_the_injectors_policy_and_only_where_it_concerns_the_sidecar,
     the_operators_account_is_held_to_its_own_objects,
+    no_pod_waits_for_the_policy_about_tokens,
     webhooks_lead_to_a_service_that_leads_to_the_operator,
     accounts_exist,
     alerts.alerts_ask_for_metrics_that_there_are,

@@ -407,3 +407,60 @@ fn s7_the_api_server_makes_no_pod_of_a_closed_namespace_without_its_sidecar() {
         );
     });
 }
+
+/// A pod with a token of this audience, and the container that mounts it.
+fn with_token(name: &str, audience: &str, container: &str) -> Value {
+    let mount = |one: &str| {
+        let mounts = if one == container {
+            json!([{"name": "mine", "mountPath": "/mine"}])
+        } else {
+            json!([])
+        };
+        json!({"name": one, "image": "localhost/application:1", "volumeMounts": mounts})
+    };
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "outside"},
+        "spec": {
+            "initContainers": [mount("smilax-proxy"), mount("setup")],
+            "containers": [mount("application")],
+            "volumes": [{
+                "name": "mine",
+                "projected": {"sources": [{"serviceAccountToken": {"audience": audience, "path": "token"}}]},
+            }],
+        },
+    })
+}
+
+#[test]
+fn s12_a_token_for_the_mesh_is_mounted_by_no_other_container_where_injection_is_off() {
+    in_a_world(|world| async move {
+        let outside = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "outside"}});
+        world.api.apply(outside).await.unwrap();
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "outside"},
+        });
+        world.api.apply(account).await.unwrap();
+        let dry = "/api/v1/namespaces/outside/pods?dryRun=All";
+        let make = |audience, container| {
+            let pod = with_token("web", audience, container);
+            let api = &world.api;
+            async move { answer(api, "POST", dry, JSON, &pod).await }
+        };
+        // It is in force a moment after it was written.
+        for _ in 0..600 {
+            if make("smilax.dev", "application").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        for container in ["application", "setup"] {
+            refused(
+                &make("smilax.dev", container).await,
+                "for the sidecar smilax-proxy alone",
+            );
+        }
+        make("smilax.dev", "smilax-proxy").await.unwrap();
+        make("vault.example", "application").await.unwrap();
+    });
+}

@@ -12,7 +12,7 @@ use smilax_core::{ProxyConfig, Workload};
 use crate::diagnostic::Diagnostic;
 use crate::index::Index;
 
-pub(crate) use imports::{Wanted, import, imports};
+pub(crate) use imports::{Audience, Wanted, import, imports};
 pub(crate) use inbound::inbound;
 
 /// Workloads of a namespace that need a configuration: every account where pods are injected by the namespace's

@@ -1,18 +1,22 @@
 //! Where the pods of a destination are, and what stands behind an address: what changes too often to be policy, and is
 //! told only to those who ask.
 
+mod callers;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use smilax_core::config::{Destination, Protocol, TlsMode};
 use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Sidecar};
-use smilax_core::{DestinationName, ObjectRef, Workload};
+use smilax_core::{DestinationName, ExpectedIdentity, ObjectRef, Workload};
 
-use crate::compile::{Wanted, import, is_enabled};
+use crate::compile::{Audience, Wanted, import, is_enabled};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index, Owner};
 use crate::model::{Addressing, Pod, Reach, Service, SliceEndpoint};
 use crate::modes::Modes;
+
+pub use callers::{callers_of_address, callers_of_endpoints};
 
 /// The endpoints of a port, in the order of their addresses. `None` when its virtual address is to be used: there is no
 /// such port, not every caller may be sent to every endpoint, or none of its pods is known yet.
@@ -94,7 +98,7 @@ fn found_pod(index: &Index, contents: &Contents, pod: &Pod, port: u16) -> Option
         return None;
     };
     Some(Found::Pod {
-        workload: account(pod),
+        workload: account(pod).into(),
         protocol: protocol(contents, pod, port),
         sidecar,
     })
@@ -181,7 +185,7 @@ fn takes_no_plaintext(index: &Index, namespace: &str) -> bool {
 fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found {
     let mut all: BTreeMap<DestinationName, Destination> = BTreeMap::new();
     let plan = index.plan(&name.namespace);
-    import(&plan, &Wanted::One(name.clone()), &mut all);
+    import(&plan, &Wanted::One(name.clone()), Audience::Callers, &mut all);
     match all.remove(name) {
         Some(destination) if destination.ports.iter().any(|one| one.port == port) => {
             Found::Destinations(std::iter::once(destination).chain(all.into_values()).collect())
@@ -235,7 +239,7 @@ impl Behind<'_> {
         let finished = pod.is_some_and(|pod| pod.finished);
         Some(Endpoint {
             address: SocketAddr::new(endpoint.address, port),
-            workload,
+            workload: workload.map(ExpectedIdentity::from),
             // That a pod ends is heard of sooner from itself than from its slice.
             state: if finished { EndpointState::Draining } else { state },
             zone: endpoint.zone.as_deref().map(Box::from),

@@ -106,7 +106,9 @@ fn of_splits(index: &Index, namespace: &str, plan: &NamespacePlan) -> BTreeMap<A
         .map(|(split, root)| {
             let mut holders = own.clone();
             for others in [Some(&everywhere), of_root.get(root)].into_iter().flatten() {
-                unite(&mut holders, others);
+                // Who may not call it has no routes of it.
+                let told = others.iter().filter(|one| plan.may_call(one, root)).cloned();
+                unite(&mut holders, &told.collect());
             }
             (split.clone(), holders)
         })

@@ -15,9 +15,11 @@ use smilax_core::TrustDomain;
 use smilax_core::config::{AccessMode, TlsMode, UnauthenticatedSource};
 use smilax_core::workload_connection::OperatorEndpoint;
 
+use crate::callers::CallerRules;
 use crate::model::{Account, Binding, Namespace, Pod, PortRoute, RouteGroup, Service, Split, Target};
 use crate::operator;
 use crate::plan::{self, NamespacePlan};
+use crate::token::SidecarImages;
 use addresses::Addresses;
 use by_hand::ByHand;
 use links::{Links, Refers};
@@ -39,6 +41,7 @@ pub struct Index {
     namespaces: BTreeMap<Name, Namespace>,
     contents: BTreeMap<Name, Contents>,
     plans: HashMap<Name, Arc<NamespacePlan>>,
+    caller_rules: HashMap<Name, Arc<CallerRules>>,
     links: Links,
     dirty: BTreeSet<Name>,
     /// Namespaces whose objects may be held by other workloads than before.
@@ -69,6 +72,8 @@ pub struct Settings {
     pub tls_mode: TlsMode,
     /// Callers without an identity that every workload lets in.
     pub unauthenticated_sources: Vec<UnauthenticatedSource>,
+    /// Where the images of sidecars come from.
+    pub sidecar_images: SidecarImages,
     /// Namespace of the operator; `None` for a mesh that runs without one, or is compiled from files.
     pub installation: Option<Name>,
 }
@@ -76,8 +81,12 @@ pub struct Settings {
 /// What a change is about, as far as other namespaces care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Touched {
-    /// Something that TrafficTargets of other namespaces may name as a source.
-    Identities,
+    /// A ServiceAccount, which TrafficTargets of other namespaces may name as a source.
+    Accounts,
+    /// An IdentityBinding, which they may name too.
+    Bindings,
+    /// A TrafficTarget.
+    Targets,
     /// A Service.
     Services,
     /// Anything else.
@@ -139,6 +148,7 @@ impl Default for Settings {
             access_mode: AccessMode::default(),
             tls_mode: TlsMode::default(),
             unauthenticated_sources: Vec::new(),
+            sidecar_images: SidecarImages::default(),
             installation: None,
         }
     }
@@ -196,7 +206,7 @@ impl Index {
         reset_accounts,
         accounts,
         Account,
-        Identities,
+        Accounts,
         "ServiceAccount"
     );
     kind!(set_split, reset_splits, splits, Split, Others, "TrafficSplit");
@@ -213,7 +223,7 @@ impl Index {
         reset_targets,
         targets,
         Target,
-        Others,
+        Targets,
         "TrafficTarget"
     );
     kind!(
@@ -221,7 +231,7 @@ impl Index {
         reset_bindings,
         bindings,
         Binding,
-        Identities,
+        Bindings,
         "IdentityBinding"
     );
     kind!(
@@ -358,9 +368,15 @@ impl Index {
         self.mark_holders(namespace);
         self.members_moved(&name);
         self.dirty.extend(self.links.that_import(namespace).cloned());
-        if touched == Touched::Identities {
+        if matches!(touched, Touched::Targets | Touched::Bindings) {
+            self.caller_rules_moved(&name);
+        }
+        if matches!(touched, Touched::Accounts | Touched::Bindings) {
             let elsewhere: Vec<Name> = self.links.that_name(namespace).cloned().collect();
             for other in elsewhere {
+                if touched == Touched::Bindings {
+                    self.caller_rules_moved(&other);
+                }
                 self.plans.remove(&other);
                 self.moved.plans.insert(other.clone());
                 self.dirty.insert(other);

@@ -5,6 +5,7 @@ mod pod;
 mod port_protocol;
 mod slice;
 mod smi;
+mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,6 +12,7 @@
 //! the same objects compiles to the same bytes. What could not be honoured is a [`Diagnostic`], never an error that
 //! would keep the rest from being compiled.
 
+pub mod callers;
 pub mod compile;
 pub mod diagnostic;
 pub mod endpoints;
@@ -25,15 +26,18 @@ mod operator;
 pub mod plan;
 pub mod port_names;
 pub mod status;
+pub mod token;
 
+pub use callers::Callers;
 pub use compile::{compile, workloads};
 pub use diagnostic::{Diagnostic, Reason, Severity};
-pub use endpoints::{endpoints, found, plaintext_only, uncallable};
+pub use endpoints::{callers_of_address, callers_of_endpoints, endpoints, found, plaintext_only, uncallable};
 pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;
 pub use modes::Modes;
 pub use plan::NamespacePlan;
+pub use token::{NotASidecar, SidecarImages, judge_token};
 
 #[cfg(test)]
 mod testing;

@@ -8,6 +8,8 @@ use smilax_core::config::{ContainerPort, Protocol};
 use smilax_core::convention::key;
 use smilax_core::pattern::{self, Anchors, Measure};
 
+use crate::token::TokenHolder;
+
 mod access;
 mod slice;
 
@@ -69,6 +71,8 @@ pub struct Pod {
     /// TCP ports that its containers declare, where it shares its node's network: there, the address alone does not
     /// tell whose a port is.
     pub host_ports: Vec<u16>,
+    /// Containers that mount a token for the mesh.
+    pub token_holders: Vec<TokenHolder>,
     /// Inbound ports that its proxy does not carry, as ranges.
     pub skip_inbound: Vec<(u16, u16)>,
     /// Annotations that are ours.

@@ -13,8 +13,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smilax_core::config::{Destination, DestinationPort, HttpMatch, Protocol, RouteConfig, Security};
-use smilax_core::{DestinationName, ObjectRef};
+use smilax_core::{DestinationName, ObjectRef, Workload};
 
+use crate::callers::{CallerRules, Callers};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::{Contents, Index};
 use crate::model::{Addressing, Meta, Service, Split};
@@ -23,6 +24,7 @@ use groups::Groups;
 use pods::Pods;
 use security::Behind;
 
+pub(crate) use access::subjects;
 pub use access::{Access, Closed};
 pub use groups::measure;
 
@@ -39,8 +41,18 @@ pub struct NamespacePlan {
     pub modes: Modes,
     /// What its targets allow.
     pub access: Access,
+    /// Who may call a destination, or something that its routes lead to.
+    pub callers: BTreeMap<DestinationName, Callers>,
     /// What every expression of its groups counts for, in bytes.
     pub patterns: HashMap<String, usize>,
+}
+
+impl NamespacePlan {
+    /// Whether a workload may call a destination, or something that its routes lead to.
+    pub(crate) fn may_call(&self, workload: &Workload, destination: &DestinationName) -> bool {
+        let callers = self.callers.get(destination);
+        callers.is_none_or(|callers| callers.contains(workload))
+    }
 }
 
 /// Compiles a namespace.
@@ -111,8 +123,29 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
             );
         }
     }
+    plan.callers = callers(&scope, &plan.destinations);
     plan.patterns = scope.groups.sizes;
     plan
+}
+
+fn callers(
+    scope: &Scope<'_>,
+    destinations: &BTreeMap<DestinationName, Destination>,
+) -> BTreeMap<DestinationName, Callers> {
+    let rules = CallerRules::of(scope.index, scope.namespace);
+    let of_pods = |name: &DestinationName| {
+        let pods = scope.pods.behind(&name.name);
+        rules.callers_of_all(pods.iter().copied())
+    };
+    let of_all = |destination: &Destination| {
+        let mut callers = of_pods(&destination.name);
+        let routes = destination.ports.iter().flat_map(|port| &port.routes);
+        for backend in routes.flat_map(|route| &route.backends) {
+            callers.add(&of_pods(&backend.destination));
+        }
+        (destination.name.clone(), callers)
+    };
+    destinations.values().map(of_all).collect()
 }
 
 /// Routes by Service and port.
@@ -128,7 +161,23 @@ struct Scope<'a> {
     groups: Groups,
 }
 
+/// Where the names are looked up that the objects of a namespace write.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) namespace: &'a str,
+    pub(crate) contents: &'a Contents,
+}
+
 impl<'a> Scope<'a> {
+    fn names(&self) -> Names<'a> {
+        Names {
+            index: self.index,
+            namespace: self.namespace,
+            contents: self.contents,
+        }
+    }
+
     fn service(&self, name: &str) -> Option<&'a Service> {
         self.contents.services.get(name)
     }

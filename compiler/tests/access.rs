@@ -8,6 +8,7 @@ mod naive;
 mod world;
 
 use proptest::prelude::*;
+use smilax_core::Workload;
 
 use world::{CALLEES, CALLERS, Call, World, call, targets};
 
@@ -38,6 +39,25 @@ proptest! {
         let mut fewer = World::new("deny", targets);
         for call in calls {
             prop_assert!(!fewer.decide(&call) || all.decide(&call), "{:?}", call);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn s12_who_may_call_a_pod_is_told_everything_of_it(
+        targets in proptest::collection::vec(targets(), 0..5),
+        mode in prop_oneof![Just("allow"), Just("deny"), Just("audit")],
+        calls in proptest::collection::vec(call(), 1..40),
+    ) {
+        let mut world = World::new(mode, targets);
+        for call in calls {
+            let Some(caller) = call.caller else { continue };
+            let callee = CALLEES.iter().position(|one| one.name == call.callee.name).unwrap();
+            let told = world.callers(callee).contains(&Workload::new(caller.namespace, caller.account));
+            prop_assert!(told || !world.decide(&call), "{:?} {:#?}", call, world.targets);
         }
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use self::latency::Latency;
 use crate::endpoints::{Endpoint, EndpointState};
-use crate::name::Workload;
+use crate::expected::ExpectedIdentity;
 use crate::outlier::{EjectionBudget, Health, Outcome, OutlierDetection};
 
 /// Least latency that a failed answer counts as. Failing at once must not look like serving fast.
@@ -49,7 +49,7 @@ pub struct Member {
     /// Where it listens.
     pub address: SocketAddr,
     /// Whom it must prove to be; `None` where connections to it are not secured.
-    pub expected: Option<Arc<[Workload]>>,
+    pub expected: Option<Arc<[ExpectedIdentity]>>,
     load: Rc<Load>,
 }
 

@@ -7,6 +7,7 @@
 
 mod inbound;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ pub use inbound::{
     TlsMode, UnauthenticatedSource,
 };
 
+use crate::expected::ExpectedIdentity;
 use crate::identity::TrustDomain;
 use crate::name::{DestinationName, ObjectRef, Workload};
 use crate::packed;
@@ -68,7 +70,7 @@ pub struct Destination {
     pub addresses: Vec<IpAddr>,
     /// Accounts of the pods that stand behind it: whom a server must prove to be, where a port is secured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accounts: Vec<Workload>,
+    pub accounts: Vec<ExpectedIdentity>,
     /// Ports that it listens on.
     pub ports: Vec<DestinationPort>,
 }
@@ -126,6 +128,28 @@ impl ProxyConfig {
             operator: None,
             destinations: Vec::new(),
             inbound: Vec::new(),
+        }
+    }
+}
+
+impl Destination {
+    /// What is told of it to who may not call it: how it is reached, but no accounts, and not where its routes lead.
+    #[must_use]
+    pub fn addresses_only(&self) -> Self {
+        let without_routes = |port: &DestinationPort| DestinationPort {
+            routes: Vec::new(),
+            ..port.clone()
+        };
+        let accounts: BTreeSet<_> = self
+            .accounts
+            .iter()
+            .map(ExpectedIdentity::without_account)
+            .collect();
+        Self {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            accounts: accounts.into_iter().collect(),
+            ports: self.ports.iter().map(without_routes).collect(),
         }
     }
 }

@@ -80,6 +80,8 @@ pub mod variable {
     pub const TLS_PORT_MODES: &str = "SMILAX_TLS_PORT_MODES";
     /// Whether a refused caller is told why: `kept` or `told`.
     pub const DENIAL_REASONS: &str = "SMILAX_DENIAL_REASONS";
+    /// Address ranges from which metrics may be read, in CIDR notation, separated by commas. Empty: any.
+    pub const METRICS_SOURCE_RANGES: &str = "SMILAX_METRICS_SOURCE_RANGES";
     /// Whether init lets new inbound UDP in: `open` or `drop`.
     pub const INBOUND_UDP: &str = "SMILAX_INBOUND_UDP";
     /// Log filter.

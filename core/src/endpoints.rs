@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Destination, Protocol};
-use crate::name::{DestinationName, Workload};
+use crate::expected::ExpectedIdentity;
+use crate::name::DestinationName;
 
 /// Something that a proxy asks the operator for, over the workload connection only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub enum Found {
     /// A pod of the mesh.
     Pod {
         /// Whom it must prove to be.
-        workload: Workload,
+        workload: ExpectedIdentity,
         /// What is spoken there.
         #[serde(default)]
         protocol: Protocol,
@@ -80,6 +81,63 @@ pub enum Sidecar {
     Absent,
 }
 
+impl Endpoint {
+    /// What is told of it to who may not call it. Its zone and its node are of use only to who is answered there.
+    #[must_use]
+    pub fn address_only(&self) -> Self {
+        Self {
+            address: self.address,
+            workload: self.workload.as_ref().map(ExpectedIdentity::without_account),
+            state: self.state,
+            zone: None,
+            for_zones: Vec::new(),
+            node: None,
+        }
+    }
+}
+
+impl Found {
+    /// What is told of it to who may not call it: no account, and not where routes lead.
+    #[must_use]
+    pub fn addresses_only(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Destinations(all) => {
+                let found = all.first().map(Destination::addresses_only);
+                Self::Destinations(found.into_iter().collect())
+            }
+            Self::Pod {
+                workload,
+                protocol,
+                sidecar,
+            } => Self::Pod {
+                workload: workload.without_account(),
+                protocol: *protocol,
+                sidecar: *sidecar,
+            },
+        }
+    }
+}
+
+impl Update {
+    /// What is told to who may not call what it is about.
+    #[must_use]
+    pub fn addresses_only(&self) -> Self {
+        match self {
+            Self::Endpoints { of, endpoints } => Self::Endpoints {
+                of: of.clone(),
+                endpoints: endpoints
+                    .as_ref()
+                    .map(|all| all.iter().map(Endpoint::address_only).collect()),
+            },
+            Self::Address { of, found } => Self::Address {
+                of: *of,
+                found: found.addresses_only(),
+            },
+        }
+    }
+}
+
 impl Sidecar {
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_present(&self) -> bool {
@@ -95,7 +153,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Whom it must prove to be; `None` where connections to it are not secured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload: Option<Workload>,
+    pub workload: Option<ExpectedIdentity>,
     /// Whether it takes new requests.
     #[serde(default, skip_serializing_if = "EndpointState::is_ready")]
     pub state: EndpointState,

@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use crate::access::{self, AccessTable};
 use crate::choice::Weights;
 use crate::config::{Destination, DestinationPort, Protocol, ProxyConfig, RouteConfig, Security};
+use crate::expected::ExpectedIdentity;
 use crate::host;
 use crate::matching::{Matcher, MatcherError, RequestView};
 use crate::name::{DestinationName, ObjectRef, Workload};
@@ -90,7 +91,7 @@ pub struct Backend {
     /// Virtual addresses; empty for a headless destination, to which only the original address leads.
     pub addresses: Box<[IpAddr]>,
     /// Whom the server must prove to be; `None` where connections are not secured.
-    pub peers: Option<Arc<[Workload]>>,
+    pub peers: Option<Arc<[ExpectedIdentity]>>,
 }
 
 /// What was decided for a request.

@@ -48,6 +48,7 @@ fn settings() -> InjectSettings {
         resources: Resources::parse("50m", "1", "32Mi", "128Mi").expect("quantities"),
         log_level: "info".to_owned(),
         log_format: ProxyLogFormat::Json,
+        metrics_sources: smilax_core::SourceRanges::default(),
         drain_seconds: 30,
         cluster_domain: "cluster.local".to_owned(),
         version: "0.1.0".to_owned(),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, Client};
 use prometheus::Registry;
+use smilax_compiler::SidecarImages;
 use smilax_compiler::index::Settings;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,6 +62,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         trust_domain: args.trust_domain.clone(),
         access_mode: args.access_mode,
         tls_mode: args.tls_mode,
+        sidecar_images: sidecar_images(&args),
         installation: Some(args.namespace.as_str().into()),
         ..Settings::default()
     };
@@ -280,6 +282,12 @@ fn fleet_page(state: &State, fleet: &FleetStore) -> Vec<u8> {
     serde_json::to_vec(&page).unwrap_or_default()
 }
 
+/// Where sidecars may come from: the image that is injected now, in any version, and what the installation adds.
+fn sidecar_images(args: &RunArgs) -> SidecarImages {
+    let more = args.sidecar_repositories.iter().map(String::as_str);
+    SidecarImages::new(std::iter::once(args.proxy_image.as_str()).chain(more))
+}
+
 fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
     let resources = Resources::parse(
         &args.proxy_cpu_request,
@@ -303,6 +311,7 @@ fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
             LogFormat::Text => ProxyLogFormat::Text,
             LogFormat::Json => ProxyLogFormat::Json,
         },
+        metrics_sources: args.proxy_metrics_source_ranges.clone(),
         drain_seconds: args.proxy_drain_seconds,
         cluster_domain: args.cluster_domain.clone(),
         version: version.to_owned(),

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use smilax_core::config::{AccessMode, TlsMode};
 use smilax_core::convention::WORKLOAD_PORT;
-use smilax_core::{LogFilter, TrustDomain};
+use smilax_core::{LogFilter, SourceRanges, TrustDomain};
 
 /// The control plane of the Smilax service mesh.
 #[derive(Debug, Parser)]
@@ -42,6 +42,10 @@ pub struct RunArgs {
     /// Image of the proxy that is injected.
     #[arg(long, env = "SMILAX_PROXY_IMAGE", default_value = concat!("localhost/smilax-proxy:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
+    /// Repositories that sidecars of pods may come from beside that of the proxy's image, separated by commas: of earlier
+    /// installations, and of mirrors that something else writes into pods.
+    #[arg(long, env = "SMILAX_SIDECAR_REPOSITORIES", value_delimiter = ',')]
+    pub sidecar_repositories: Vec<String>,
     /// When kubelet pulls it: Always, IfNotPresent or Never.
     #[arg(long, default_value = "IfNotPresent")]
     pub proxy_image_pull_policy: String,
@@ -60,6 +64,9 @@ pub struct RunArgs {
     /// Log filter of the proxy.
     #[arg(long, default_value_t)]
     pub proxy_log_level: LogFilter,
+    /// Address ranges from which metrics of proxies may be read, in CIDR notation, separated by commas. Empty: any.
+    #[arg(long, default_value = "")]
+    pub proxy_metrics_source_ranges: SourceRanges,
     /// How long a proxy may drain, in seconds.
     #[arg(long, default_value_t = 30)]
     pub proxy_drain_seconds: u32,

@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod measuring;
 pub mod migrate;
 pub mod oversize;
+pub mod pace;
 pub mod report;
 pub mod state;
 pub mod statuses;

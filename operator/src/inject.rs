@@ -126,7 +126,10 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
         warnings.extend(of_earlier);
     }
     if let Some(reason) = left_alone {
-        let evasions = evasion::evasions(raw, namespace, left_alone);
+        let mut evasions = evasion::evasions(raw, namespace, left_alone);
+        if !reason.is_untouchable() {
+            evasions.extend(eligibility::tokens(raw));
+        }
         if !evasions.is_empty() {
             return Outcome::Refused {
                 message: format!("smilax refuses this pod: {}", evasions.join("; ")),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use smilax_core::config::{Destination, Protocol};
 use smilax_core::endpoints::Sidecar;
-use smilax_core::{Found, Workload};
+use smilax_core::{ExpectedIdentity, Found};
 use tokio::sync::watch;
 
 pub use lookups::Lookups;
@@ -46,7 +46,7 @@ pub enum Behind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Whom it must prove to be. Empty: it cannot, and takes nothing else.
-    pub expected: Arc<[Workload]>,
+    pub expected: Arc<[ExpectedIdentity]>,
     /// What is spoken there.
     pub protocol: Protocol,
 }

@@ -1,5 +1,6 @@
 //! What people and kubelet ask the proxy: administration, metrics, readiness, probes.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ struct HookFailed;
 
 /// Serves administration. It changes things, so it is only ever served on loopback.
 pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, LONGEST, move |request| {
+    serve(listener, LONGEST, move |_, request| {
         let control = Arc::clone(&control);
         async move { Ok(administer(control, request).await) }
     })
@@ -52,15 +53,15 @@ pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
 
 /// Serves metrics and readiness.
 pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, LONGEST, move |request| {
-        std::future::ready(Ok(observe(&control, &request)))
+    serve(listener, LONGEST, move |client, request| {
+        std::future::ready(Ok(observe(&control, client, &request)))
     })
     .await;
 }
 
 /// Serves the application's probes.
 pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
-    serve(listener, LONGEST_HOOK, move |request| {
+    serve(listener, LONGEST_HOOK, move |_, request| {
         let prober = Arc::clone(&prober);
         async move {
             if request.method() != Method::GET {
@@ -147,12 +148,17 @@ async fn set_level(control: &Control, request: Request<Incoming>) -> Answer {
     }
 }
 
-fn observe(control: &Control, request: &Request<Incoming>) -> Answer {
+fn observe(control: &Control, client: IpAddr, request: &Request<Incoming>) -> Answer {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
     }
     let stage = control.shared.lifecycle.stage();
     match (request.uri().path(), stage) {
+        // kubelet asks for the others, and nobody knows from which address.
+        ("/metrics", _) if !control.shared.settings.metrics_sources.contains(client) => text(
+            StatusCode::FORBIDDEN,
+            "metrics are not read from this address; the chart's value proxy.metrics.sourceRanges says from where they are",
+        ),
         ("/metrics", _) => match control.shared.metrics.text() {
             Ok(metrics) => Response::new(Full::new(metrics.into())),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -183,7 +189,7 @@ fn shown(missing: Option<&'static str>) -> Answer {
 
 async fn serve<H, F>(listener: TcpListener, longest: Duration, handle: H)
 where
-    H: Fn(Request<Incoming>) -> F + 'static,
+    H: Fn(IpAddr, Request<Incoming>) -> F + 'static,
     F: Future<Output = Result<Answer, HookFailed>> + 'static,
 {
     let handle = Rc::new(handle);
@@ -199,7 +205,7 @@ where
         let handle = Rc::clone(&handle);
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| {
-                let (under_way, answer) = (activity.begin(), handle(request));
+                let (under_way, answer) = (activity.begin(), handle(client.ip(), request));
                 async move {
                     let answer = answer.await;
                     drop(under_way);

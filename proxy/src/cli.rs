@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use smilax_core::config::Protocol;
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
-use smilax_core::{LogFilter, PodView};
+use smilax_core::{LogFilter, PodView, SourceRanges};
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
@@ -127,6 +127,9 @@ pub struct RunArguments {
     /// Probes and hooks of the application, as JSON
     #[arg(long, env = variable::PROBES, default_value = "[]")]
     probes: String,
+    /// Address ranges from which metrics may be read, in CIDR notation, separated by commas; empty lets everybody read them
+    #[arg(long, env = variable::METRICS_SOURCE_RANGES, default_value = "")]
+    metrics_source_ranges: SourceRanges,
     /// What the application's ports speak: a JSON object from port to http, tcp or detect
     #[arg(long, env = variable::INBOUND_PORTS, default_value = "{}")]
     inbound_ports: String,
@@ -283,6 +286,7 @@ impl RunArguments {
                 &self.inbound_ports,
             )?,
             probes: parse::json::<ProbeTable>(variable::PROBES, &self.probes)?,
+            metrics_sources: self.metrics_source_ranges.clone(),
             drain: Duration::from_secs(self.drain_seconds),
             outbound_destination: self.outbound_original_destination,
             inbound_destination: self.inbound_original_destination,

@@ -2,6 +2,7 @@
 //!
 //! What the rules are is decided here, as data; [`kernel`] programs them, [`verify`] tries them out.
 
+mod icmp;
 pub mod kernel;
 pub mod verify;
 
@@ -11,6 +12,7 @@ use std::str::FromStr;
 
 use smilax_core::convention::{INBOUND_PORT, OUTBOUND_PORT, PROXY_PORTS, PROXY_UID};
 
+pub use icmp::IcmpType;
 pub use kernel::ProgramError;
 pub use verify::VerifyError;
 
@@ -24,17 +26,18 @@ pub struct Rules {
     pub skip_inbound: PortRanges,
     /// Ports of others that are left alone.
     pub skip_outbound: PortRanges,
-    /// What becomes of UDP that comes in.
+    /// What becomes of UDP, and of everything else but TCP, that comes in.
     pub inbound_udp: InboundUdp,
 }
 
-/// What becomes of UDP from outside, which a proxy does not carry.
+/// What becomes of UDP from outside, which a proxy does not carry, and of any other protocol but TCP. It bears the name of the
+/// one that applications speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InboundUdp {
     /// It comes in, whoever sends it.
     #[default]
     Open,
-    /// Only answers to what the pod sent come in, and what goes to ports that are left alone.
+    /// Only answers to what the pod sent come in, what goes to ports that are left alone, and what keeps a network going.
     Drop,
 }
 
@@ -93,8 +96,14 @@ pub enum Condition {
     Established,
     /// Goes to one of these UDP ports.
     UdpPorts(RangeInclusive<u16>),
-    /// Any UDP.
-    AnyUdp,
+    /// Goes to one of these SCTP ports.
+    SctpPorts(RangeInclusive<u16>),
+    /// Is ICMP of this type.
+    Icmp(IcmpType),
+    /// Is ICMPv6 of this type.
+    Icmpv6(IcmpType),
+    /// Everything.
+    Any,
 }
 
 /// What becomes of a connection.
@@ -161,19 +170,24 @@ impl Rules {
         rules
     }
 
-    /// What keeps UDP out that nobody in the pod asked for.
+    /// What keeps everything out that is no TCP, and that nobody in the pod asked for.
     fn filter(&self) -> Vec<Rule> {
-        let skipped = self.skip_inbound.0.iter().cloned().map(Condition::UdpPorts);
-        let mut rules: Vec<Rule> = [Condition::FromLoopback, Condition::Established]
+        let skipped = |condition: fn(RangeInclusive<u16>) -> Condition| {
+            self.skip_inbound.0.iter().cloned().map(condition)
+        };
+        let mut rules: Vec<Rule> = [Condition::FromLoopback, Condition::Established, Condition::AnyTcp]
             .into_iter()
-            .chain(skipped)
+            .chain(skipped(Condition::UdpPorts))
+            .chain(skipped(Condition::SctpPorts))
+            .chain(icmp::ESSENTIAL.map(Condition::Icmp))
+            .chain(icmp::ESSENTIAL_V6.map(Condition::Icmpv6))
             .map(|condition| Rule {
                 condition,
                 action: Action::LeaveAlone,
             })
             .collect();
         rules.push(Rule {
-            condition: Condition::AnyUdp,
+            condition: Condition::Any,
             action: Action::Drop,
         });
         rules
@@ -214,7 +228,7 @@ impl fmt::Display for Rules {
                 hook.name()
             )?;
             for rule in self.of(hook) {
-                writeln!(f, "\t\t{} {}", rule.condition, rule.action)?;
+                writeln!(f, "\t\t{rule}")?;
             }
             writeln!(f, "\t}}")?;
         }
@@ -249,7 +263,22 @@ impl fmt::Display for Condition {
                 write!(f, "udp dport {}", range.start())
             }
             Self::UdpPorts(range) => write!(f, "udp dport {}-{}", range.start(), range.end()),
-            Self::AnyUdp => f.write_str("meta l4proto udp"),
+            Self::SctpPorts(range) if range.start() == range.end() => {
+                write!(f, "sctp dport {}", range.start())
+            }
+            Self::SctpPorts(range) => write!(f, "sctp dport {}-{}", range.start(), range.end()),
+            Self::Icmp(kind) => write!(f, "icmp type {}", kind.name),
+            Self::Icmpv6(kind) => write!(f, "icmpv6 type {}", kind.name),
+            Self::Any => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.condition {
+            Condition::Any => self.action.fmt(f),
+            _ => write!(f, "{} {}", self.condition, self.action),
         }
     }
 }
@@ -310,26 +339,27 @@ mod tests {
     }
 
     #[test]
-    fn udp_that_nobody_asked_for_is_dropped_last() {
+    fn s22_what_is_no_tcp_and_nobody_asked_for_is_dropped_last() {
         let rules = Rules {
             skip_inbound: "53".parse().unwrap(),
             inbound_udp: InboundUdp::Drop,
             ..Rules::default()
         };
-        let words: Vec<String> = rules
-            .of(Hook::Input)
-            .iter()
-            .map(|rule| format!("{} {}", rule.condition, rule.action))
-            .collect();
+        let words: Vec<String> = rules.of(Hook::Input).iter().map(ToString::to_string).collect();
         assert_eq!(
-            words,
+            words[..6],
             [
                 "iifname \"lo\" accept",
                 "ct state established accept",
+                "meta l4proto tcp accept",
                 "udp dport 53 accept",
-                "meta l4proto udp drop"
+                "sctp dport 53 accept",
+                "icmp type destination-unreachable accept",
             ]
         );
+        assert_eq!(words.last().unwrap(), "drop");
+        // Echo requests carry whatever somebody likes.
+        assert!(!words.iter().any(|rule| rule.contains("echo")));
         assert_eq!(Rules::default().hooks(), [Hook::Prerouting, Hook::Output]);
     }
 

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use smilax_core::PodView;
 use smilax_core::config::Protocol;
 use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
 use smilax_core::workload_connection::KeyId;
+use smilax_core::{PodView, SourceRanges};
 
 use crate::original_destination::Resolver;
 use crate::overload::Capacity;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub inbound_protocols: BTreeMap<u16, Protocol>,
     /// Probes and hooks of the application.
     pub probes: ProbeTable,
+    /// From where metrics may be read.
+    pub metrics_sources: SourceRanges,
     /// How long stopping may take.
     pub drain: Duration,
     /// How outbound connections tell where they were going.
@@ -259,6 +261,7 @@ impl Default for Settings {
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),
             probes: ProbeTable::default(),
+            metrics_sources: SourceRanges::default(),
             drain: Duration::from_secs(30),
             outbound_destination: Resolver::Redirected,
             inbound_destination: Resolver::Redirected,

@@ -46,7 +46,7 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
         let plan = index.plan(&namespace);
         let mut imported = Destinations::new();
         for wanted in &wanted {
-            import(&plan, wanted, &mut imported);
+            import(&plan, wanted, Audience::Workload(workload), &mut imported);
         }
         if let Fits::No = spent.take(&plan, &imported) {
             // How they are secured stays known: nothing may fall back to plaintext because routes are large.
@@ -135,13 +135,27 @@ pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String,
         .collect()
 }
 
-/// Adds what is wanted of a namespace, with every backend that its routes lead to.
-pub(crate) fn import(plan: &NamespacePlan, wanted: &Wanted, into: &mut Destinations) {
+/// For whom something is imported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Audience<'a> {
+    /// Whoever may call it, or something that its routes lead to.
+    Callers,
+    /// This workload, whether it may or not.
+    Workload(&'a Workload),
+}
+
+/// Adds what is wanted of a namespace, with every backend that its routes lead to. Who may call none of these is told no more
+/// of a destination than how it is reached.
+pub(crate) fn import(plan: &NamespacePlan, wanted: &Wanted, audience: Audience<'_>, into: &mut Destinations) {
     let roots = plan.destinations.values().filter(|destination| match wanted {
         Wanted::All => true,
         Wanted::One(name) => destination.name == *name,
     });
-    for destination in roots {
+    let (told, others): (Vec<_>, Vec<_>) = roots.partition(|destination| match audience {
+        Audience::Callers => true,
+        Audience::Workload(workload) => plan.may_call(workload, &destination.name),
+    });
+    for destination in told {
         let routes = destination.ports.iter().flat_map(|port| &port.routes);
         for backend in routes.flat_map(|route| &route.backends) {
             if let Some(found) = plan.destinations.get(&backend.destination) {
@@ -150,6 +164,10 @@ pub(crate) fn import(plan: &NamespacePlan, wanted: &Wanted, into: &mut Destinati
             }
         }
         into.insert(destination.name.clone(), destination.clone());
+    }
+    for destination in others {
+        into.entry(destination.name.clone())
+            .or_insert_with(|| destination.addresses_only());
     }
 }
 

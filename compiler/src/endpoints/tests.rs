@@ -416,7 +416,7 @@ fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
         .index();
     let mut at = |address: &str| found(&mut index, address.parse().unwrap());
     let expected = Found::Pod {
-        workload: Workload::new("shop", "one"),
+        workload: Workload::new("shop", "one").into(),
         protocol: Protocol::Detect,
         sidecar: Sidecar::Present,
     };
@@ -538,7 +538,7 @@ fn an_address_that_a_pod_left_to_another_is_the_others() {
         .add_pod(web_pod("old").account("one").injected().finished().at("10.1.0.1"))
         .index();
     let expected = Found::Pod {
-        workload: Workload::new("shop", "two"),
+        workload: Workload::new("shop", "two").into(),
         protocol: Protocol::Detect,
         sidecar: Sidecar::Present,
     };

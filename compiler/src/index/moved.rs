@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Index;
+use crate::callers::CallerRules;
 
 type Name = Arc<str>;
 
@@ -42,9 +43,27 @@ impl Index {
         self.moved.members.extend(concerned.cloned());
     }
 
+    /// What a namespace says about callers of its pods.
+    pub(crate) fn caller_rules(&mut self, namespace: &str) -> Arc<CallerRules> {
+        if let Some(rules) = self.caller_rules.get(namespace) {
+            return Arc::clone(rules);
+        }
+        let rules = Arc::new(CallerRules::of(self, namespace));
+        self.caller_rules.insert(namespace.into(), Arc::clone(&rules));
+        rules
+    }
+
+    /// Others may call the pods of a namespace than before, and are to be told more or less of them.
+    pub(super) fn caller_rules_moved(&mut self, namespace: &Name) {
+        if self.caller_rules.remove(namespace).is_some() {
+            self.modes_moved(namespace);
+        }
+    }
+
     /// What a namespace asks of its callers may be another: told of its Services' endpoints, of its pods' addresses, and of
     /// endpoints made by hand there.
     pub(super) fn modes_moved(&mut self, namespace: &Name) {
+        self.caller_rules.remove(namespace);
         self.moved.modes.insert(namespace.clone());
         let pods = self
             .contents

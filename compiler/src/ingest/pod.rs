@@ -34,6 +34,7 @@ pub fn pod(object: &core::Pod) -> Pod {
         } else {
             Vec::new()
         },
+        token_holders: spec.map(super::token::holders).unwrap_or_default(),
         skip_inbound: skipped(spec, &annotations),
         finished: object.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),

@@ -9,10 +9,10 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smilax_core::config::AccessTarget;
+use smilax_core::config::{AccessTarget, SourceMatch};
 
 use super::spending::{self, Enforced, Fits};
-use super::{Scope, object};
+use super::{Names, Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Pod, RoutePorts, Target};
 
@@ -46,7 +46,7 @@ impl Closed {
 /// Compiles every target of a namespace, in the order of their names.
 pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>) -> Access {
     for binding in scope.contents.bindings.values() {
-        identity::check(scope, binding, diagnostics);
+        identity::check(scope.names(), binding, diagnostics);
     }
     for route in scope.contents.tcp_routes.values() {
         check_ports("TCPRoute", &route.meta, &route.ports, diagnostics);
@@ -77,6 +77,23 @@ pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>)
     access
 }
 
+/// The pods that a target is about, and whom it lets in; `None` for one that is about those of another namespace.
+pub(crate) fn subjects(names: Names<'_>, target: &Target) -> Option<(Closed, Vec<SourceMatch>)> {
+    if other_namespace(names.namespace, target).is_some() {
+        return None;
+    }
+    let mut report = |_, _| {};
+    let closed = identity::destination(names, &target.destination, &mut report);
+    let sources = identity::sources(names, target, &mut report);
+    Some((closed, sources))
+}
+
+/// The namespace that a target wants to be about, if that is not its own.
+fn other_namespace<'a>(own: &str, target: &'a Target) -> Option<&'a str> {
+    let named = target.destination.namespace.as_deref();
+    named.filter(|named| *named != own)
+}
+
 fn one(
     scope: &Scope<'_>,
     target: &Target,
@@ -92,13 +109,7 @@ fn one(
             message,
         });
     };
-    let own = scope.namespace;
-    if let Some(named) = target
-        .destination
-        .namespace
-        .as_deref()
-        .filter(|named| *named != own)
-    {
+    if let Some(named) = other_namespace(scope.namespace, target) {
         report(
             Reason::NamespaceMismatch,
             format!(
@@ -107,8 +118,8 @@ fn one(
         );
         return;
     }
-    let closed = identity::destination(scope, &target.destination, &mut report);
-    let sources = identity::sources(scope, target, &mut report);
+    let closed = identity::destination(scope.names(), &target.destination, &mut report);
+    let sources = identity::sources(scope.names(), target, &mut report);
     let allowed = rules::allowed(scope, target, &mut report);
     let compiled = AccessTarget {
         source: source.clone(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use smilax_core::Workload;
 use smilax_core::config::{Security, TlsMode};
+use smilax_core::{ExpectedIdentity, Workload};
 
 use super::Scope;
 use crate::compile::is_enabled;
@@ -40,14 +40,14 @@ impl<'a> Behind<'a> {
 
     /// Accounts of those that can prove who they are: whom a server must prove to be. With none of them, proxies do not
     /// try.
-    pub(super) fn accounts(&self) -> Vec<Workload> {
+    pub(super) fn accounts(&self) -> Vec<ExpectedIdentity> {
         let accounts: BTreeSet<Workload> = self
             .pods
             .iter()
             .filter(|pod| can_answer(pod))
             .map(|pod| Workload::new(pod.meta.namespace.clone(), pod.account.clone()))
             .collect();
-        accounts.into_iter().collect()
+        accounts.into_iter().map(ExpectedIdentity::from).collect()
     }
 
     /// How connections to a port are secured. There is no way back from mutual TLS to plaintext, so it is asked for only

@@ -1,4 +1,5 @@
 mod budget;
+mod steering;
 
 use smilax_core::config::Protocol;
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use smilax_compiler::index::{Index, Settings};
-use smilax_compiler::{compile, ingest, members};
+use smilax_compiler::{Callers, callers_of_address, compile, ingest, members};
 use smilax_core::access::Caller;
 use smilax_core::{Identity, Members, PodView, RequestView, RouteTable, SpiffeId, TrustDomain, Workload};
 
@@ -293,7 +293,7 @@ impl World {
             );
             index.set_binding(namespace, name.into(), Some(ingest::identity_binding(&binding)));
         }
-        for pod in CALLEES.iter().chain(&CALLERS) {
+        for (number, pod) in CALLEES.iter().chain(&CALLERS).enumerate() {
             let labels: serde_json::Map<String, Value> = pod
                 .labels
                 .iter()
@@ -303,6 +303,7 @@ impl World {
             let object = json!({
                 "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": pod.name, "labels": labels},
                 "spec": {"serviceAccountName": pod.account, "containers": []},
+                "status": {"podIP": format!("10.1.1.{number}")},
             });
             index.set_pod(
                 pod.namespace,
@@ -317,6 +318,12 @@ impl World {
             index.set_target(&namespace, name.into(), Some(ingest::traffic_target(target)));
         }
         Self { targets, index }
+    }
+
+    /// Who is told everything of a called pod, by its number.
+    pub(crate) fn callers(&mut self, callee: usize) -> Callers {
+        let address = format!("10.1.1.{callee}:8080").parse().unwrap();
+        callers_of_address(&mut self.index, address)
     }
 
     /// What the proxy of the called pod decides.

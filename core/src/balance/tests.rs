@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::name::Workload;
 
 fn endpoint(number: u16) -> Endpoint {
     Endpoint {
@@ -491,7 +492,7 @@ fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
     );
     let workload = Workload::new("shop", "web");
     let secured = Endpoint {
-        workload: Some(workload.clone()),
+        workload: Some(workload.clone().into()),
         ..endpoint(0)
     };
     balancer.update(&[endpoint(2), secured], None);
@@ -501,7 +502,7 @@ fn what_was_measured_survives_an_update_and_what_must_be_proven_follows_it() {
         .find(|member| number(member) == 0)
         .unwrap();
     assert_eq!(member.load().latency, Some(Duration::from_millis(3)));
-    assert_eq!(member.expected.as_deref(), Some(&[workload][..]));
+    assert_eq!(member.expected.as_deref(), Some(&[workload.into()][..]));
     assert_eq!(balancer.members().len(), 2);
 }
 

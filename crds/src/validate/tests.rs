@@ -413,7 +413,7 @@ mod targets {
     }
 
     #[test]
-    fn a_destination_of_another_namespace_is_refused() {
+    fn d13_a_destination_of_another_namespace_is_refused() {
         assert_accepted_with(&with("/destination/namespace", json!("shop")), &[]);
         assert_error(
             &with("/destination/namespace", json!("bank")),

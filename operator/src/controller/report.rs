@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smilax_compiler::compile::is_enabled;
 use smilax_compiler::model::Pod;
 use smilax_compiler::modes::InboundUdp;
-use smilax_compiler::{Index, Modes};
+use smilax_compiler::{Index, Modes, judge_token};
 use smilax_core::convention::key;
 
 /// Something to be told of a pod, once in its life.
@@ -51,11 +51,15 @@ const RESTART_NEEDED: &str = "RestartNeeded";
 /// A pod cannot be called from the mesh: it has no proxy on purpose, and its namespace takes nothing but mutual TLS.
 const UNREACHABLE: &str = "UnreachableFromMesh";
 
+/// A pod has a token for the mesh that is not its sidecar's alone.
+const NO_CERTIFICATE: &str = "NoCertificate";
+
 /// Everything that is to be told of the pods of a namespace.
 pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
     let mut findings = uninjected(index, namespace);
     findings.extend(outdated(index, namespace));
     findings.extend(unreachable(index, namespace));
+    findings.extend(without_certificate(index, namespace));
     let pods = index.contents(namespace).map(|contents| contents.pods.values());
     findings.extend(pods.into_iter().flatten().filter_map(ignored));
     findings
@@ -101,6 +105,25 @@ fn unreachable(index: &Index, namespace: &str) -> Vec<PodFinding> {
                 key::SKIP_INBOUND_PORTS
             );
             PodFinding::new(pod, UNREACHABLE, message)
+        })
+        .collect()
+}
+
+/// Pods with a token for the mesh that get no certificate for it. One without any token does not ask for one.
+fn without_certificate(index: &Index, namespace: &str) -> Vec<PodFinding> {
+    let pods = index.contents(namespace).map(|contents| contents.pods.values());
+    let living = pods
+        .into_iter()
+        .flatten()
+        .filter(|pod| !pod.finished && !pod.token_holders.is_empty());
+    living
+        .filter_map(|pod| {
+            let why = judge_token(pod, &index.settings().sidecar_images).err()?;
+            Some(PodFinding::new(
+                pod,
+                NO_CERTIFICATE,
+                format!("no certificate is given to the pod: {why}"),
+            ))
         })
         .collect()
 }
@@ -194,6 +217,7 @@ impl PodCounts {
 
 #[cfg(test)]
 mod tests {
+    use smilax_compiler::token::TokenHolder;
     use smilax_core::config::AccessMode;
 
     use super::*;
@@ -349,5 +373,27 @@ mod tests {
             },
             true
         ));
+    }
+
+    #[test]
+    fn s12_a_pod_whose_token_is_not_its_sidecars_alone_is_told_that_it_gets_no_certificate() {
+        let holder = |container: &str| TokenHolder {
+            container: container.to_owned(),
+            arguments: vec!["run".to_owned()],
+            ..TokenHolder::default()
+        };
+        let told = |holders: &[TokenHolder]| {
+            let mut index = Index::default();
+            let pod = Pod {
+                token_holders: holders.to_vec(),
+                ..pod()
+            };
+            index.set_pod("shop", "web-1".into(), Some(pod));
+            let reasons = findings(&index, "shop").into_iter().map(|one| one.reason);
+            reasons.filter(|reason| *reason == NO_CERTIFICATE).count()
+        };
+        assert_eq!(told(&[holder("application")]), 1);
+        assert_eq!(told(&[holder("smilax-proxy")]), 0);
+        assert_eq!(told(&[]), 0, "it asks for none");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What changes of the objects themselves is written at once, and so is another state of `Programmed`. Another count of
 //! proxies alone waits until the last write is a minute old: two thousand acknowledgements are not two thousand writes.
-//! When more are due than may be written, they take turns.
+//! When more are due than may be written, they take turns; one object is written five times a second at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::acknowledgement::{Acknowledgements, Held};
 use super::kinds::SmiKind;
+use super::pace::Pace;
 use super::state::{ObjectKey, StoredObject};
 
 /// How old the last write must be before another count is written, and how long proxies have to come back to a new
@@ -27,6 +28,7 @@ pub struct Statuses {
     pub known: Acknowledgements,
     desired: BTreeMap<ObjectKey, DesiredStatus>,
     written: BTreeMap<ObjectKey, Instant>,
+    pace: Pace<ObjectKey>,
     later: BTreeMap<ObjectKey, Instant>,
     /// To be looked at; in turns, from the one after `last`.
     again: BTreeSet<ObjectKey>,
@@ -61,6 +63,7 @@ impl Statuses {
             known: Acknowledgements::default(),
             desired: BTreeMap::new(),
             written: BTreeMap::new(),
+            pace: Pace::default(),
             later: BTreeMap::new(),
             again: BTreeSet::new(),
             last: None,
@@ -161,6 +164,10 @@ impl Statuses {
             self.later.insert(key.clone(), last + COUNT_PERIOD);
             return None;
         }
+        if let Err(at) = self.pace.allows(key, now) {
+            self.later.insert(key.clone(), at);
+            return None;
+        }
         Some(desired)
     }
 
@@ -176,6 +183,7 @@ impl Statuses {
 
     /// A status was written.
     pub fn wrote(&mut self, key: ObjectKey, now: Instant) {
+        self.pace.spend(key.clone(), now);
         self.written.insert(key, now);
     }
 

@@ -1,7 +1,7 @@
 //! Which pods get a sidecar, which are left alone, and which cannot run with one.
 
 use serde_json::Value;
-use smilax_core::convention::{PROXY_PORTS, key};
+use smilax_core::convention::{PROXY_PORTS, TOKEN_AUDIENCE, key};
 
 use super::modes::{self, DISABLED, ENABLED};
 use super::pod::{all_containers, annotation, label, list, name, text};
@@ -109,6 +109,7 @@ pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
     for container in all_containers(pod) {
         in_container(container, &mut found);
     }
+    found.extend(tokens(pod));
     for volume in list(pod, "/spec/volumes").map(name) {
         if sidecar::VOLUMES.contains(&volume) {
             found.push(format!(
@@ -117,6 +118,21 @@ pub(super) fn obstacles(pod: &Value, namespace: &NamespaceView) -> Vec<String> {
         }
     }
     found
+}
+
+/// Volumes with a token for the mesh that are not the sidecar's: whoever mounts one could ask for the pod's certificate.
+pub(super) fn tokens(pod: &Value) -> Vec<String> {
+    let is_token = |volume: &&Value| {
+        list(volume, "/projected/sources")
+            .any(|source| text(source, "/serviceAccountToken/audience") == Some(TOKEN_AUDIENCE))
+    };
+    let told = |volume: &Value| {
+        format!(
+            "volume {:?} has a token for the audience {TOKEN_AUDIENCE}, which is for the sidecar alone: remove the volume",
+            name(volume)
+        )
+    };
+    list(pod, "/spec/volumes").filter(is_token).map(told).collect()
 }
 
 /// What a container takes of the sidecar's: its name, its volumes.

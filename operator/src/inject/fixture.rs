@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use smilax_compiler::Modes;
 use smilax_compiler::index::Settings;
-use smilax_core::LogFilter;
 use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
+use smilax_core::{LogFilter, SourceRanges};
 
 use super::settings::{InjectSettings, ProxyLogFormat, PullPolicy, Resources};
 use super::{InjectRequest, Outcome, inject};
@@ -18,6 +18,7 @@ pub(crate) fn settings() -> InjectSettings {
         resources: Resources::parse("50m", "1", "32Mi", "128Mi").unwrap(),
         log_level: LogFilter::default(),
         log_format: ProxyLogFormat::Json,
+        metrics_sources: SourceRanges::default(),
         drain_seconds: 30,
         cluster_domain: "cluster.local".to_owned(),
         version: "0.1.0".to_owned(),

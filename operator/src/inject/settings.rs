@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use smilax_core::LogFilter;
+use smilax_core::{LogFilter, SourceRanges};
 
 use super::quantity::{Quantity, QuantityError};
 
@@ -20,6 +20,8 @@ pub struct InjectSettings {
     pub log_level: LogFilter,
     /// Form of log lines.
     pub log_format: ProxyLogFormat,
+    /// From where metrics of sidecars may be read.
+    pub metrics_sources: SourceRanges,
     /// How long draining may take, in seconds.
     pub drain_seconds: u32,
     /// Suffix of the cluster's DNS names.

@@ -172,6 +172,10 @@ impl Sidecar<'_> {
         if !self.trust_anchors.is_empty() {
             environment.push(plain(variable::TRUST_ANCHORS, self.trust_anchors));
         }
+        let sources = &self.settings.metrics_sources;
+        if !sources.is_empty() {
+            environment.push(plain(variable::METRICS_SOURCE_RANGES, &sources.to_string()));
+        }
         let reasons = self.options.denial_reasons;
         environment.extend(reasons.map(|word| plain(variable::DENIAL_REASONS, word)));
         let own = &self.options.own;

@@ -639,3 +639,52 @@ fn s3_the_pods_spec_says_which_roots_may_sign_its_configuration() {
     }
     assert!(!variables(&pod().injected(), PROXY).contains_key(variable::TRUST_ANCHORS));
 }
+
+fn token(name: &str, audience: &str) -> Value {
+    json!({"name": name, "projected": {"sources": [{"serviceAccountToken": {"audience": audience, "path": "token"}}]}})
+}
+
+#[test]
+fn s12_a_pod_that_projects_a_token_for_the_mesh_of_its_own_is_refused() {
+    for pod in [
+        pod(),
+        pod().spec("hostNetwork", json!(true)),
+        pod().label(key::INJECT, "disabled"),
+    ] {
+        match pod.volume(token("mine", "smilax.dev")).inject_into(&shop()) {
+            Outcome::Refused { message } => {
+                assert!(
+                    message.contains("\"mine\"") && message.contains("smilax.dev"),
+                    "{message}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn s12_a_token_for_somebody_else_is_the_pods_own_affair() {
+    pod().volume(token("vault", "vault.example")).injected();
+}
+
+#[test]
+fn s13_a_sidecar_is_told_from_where_metrics_may_be_read() {
+    let settings = InjectSettings {
+        metrics_sources: "10.0.0.0/8,fd00::/8".parse().unwrap(),
+        ..settings()
+    };
+    let request = InjectRequest {
+        pod: &pod().0,
+        namespace: &shop(),
+        settings: &settings,
+        path_key: &super::fixture::path_key(),
+    };
+    let Outcome::Injected { pod: restricted, .. } = inject(&request) else {
+        panic!("refused");
+    };
+    let ranges = &variables(&restricted, PROXY)[variable::METRICS_SOURCE_RANGES];
+    assert_eq!(ranges, "10.0.0.0/8,fd00::/8");
+    let open = pod().injected();
+    assert!(!variables(&open, PROXY).contains_key(variable::METRICS_SOURCE_RANGES));
+}

@@ -45,7 +45,7 @@ impl Server {
         B::Error: Send,
     {
         let ended = closing.child_token();
-        let connection = Arc::new(Connection::new(Arc::clone(&self.hub)));
+        let connection = Arc::new(Connection::new(Arc::clone(&self.hub), workload.clone()));
         let telling = Telling {
             connection: Arc::clone(&connection),
             ended: ended.clone(),
@@ -104,7 +104,7 @@ impl Listening {
             tracing::debug!(workload = %self.workload, "a proxy's stream began without a Hello");
             return;
         };
-        self.connection.hello(&self.workload, &hello);
+        self.connection.hello(&hello);
         let report = Report::new(self.workload.clone(), hello, self.fleet.now());
         tracing::debug!(workload = %self.workload, pod = report.pod, "proxy connected");
         let place = self.fleet.begin(&self.uid, report);

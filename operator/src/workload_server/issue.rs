@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use kube::Client;
+use smilax_compiler::{NotASidecar, judge_token};
 use smilax_core::workload_connection::{CertificateRequest, CertificateResponse, MOST_REQUEST_BYTES};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -64,6 +65,8 @@ enum Refusal {
     Review(#[from] ReviewError),
     #[error("pod {0} is not there, or is another one by now")]
     Gone(String),
+    #[error("pod {0}: {1}")]
+    NotASidecar(String, NotASidecar),
     #[error("the identity of the operator is not given to pods")]
     Operator,
     #[error("too many requests; wait {} s", .0.as_secs() + 1)]
@@ -86,29 +89,32 @@ impl Issuing {
         }
     }
 
-    /// Whom the token is for, if the pod lives.
+    /// Whom the token is for, if the pod lives and nobody but its sidecar holds the token.
     async fn holder(&self, token: String) -> Result<Holder, Refusal> {
         let holder = review::review(&self.client, token).await?;
-        let known = self.state.read(|inner| {
-            let contents = inner.index.contents(&holder.workload.namespace)?;
-            let pod = contents.pods.get(holder.pod.as_str())?;
-            Some(pod.meta.uid == holder.pod_uid && pod.account == holder.workload.account && !pod.finished)
+        let (known, images) = self.state.read(|inner| {
+            let images = inner.index.settings().sidecar_images.clone();
+            let contents = inner.index.contents(&holder.workload.namespace);
+            let pod = contents.and_then(|contents| contents.pods.get(holder.pod.as_str()));
+            let known = pod.is_some_and(|pod| {
+                pod.meta.uid == holder.pod_uid
+                    && pod.account == holder.workload.account
+                    && !pod.finished
+                    && judge_token(pod, &images).is_ok()
+            });
+            (known, images)
         });
-        // The watch may be behind a pod that was made a moment ago, and a pod that was replaced under its name.
-        let lives = match known {
-            Some(true) => true,
-            Some(false) | None => review::exists(&self.client, &holder)
-                .await
-                .map_err(ReviewError::from)?,
-        };
-        if lives {
-            Ok(holder)
-        } else {
-            Err(Refusal::Gone(format!(
-                "{}/{}",
-                holder.workload.namespace, holder.pod
-            )))
+        if known {
+            return Ok(holder);
         }
+        // The watch may be behind a pod that was made or changed a moment ago, and a pod that was replaced under its name.
+        let name = || format!("{}/{}", holder.workload.namespace, holder.pod);
+        let pod = review::pod(&self.client, &holder)
+            .await
+            .map_err(ReviewError::from)?
+            .ok_or_else(|| Refusal::Gone(name()))?;
+        judge_token(&pod, &images).map_err(|why| Refusal::NotASidecar(name(), why))?;
+        Ok(holder)
     }
 }
 
@@ -209,7 +215,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Review(_) => StatusCode::UNAUTHORIZED,
-            Self::Gone(_) | Self::Operator => StatusCode::FORBIDDEN,
+            Self::Gone(_) | Self::NotASidecar(..) | Self::Operator => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -224,6 +230,7 @@ impl Refusal {
             Self::Review(ReviewError::Call(CallError::Time { .. } | CallError::Api { .. })) => "api_server",
             Self::Review(_) => "token",
             Self::Gone(_) => "pod_gone",
+            Self::NotASidecar(..) => "not_a_sidecar",
             Self::Operator => "operator",
             Self::TooMany(_) => "too_many",
             Self::NoAuthority | Self::Issue(_) => "no_authority",

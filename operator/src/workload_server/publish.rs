@@ -1,4 +1,5 @@
-//! What proxies are told: each value is encoded once for all who follow it, and every stream gets the newest only.
+//! What proxies are told: each value is encoded once for all who follow it, and every stream gets the newest only. Who may not
+//! call what a value is about is told addresses only.
 //!
 //! ```text
 //! State ─ what moved ─► Hub: topic ─► frame, version ─ wakes ─► Session of each follower ─ next ─► stream
@@ -6,6 +7,7 @@
 
 mod concerned;
 mod connection;
+mod frames;
 mod hub;
 mod session;
 mod topic;

@@ -6,6 +6,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use smilax_compiler::{ingest, model};
 use smilax_core::Workload;
 use smilax_core::convention::TOKEN_AUDIENCE;
 
@@ -97,15 +98,13 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 253 && name.bytes().all(plain)
 }
 
-/// Whether the pod is there now, with this UID and account. Asked when the watch has not shown it.
-pub(super) async fn exists(client: &Client, holder: &Holder) -> Result<bool, CallError> {
+/// The pod as it is now, if it has this UID and account. Asked when the watch has not shown it.
+pub(super) async fn pod(client: &Client, holder: &Holder) -> Result<Option<model::Pod>, CallError> {
     let api = Api::<Pod>::namespaced(client.clone(), &holder.workload.namespace);
     let found = call("get pod", &holder.pod, api.get_opt(&holder.pod)).await?;
-    Ok(found.is_some_and(|pod| {
-        let account = pod.spec.and_then(|spec| spec.service_account_name);
-        pod.metadata.uid.as_ref() == Some(&holder.pod_uid)
-            && account.as_deref().unwrap_or("default") == &*holder.workload.account
-    }))
+    Ok(found
+        .map(|pod| ingest::pod(&pod))
+        .filter(|pod| pod.meta.uid == holder.pod_uid && pod.account == holder.workload.account))
 }
 
 #[cfg(test)]

@@ -228,11 +228,58 @@ fn e7_the_api_server_asks_about_every_pod_of_a_namespace_that_joined_also_one_th
     }
 }
 
+/// Policies about the operator's account, and their bindings.
+fn about_the_operator<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let is_about_it = |object: &Value| {
+        let name = object["metadata"]["name"].as_str();
+        name.is_some_and(|name| name.starts_with("smilax-operator-"))
+    };
+    let all = all(objects, kind).into_iter();
+    all.filter(|object| is_about_it(object)).collect()
+}
+
+#[test]
+fn s12_pods_everywhere_are_asked_for_tokens_of_the_mesh_where_the_api_server_has_policies() {
+    for (name, objects) in COMBINATIONS.iter() {
+        let found = all(objects, "ValidatingAdmissionPolicy")
+            .into_iter()
+            .find(|policy| policy["metadata"]["name"] == "smilax-pods");
+        assert_eq!(found.is_some(), name != "kubernetes-1-29", "{name}");
+        let Some(policy) = found else { continue };
+        // Every pod of the cluster is asked about: who may not be held up is not.
+        assert_eq!(policy["spec"]["failurePolicy"], "Ignore", "{name}");
+        assert!(
+            policy["spec"]["matchConstraints"]["objectSelector"].is_null(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn f18_a_digest_of_an_image_wins_over_its_tag() {
+    let (_, objects) = COMBINATIONS
+        .iter()
+        .find(|(name, _)| name == "own-registry")
+        .unwrap();
+    let deployment = all(objects, "Deployment")[0];
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let image = container["image"].as_str().unwrap();
+    assert!(
+        image.contains("@sha256:") && !image.contains("0.1.0-rc.1"),
+        "{image}"
+    );
+    let proxy = list(container, "args")
+        .into_iter()
+        .find(|argument| argument.starts_with("--proxy-image="))
+        .unwrap();
+    assert!(proxy.contains("@sha256:") && !proxy.contains(":0.1.0"), "{proxy}");
+}
+
 #[test]
 fn s10_the_operators_account_is_held_to_its_own_objects_where_the_api_server_has_policies() {
     for (name, objects) in COMBINATIONS.iter() {
-        let policies = all(objects, "ValidatingAdmissionPolicy");
-        let bindings = all(objects, "ValidatingAdmissionPolicyBinding");
+        let policies = about_the_operator(objects, "ValidatingAdmissionPolicy");
+        let bindings = about_the_operator(objects, "ValidatingAdmissionPolicyBinding");
         let expected = if name == "kubernetes-1-29" { 0 } else { 3 };
         assert_eq!((policies.len(), bindings.len()), (expected, expected), "{name}");
         for policy in policies {
@@ -252,7 +299,7 @@ fn s10_what_the_operator_may_write_in_every_namespace_is_held_by_a_policy_or_har
     // Statuses are the operator's to write, Events tell, and reviews of tokens change nothing.
     const HARMLESS: [&str; 3] = ["events", "tokenreviews", "customresourcedefinitions/status"];
     for (name, objects) in COMBINATIONS.iter().filter(|(name, _)| name != "kubernetes-1-29") {
-        let held: BTreeSet<&str> = all(objects, "ValidatingAdmissionPolicy")
+        let held: BTreeSet<&str> = about_the_operator(objects, "ValidatingAdmissionPolicy")
             .into_iter()
             .flat_map(|policy| {
                 policy["spec"]["matchConstraints"]["resourceRules"]

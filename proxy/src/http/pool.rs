@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smilax_core::Workload;
+use smilax_core::ExpectedIdentity;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -174,7 +174,7 @@ impl Endpoint {
     pub async fn open(
         &self,
         wire: Wire,
-        expected: Option<&Arc<[Workload]>>,
+        expected: Option<&Arc<[ExpectedIdentity]>>,
     ) -> Result<Upstream, ConnectError> {
         let Some(expected) = expected else {
             let stream = self.connect().await?;

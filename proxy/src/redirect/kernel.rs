@@ -3,8 +3,8 @@
 use std::io;
 
 use nlink::netlink::nftables::{
-    BaseChain, Chain, CmpOp, CtState, Expr, Family, FilterHook, MetaKey, NatHook, PacketField, Priority,
-    Register, Rule as Kernel,
+    BaseChain, Chain, CmpOp, CtState, Expr, Family, FilterHook, MetaKey, NatHook, PacketField, PayloadBase,
+    Priority, RangeOp, Register, Rule as Kernel,
 };
 use nlink::netlink::{Connection, Nftables};
 
@@ -12,8 +12,10 @@ use super::{Action, Condition, Hook, Rule, Rules, TABLE};
 
 /// Protocol number of TCP.
 const TCP: u8 = 6;
-/// Protocol number of UDP.
-const UDP: u8 = 17;
+/// Protocol number of SCTP.
+const SCTP: u8 = 132;
+/// Where the port of the receiver stands in the header of SCTP (RFC 9260 section 3.1), and how long it is, in bytes.
+const SCTP_PORT: (u32, u32) = (2, 2);
 
 /// Why the rules could not be programmed.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,34 @@ fn lower(hook: Hook, rule: &Rule) -> Kernel {
         Condition::Established => kernel.match_ct_state(CtState::ESTABLISHED),
         Condition::UdpPorts(range) if range.start() == range.end() => kernel.match_udp_dport(*range.start()),
         Condition::UdpPorts(range) => kernel.match_range(PacketField::UdpDport, *range.start(), *range.end()),
-        Condition::AnyUdp => kernel.match_l4proto(UDP),
+        Condition::SctpPorts(range) => {
+            let (offset, len) = SCTP_PORT;
+            let kernel = kernel.match_l4proto(SCTP).expr(Expr::Payload {
+                dreg: Register::R0,
+                base: PayloadBase::Transport,
+                offset,
+                len,
+            });
+            let (first, last) = (range.start().to_be_bytes(), range.end().to_be_bytes());
+            let port = if first == last {
+                Expr::Cmp {
+                    sreg: Register::R0,
+                    op: CmpOp::Eq,
+                    data: first.into(),
+                }
+            } else {
+                Expr::Range {
+                    sreg: Register::R0,
+                    op: RangeOp::Eq,
+                    from: first.into(),
+                    to: last.into(),
+                }
+            };
+            kernel.expr(port)
+        }
+        Condition::Icmp(kind) => kernel.match_icmp_type(kind.number),
+        Condition::Icmpv6(kind) => kernel.match_icmpv6_type(kind.number),
+        Condition::Any => kernel,
     };
     match rule.action {
         Action::LeaveAlone => kernel.accept(),

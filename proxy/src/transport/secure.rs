@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use smilax_core::Workload;
+use smilax_core::ExpectedIdentity;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -13,17 +13,17 @@ use crate::tls::{Peer, TlsContext, Wire};
 
 /// Whom a server must prove to be; `None` where connections are not secured. Of nobody, as where no pod has a sidecar and
 /// plaintext is refused, it is not asked.
-pub type Expected = Option<Arc<[Workload]>>;
+pub type Expected = Option<Arc<[ExpectedIdentity]>>;
 
 /// Whether whoever was met, if anybody had to be, may be sent what is meant for `expected`.
-pub fn fits(met: Option<&Peer>, expected: Option<&[Workload]>) -> bool {
+pub fn fits(met: Option<&Peer>, expected: Option<&[ExpectedIdentity]>) -> bool {
     match (met, expected) {
         (None, None) => true,
         (Some(peer), Some(accounts)) => peer
             .identity
             .workload
             .as_ref()
-            .is_some_and(|workload| accounts.contains(workload)),
+            .is_some_and(|workload| accounts.iter().any(|expected| expected.is_met_by(workload))),
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
@@ -36,7 +36,7 @@ pub async fn secure(
     stream: TcpStream,
     context: &TlsContext,
     wire: Wire,
-    expected: &[Workload],
+    expected: &[ExpectedIdentity],
     limit: Duration,
 ) -> Result<Upstream, TlsFailure> {
     // Servers are told apart by their identity. The library wants a name all the same, to keep sessions by: those of

@@ -129,7 +129,7 @@ async fn a_pod_of_the_mesh_is_reached_over_mutual_tls() {
     let proxy = connected(net, &operator, FOR_EVER).await;
     for protocol in [Protocol::Detect, Protocol::Tcp] {
         let found = Found::Pod {
-            workload: Workload::new("shop", "web"),
+            workload: Workload::new("shop", "web").into(),
             protocol,
             sidecar: Sidecar::Present,
         };
@@ -153,7 +153,7 @@ async fn a_pod_without_a_sidecar_in_a_strict_namespace_is_not_called_and_the_ans
     let app = Server::named(net.at(9), "app").await;
     let proxy = connected(net, &operator, FOR_EVER).await;
     let found = Found::Pod {
-        workload: Workload::new("shop", "web"),
+        workload: Workload::new("shop", "web").into(),
         protocol: Protocol::Http,
         sidecar: Sidecar::Absent,
     };

@@ -224,3 +224,22 @@ fn e11_an_application_reaches_itself_by_its_service_its_address_and_loopback_wit
         );
     }
 }
+
+#[test]
+fn s13_metrics_are_read_from_where_the_installation_says_and_readiness_from_everywhere() {
+    let Some(cable) = Cable::new("s13") else { return };
+    let own = "10.77.0.0/24,fd77::/64";
+    for (ranges, expected) in [("192.0.2.0/24", "403"), (own, "200"), ("", "200")] {
+        let _proxy = cable.run_proxy_with(&["--metrics-source-ranges", ranges]);
+        for family in Family::BOTH {
+            let pod = SocketAddr::new(family.pod(), 15020);
+            let metrics = cable.in_peer(|| ask(pod, "GET", "/metrics"));
+            assert_eq!(metrics.word(), expected, "{ranges}, {family:?}");
+            let ready = cable.in_peer(|| ask(pod, "GET", "/ready"));
+            assert_eq!(ready.word(), "200", "{ranges}, {family:?}");
+            let loopback = SocketAddr::new(family.loopback(), 15020);
+            let within = cable.in_pod(|| ask(loopback, "GET", "/metrics"));
+            assert_eq!(within.word(), "200", "{ranges}, {family:?}");
+        }
+    }
+}

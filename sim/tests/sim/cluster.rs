@@ -80,7 +80,17 @@ pub(crate) fn pod(name: &str, uid: &str, workload: &Workload) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": &*workload.namespace, "uid": uid},
-        "spec": {"containers": [], "serviceAccountName": &*workload.account},
+        "spec": {
+            "containers": [], "serviceAccountName": &*workload.account,
+            "initContainers": [{
+                "name": "smilax-proxy", "image": "localhost/smilax-proxy:0.1.0", "args": ["run"],
+                "volumeMounts": [{"name": "smilax-token", "mountPath": "/token"}],
+            }],
+            "volumes": [{
+                "name": "smilax-token",
+                "projected": {"sources": [{"serviceAccountToken": {"audience": "smilax.dev", "path": "token"}}]},
+            }],
+        },
     })
 }
 

@@ -26,7 +26,7 @@ fn wrong_with(seed: u64) -> Vec<String> {
 fn whatever_becomes_of_the_network_newer_policy_takes_hold_and_older_never_does() {
     if let Some(seed) = number("SMILAX_SIM_SEED") {
         if let Ok(filter) = std::env::var("SMILAX_SIM_LOG") {
-            log::start(&filter, log::Format::Text).unwrap();
+            log::start(&filter.parse().unwrap(), log::Format::Text).unwrap();
         }
         let plan = Plan::of(seed);
         for (at, event) in &plan.events {

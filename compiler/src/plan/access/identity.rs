@@ -9,13 +9,13 @@ use smilax_core::{SpiffeId, Workload};
 use super::Closed;
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Binding, Subject, Target};
-use crate::plan::{Scope, object};
+use crate::plan::{Names, object};
 
 const ACCOUNT: &str = "ServiceAccount";
 const BINDING: &str = "IdentityBinding";
 
 /// Reports what is wrong with a binding itself.
-pub(super) fn check(scope: &Scope<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
+pub(super) fn check(names: Names<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
     let mut report = |reason, message| {
         diagnostics.insert(Diagnostic {
             object: object(BINDING, &binding.meta),
@@ -41,7 +41,7 @@ pub(super) fn check(scope: &Scope<'_>, binding: &Binding, diagnostics: &mut BTre
         }
     }
     let account = binding.account.as_deref();
-    if let Some(account) = account.filter(|account| !exists(scope, &binding.meta.namespace, account)) {
+    if let Some(account) = account.filter(|account| !exists(names, &binding.meta.namespace, account)) {
         report(
             Reason::AccountNotFound,
             no_account("spec.schemes.serviceAccount", account, &binding.meta.namespace),
@@ -51,38 +51,38 @@ pub(super) fn check(scope: &Scope<'_>, binding: &Binding, diagnostics: &mut BTre
 
 /// The pods that a target is about.
 pub(super) fn destination(
-    scope: &Scope<'_>,
+    names: Names<'_>,
     subject: &Subject,
     report: &mut impl FnMut(Reason, String),
 ) -> Closed {
     let mut closed = Closed::default();
     match subject.kind.as_str() {
         ACCOUNT => {
-            if !exists(scope, scope.namespace, &subject.name) {
+            if !exists(names, names.namespace, &subject.name) {
                 report(
                     Reason::DestinationNotFound,
-                    no_account("spec.destination", &subject.name, scope.namespace),
+                    no_account("spec.destination", &subject.name, names.namespace),
                 );
             }
             closed.accounts.insert(subject.name.as_str().into());
         }
-        BINDING => match scope.contents.bindings.get(subject.name.as_str()) {
+        BINDING => match names.contents.bindings.get(subject.name.as_str()) {
             None => report(
                 Reason::DestinationNotFound,
-                no_binding("spec.destination", &subject.name, scope.namespace),
+                no_binding("spec.destination", &subject.name, names.namespace),
             ),
             // A binding that contradicts itself lets nobody in, but what it may mean is closed all the same.
             Some(binding) => {
                 if binding.fault().is_some() {
                     report(
                         Reason::DestinationNotFound,
-                        faulty("spec.destination", &subject.name, scope.namespace),
+                        faulty("spec.destination", &subject.name, names.namespace),
                     );
                 }
                 closed.accounts.extend(binding.account.as_deref().map(Arc::from));
                 closed.accounts.extend(
                     own_ids(binding)
-                        .filter(|id| id.trust_domain() == scope.index.settings().trust_domain)
+                        .filter(|id| id.trust_domain() == names.index.settings().trust_domain)
                         .filter_map(|id| Some(id.workload()?.account)),
                 );
                 closed
@@ -97,7 +97,7 @@ pub(super) fn destination(
 
 /// Who may call.
 pub(super) fn sources(
-    scope: &Scope<'_>,
+    names: Names<'_>,
     target: &Target,
     report: &mut impl FnMut(Reason, String),
 ) -> Vec<SourceMatch> {
@@ -111,7 +111,7 @@ pub(super) fn sources(
     let mut found: Vec<SourceMatch> = Vec::new();
     for (index, subject) in target.sources.iter().enumerate() {
         let field = format!("spec.sources[{index}]");
-        for one in source(scope, subject, &field, report) {
+        for one in source(names, subject, &field, report) {
             if !found.contains(&one) {
                 found.push(one);
             }
@@ -121,15 +121,15 @@ pub(super) fn sources(
 }
 
 fn source(
-    scope: &Scope<'_>,
+    names: Names<'_>,
     subject: &Subject,
     field: &str,
     report: &mut impl FnMut(Reason, String),
 ) -> Vec<SourceMatch> {
-    let namespace = subject.namespace.as_deref().unwrap_or(scope.namespace);
+    let namespace = subject.namespace.as_deref().unwrap_or(names.namespace);
     match subject.kind.as_str() {
         ACCOUNT => {
-            if !exists(scope, namespace, &subject.name) {
+            if !exists(names, namespace, &subject.name) {
                 report(
                     Reason::AccountNotFound,
                     no_account(field, &subject.name, namespace),
@@ -141,7 +141,7 @@ fn source(
             ))]
         }
         BINDING => {
-            let binding = scope
+            let binding = names
                 .index
                 .contents(namespace)
                 .and_then(|contents| contents.bindings.get(subject.name.as_str()));
@@ -199,8 +199,8 @@ fn is_own(id: &SpiffeId, namespace: &str) -> bool {
         .is_none_or(|workload| *workload.namespace == *namespace)
 }
 
-fn exists(scope: &Scope<'_>, namespace: &str, account: &str) -> bool {
-    scope
+fn exists(names: Names<'_>, namespace: &str, account: &str) -> bool {
+    names
         .index
         .contents(namespace)
         .is_some_and(|contents| contents.accounts.contains_key(account))

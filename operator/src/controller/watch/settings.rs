@@ -53,6 +53,7 @@ fn settings(defaults: &Settings, object: &DynamicObject) -> Settings {
             .unwrap_or(defaults.tls_mode),
         unauthenticated_sources: serde_json::from_value(spec["unauthenticatedSources"].clone())
             .unwrap_or_else(|_| defaults.unauthenticated_sources.clone()),
+        sidecar_images: defaults.sidecar_images.clone(),
         installation: defaults.installation.clone(),
     }
 }

@@ -147,7 +147,7 @@ async fn is_frozen(api: &Api<ConfigMap>, name: &str) -> Result<bool, WriteError>
 }
 
 impl MapChange {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Apply { name, .. } | Self::Delete { name, .. } => name,
         }

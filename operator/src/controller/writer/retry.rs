@@ -54,6 +54,12 @@ impl Retry {
         .collect()
     }
 
+    /// A namespace is to be tried at this time, though nothing failed there.
+    pub(super) fn wait(&mut self, namespace: String, until: Instant) {
+        let pending = self.0.entry(namespace).or_default();
+        pending.at = Some(pending.at.map_or(until, |at| at.min(until)));
+    }
+
     /// Takes in what failed; what was to be tried again and did not fail went well.
     pub(super) fn after(&mut self, failed: Failed, now: Instant) {
         self.0
@@ -113,6 +119,23 @@ mod tests {
             now += OVERTAKEN_AT_MOST;
             assert_eq!(retry.take_due(now), these(&["shop"]));
         }
+    }
+
+    #[test]
+    fn f16_what_was_written_often_enough_waits_for_its_time_and_counts_as_no_failure() {
+        let mut retry = Retry::default();
+        let now = Instant::now();
+        let soon = now + RETRY / 2;
+        retry.after(Failed::new(), now);
+        retry.wait("shop".to_owned(), soon);
+        assert!(retry.take_due(now).is_empty());
+        assert_eq!(retry.take_due(soon), these(&["shop"]));
+        retry.after(refused(&["shop"]), soon);
+        assert_eq!(
+            retry.take_due(soon + RETRY),
+            these(&["shop"]),
+            "the first failure"
+        );
     }
 
     #[test]

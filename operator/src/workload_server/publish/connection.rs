@@ -23,14 +23,17 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) number: u64,
+    /// Whose proxy reads it, by its certificate.
+    pub(super) workload: Workload,
     session: Mutex<Session>,
     wake: Notify,
 }
 
 impl Follower {
-    pub(super) fn new(number: u64) -> Arc<Self> {
+    pub(super) fn new(number: u64, workload: Workload) -> Arc<Self> {
         Arc::new(Self {
             number,
+            workload,
             session: Mutex::default(),
             wake: Notify::new(),
         })
@@ -44,14 +47,15 @@ impl Follower {
 }
 
 impl Connection {
-    /// A stream that follows nothing yet.
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        let follower = hub.follower();
+    /// The stream of a workload's proxy; it follows nothing yet.
+    pub(crate) fn new(hub: Arc<Hub>, workload: Workload) -> Self {
+        let follower = hub.follower(workload);
         Self { hub, follower }
     }
 
-    /// The proxy has said who it is and what it has.
-    pub(crate) fn hello(&self, workload: &Workload, hello: &Hello) {
+    /// The proxy has said what it has.
+    pub(crate) fn hello(&self, hello: &Hello) {
+        let workload = &self.follower.workload;
         let change = self.follower.session.lock().hello(workload, hello);
         self.apply(change);
     }
@@ -72,7 +76,7 @@ impl Connection {
                 self.follower.wake.notified().await;
                 continue;
             };
-            match self.hub.newest(&topic) {
+            match self.hub.newest(&topic, &self.follower) {
                 Some((frame, version)) => {
                     self.follower.session.lock().sent(&topic, version);
                     self.hub.count(&topic, &frame);

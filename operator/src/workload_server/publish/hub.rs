@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use smilax_core::Workload;
 use smilax_core::workload_connection::OperatorMessage;
 
 use super::concerned::{Changes, concerned};
 use super::connection::Follower;
+use super::frames::Frames;
 use super::topic::{Topic, Version};
 use super::value::Value;
 use crate::controller::State;
@@ -51,7 +53,7 @@ enum Listed {
 /// A topic, while it has followers.
 #[derive(Debug, Default)]
 struct Published {
-    frame: Option<Bytes>,
+    frames: Option<Frames>,
     version: Version,
     followers: BTreeMap<u64, Arc<Follower>>,
 }
@@ -119,8 +121,8 @@ impl Hub {
         topics.publish(values);
     }
 
-    pub(super) fn follower(&self) -> Arc<Follower> {
-        Follower::new(self.followers.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn follower(&self, workload: Workload) -> Arc<Follower> {
+        Follower::new(self.followers.fetch_add(1, Ordering::Relaxed), workload)
     }
 
     /// Somebody follows these topics from now on.
@@ -139,7 +141,7 @@ impl Hub {
             {
                 self.metrics.subscriptions.inc();
             }
-            match &published.frame {
+            match &published.frames {
                 Some(_) => follower.changed(&topic, published.version),
                 None => new.push(topic),
             }
@@ -172,11 +174,12 @@ impl Hub {
         }
     }
 
-    /// The newest value of a topic.
-    pub(super) fn newest(&self, topic: &Topic) -> Option<(Bytes, Version)> {
+    /// The newest value of a topic, as this follower is told it.
+    pub(super) fn newest(&self, topic: &Topic, follower: &Follower) -> Option<(Bytes, Version)> {
         let topics = self.topics.lock();
         let published = topics.by_name.get(topic)?;
-        Some((published.frame.clone()?, published.version))
+        let frame = published.frames.as_ref()?.of(&follower.workload).clone();
+        Some((frame, published.version))
     }
 
     /// Counts a frame on its way.
@@ -205,21 +208,27 @@ impl Topics {
             let revision = value.revision();
             // One revision line, never back.
             if revision.is_some_and(|revision| {
-                published.frame.is_some() && Version::from(revision) <= published.version
+                published.frames.is_some() && Version::from(revision) <= published.version
             }) {
                 continue;
             }
-            let Some(frame) = value.encoded(&topic) else {
+            let Some(frames) = value.encoded(&topic) else {
                 continue;
             };
-            if published.frame.as_ref() == Some(&frame) {
+            if published.frames.as_ref() == Some(&frames) {
                 continue;
             }
             self.count += 1;
             published.version = revision.map_or_else(|| Version::nth(self.count), Version::from);
-            published.frame = Some(frame);
+            let before = published.frames.replace(frames);
+            let told =
+                |frames: Option<&Frames>, to: &Follower| frames.map(|one| one.of(&to.workload).clone());
             for follower in published.followers.values() {
-                follower.changed(&topic, published.version);
+                // A policy is new by its revision; anything else only to whom something else is told now.
+                let same = told(before.as_ref(), follower) == told(published.frames.as_ref(), follower);
+                if revision.is_some() || !same {
+                    follower.changed(&topic, published.version);
+                }
             }
         }
     }

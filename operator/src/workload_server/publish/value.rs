@@ -3,11 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use smilax_compiler::Callers;
 use smilax_core::Revision;
 use smilax_core::endpoints::Update;
 use smilax_core::packed::{self, Form};
 use smilax_core::workload_connection::{self as wire, FrameError, Locality, OperatorMessage, Policy};
 
+use super::frames::Frames;
 use super::topic::Topic;
 use crate::controller::state::Inner;
 
@@ -18,6 +20,8 @@ pub(super) enum Value {
     Nothing,
     /// A message, newer than those before it.
     Message(OperatorMessage),
+    /// The same, about what only these may call. Others are told addresses only.
+    Update(Update, Callers),
     /// Text of a configuration, with its revision.
     Policy(String, Revision),
 }
@@ -37,14 +41,20 @@ impl Value {
                 .map_or(Self::Nothing, |(text, revision)| {
                     Self::Policy(text.to_owned(), revision)
                 }),
-            Topic::Endpoints(of) => Self::Message(OperatorMessage::Update(Update::Endpoints {
-                of: of.clone(),
-                endpoints: smilax_compiler::endpoints(&inner.index, of),
-            })),
-            Topic::Address(of) => Self::Message(OperatorMessage::Update(Update::Address {
-                of: *of,
-                found: smilax_compiler::found(&mut inner.index, *of),
-            })),
+            Topic::Endpoints(of) => Self::Update(
+                Update::Endpoints {
+                    of: of.clone(),
+                    endpoints: smilax_compiler::endpoints(&inner.index, of),
+                },
+                smilax_compiler::callers_of_endpoints(&mut inner.index, of),
+            ),
+            Topic::Address(of) => Self::Update(
+                Update::Address {
+                    of: *of,
+                    found: smilax_compiler::found(&mut inner.index, *of),
+                },
+                smilax_compiler::callers_of_address(&mut inner.index, *of),
+            ),
             Topic::Locality(node) => inner.index.zone(node).map_or(Self::Nothing, |zone| {
                 let zone = (&**zone).into();
                 Self::Message(OperatorMessage::Locality(Locality { zone }))
@@ -56,32 +66,56 @@ impl Value {
     pub(super) fn revision(&self) -> Option<Revision> {
         match self {
             Self::Policy(_, revision) => Some(*revision),
-            Self::Nothing | Self::Message(_) => None,
+            Self::Nothing | Self::Message(_) | Self::Update(..) => None,
         }
     }
 
-    /// As a frame; `None` when there is nothing to be sent.
-    pub(super) fn encoded(self, topic: &Topic) -> Option<Bytes> {
-        let message = match self {
-            Self::Nothing => return None,
-            Self::Message(message) => message,
-            Self::Policy(text, _) => OperatorMessage::Policy(policy(text)?),
-        };
-        match (wire::encode(&message), topic) {
-            (Ok(frame), _) => Some(frame),
-            // Nothing is cut to fit: kube-proxy knows them all.
-            (Err(FrameError::TooLarge(_)), Topic::Endpoints(of)) => {
-                tracing::warn!(destination = %of.destination, port = of.port, "there are too many endpoints to be told; its virtual address is used");
-                let update = Update::Endpoints {
-                    of: of.clone(),
-                    endpoints: None,
+    /// As frames; `None` when there is nothing to be sent.
+    pub(super) fn encoded(self, topic: &Topic) -> Option<Frames> {
+        match self {
+            Self::Nothing => None,
+            Self::Message(message) => encoded(&message, topic).map(Frames::alike),
+            Self::Policy(text, _) => {
+                let message = OperatorMessage::Policy(policy(text)?);
+                encoded(&message, topic).map(Frames::alike)
+            }
+            Self::Update(update, callers) => {
+                let addresses_only = match &callers {
+                    Callers::All => None,
+                    Callers::Only { .. } => Some(update.addresses_only()),
                 };
-                wire::encode(&OperatorMessage::Update(update)).ok()
+                let all = encoded_update(update, topic)?;
+                match addresses_only {
+                    None => Some(Frames::alike(all)),
+                    Some(update) => {
+                        let addresses_only = encoded_update(update, topic)?;
+                        Some(Frames::by_callers(all, addresses_only, callers))
+                    }
+                }
             }
-            (Err(error), _) => {
-                tracing::error!(%error, ?topic, "proxies cannot be told something");
-                None
-            }
+        }
+    }
+}
+
+fn encoded_update(update: Update, topic: &Topic) -> Option<Bytes> {
+    encoded(&OperatorMessage::Update(update), topic)
+}
+
+fn encoded(message: &OperatorMessage, topic: &Topic) -> Option<Bytes> {
+    match (wire::encode(message), topic) {
+        (Ok(frame), _) => Some(frame),
+        // Nothing is cut to fit: kube-proxy knows them all.
+        (Err(FrameError::TooLarge(_)), Topic::Endpoints(of)) => {
+            tracing::warn!(destination = %of.destination, port = of.port, "there are too many endpoints to be told; its virtual address is used");
+            let update = Update::Endpoints {
+                of: of.clone(),
+                endpoints: None,
+            };
+            wire::encode(&OperatorMessage::Update(update)).ok()
+        }
+        (Err(error), _) => {
+            tracing::error!(%error, ?topic, "proxies cannot be told something");
+            None
         }
     }
 }

@@ -195,3 +195,22 @@ async fn f1_connections_that_say_nothing_are_bounded_and_keep_nobody_out_for_lon
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn s12_a_token_that_another_container_than_the_sidecar_mounts_gets_no_certificate() {
+    let fixture = Fixture::start().await;
+    fixture
+        .cluster
+        .pod_of("stolen", &web(), ("web-1", "u-1"), "application");
+    let mut client = fixture.stranger().await;
+    let (status, body) = client.ask(request("stolen")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let told = String::from_utf8_lossy(&body).into_owned();
+    assert!(
+        told.contains("shop/web-1") && told.contains("application"),
+        "{told}"
+    );
+    // What the pod is now counts, not what it was.
+    fixture.cluster.pod("stolen", &web(), "web-1", "u-1");
+    assert!(client.certificate("stolen").await.is_ok());
+}

@@ -31,9 +31,25 @@ pub(in crate::workload_server) fn store(state: &State, account: &str, policy: St
 
 /// A pod of account `web` without a proxy, `SERVICE-NUMBER`, that this Service selects.
 pub(in crate::workload_server) fn pod(state: &State, name: &str, address: &str) {
+    set_pod(state, name, address, &json!({}));
+}
+
+/// The same with a proxy.
+pub(in crate::workload_server) fn injected_pod(state: &State, name: &str, address: &str) {
+    set_pod(
+        state,
+        name,
+        address,
+        &json!({"smilax.dev/proxy-version": "0.1.0"}),
+    );
+}
+
+fn set_pod(state: &State, name: &str, address: &str, labels: &serde_json::Value) {
     let app = name.rsplit_once('-').map_or(name, |(app, _)| app);
+    let mut labels = labels.clone();
+    labels["app"] = json!(app);
     let object = json!({
-        "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
+        "metadata": {"name": name, "namespace": "shop", "labels": labels},
         "spec": {"containers": [], "serviceAccountName": "web"}, "status": {"podIP": address},
     });
     let pod = ingest::pod(&serde_json::from_value(object).unwrap());

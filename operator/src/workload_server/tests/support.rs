@@ -60,6 +60,11 @@ struct Known {
 
 impl Cluster {
     pub(super) fn pod(&self, token: &str, workload: &Workload, pod: &str, uid: &str) {
+        self.pod_of(token, workload, (pod, uid), "smilax-proxy");
+    }
+
+    /// The same, with the token in a container of this name.
+    pub(super) fn pod_of(&self, token: &str, workload: &Workload, (pod, uid): (&str, &str), container: &str) {
         let mut known = self.0.lock();
         known.tokens.insert(
             token.to_owned(),
@@ -68,7 +73,17 @@ impl Cluster {
         let object = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": pod, "namespace": &*workload.namespace, "uid": uid},
-            "spec": {"serviceAccountName": &*workload.account, "containers": []},
+            "spec": {
+                "serviceAccountName": &*workload.account, "containers": [],
+                "initContainers": [{
+                    "name": container, "image": "localhost/smilax-proxy:0.1.0", "args": ["run"],
+                    "volumeMounts": [{"name": "smilax-token", "mountPath": "/token"}],
+                }],
+                "volumes": [{
+                    "name": "smilax-token",
+                    "projected": {"sources": [{"serviceAccountToken": {"audience": "smilax.dev", "path": "token"}}]},
+                }],
+            },
         });
         let path = format!("/api/v1/namespaces/{}/pods/{pod}", workload.namespace);
         known.pods.insert(path, object);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
-use smilax_core::Workload;
+use smilax_core::ExpectedIdentity;
 use tokio::time::Instant;
 
 use super::keep_alive::KeepAlive;
@@ -108,7 +108,7 @@ impl Connections {
     fn take(
         &self,
         now: Instant,
-        expected: Option<&[Workload]>,
+        expected: Option<&[ExpectedIdentity]>,
         spread: usize,
         longest_idle: Duration,
     ) -> Option<Idle> {

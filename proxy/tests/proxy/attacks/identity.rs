@@ -427,7 +427,7 @@ async fn c11_a_kept_connection_is_not_used_for_who_is_no_longer_expected() {
     let mut application = Http1::connect(client.outbound_address()).await;
     assert_eq!(application.get("/").await.text, "app");
     let mut config = mesh.secured(2, Protocol::Http, vec![]);
-    config.destinations[0].accounts = vec![Workload::new("shop", "successor")];
+    config.destinations[0].accounts = vec![Workload::new("shop", "successor").into()];
     client.apply(&config).await;
     assert_eq!(application.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(app.requests(), 1);

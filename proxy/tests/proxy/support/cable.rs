@@ -146,6 +146,11 @@ impl Cable {
 
     /// Runs the proxy as the user that is not redirected; `shop/web` sends everything to the peer.
     pub(crate) fn run_proxy(&self) -> Running {
+        self.run_proxy_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn run_proxy_with(&self, arguments: &[&str]) -> Running {
         let destination = |name: &str, addresses: [IpAddr; 2], routes| Destination {
             name: name.parse().unwrap(),
             addresses: addresses.into(),
@@ -176,7 +181,8 @@ impl Cable {
             .args(["--workers", "1", "--pod-ips", "10.77.0.2,fd77::2", "--config-dir"]);
         command
             .arg(self.files.path())
-            .args(["--state-dir", "/nonexistent"]);
+            .args(["--state-dir", "/nonexistent"])
+            .args(arguments);
         command.stderr(std::process::Stdio::null());
         let user = SpawnUser::new(2102, 2102);
         let running = Running(namespace::spawn_as(&self.pod, command, &user).unwrap());

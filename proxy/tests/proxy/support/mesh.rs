@@ -111,7 +111,7 @@ impl Mesh {
     pub(crate) fn secured(&self, counter: u64, protocol: Protocol, routes: Vec<RouteConfig>) -> ProxyConfig {
         let mut config = self.net.config(counter, protocol, routes);
         for destination in &mut config.destinations {
-            destination.accounts = vec![Workload::new("shop", "web")];
+            destination.accounts = vec![Workload::new("shop", "web").into()];
             destination.ports[0].security = Security::MutualTls;
         }
         config

@@ -55,12 +55,16 @@ impl Fixture {
     }
 
     fn connect(&self, account: &str, revision: Option<Revision>) -> Connection {
-        let connection = Connection::new(Arc::clone(&self.hub));
+        self.connect_as(Workload::new("shop", account), revision)
+    }
+
+    fn connect_as(&self, workload: Workload, revision: Option<Revision>) -> Connection {
+        let connection = Connection::new(Arc::clone(&self.hub), workload);
         let hello = Hello {
             revision,
             ..Hello::default()
         };
-        connection.hello(&Workload::new("shop", account), &hello);
+        connection.hello(&hello);
         connection
     }
 
@@ -145,12 +149,12 @@ fn a_policy_is_told_to_the_proxies_of_its_account_and_to_nobody_else() {
 #[test]
 fn a_proxy_is_told_the_zone_of_its_node_when_it_is_known_and_when_it_is_another() {
     let fixture = Fixture::listed();
-    let connection = Connection::new(Arc::clone(&fixture.hub));
+    let connection = Connection::new(Arc::clone(&fixture.hub), Workload::new("shop", "web"));
     let hello = Hello {
         node: Some("n1".to_owned()),
         ..Hello::default()
     };
-    connection.hello(&Workload::new("shop", "web"), &hello);
+    connection.hello(&hello);
     assert_eq!(told_first(&connection), []);
     let locality = |zone: &str| OperatorMessage::Locality(Locality { zone: zone.into() });
     zone(&fixture, "n1", Some("a"));
@@ -406,4 +410,104 @@ fn a_long_policy_is_told_packed() {
     };
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, packed).unwrap();
     assert!(smilax_core::packed::unpack(&bytes).unwrap() == long.as_bytes());
+}
+
+/// The namespace `shop` in this access mode.
+fn access_mode(fixture: &Fixture, mode: &str) {
+    let namespace = Namespace {
+        name: "shop".into(),
+        labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
+        annotations: [(key::ACCESS_MODE.to_owned(), mode.to_owned())].into(),
+    };
+    fixture
+        .state
+        .update(|inner| inner.index.set_namespace("shop", Some(namespace)));
+    fixture.hub.follow();
+}
+
+/// A TrafficTarget that lets `bank/client` call the account `web`; or it is gone.
+fn target(fixture: &Fixture, there: Option<()>) {
+    let object = json!({
+        "metadata": {"namespace": "shop", "name": "t"},
+        "spec": {
+            "destination": {"kind": "ServiceAccount", "name": "web"},
+            "sources": [{"kind": "ServiceAccount", "name": "client", "namespace": "bank"}],
+            "rules": [{"kind": "TCPRoute", "name": "any"}],
+        },
+    });
+    let target = there.map(|()| ingest::traffic_target(&object));
+    fixture
+        .state
+        .update(|inner| inner.index.set_target("shop", "t".into(), target));
+    fixture.hub.follow();
+}
+
+/// What is told of the account of each endpoint, `-` for nothing.
+fn accounts(messages: Vec<OperatorMessage>) -> Vec<Vec<String>> {
+    let of = |message| match message {
+        OperatorMessage::Update(Update::Endpoints { endpoints, .. }) => {
+            let account = |one: &Endpoint| one.workload.as_ref().map_or("-".to_owned(), ToString::to_string);
+            endpoints.unwrap().iter().map(account).collect()
+        }
+        other => panic!("{other:?}"),
+    };
+    messages.into_iter().map(of).collect()
+}
+
+#[test]
+fn s12_a_subscription_is_answered_by_what_its_workload_may_call_and_anew_when_that_changes() {
+    let fixture = Fixture::listed();
+    access_mode(&fixture, "deny");
+    fixture.service("web", "10.0.0.1");
+    seen::injected_pod(&fixture.state, "web-1", "10.1.0.1");
+    fixture.slice("web", &[("web-1", "10.1.0.1")]);
+    let stranger = fixture.connect_as(Workload::new("bank", "client"), None);
+    let other = fixture.connect_as(Workload::new("bank", "other"), None);
+    let neighbour = fixture.connect("client", None);
+    for connection in [&stranger, &other, &neighbour] {
+        told(connection);
+        follow(connection, Resource::Endpoints(port_80("web")));
+    }
+    assert_eq!(accounts(told(&stranger)), [["shop/*"]]);
+    assert_eq!(accounts(told(&other)), [["shop/*"]]);
+    assert_eq!(accounts(told(&neighbour)), [["shop/web"]]);
+    target(&fixture, Some(()));
+    assert_eq!(accounts(told(&stranger)), [["shop/web"]]);
+    assert_eq!(
+        (told(&other), told(&neighbour)),
+        (vec![], vec![]),
+        "to whom nothing changes, nothing is told"
+    );
+    target(&fixture, None);
+    assert_eq!(accounts(told(&stranger)), [["shop/*"]]);
+}
+
+#[test]
+fn s12_zones_and_nodes_are_told_to_who_may_call() {
+    let fixture = Fixture::listed();
+    access_mode(&fixture, "deny");
+    fixture.service("web", "10.0.0.1");
+    seen::injected_pod(&fixture.state, "web-1", "10.1.0.1");
+    let object = json!({
+        "metadata": {"name": "web", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{
+            "addresses": ["10.1.0.1"], "targetRef": {"kind": "Pod", "name": "web-1"}, "zone": "a", "nodeName": "n1",
+            "hints": {"forZones": [{"name": "a"}]},
+        }],
+    });
+    let slice = ingest::slice(&serde_json::from_value(object).unwrap());
+    fixture
+        .state
+        .update(|inner| inner.index.set_slice("shop", &"web".into(), slice));
+    fixture.hub.follow();
+    let mut seen = Vec::new();
+    for workload in [Workload::new("shop", "client"), Workload::new("bank", "client")] {
+        let connection = fixture.connect_as(workload, None);
+        told(&connection);
+        follow(&connection, Resource::Endpoints(port_80("web")));
+        let frame = connection.frame().now_or_never().unwrap();
+        seen.push(["\"zone\"", "forZones", "n1"].map(|word| String::from_utf8_lossy(&frame).contains(word)));
+    }
+    assert_eq!(seen, [[true; 3], [false; 3]]);
 }
