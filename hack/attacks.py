@@ -58,6 +58,7 @@ ITEMS = [
     ("B10", "an authority that differs from the Host", "400"),
     ("B11", "servers of HTTP/2 that lie", "502 or 503, or a response without end; the next request is answered"),
     ("B12", "odd metadata of gRPC, calls that are given up", "passed on as they are; given up at once"),
+    ("B13", "frames of WebSocket that are fragmented, reserved, malformed, huge or cut up; WebSocket over HTTP/2", "carried byte for byte both ways; not offered over HTTP/2, and refused"),
     ("B14", "first bytes that are no protocol", "carried as bytes, or the connection ends"),
     ("C1", "plaintext to a port that is strict", "reset; the application sees no byte"),
     ("C2", "TLS without a certificate, with a self-signed one, with one of another authority", "the handshake fails"),

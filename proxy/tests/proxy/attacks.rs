@@ -12,6 +12,7 @@ mod requests;
 mod resources;
 mod servers;
 pub(crate) mod stage;
+mod websocket;
 
 /// A request in plaintext, and no more after it.
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
