@@ -1,15 +1,16 @@
 """Keeps what fuzzing found: how long each target ran, and the files that cover most."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "fuzz" / "results.json"
 LAST = ROOT / "target" / "fuzz" / "results.json"
-# A corpus is read by every run of the tests.
+# A corpus is tried by every run of the tests.
 MOST_BYTES = 300 * 1024
+# Of those that the fuzzer made.
+MOST_FILES = 100
 
 
 def add(target, times, executions):
@@ -23,16 +24,16 @@ def add(target, times, executions):
 
 
 def keep(target, found):
-    """Adds files that cover more to the corpus, the smallest first, until it is full. Those that people wrote stay."""
+    """Adds files that cover more to the corpus, small ones and large ones, until it is full. Those that people wrote stay."""
     corpus = ROOT / "fuzz" / "corpus" / target
     there = {file.read_bytes() for file in corpus.iterdir()}
+    new = {file.name: file.read_bytes() for file in Path(found).iterdir() if file.read_bytes() not in there}
+    names = sorted(new, key=lambda name: (len(new[name]), name))
     size = sum(map(len, there))
-    for file in sorted(Path(found).iterdir(), key=lambda file: (file.stat().st_size, file.name)):
-        content = file.read_bytes()
-        if content in there or size + len(content) > MOST_BYTES:
-            continue
-        shutil.copyfile(file, corpus / file.name)
-        size += len(content)
+    for name in names[:: len(names) // MOST_FILES + 1]:
+        if size + len(new[name]) <= MOST_BYTES:
+            (corpus / name).write_bytes(new[name])
+            size += len(new[name])
 
 
 if __name__ == "__main__":

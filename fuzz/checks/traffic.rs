@@ -9,9 +9,10 @@ mod strict;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use smilax_core::config::{Destination, DestinationPort, Protocol};
 use smilax_core::{PodView, ProxyConfig, RouteTable, Workload};
 use smilax_proxy::log::Level;
@@ -25,10 +26,12 @@ const SEPARATOR: &[u8] = b"<server>";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longer than anything that the proxy waits for here.
 const HANGS: Duration = Duration::from_secs(20);
-const WAITS: Duration = Duration::from_secs(1);
+/// How long the proxy waits here. Nothing depends on it but how many inputs are tried.
+const WAITS: Duration = Duration::from_millis(50);
 
 /// Lets a client and a server talk, and holds what they heard against what they said.
 pub(crate) fn traffic(bytes: &[u8]) {
+    static SIDES: [OnceLock<Stand>; 2] = [OnceLock::new(), OnceLock::new()];
     let Some((&side, said)) = bytes.split_first() else {
         return;
     };
@@ -37,7 +40,6 @@ pub(crate) fn traffic(bytes: &[u8]) {
         Some(at) => (&said[..at], &said[at + SEPARATOR.len()..]),
         None => (said, &b""[..]),
     };
-    static SIDES: [OnceLock<Stand>; 2] = [OnceLock::new(), OnceLock::new()];
     let stand = match side {
         b'i' => SIDES[0].get_or_init(|| Stand::new(Side::Inbound)),
         _ => SIDES[1].get_or_init(|| Stand::new(Side::Outbound)),
@@ -105,7 +107,7 @@ impl Stand {
     }
 
     fn play(&self, client: &[u8], server: &[u8]) -> Conversation {
-        self.server.state.lock().expect("no thread panicked").says = server.to_vec();
+        self.server.state.lock().says = server.to_vec();
         let mut stream = TcpStream::connect(self.address).expect("the proxy accepts");
         stream.set_read_timeout(Some(HANGS)).expect("a timeout");
         // Whoever resets may do so at any time.
@@ -131,11 +133,11 @@ impl Server {
     fn serve(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming() {
             let stream = stream.expect("a connection");
-            self.state.lock().expect("no thread panicked").open += 1;
+            self.state.lock().open += 1;
             let server = Arc::clone(self);
             std::thread::spawn(move || {
                 let heard = server.converse(stream);
-                let mut state = server.state.lock().expect("no thread panicked");
+                let mut state = server.state.lock();
                 state.open -= 1;
                 state.heard.push(heard);
                 server.changed.notify_all();
@@ -148,7 +150,7 @@ impl Server {
         let mut heard = vec![0; 64 * 1024];
         let first = stream.read(&mut heard).unwrap_or(0);
         heard.truncate(first);
-        let says = self.state.lock().expect("no thread panicked").says.clone();
+        let says = self.state.lock().says.clone();
         let _ = stream.write_all(&says);
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read_to_end(&mut heard);
@@ -157,11 +159,10 @@ impl Server {
 
     /// What was heard since the last time, once every connection has ended.
     fn heard(&self) -> Vec<Vec<u8>> {
-        let state = self.state.lock().expect("no thread panicked");
-        let (mut state, waited) = self
+        let mut state = self.state.lock();
+        let waited = self
             .changed
-            .wait_timeout_while(state, HANGS, |state| state.open > 0)
-            .expect("no thread panicked");
+            .wait_while_for(&mut state, |state| state.open > 0, HANGS);
         assert!(!waited.timed_out(), "a connection to the server hangs");
         std::mem::take(&mut state.heard)
     }
@@ -192,8 +193,7 @@ fn settings(side: Side, original: SocketAddr) -> Settings {
             admin: 0,
         },
         limits: Limits {
-            connect: WAITS,
-            upstream_handshake: WAITS / 4,
+            upstream_handshake: WAITS,
             header_read: WAITS,
             idle: WAITS,
             keep_alive: WAITS,
@@ -251,22 +251,11 @@ fn vet_responses(client: &[u8], heard: &[u8]) {
     if client.starts_with(PREFACE) {
         return vet_frames(&client[PREFACE.len()..], heard);
     }
-    let asked = match requests(client, b" 101 ") {
-        Ok(methods)
-            if client
-                .windows(7)
-                .any(|bytes| bytes.eq_ignore_ascii_case(b"upgrade")) =>
-        {
-            if methods.is_empty() {
-                return;
-            } else {
-                None
-            }
-        }
-        Ok(methods) if methods.contains(&&b"CONNECT"[..]) => None,
-        Ok(methods) => Some(methods),
-        Err(_) => None,
-    };
+    let upgrades = client
+        .windows(7)
+        .any(|bytes| bytes.eq_ignore_ascii_case(b"upgrade"));
+    let asked = requests(client, b" 101 ").ok();
+    let asked = asked.filter(|methods| !upgrades && !methods.contains(&&b"CONNECT"[..]));
     match (responses(heard, asked.as_deref()), asked) {
         (Err(Fault::Unclear(why)), _) => {
             panic!(

@@ -6,7 +6,10 @@ use super::*;
 fn a_request_line_that_is_longer_than_what_is_looked_at_is_judged_by_its_beginning() {
     let long = format!("GET /{}", "a".repeat(LOOK_BYTES));
     assert_eq!(guess(long.as_bytes()), Guess::Spoken(Spoken::Http1));
-    assert_eq!(guess(format!("{long}\n").as_bytes()), Guess::Spoken(Spoken::Http1));
+    assert_eq!(
+        guess(format!("{long}\n").as_bytes()),
+        Guess::Spoken(Spoken::Http1)
+    );
 }
 
 #[test]

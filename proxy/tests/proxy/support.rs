@@ -94,8 +94,9 @@ impl Net {
 /// until the process ends.
 fn block_of_ports() -> u16 {
     static HELD: Mutex<Vec<std::net::TcpListener>> = Mutex::new(Vec::new());
+    let of_process = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap();
     for block in 0..BLOCKS {
-        let first = FIRST_BLOCK + (block + std::process::id() as u16 % BLOCKS) % BLOCKS * BLOCK;
+        let first = FIRST_BLOCK + (block + of_process) % BLOCKS * BLOCK;
         if let Ok(socket) = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, first)) {
             HELD.lock().push(socket);
             return first;

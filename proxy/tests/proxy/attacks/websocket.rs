@@ -71,7 +71,7 @@ async fn both_ways(stream: &mut TcpStream, pieces: &[Vec<u8>]) -> Vec<u8> {
         write.shutdown().await.unwrap();
     };
     let mut got = Vec::new();
-    let (_, length) = tokio::join!(say, read.read_to_end(&mut got));
+    let ((), length) = tokio::join!(say, read.read_to_end(&mut got));
     length.unwrap();
     got
 }
@@ -246,7 +246,7 @@ async fn b13_close_frames_end_nothing_until_the_ends_do() {
 #[tokio::test]
 async fn b13_messages_of_16_mib_arrive_whole_and_in_fragments() {
     const LARGE: usize = 16 * 1024 * 1024;
-    let payload: Vec<u8> = (0..LARGE).map(|index| (index % 251) as u8).collect();
+    let payload: Vec<u8> = (0..=250).cycle().take(LARGE).collect();
     carried(vec![frame(FIN | BINARY, MASKS[0], &payload)]).await;
     let mut pieces = vec![frame(BINARY, MASKS[0], b"")];
     pieces.extend(
@@ -260,7 +260,7 @@ async fn b13_messages_of_16_mib_arrive_whole_and_in_fragments() {
 
 #[tokio::test]
 async fn b13_a_frame_in_pieces_arrives() {
-    let whole = frame(FIN | TEXT, MASKS[0], &[b'*'; 65_536]);
+    let whole = frame(FIN | TEXT, MASKS[0], "*".repeat(65_536).as_bytes());
     carried(whole.chunks(1_300).map(<[u8]>::to_vec).collect()).await;
 }
 

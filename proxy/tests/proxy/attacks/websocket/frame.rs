@@ -27,11 +27,11 @@ pub(super) fn frame(first: u8, mask: Mask, payload: &[u8]) -> Vec<u8> {
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..126), _) => bytes.push(masked | length),
         (_, Ok(length)) => {
-            bytes.push(masked | 126);
+            bytes.push(masked | 0x7e);
             bytes.extend(length.to_be_bytes());
         }
         _ => {
-            bytes.push(masked | 127);
+            bytes.push(masked | 0x7f);
             bytes.extend((payload.len() as u64).to_be_bytes());
         }
     }
