@@ -37,6 +37,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-attacks
 	hack/check-faults
 	hack/check-events
+	hack/check-conformance
 	hack/check-words
 	hack/check-links
 	cargo deny --log-level error check bans licenses sources
@@ -48,6 +49,10 @@ unit: ## unit, property and integration tests; no cluster
 .PHONY: fuzz
 fuzz: ## fuzzes what reads bytes of others, each target for FUZZ_SECONDS (60); needs nightly Rust
 	hack/fuzz
+
+.PHONY: conformance
+conformance: ## h2spec, the Autobahn test suite and slowhttptest against whole proxies; TOOLS="h2spec" chooses
+	hack/conformance
 
 .PHONY: charts
 charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rules
