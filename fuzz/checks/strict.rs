@@ -83,6 +83,13 @@ impl<'a> Head<'a> {
 
     pub(crate) fn length(&self) -> Read<Length> {
         let (lengths, codings) = (self.values("content_length"), self.values("transfer_encoding"));
+        // RFC 9110 section 8.6: said again, it is the same.
+        let mut lengths: Vec<_> = lengths
+            .iter()
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .collect();
+        lengths.dedup();
         match (&lengths[..], &codings[..]) {
             ([], []) => Ok(Length::Unsaid),
             ([length], []) => {
