@@ -38,6 +38,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-faults
 	hack/check-events
 	hack/check-attack-campaign
+	hack/check-conformance
 	hack/check-words
 	hack/check-links
 	hack/check-dependencies
@@ -53,6 +54,10 @@ advisories: ## known vulnerabilities of dependencies; fetches the RustSec databa
 .PHONY: fuzz
 fuzz: ## fuzzes what reads bytes of others, each target for FUZZ_SECONDS (60); needs nightly Rust
 	hack/fuzz
+
+.PHONY: conformance
+conformance: ## h2spec, the Autobahn test suite and slowhttptest against whole proxies; TOOLS="h2spec" chooses
+	hack/conformance
 
 .PHONY: charts
 charts: tools ## Helm charts and kustomize: golden files, schemas, hardening rules

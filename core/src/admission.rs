@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! the source has its share ─────────► one of its own gives way
-//! the port is full ─────────────────► one of the source that holds most gives way
+//! the port is full ─────────────────► one of the source that holds most gives way, of the network that holds most
 //!   among those of a source: in a handshake, then without a request so far, then idle, then busy; the oldest first
 //! ```
 //!
-//! Whoever holds less than others therefore loses nothing to who holds more.
+//! Whoever holds less than others therefore loses nothing to who holds more. Networks come first ([`Network`]): somebody
+//! who has 2^64 addresses would otherwise hold one connection of each, and whoever has two would give way.
 
 mod activity;
+mod network;
 mod quiet;
 mod sweep;
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use activity::{Activity, Standing, UnderWay};
+pub use network::Network;
 pub use quiet::Quiet;
 use sweep::Watch;
 pub use sweep::{Limits, Reason, Shed};
@@ -54,6 +57,7 @@ pub struct Register<H> {
     next: u64,
     count: usize,
     sources: HashMap<IpAddr, BTreeMap<u64, Seat<H>>>,
+    networks: HashMap<Network, usize>,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,7 @@ impl<H> Register<H> {
             next: 0,
             count: 0,
             sources: HashMap::new(),
+            networks: HashMap::new(),
         }
     }
 
@@ -108,6 +113,7 @@ impl<H> Register<H> {
         };
         self.next += 1;
         self.count += 1;
+        *self.networks.entry(Network::of(source)).or_default() += 1;
         let seats = self.sources.entry(source).or_default();
         seats.insert(
             ticket.number,
@@ -131,7 +137,24 @@ impl<H> Register<H> {
             self.sources.remove(&ticket.source);
         }
         self.count -= 1;
+        let network = Network::of(ticket.source);
+        match self.networks.get_mut(&network) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.networks.remove(&network)),
+        }
         Some(seat.handle)
+    }
+
+    /// Connections of this source, and of its network.
+    fn held(&self, source: IpAddr) -> Held {
+        Held {
+            source: self.sources.get(&source).map_or(0, BTreeMap::len),
+            network: self.in_network(Network::of(source)),
+        }
+    }
+
+    fn in_network(&self, network: Network) -> usize {
+        self.networks.get(&network).copied().unwrap_or_default()
     }
 
     /// Connections there are.
@@ -146,34 +169,49 @@ impl<H> Register<H> {
         self.count == 0
     }
 
-    fn who_gives_way(&self, source: IpAddr) -> Verdict {
-        let own = self.sources.get(&source).map_or(0, BTreeMap::len);
-        let candidate = if own >= self.caps.of_one.max(1) {
-            self.first_of(source)
+    fn who_gives_way(&self, newcomer: IpAddr) -> Verdict {
+        let own = self.held(newcomer);
+        let candidate = if own.source >= self.caps.of_one.max(1) {
+            self.first_of(newcomer)
         } else if self.count >= self.caps.all.max(1) {
-            self.first_of_the_largest(source, own + 1)
+            self.first_of_the_largest(newcomer, own)
         } else {
             return Verdict::Nobody;
         };
         let Some((ticket, standing)) = candidate else {
             return Verdict::Nobody;
         };
-        let held_by_victim = self.sources.get(&ticket.source).map_or(0, BTreeMap::len);
-        if standing == Standing::Busy && self.busy == Busy::Stays && held_by_victim <= own + 1 {
+        let its = self.held(ticket.source);
+        let holds_more = if Network::of(ticket.source) == Network::of(newcomer) {
+            its.source > own.source + 1
+        } else {
+            its.network > own.network + 1
+        };
+        if standing == Standing::Busy && self.busy == Busy::Stays && !holds_more {
             return Verdict::Newcomer;
         }
         Verdict::Other(ticket)
     }
 
-    /// Who of the source that holds most gives way. The newcomer's own counts with the newcomer, and comes first among
-    /// equals.
-    fn first_of_the_largest(&self, newcomer: IpAddr, with_newcomer: usize) -> Option<(Ticket, Standing)> {
-        let most = self.sources.values().map(BTreeMap::len).max()?;
-        if with_newcomer > 1 && with_newcomer >= most {
+    /// Who gives way of the source that holds most, in the network that holds most. The newcomer's own count with the
+    /// newcomer, and come first among equals.
+    fn first_of_the_largest(&self, newcomer: IpAddr, own: Held) -> Option<(Ticket, Standing)> {
+        let most = self.networks.values().copied().max()?;
+        let among_its_own = own.network > 0 && own.network + 1 >= most;
+        let concerned = |source: &IpAddr| {
+            let network = Network::of(*source);
+            if among_its_own {
+                network == Network::of(newcomer)
+            } else {
+                self.in_network(network) == most
+            }
+        };
+        let sources = || self.sources.iter().filter(|(source, _)| concerned(source));
+        let most = sources().map(|(_, seats)| seats.len()).max()?;
+        if among_its_own && own.source > 0 && own.source + 1 >= most {
             return self.first_of(newcomer);
         }
-        self.sources
-            .iter()
+        sources()
             .filter(|(_, seats)| seats.len() == most)
             .filter_map(|(source, _)| self.first_of(*source))
             .min_by_key(|(ticket, standing)| (*standing, ticket.number))
@@ -186,6 +224,13 @@ impl<H> Register<H> {
             .map(|(&number, seat)| (Ticket { source, number }, seat.activity.standing()))
             .min_by_key(|(ticket, standing)| (*standing, ticket.number))
     }
+}
+
+/// Connections that somebody has.
+#[derive(Clone, Copy)]
+struct Held {
+    source: usize,
+    network: usize,
 }
 
 enum Verdict {

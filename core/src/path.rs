@@ -127,7 +127,11 @@ impl Segment {
                 () if matches!(self, Self::Start | Self::Nameless) => Err(Ambiguity::EmptySegment),
                 () => Ok(Self::Start),
             },
-            Symbol::Separator => self.end().map(|()| Self::Open),
+            // Whether it ends the segment or is one of its parameters, the segment has no name.
+            Symbol::Separator => match self.end()? {
+                () if matches!(self, Self::Nameless) => Err(Ambiguity::EmptySegment),
+                () => Ok(Self::Open),
+            },
             Symbol::Parameters => self.end().map(|()| match self {
                 Self::Open | Self::Start | Self::Nameless => Self::Nameless,
                 Self::Dots(_) | Self::Other => Self::Other,

@@ -80,7 +80,11 @@ fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = bytes;
     while let Some((&byte, after)) = rest.split_first() {
-        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        // Numbers may have a sign, an encoding has none.
+        let digits = after
+            .get(..2)
+            .filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+        let pair = digits.and_then(|pair| std::str::from_utf8(pair).ok());
         let value = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match value {
             Some(value) if byte == b'%' => {

@@ -45,8 +45,9 @@ pub enum Guess {
     Unclear,
 }
 
-/// What the first bytes of a connection say.
+/// What the first bytes of a connection say. Beyond the first 512 nothing counts, so that more of them change nothing.
 pub fn guess(first: &[u8]) -> Guess {
+    let first = first.get(..LOOK_BYTES).unwrap_or(first);
     if first.starts_with(PREFACE) {
         return Guess::Spoken(Spoken::Http2);
     }

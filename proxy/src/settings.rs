@@ -172,7 +172,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// Handshakes of clients under way in one worker at most.
     pub handshakes: usize,
-    /// Those of one address at most.
+    /// Those of one address at most, and of one /64 of IPv6.
     pub handshakes_of_one: usize,
     /// What is under way on a connection between proxies may take so much longer when the other side is no longer
     /// trusted.

@@ -27,10 +27,14 @@ impl Port {
 
     /// Who gave way to a connection of this source; `Err` when it was refused.
     fn enter(&mut self, of: u8, standing: Standing) -> Result<Option<usize>, ()> {
+        self.enter_from(source(of), standing)
+    }
+
+    fn enter_from(&mut self, source: IpAddr, standing: Standing) -> Result<Option<usize>, ()> {
         let activity = in_standing(standing);
         let number = self.next;
         self.next += 1;
-        let (ticket, gone) = match self.register.enter(source(of), Arc::clone(&activity), number) {
+        let (ticket, gone) = match self.register.enter(source, Arc::clone(&activity), number) {
             Admission::Free(ticket) => (ticket, None),
             Admission::InPlaceOf(ticket, gone) => (ticket, Some(gone)),
             Admission::Refused => return Err(()),
@@ -123,6 +127,40 @@ fn s6_what_is_under_way_gives_way_only_to_who_holds_less() {
     }
     assert_eq!(port.enter(2, Standing::Fresh), Ok(Some(0)));
     assert_eq!(port.enter(3, Standing::Fresh), Ok(Some(9)));
+}
+
+/// An address of a /64.
+fn of_network(network: u16, host: u16) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, host])
+}
+
+#[test]
+fn e12_who_has_many_addresses_of_a_network_takes_no_place_of_another_network() {
+    let mut port = Port::new(Busy::Stays);
+    for _ in 0..3 {
+        port.enter_from(of_network(1, 1), Standing::Idle).unwrap();
+    }
+    // Five have a place each, and the others are refused.
+    for host in 0..100 {
+        let entered = port.enter_from(of_network(2, host), Standing::Busy);
+        assert_eq!(entered.is_ok(), host < 5);
+    }
+    assert_eq!(port.held_by(of_network(1, 1)), 3);
+    assert_eq!(port.enter(1, Standing::Fresh), Ok(Some(3)));
+    assert_eq!(port.held_by(of_network(1, 1)), 3);
+}
+
+#[test]
+fn e12_pods_of_one_network_have_a_share_each() {
+    let mut port = Port::new(Busy::Stays);
+    for _ in 0..4 {
+        for host in 1..=2 {
+            assert_eq!(port.enter_from(of_network(1, host), Standing::Idle), Ok(None));
+        }
+    }
+    // Of the two, each loses its own.
+    assert_eq!(port.enter_from(of_network(1, 2), Standing::Idle), Ok(Some(1)));
+    assert_eq!(port.held_by(of_network(1, 1)), 4);
 }
 
 const PATIENT: Limits = Limits {
@@ -249,5 +287,6 @@ proptest! {
         }
         prop_assert!(port.register.is_empty());
         prop_assert!(port.register.sources.is_empty());
+        prop_assert!(port.register.networks.is_empty());
     }
 }

@@ -118,6 +118,14 @@ fn s9_a_segment_of_parameters_alone_is_empty_where_another_follows() {
 }
 
 #[test]
+fn s9_what_resembles_a_slash_gives_parameters_no_name() {
+    for path in ["/;\u{ff3c}a/admin", "/;\u{ff0f}a/admin", "/pub/;%ef%bc%bca/admin"] {
+        assert_eq!(check(path), Err(Ambiguity::EmptySegment), "{path}");
+    }
+    assert_eq!(check("/pub/a;\u{ff3c}a/admin"), Ok(()));
+}
+
+#[test]
 fn encoded_unreserved_characters_are_decoded_for_matching() {
     assert_eq!(normalize("/%61dmin/%7Euser"), "/admin/~user");
     assert_eq!(normalize("/caf%C3%A9%20x"), "/caf%C3%A9%20x");

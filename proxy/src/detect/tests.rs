@@ -3,6 +3,16 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn a_request_line_that_is_longer_than_what_is_looked_at_is_judged_by_its_beginning() {
+    let long = format!("GET /{}", "a".repeat(LOOK_BYTES));
+    assert_eq!(guess(long.as_bytes()), Guess::Spoken(Spoken::Http1));
+    assert_eq!(
+        guess(format!("{long}\n").as_bytes()),
+        Guess::Spoken(Spoken::Http1)
+    );
+}
+
+#[test]
 fn requests_are_recognised() {
     for request in [
         &b"GET / HTTP/1.1\r\n"[..],

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use smilax_core::admission::Network;
+
 use crate::settings::Limits;
 use crate::transport::TlsFailure;
 
@@ -19,14 +21,14 @@ pub struct Handshakes {
 #[derive(Debug, Default)]
 struct Counts {
     all: Cell<usize>,
-    by_client: RefCell<HashMap<IpAddr, usize>>,
+    by_network: RefCell<HashMap<Network, usize>>,
 }
 
 /// One handshake; over when dropped.
 #[derive(Debug)]
 pub struct UnderWay {
     counts: Rc<Counts>,
-    client: IpAddr,
+    network: Network,
 }
 
 impl Handshakes {
@@ -42,18 +44,20 @@ impl Handshakes {
     /// One more.
     ///
     /// # Errors
-    /// When there are too many, of this client or of all.
+    /// When there are too many, of this client's network or of all. Handshakes are short, so that pods that share a
+    /// network are not in each other's way.
     pub fn begin(&self, client: IpAddr) -> Result<UnderWay, TlsFailure> {
-        let mut by_client = self.all.by_client.borrow_mut();
-        let of_one = by_client.get(&client).copied().unwrap_or_default();
+        let network = Network::of(client);
+        let mut by_network = self.all.by_network.borrow_mut();
+        let of_one = by_network.get(&network).copied().unwrap_or_default();
         if self.all.all.get() >= self.most || of_one >= self.most_of_one {
             return Err(TlsFailure::TooMany);
         }
-        by_client.insert(client, of_one + 1);
+        by_network.insert(network, of_one + 1);
         self.all.all.set(self.all.all.get() + 1);
         Ok(UnderWay {
             counts: Rc::clone(&self.all),
-            client,
+            network,
         })
     }
 }
@@ -61,11 +65,11 @@ impl Handshakes {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.counts.all.set(self.counts.all.get().saturating_sub(1));
-        let mut by_client = self.counts.by_client.borrow_mut();
-        match by_client.get_mut(&self.client) {
+        let mut by_network = self.counts.by_network.borrow_mut();
+        match by_network.get_mut(&self.network) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                by_client.remove(&self.client);
+                by_network.remove(&self.network);
             }
         }
     }
@@ -93,6 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn c10_all_addresses_of_an_ipv6_network_are_one_client() {
+        let handshakes = handshakes();
+        let address = |text: &str| text.parse().unwrap();
+        let _held = ["2001:db8::1", "2001:db8::2"].map(|ip| handshakes.begin(address(ip)).unwrap());
+        assert!(handshakes.begin(address("2001:db8::3")).is_err());
+        assert!(handshakes.begin(address("2001:db8:0:1::3")).is_ok());
+    }
+
+    #[test]
     fn all_together_are_bounded_and_what_is_over_makes_room() {
         let handshakes = handshakes();
         let client = |last: u8| IpAddr::from([10, 0, 0, last]);
@@ -102,6 +115,6 @@ mod tests {
         assert!(handshakes.begin(client(9)).is_err());
         held.clear();
         assert!(handshakes.begin(client(9)).is_ok());
-        assert!(handshakes.all.by_client.borrow().is_empty());
+        assert!(handshakes.all.by_network.borrow().is_empty());
     }
 }

@@ -2,15 +2,17 @@
 
 mod access;
 mod framing;
+mod handshakes;
 mod http2;
 mod identity;
 mod lying;
 mod policy;
-mod raw_http2;
+pub(crate) mod raw_http2;
 mod requests;
 mod resources;
 mod servers;
-mod stage;
+pub(crate) mod stage;
+mod websocket;
 
 /// A request in plaintext, and no more after it.
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

@@ -4,6 +4,8 @@
 mod checks;
 #[path = "../../../fuzz/checks/corpus.rs"]
 mod files;
+#[path = "../../../fuzz/checks/traffic.rs"]
+mod traffic;
 
 #[test]
 fn what_first_bytes_say_is_not_taken_back() {
@@ -18,4 +20,9 @@ fn bytes_in_the_place_of_a_certificate_are_taken_or_refused() {
 #[test]
 fn a_client_hello_is_known_by_its_own_bytes() {
     files::run("hello", checks::hello);
+}
+
+#[test]
+fn what_a_whole_proxy_sends_on_is_clear_to_a_strict_reader() {
+    files::run("traffic", traffic::traffic);
 }

@@ -5,7 +5,7 @@ use smilax_core::config::Protocol;
 
 use crate::support::client::{Http1, Http2, exchange, get, request};
 use crate::support::server::{Server, empty};
-use crate::support::{Net, TestProxy};
+use crate::support::{Net, TestProxy, over_both};
 
 #[tokio::test]
 async fn the_application_is_asked_and_its_requests_are_counted_at_the_destination() {
@@ -70,45 +70,48 @@ async fn a_port_that_is_known_to_carry_bytes_is_not_parsed() {
 
 #[tokio::test]
 async fn e2_nobody_elses_address_and_no_port_of_the_proxy_is_dialled_for_a_caller() {
-    let net = Net::new();
-    let other = Server::named(net.at(2), "other").await;
-    let foreign = TestProxy::builder()
-        .inbound(net.at(2))
-        .set(|settings| settings.pod.ips = vec![net.at(1).ip()])
-        .start();
-    assert_eq!(
-        exchange(foreign.inbound_address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await,
-        ""
-    );
-    assert_eq!(other.connections(), 0);
-    let unknown = TestProxy::builder()
-        .inbound(net.at(2))
-        .set(|settings| settings.pod.ips = vec![])
-        .start();
-    assert_eq!(
-        exchange(unknown.inbound_address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await,
-        ""
-    );
-    assert_eq!(other.connections(), 0);
-    let own = std::net::SocketAddr::from((net.at(1).ip(), 15000));
-    let admin = TestProxy::builder()
-        .inbound(own)
-        .set(|settings| settings.ports.admin = 15000 + u16::from(net.at(1).port() == 0))
-        .set(|settings| settings.listen_admin = vec![net.at(1).ip()])
-        .start();
-    assert_eq!(
-        exchange(
-            admin.inbound_address(),
-            b"POST /drain HTTP/1.1\r\nhost: a\r\n\r\n"
-        )
-        .await,
-        ""
-    );
-    assert_eq!(
-        get(admin.metrics_address(), "/metrics").await.status,
-        StatusCode::OK
-    );
-    assert_eq!(admin.metric("smilax_proxy_drain_state").await, 0);
+    over_both(async |family| {
+        let net = Net::of(family);
+        let other = Server::named(net.at(2), "other").await;
+        let foreign = TestProxy::builder()
+            .inbound(net.at(2))
+            .set(|settings| settings.pod.ips = vec![family.pod()])
+            .start();
+        assert_eq!(
+            exchange(foreign.inbound_address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await,
+            ""
+        );
+        assert_eq!(other.connections(), 0);
+        let unknown = TestProxy::builder()
+            .inbound(net.at(2))
+            .set(|settings| settings.pod.ips = vec![])
+            .start();
+        assert_eq!(
+            exchange(unknown.inbound_address(), b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await,
+            ""
+        );
+        assert_eq!(other.connections(), 0);
+        let own = std::net::SocketAddr::from((net.at(1).ip(), 15000));
+        let admin = TestProxy::builder()
+            .inbound(own)
+            .set(|settings| settings.ports.admin = 15000 + u16::from(net.at(1).port() == 0))
+            .set(|settings| settings.listen_admin = vec![net.at(1).ip()])
+            .start();
+        assert_eq!(
+            exchange(
+                admin.inbound_address(),
+                b"POST /drain HTTP/1.1\r\nhost: a\r\n\r\n"
+            )
+            .await,
+            ""
+        );
+        assert_eq!(
+            get(admin.metrics_address(), "/metrics").await.status,
+            StatusCode::OK
+        );
+        assert_eq!(admin.metric("smilax_proxy_drain_state").await, 0);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod access;
 mod addresses;
 mod attacks;
 mod configuration;
+mod conformance;
 mod control;
 mod corpus;
 mod early_answers;

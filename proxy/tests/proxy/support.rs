@@ -7,11 +7,13 @@ pub(crate) mod mesh;
 pub(crate) mod operator;
 pub(crate) mod server;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use cable::Family;
+use parking_lot::Mutex;
 use smilax_core::config::{Destination, DestinationPort, HttpMatch, Protocol, RouteConfig, WeightedBackend};
 use smilax_core::{ObjectRef, ProxyConfig, Revision, Workload};
 use smilax_proxy::log::Level;
@@ -25,18 +27,43 @@ pub(crate) const PORT: u16 = 8080;
 
 /// Loopback addresses of one test.
 #[derive(Clone, Copy)]
-pub(crate) struct Net([u8; 2]);
+pub(crate) enum Net {
+    /// 127.x.y.0/24, port [`PORT`] of each address.
+    V4([u8; 2]),
+    /// Ports of `::1` from this one on, as IPv6 has only one loopback address.
+    V6(u16),
+}
+
+/// Ports of `::1` that one test may use.
+const BLOCK: u16 = 32;
+/// The first of them all. The last are below those that the system hands out.
+const FIRST_BLOCK: u16 = 16 * 1024;
+const BLOCKS: u16 = 512;
 
 impl Net {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let process = 16 + (std::process::id() % 200) as u8;
-        Self([process, NEXT.fetch_add(1, Ordering::Relaxed)])
+        Self::V4([process, NEXT.fetch_add(1, Ordering::Relaxed)])
     }
 
-    /// The address with this last number.
+    pub(crate) fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::new(),
+            Family::V6 => Self::V6(block_of_ports()),
+        }
+    }
+
+    /// The address with this last number. Over IPv6 there are those from 1 to 15 and from 100 to 115.
     pub(crate) fn at(self, last: u8) -> SocketAddr {
-        SocketAddr::from(([127, self.0[0], self.0[1], last], PORT))
+        match (self, last) {
+            (Self::V4([second, third]), _) => SocketAddr::from(([127, second, third, last], PORT)),
+            (Self::V6(first), 1..16) => SocketAddr::from((Ipv6Addr::LOCALHOST, first + u16::from(last))),
+            (Self::V6(first), 100..116) => {
+                SocketAddr::from((Ipv6Addr::LOCALHOST, first + u16::from(last - 84)))
+            }
+            (Self::V6(_), _) => panic!("there is no address {last} over IPv6"),
+        }
     }
 
     /// A configuration in which `shop/web` is at 1, and `shop/v1`, `shop/v2`, `shop/v3` are at 2, 3, 4.
@@ -47,7 +74,7 @@ impl Net {
             accounts: vec![],
             ports: vec![DestinationPort {
                 routes,
-                ..DestinationPort::plaintext(PORT, protocol)
+                ..DestinationPort::plaintext(self.at(last).port(), protocol)
             }],
         };
         ProxyConfig {
@@ -60,6 +87,29 @@ impl Net {
             ],
             ..ProxyConfig::empty(Workload::new("shop", "client"))
         }
+    }
+}
+
+/// The first of a block of ports that no other test has, of whichever process. The socket that holds the block is kept
+/// until the process ends.
+fn block_of_ports() -> u16 {
+    static HELD: Mutex<Vec<std::net::TcpListener>> = Mutex::new(Vec::new());
+    let of_process = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap();
+    for block in 0..BLOCKS {
+        let first = FIRST_BLOCK + (block + of_process) % BLOCKS * BLOCK;
+        if let Ok(socket) = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, first)) {
+            HELD.lock().push(socket);
+            return first;
+        }
+    }
+    panic!("no block of ports is free");
+}
+
+/// Tries something over IPv4, and then over IPv6.
+pub(crate) async fn over_both(tries: impl AsyncFn(Family)) {
+    for family in Family::BOTH {
+        eprintln!("over {family:?}");
+        tries(family).await;
     }
 }
 
@@ -280,6 +330,13 @@ impl Drop for TestProxy {
 impl ProxyBuilder {
     pub(crate) fn outbound(mut self, original: SocketAddr) -> Self {
         self.settings.outbound_destination = Resolver::Fixed(original);
+        self.listen_in_the_family_of(original)
+    }
+
+    fn listen_in_the_family_of(mut self, original: SocketAddr) -> Self {
+        if original.is_ipv6() {
+            self.settings.listen = vec![IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        }
         self
     }
 
@@ -288,7 +345,8 @@ impl ProxyBuilder {
         self.settings.inbound_destination = Resolver::Fixed(original);
         self.settings.pod.ips = vec![original.ip()];
         // Before there is a configuration, nobody may call.
-        self.config(&ProxyConfig::empty(Workload::new("shop", "web")))
+        self.listen_in_the_family_of(original)
+            .config(&ProxyConfig::empty(Workload::new("shop", "web")))
     }
 
     pub(crate) fn config(self, config: &ProxyConfig) -> Self {

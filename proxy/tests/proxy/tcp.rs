@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::support::client::{exchange, get, to_end, until};
 use crate::support::server::Server;
-use crate::support::{Net, TestProxy, eventually, soon, split};
+use crate::support::{Net, TestProxy, eventually, over_both, soon, split};
 
 /// Says its name once the client has finished.
 async fn after_all(address: SocketAddr, name: &'static str) -> Server {
@@ -284,22 +284,26 @@ async fn large_amounts_arrive_whole_both_ways_at_once() {
 
 #[tokio::test]
 async fn e2_a_connection_to_the_proxy_itself_is_closed() {
-    let proxy = TestProxy::builder()
-        .set(|settings| {
-            settings.outbound_destination = smilax_proxy::original_destination::Resolver::Redirected;
-        })
-        .start();
-    assert_eq!(
-        exchange(proxy.outbound_address(), b"GET / HTTP/1.1\r\n\r\n").await,
-        ""
-    );
-    assert_eq!(
-        exchange(proxy.inbound_address(), b"GET / HTTP/1.1\r\n\r\n").await,
-        ""
-    );
-    proxy
-        .counts("smilax_proxy_refused_connections_total", &[], 2)
-        .await;
+    over_both(async |family| {
+        let proxy = TestProxy::builder()
+            .set(|settings| {
+                settings.outbound_destination = smilax_proxy::original_destination::Resolver::Redirected;
+                settings.listen = vec![family.loopback()];
+            })
+            .start();
+        assert_eq!(
+            exchange(proxy.outbound_address(), b"GET / HTTP/1.1\r\n\r\n").await,
+            ""
+        );
+        assert_eq!(
+            exchange(proxy.inbound_address(), b"GET / HTTP/1.1\r\n\r\n").await,
+            ""
+        );
+        proxy
+            .counts("smilax_proxy_refused_connections_total", &[], 2)
+            .await;
+    })
+    .await;
 }
 
 #[tokio::test]

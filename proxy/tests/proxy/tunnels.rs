@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::client::{Http2, exchange, to_end, until};
 use crate::support::mesh::{Mesh, target, targets};
 use crate::support::server::{Server, empty};
-use crate::support::{Net, TestProxy};
+use crate::support::{Net, TestProxy, over_both};
 
 /// A forward proxy that answers with this, and then sends back what it gets.
 async fn forward_proxy(address: SocketAddr, answer: &'static str) -> Server {
@@ -66,64 +66,67 @@ async fn a_tunnel_through_a_forward_proxy_with_a_sidecar_carries_bytes_both_ways
 
 #[tokio::test]
 async fn d18_a_tunnel_needs_the_right_that_bytes_need() {
-    let any = HttpMatch {
-        path: Some(".*".to_owned()),
-        ..HttpMatch::default()
-    };
-    for (http, status) in [(None, "200"), (Some(vec![any]), "403")] {
-        let mesh = Mesh::new();
-        let app = forward_proxy(mesh.app(1), OPEN).await;
-        let _web = mesh.web(targets(vec![target(&["shop/client"], http)]));
-        let client = mesh.client(Protocol::Http);
-        let mut stream = TcpStream::connect(client.outbound_address()).await.unwrap();
-        stream.write_all(CONNECT).await.unwrap();
-        let answer = until(&mut stream, "\r\n\r\n").await;
-        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
-        assert_eq!(app.connections(), usize::from(status == "200"));
-    }
+    over_both(async |family| {
+        let any = HttpMatch {
+            path: Some(".*".to_owned()),
+            ..HttpMatch::default()
+        };
+        for (http, status) in [(None, "200"), (Some(vec![any]), "403")] {
+            let mesh = Mesh::of(family);
+            let app = forward_proxy(mesh.app(1), OPEN).await;
+            let _web = mesh.web(targets(vec![target(&["shop/client"], http)]));
+            let client = mesh.client(Protocol::Http);
+            let mut stream = TcpStream::connect(client.outbound_address()).await.unwrap();
+            stream.write_all(CONNECT).await.unwrap();
+            let answer = until(&mut stream, "\r\n\r\n").await;
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+            assert_eq!(app.connections(), usize::from(status == "200"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn d18_no_tunnel_leads_into_the_pod_or_is_read_in_two_ways() {
-    let net = Net::new();
-    let app = Server::named(net.at(1), "app").await;
-    let inbound = TestProxy::inbound(net.at(1));
-    let outbound = TestProxy::outbound(net.at(1), &net.config(1, Protocol::Http, vec![]));
-    let own = net.at(1).ip();
-    for address in [inbound.inbound_address(), outbound.outbound_address()] {
-        for (request, status) in [
-            (
-                format!("CONNECT {own}:8080 HTTP/1.1\r\nhost: {own}:8080\r\n\r\n"),
-                "405",
-            ),
-            (
-                "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n".to_owned(),
-                "405",
-            ),
-            (
-                "CONNECT [::1]:80 HTTP/1.1\r\nhost: [::1]:80\r\n\r\n".to_owned(),
-                "405",
-            ),
-            (
-                "CONNECT a:80 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx".to_owned(),
-                "400",
-            ),
-            (
-                "CONNECT a:80 HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
-                "400",
-            ),
-            ("CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400"),
-        ] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let answer = until(&mut stream, "\r\n\r\n").await;
-            assert_eq!(answer.split(' ').nth(1), Some(status), "{request}: {answer}");
+    over_both(async |family| {
+        let net = Net::of(family);
+        let app = Server::named(net.at(1), "app").await;
+        let inbound = TestProxy::inbound(net.at(1));
+        let outbound = TestProxy::outbound(net.at(1), &net.config(1, Protocol::Http, vec![]));
+        let own = net.at(1);
+        for address in [inbound.inbound_address(), outbound.outbound_address()] {
+            for (request, status) in [
+                (format!("CONNECT {own} HTTP/1.1\r\nhost: {own}\r\n\r\n"), "405"),
+                (
+                    "CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n".to_owned(),
+                    "405",
+                ),
+                (
+                    "CONNECT [::1]:80 HTTP/1.1\r\nhost: [::1]:80\r\n\r\n".to_owned(),
+                    "405",
+                ),
+                (
+                    "CONNECT a:80 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx".to_owned(),
+                    "400",
+                ),
+                (
+                    "CONNECT a:80 HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
+                    "400",
+                ),
+                ("CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "400"),
+            ] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let answer = until(&mut stream, "\r\n\r\n").await;
+                assert_eq!(answer.split(' ').nth(1), Some(status), "{request}: {answer}");
+            }
+            let connect = Request::connect("example.com:443").body(empty()).unwrap();
+            let answer = Http2::connect(address).await.send(connect).await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
         }
-        let connect = Request::connect("example.com:443").body(empty()).unwrap();
-        let answer = Http2::connect(address).await.send(connect).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-    }
-    assert_eq!(app.requests(), 0);
+        assert_eq!(app.requests(), 0);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -67,6 +67,9 @@ pub enum BadResponse {
     /// RFC 9112 section 6.3.
     #[error("the response has both Content-Length and Transfer-Encoding")]
     TwoLengths,
+    /// RFC 9110 section 8.6.
+    #[error("the Content-Length of the response is not a number, or several")]
+    InvalidLength,
     /// RFC 9112 section 6.1.
     #[error("the Transfer-Encoding of the response is not chunked, once")]
     TransferEncoding,
@@ -160,6 +163,7 @@ pub fn same_host(parts: &Parts) -> Result<(), BadRequest> {
 /// # Errors
 /// [`BadResponse`].
 pub fn check_response(headers: &HeaderMap) -> Result<(), BadResponse> {
+    check_length(headers)?;
     let Some(coding) = headers.get(TRANSFER_ENCODING) else {
         return Ok(());
     };
@@ -172,6 +176,24 @@ pub fn check_response(headers: &HeaderMap) -> Result<(), BadResponse> {
         Ok(())
     } else {
         Err(BadResponse::TransferEncoding)
+    }
+}
+
+/// Where no body follows, as after HEAD, nobody else reads it, and it would be passed on as it is.
+fn check_length(headers: &HeaderMap) -> Result<(), BadResponse> {
+    let values = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    let is_number = first.iter().all(u8::is_ascii_digit)
+        && str::from_utf8(first).is_ok_and(|digits| digits.parse::<u64>().is_ok());
+    if is_number && lengths.all(|other| other == first) {
+        Ok(())
+    } else {
+        Err(BadResponse::InvalidLength)
     }
 }
 
@@ -326,6 +348,21 @@ mod tests {
         let mut both = codings(&["chunked"]);
         both.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
         assert_eq!(check_response(&both), Err(BadResponse::TwoLengths));
+    }
+
+    #[test]
+    fn a12_a_length_of_a_response_is_a_number() {
+        let of = |length| HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static(length))]);
+        for length in ["0", "17", "7, 7"] {
+            assert_eq!(check_response(&of(length)), Ok(()), "{length}");
+        }
+        for length in ["", "x", "PRI9", "+1", "1 1", "1, 2", "1,", "18446744073709551616"] {
+            assert_eq!(
+                check_response(&of(length)),
+                Err(BadResponse::InvalidLength),
+                "{length}"
+            );
+        }
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use crate::access::{DECISIONS, path};
 use crate::support::client::{Http2, exchange, get, until};
 use crate::support::mesh::{Mesh, config, target, targets};
 use crate::support::server::{Server, empty, frames};
-use crate::support::{TestProxy, eventually, matched, soon, split};
+use crate::support::{TestProxy, eventually, matched, over_both, soon, split};
 
 fn method(name: &str) -> HttpMatch {
     HttpMatch {
@@ -113,20 +113,23 @@ async fn d2_a_fragment_never_hides_a_path() {
 
 #[tokio::test]
 async fn d3_a_host_in_another_spelling_is_never_more_than_was_allowed() {
-    let mesh = Mesh::new();
-    let app = Server::named(mesh.app(1), "app").await;
-    let _web = allowing(&mesh, vec![header("host", "^(?:web)$")]);
-    let client = mesh.client(Protocol::Http);
-    let ask = async |host: &str| {
-        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        let answer = exchange(client.outbound_address(), request.as_bytes()).await;
-        answer.split(' ').nth(1).unwrap_or_default().to_owned()
-    };
-    assert_eq!(ask("web").await, "200");
-    for other in ["web.", "web:8080", "[::1]", "admin", "xweb"] {
-        assert_eq!(ask(other).await, "403", "{other}");
-    }
-    assert_eq!(app.requests(), 1);
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let app = Server::named(mesh.app(1), "app").await;
+        let _web = allowing(&mesh, vec![header("host", "^(?:web)$")]);
+        let client = mesh.client(Protocol::Http);
+        let ask = async |host: &str| {
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let answer = exchange(client.outbound_address(), request.as_bytes()).await;
+            answer.split(' ').nth(1).unwrap_or_default().to_owned()
+        };
+        assert_eq!(ask("web").await, "200");
+        for other in ["web.", "web:8080", "[::1]", "admin", "xweb"] {
+            assert_eq!(ask(other).await, "403", "{other}");
+        }
+        assert_eq!(app.requests(), 1);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -185,18 +188,21 @@ async fn d6_an_identity_that_only_begins_or_ends_like_one_that_may_is_denied_as_
 
 #[tokio::test]
 async fn d7_bytes_are_denied_where_only_requests_are_allowed() {
-    let mesh = Mesh::new();
-    let app = Server::named(mesh.app(1), "app").await;
-    let web = allowing(&mesh, vec![HttpMatch::default()]);
-    let client = mesh.client(Protocol::Detect);
-    let tls = b"\x16\x03\x01\x02\x00\x01 a TLS ClientHello";
-    for bytes in [&b"*1\r\n$4\r\nPING\r\n"[..], tls] {
-        assert_eq!(exchange(client.outbound_address(), bytes).await, "");
-        assert_eq!(exchange(web.inbound_address(), bytes).await, "");
-    }
-    assert_eq!(app.connections(), 0);
-    assert_eq!(get(client.outbound_address(), "/").await.text, "app");
-    web.counts(DECISIONS, &["reason=\"not_http\""], 2).await;
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let app = Server::named(mesh.app(1), "app").await;
+        let web = allowing(&mesh, vec![HttpMatch::default()]);
+        let client = mesh.client(Protocol::Detect);
+        let tls = b"\x16\x03\x01\x02\x00\x01 a TLS ClientHello";
+        for bytes in [&b"*1\r\n$4\r\nPING\r\n"[..], tls] {
+            assert_eq!(exchange(client.outbound_address(), bytes).await, "");
+            assert_eq!(exchange(web.inbound_address(), bytes).await, "");
+        }
+        assert_eq!(app.connections(), 0);
+        assert_eq!(get(client.outbound_address(), "/").await.text, "app");
+        web.counts(DECISIONS, &["reason=\"not_http\""], 2).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -218,33 +224,36 @@ async fn d8_a_method_is_what_the_request_line_says() {
 
 #[tokio::test]
 async fn d9_who_goes_around_its_own_proxy_meets_the_same_decision() {
-    let mesh = Mesh::new();
-    let app = Server::named(mesh.app(1), "app").await;
-    let web = mesh.web(targets(vec![target(
-        &["shop/client"],
-        Some(vec![path("^(?:/api)")]),
-    )]));
-    // In plaintext, it is nobody.
-    assert_eq!(
-        get(web.inbound_address(), "/api").await.status,
-        StatusCode::FORBIDDEN
-    );
-    // With its certificate taken out of the proxy, it is what it was.
-    let as_client = mesh.context("shop/client");
-    for (path, status) in [("/api", StatusCode::OK), ("/admin", StatusCode::FORBIDDEN)] {
-        let stream = mesh.connect(&as_client, Wire::Http2).await.unwrap();
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(format!("http://web{path}"))
-            .header("smilax-form", "1.1")
-            .body(empty())
-            .unwrap();
-        let response = soon("the answer", sender.send_request(request)).await.unwrap();
-        assert_eq!(response.status(), status, "{path}");
-    }
-    assert_eq!(app.requests(), 1);
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let app = Server::named(mesh.app(1), "app").await;
+        let web = mesh.web(targets(vec![target(
+            &["shop/client"],
+            Some(vec![path("^(?:/api)")]),
+        )]));
+        // In plaintext, it is nobody.
+        assert_eq!(
+            get(web.inbound_address(), "/api").await.status,
+            StatusCode::FORBIDDEN
+        );
+        // With its certificate taken out of the proxy, it is what it was.
+        let as_client = mesh.context("shop/client");
+        for (path, status) in [("/api", StatusCode::OK), ("/admin", StatusCode::FORBIDDEN)] {
+            let stream = mesh.connect(&as_client, Wire::Http2).await.unwrap();
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+            tokio::spawn(connection);
+            let request = Request::get(format!("http://web{path}"))
+                .header("smilax-form", "1.1")
+                .body(empty())
+                .unwrap();
+            let response = soon("the answer", sender.send_request(request)).await.unwrap();
+            assert_eq!(response.status(), status, "{path}");
+        }
+        assert_eq!(app.requests(), 1);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -295,80 +304,86 @@ async fn d10_without_a_policy_nobody_may_call_and_a_bad_one_changes_nothing() {
 
 #[tokio::test]
 async fn d11_a_right_that_is_taken_away_ends_what_is_open() {
-    let mesh = Mesh::new();
-    let _app = Server::tcp(mesh.app(1), |mut stream| async move {
-        let mut first = [0; 3];
-        stream.peek(&mut first).await.unwrap();
-        if &first == b"GET" {
-            until(&mut stream, "\r\n\r\n").await;
-            let answer =
-                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nswitched";
-            stream.write_all(answer).await.unwrap();
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let _app = Server::tcp(mesh.app(1), |mut stream| async move {
+            let mut first = [0; 3];
+            stream.peek(&mut first).await.unwrap();
+            if &first == b"GET" {
+                until(&mut stream, "\r\n\r\n").await;
+                let answer =
+                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nswitched";
+                stream.write_all(answer).await.unwrap();
+            }
+            let (mut read, mut write) = stream.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        })
+        .await;
+        let chat = HttpMatch {
+            methods: vec!["GET".to_owned()],
+            ..path("^(?:/chat)")
+        };
+        let both = vec![
+            target(&["shop/bytes"], None),
+            target(&["shop/upgrade"], Some(vec![chat])),
+        ];
+        let web = mesh.web(targets(both.clone()));
+        let bytes = mesh.client_of("shop/bytes", Protocol::Tcp);
+        let mut of_bytes = TcpStream::connect(bytes.outbound_address()).await.unwrap();
+        of_bytes.write_all(b"hi!").await.unwrap();
+        until(&mut of_bytes, "hi!").await;
+        let upgrade = mesh.client_of("shop/upgrade", Protocol::Http);
+        let mut upgraded = TcpStream::connect(upgrade.outbound_address()).await.unwrap();
+        upgraded
+            .write_all(b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+            .await
+            .unwrap();
+        until(&mut upgraded, "switched").await;
+        // A change that leaves both rights leaves both connections.
+        let mut reversed = both.clone();
+        reversed.reverse();
+        web.apply(&config(2, targets(reversed))).await;
+        for stream in [&mut of_bytes, &mut upgraded] {
+            stream.write_all(b"still").await.unwrap();
+            until(stream, "still").await;
         }
-        let (mut read, mut write) = stream.split();
-        let _ = tokio::io::copy(&mut read, &mut write).await;
+        web.apply(&config(3, targets(vec![both[1].clone()]))).await;
+        soon("the reset", of_bytes.read(&mut [0; 1])).await.unwrap_err();
+        upgraded.write_all(b"yet").await.unwrap();
+        until(&mut upgraded, "yet").await;
+        web.apply(&config(4, targets(vec![target(&["shop/other"], None)])))
+            .await;
+        soon("the reset", upgraded.read(&mut [0; 1])).await.unwrap_err();
     })
     .await;
-    let chat = HttpMatch {
-        methods: vec!["GET".to_owned()],
-        ..path("^(?:/chat)")
-    };
-    let both = vec![
-        target(&["shop/bytes"], None),
-        target(&["shop/upgrade"], Some(vec![chat])),
-    ];
-    let web = mesh.web(targets(both.clone()));
-    let bytes = mesh.client_of("shop/bytes", Protocol::Tcp);
-    let mut of_bytes = TcpStream::connect(bytes.outbound_address()).await.unwrap();
-    of_bytes.write_all(b"hi!").await.unwrap();
-    until(&mut of_bytes, "hi!").await;
-    let upgrade = mesh.client_of("shop/upgrade", Protocol::Http);
-    let mut upgraded = TcpStream::connect(upgrade.outbound_address()).await.unwrap();
-    upgraded
-        .write_all(b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
-        .await
-        .unwrap();
-    until(&mut upgraded, "switched").await;
-    // A change that leaves both rights leaves both connections.
-    let mut reversed = both.clone();
-    reversed.reverse();
-    web.apply(&config(2, targets(reversed))).await;
-    for stream in [&mut of_bytes, &mut upgraded] {
-        stream.write_all(b"still").await.unwrap();
-        until(stream, "still").await;
-    }
-    web.apply(&config(3, targets(vec![both[1].clone()]))).await;
-    soon("the reset", of_bytes.read(&mut [0; 1])).await.unwrap_err();
-    upgraded.write_all(b"yet").await.unwrap();
-    until(&mut upgraded, "yet").await;
-    web.apply(&config(4, targets(vec![target(&["shop/other"], None)])))
-        .await;
-    soon("the reset", upgraded.read(&mut [0; 1])).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn d11_the_next_stream_of_an_open_connection_is_refused() {
-    let mesh = Mesh::new();
-    let _app = Server::http(mesh.app(1), |_| async {
-        http::Response::new(frames(vec![hyper::body::Frame::data(bytes::Bytes::from_static(
-            b"app",
-        ))]))
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let _app = Server::http(mesh.app(1), |_| async {
+            http::Response::new(frames(vec![hyper::body::Frame::data(bytes::Bytes::from_static(
+                b"app",
+            ))]))
+        })
+        .await;
+        let web = mesh.web(targets(vec![target(&["shop/client"], None)]));
+        let client = mesh.client(Protocol::Http);
+        let mut application = Http2::connect(client.outbound_address()).await;
+        let ask = || Request::get("http://web/").body(empty()).unwrap();
+        assert_eq!(application.send(ask()).await.status, StatusCode::OK);
+        web.apply(&config(
+            2,
+            vec![InboundPolicy {
+                access: Some(AccessMode::Deny),
+                ..InboundPolicy::default()
+            }],
+        ))
+        .await;
+        assert_eq!(application.send(ask()).await.status, StatusCode::FORBIDDEN);
     })
     .await;
-    let web = mesh.web(targets(vec![target(&["shop/client"], None)]));
-    let client = mesh.client(Protocol::Http);
-    let mut application = Http2::connect(client.outbound_address()).await;
-    let ask = || Request::get("http://web/").body(empty()).unwrap();
-    assert_eq!(application.send(ask()).await.status, StatusCode::OK);
-    web.apply(&config(
-        2,
-        vec![InboundPolicy {
-            access: Some(AccessMode::Deny),
-            ..InboundPolicy::default()
-        }],
-    ))
-    .await;
-    assert_eq!(application.send(ask()).await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

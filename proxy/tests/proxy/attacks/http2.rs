@@ -48,14 +48,22 @@ fn stream(number: u32) -> u32 {
     number * 2 + 1
 }
 
-#[tokio::test]
-async fn b1_requests_that_are_reset_at_once_end_the_connection() {
+/// Holds that requests without end, each spoilt at once by this frame, end their connection.
+async fn spoilt(flags: u8, kind: u8, code: u32) {
     let block = get(&[]);
     ends(&[], |number| {
-        let reset = frame(RST_STREAM, 0, stream(number), &8u32.to_be_bytes());
-        [frame(HEADERS, WHOLE, stream(number), &block), reset].concat()
+        let spoils = frame(kind, 0, stream(number), &code.to_be_bytes());
+        [frame(HEADERS, flags, stream(number), &block), spoils].concat()
     })
     .await;
+}
+
+/// `CANCEL` (RFC 9113 section 7).
+const CANCEL: u32 = 8;
+
+#[tokio::test]
+async fn b1_requests_that_are_reset_at_once_end_the_connection() {
+    spoilt(WHOLE, RST_STREAM, CANCEL).await;
 }
 
 #[tokio::test]
@@ -68,12 +76,8 @@ async fn b2_headers_without_end_end_the_connection() {
 
 #[tokio::test]
 async fn b3_resets_that_the_proxy_is_made_to_send_end_the_connection() {
-    let block = get(&[]);
-    ends(&[], |number| {
-        let bad = frame(WINDOW_UPDATE, 0, stream(number), &0u32.to_be_bytes());
-        [frame(HEADERS, END_HEADERS, stream(number), &block), bad].concat()
-    })
-    .await;
+    // A window that grows by nothing is an error of its stream.
+    spoilt(END_HEADERS, WINDOW_UPDATE, 0).await;
 }
 
 #[tokio::test]

@@ -141,3 +141,15 @@ async fn a12_s19_what_a_lying_server_says_reaches_nobody_as_a_response() {
         }
     }
 }
+
+#[tokio::test]
+async fn a12_a_length_that_is_none_is_refused_where_no_body_follows() {
+    for stage in Stage::all() {
+        let lie = b"HTTP/1.1 200 OK\r\ncontent-length: PRI9\r\n\r\n".to_vec();
+        let _server = liar(stage.app, lie).await;
+        let request = b"HEAD /lie HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+        let answer = exchange(stage.address, request).await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{:?}: {answer}", stage.way);
+        assert!(!answer.contains("PRI9"), "{:?}: {answer}", stage.way);
+    }
+}

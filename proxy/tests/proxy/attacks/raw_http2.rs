@@ -6,21 +6,21 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -29,7 +29,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// A block of headers, each a literal that is not indexed (RFC 7541 section 6.2.2).
-pub(super) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in headers {
         bytes.push(0);
@@ -56,7 +56,7 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
 }
 
 /// Headers of an ordinary request, and more.
-pub(super) fn get(more: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn get(more: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = vec![
         (":method", "GET"),
         (":scheme", "http"),
@@ -69,19 +69,19 @@ pub(super) fn get(more: &[(&str, &str)]) -> Vec<u8> {
 
 /// A frame that came.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A connection.
-pub(super) struct Raw(pub(super) TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
     /// As a client, with empty settings.
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let mut raw = Self(TcpStream::connect(address).await.unwrap());
         raw.0.write_all(PREFACE).await.unwrap();
         raw.say(&frame(SETTINGS, 0, 0, &[])).await;
@@ -89,7 +89,7 @@ impl Raw {
     }
 
     /// As a server that says these settings.
-    pub(super) async fn serve(mut stream: TcpStream, settings: &[u8]) -> Self {
+    pub(crate) async fn serve(mut stream: TcpStream, settings: &[u8]) -> Self {
         let mut preface = [0; PREFACE.len()];
         let _ = stream.read_exact(&mut preface).await;
         let mut raw = Self(stream);
@@ -98,13 +98,13 @@ impl Raw {
     }
 
     /// `false` once the other side is gone.
-    pub(super) async fn say(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) async fn say(&mut self, bytes: &[u8]) -> bool {
         let written = tokio::time::timeout(Duration::from_secs(5), self.0.write_all(bytes)).await;
         matches!(written, Ok(Ok(())))
     }
 
     /// The next frame. `None` when the connection ends, or nothing comes for long.
-    pub(super) async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let read = async {
             let mut header = [0; 9];
             self.0.read_exact(&mut header).await.ok()?;
@@ -123,7 +123,7 @@ impl Raw {
     }
 
     /// Reads until a frame of this kind comes.
-    pub(super) async fn until(&mut self, kind: u8) -> Option<Frame> {
+    pub(crate) async fn until(&mut self, kind: u8) -> Option<Frame> {
         loop {
             let frame = self.frame().await?;
             if frame.kind == kind {
@@ -133,7 +133,7 @@ impl Raw {
     }
 
     /// Reads until the connection ends; whether it did within some seconds.
-    pub(super) async fn ends(&mut self) -> bool {
+    pub(crate) async fn ends(&mut self) -> bool {
         let end = async {
             let mut bytes = [0; 8192];
             while !matches!(self.0.read(&mut bytes).await, Ok(0) | Err(_)) {}

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::support::client::{Http1, Http2, get};
 use crate::support::mesh::Mesh;
 use crate::support::server::{Server, full, text};
-use crate::support::{Net, TestProxy, eventually, soon};
+use crate::support::{Net, TestProxy, eventually, over_both, soon};
 
 const BRIEF: Duration = Duration::from_millis(200);
 /// More than the kernel keeps for a client that does not read.
@@ -34,8 +34,12 @@ fn room(connections: usize, held_bytes: usize) -> impl FnOnce(&mut Settings) {
 }
 
 /// A connection of this source.
-async fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
+pub(super) async fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = match source {
+        IpAddr::V4(_) => TcpSocket::new_v4(),
+        IpAddr::V6(_) => TcpSocket::new_v6(),
+    }
+    .unwrap();
     socket.bind(SocketAddr::new(source, 0)).unwrap();
     socket.connect(to).await.unwrap()
 }
@@ -66,31 +70,37 @@ async fn application(address: SocketAddr) -> Server {
 
 #[tokio::test]
 async fn a21_headers_that_do_not_go_on_end_their_connection_and_hold_up_nobody() {
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, |settings| settings.limits.header_read = BRIEF);
-    let mut slow = JoinSet::new();
-    for _ in 0..50 {
-        let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ")
-            .await
-            .unwrap();
-        slow.spawn(is_ended(stream));
-    }
-    assert_eq!(get(proxy.inbound_address(), "/").await.status, StatusCode::OK);
-    slow.join_all().await;
+    over_both(async |family| {
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, |settings| settings.limits.header_read = BRIEF);
+        let mut slow = JoinSet::new();
+        for _ in 0..50 {
+            let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ")
+                .await
+                .unwrap();
+            slow.spawn(is_ended(stream));
+        }
+        assert_eq!(get(proxy.inbound_address(), "/").await.status, StatusCode::OK);
+        slow.join_all().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a22_a_body_that_does_not_go_on_ends_its_connection() {
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, |settings| settings.limits.body = BRIEF);
-    let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
-    let begin = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nx";
-    stream.write_all(begin).await.unwrap();
-    is_ended(stream).await;
+    over_both(async |family| {
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, |settings| settings.limits.body = BRIEF);
+        let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+        let begin = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nx";
+        stream.write_all(begin).await.unwrap();
+        is_ended(stream).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -114,73 +124,82 @@ async fn a22_a_slow_body_that_goes_on_is_taken() {
 
 #[tokio::test]
 async fn a22_unused_connections_end_in_either_version_and_a_late_answer_is_waited_for() {
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, |settings| settings.limits.keep_alive = BRIEF);
-    let http1 = async {
-        let mut client = Http1::connect(proxy.inbound_address()).await;
-        client.get("/late").await.status
-    };
-    let http2 = async {
-        let mut client = Http2::connect(proxy.inbound_address()).await;
-        let late = Request::get("http://a/late").body(full("")).unwrap();
-        client.send(late).await.status
-    };
-    assert_eq!(tokio::join!(http1, http2), (StatusCode::OK, StatusCode::OK));
-    eventually("unused connections have ended", || {
-        proxy.proxy().shared().overload.inbound.is_empty()
+    over_both(async |family| {
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, |settings| settings.limits.keep_alive = BRIEF);
+        let http1 = async {
+            let mut client = Http1::connect(proxy.inbound_address()).await;
+            client.get("/late").await.status
+        };
+        let http2 = async {
+            let mut client = Http2::connect(proxy.inbound_address()).await;
+            let late = Request::get("http://a/late").body(full("")).unwrap();
+            client.send(late).await.status
+        };
+        assert_eq!(tokio::join!(http1, http2), (StatusCode::OK, StatusCode::OK));
+        eventually("unused connections have ended", || {
+            proxy.proxy().shared().overload.inbound.is_empty()
+        })
+        .await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn a22_clients_that_do_not_read_are_bounded_and_shed_and_others_are_served() {
-    const HELD: usize = 512 * 1024;
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, room(1000, HELD));
-    let (shared, other) = (proxy.proxy().shared(), net.at(9).ip());
-    let mut crowd = Vec::new();
-    for _ in 0..100 {
-        let mut stream = connect_from(other, proxy.inbound_address()).await;
-        stream
-            .write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .unwrap();
-        crowd.push(stream);
-    }
-    let most = std::cell::Cell::new(0);
-    let mut healthy = Http1::connect(proxy.inbound_address()).await;
-    for _ in 0..20 {
+    over_both(async |family| {
+        const HELD: usize = 512 * 1024;
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, room(1000, HELD));
+        let (shared, other) = (proxy.proxy().shared(), net.at(9).ip());
+        let mut crowd = Vec::new();
+        for _ in 0..100 {
+            let mut stream = connect_from(other, proxy.inbound_address()).await;
+            stream
+                .write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
+            crowd.push(stream);
+        }
+        let most = std::cell::Cell::new(0);
+        let mut healthy = Http1::connect(proxy.inbound_address()).await;
+        for _ in 0..20 {
+            assert_eq!(healthy.get("/").await.status, StatusCode::OK);
+            most.set(most.get().max(shared.overload.budget.held()));
+            tokio::time::sleep(BRIEF / 4).await;
+        }
+        // What was read before it ran short, and a little for each.
+        assert!(most.get() < 4 * HELD, "{} bytes were held", most.get());
+        eventually("no more is held than may be", || {
+            shared.overload.budget.held() < HELD
+        })
+        .await;
+        assert!(proxy.metric_sum(CLOSED, &["shed"]).await > 0);
         assert_eq!(healthy.get("/").await.status, StatusCode::OK);
-        most.set(most.get().max(shared.overload.budget.held()));
-        tokio::time::sleep(BRIEF / 4).await;
-    }
-    // What was read before it ran short, and a little for each.
-    assert!(most.get() < 4 * HELD, "{} bytes were held", most.get());
-    eventually("no more is held than may be", || {
-        shared.overload.budget.held() < HELD
+        drop(crowd);
+        eventually("nothing is held any more", || shared.overload.budget.held() == 0).await;
     })
     .await;
-    assert!(proxy.metric_sum(CLOSED, &["shed"]).await > 0);
-    assert_eq!(healthy.get("/").await.status, StatusCode::OK);
-    drop(crowd);
-    eventually("nothing is held any more", || shared.overload.budget.held() == 0).await;
 }
 
 #[tokio::test]
 async fn a22_a_client_that_takes_nothing_for_too_long_is_closed() {
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, |settings| settings.limits.stalled = BRIEF);
-    let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
-    stream
-        .write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .unwrap();
-    proxy.counts(CLOSED, &["stalled"], 1).await;
-    eventually("it has ended", || {
-        proxy.proxy().shared().overload.inbound.is_empty()
+    over_both(async |family| {
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, |settings| settings.limits.stalled = BRIEF);
+        let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+        stream
+            .write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        proxy.counts(CLOSED, &["stalled"], 1).await;
+        eventually("it has ended", || {
+            proxy.proxy().shared().overload.inbound.is_empty()
+        })
+        .await;
     })
     .await;
 }
@@ -232,64 +251,70 @@ async fn without_window(mesh: &Mesh) -> SendRequest<Bytes> {
 
 #[tokio::test]
 async fn b8_streams_without_a_window_hold_little_and_their_connection_is_shed_before_others() {
-    const HELD: usize = 512 * 1024;
-    let mesh = Mesh::new();
-    let _app = application(mesh.app(1)).await;
-    let proxy = mesh.web_with(vec![], |builder| builder.set(room(1000, HELD)));
-    let shared = proxy.proxy().shared();
-    let attackers = [without_window(&mesh).await, without_window(&mesh).await];
-    let mut waiting = JoinSet::new();
-    let mut most = 0;
-    for _ in 0..100 {
-        for attacker in &attackers {
-            let mut ready = attacker.clone().ready().await;
-            if let Ok(sender) = &mut ready {
-                let request = Request::get("http://web/large").body(()).unwrap();
-                if let Ok((response, _)) = sender.send_request(request, true) {
-                    waiting.spawn(async move {
-                        let response = response.await;
-                        std::future::pending::<()>().await;
-                        drop(response);
-                    });
+    over_both(async |family| {
+        const HELD: usize = 512 * 1024;
+        let mesh = Mesh::of(family);
+        let _app = application(mesh.app(1)).await;
+        let proxy = mesh.web_with(vec![], |builder| builder.set(room(1000, HELD)));
+        let shared = proxy.proxy().shared();
+        let attackers = [without_window(&mesh).await, without_window(&mesh).await];
+        let mut waiting = JoinSet::new();
+        let mut most = 0;
+        for _ in 0..100 {
+            for attacker in &attackers {
+                let mut ready = attacker.clone().ready().await;
+                if let Ok(sender) = &mut ready {
+                    let request = Request::get("http://web/large").body(()).unwrap();
+                    if let Ok((response, _)) = sender.send_request(request, true) {
+                        waiting.spawn(async move {
+                            let response = response.await;
+                            std::future::pending::<()>().await;
+                            drop(response);
+                        });
+                    }
                 }
+                most = most.max(shared.overload.budget.held());
             }
-            most = most.max(shared.overload.budget.held());
         }
-    }
-    let shed = async {
-        while proxy.metric_sum(CLOSED, &["shed"]).await == 0 {
-            tokio::time::sleep(BRIEF / 10).await;
-        }
-    };
-    soon("the worst is shed", shed).await;
-    assert!(most < 4 * HELD, "{most} bytes were held");
-    let stream = mesh
-        .connect(&mesh.context("shop/other"), Wire::Http2)
-        .await
-        .unwrap();
-    let (mut healthy, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let request = Request::get("http://web/").body(()).unwrap();
-    let (response, _) = healthy.send_request(request, true).unwrap();
-    assert_eq!(
-        soon("an answer", response).await.unwrap().status(),
-        StatusCode::OK
-    );
+        let shed = async {
+            while proxy.metric_sum(CLOSED, &["shed"]).await == 0 {
+                tokio::time::sleep(BRIEF / 10).await;
+            }
+        };
+        soon("the worst is shed", shed).await;
+        assert!(most < 4 * HELD, "{most} bytes were held");
+        let stream = mesh
+            .connect(&mesh.context("shop/other"), Wire::Http2)
+            .await
+            .unwrap();
+        let (mut healthy, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://web/").body(()).unwrap();
+        let (response, _) = healthy.send_request(request, true).unwrap();
+        assert_eq!(
+            soon("an answer", response).await.unwrap().status(),
+            StatusCode::OK
+        );
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn e12_one_source_may_have_every_place_and_others_get_in() {
-    let net = Net::new();
-    let _app = application(net.at(1)).await;
-    let proxy = proxy(net, room(16, 1 << 20));
-    let shared = proxy.proxy().shared();
-    let mut crowd = Vec::new();
-    for _ in 0..100 {
-        crowd.push(connect_from(net.at(9).ip(), proxy.inbound_address()).await);
-    }
-    proxy.counts(CLOSED, &["gave_way"], 84).await;
-    assert_eq!(shared.overload.inbound.len(), 16);
-    assert_eq!(get(proxy.inbound_address(), "/").await.status, StatusCode::OK);
+    over_both(async |family| {
+        let net = Net::of(family);
+        let _app = application(net.at(1)).await;
+        let proxy = proxy(net, room(16, 1 << 20));
+        let shared = proxy.proxy().shared();
+        let mut crowd = Vec::new();
+        for _ in 0..100 {
+            crowd.push(connect_from(net.at(9).ip(), proxy.inbound_address()).await);
+        }
+        proxy.counts(CLOSED, &["gave_way"], 84).await;
+        assert_eq!(shared.overload.inbound.len(), 16);
+        assert_eq!(get(proxy.inbound_address(), "/").await.status, StatusCode::OK);
+    })
+    .await;
 }
 
 #[tokio::test]

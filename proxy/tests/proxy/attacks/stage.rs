@@ -19,13 +19,14 @@ use smilax_core::config::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::support::cable::Family;
 use crate::support::mesh::Mesh;
 use crate::support::server::{Server, text};
 use crate::support::{Net, TestProxy};
 
 /// What an attack goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// The proxy of the calling side, to a server without one.
     Outbound,
     /// The proxy of the called side, from a caller without one.
@@ -35,45 +36,54 @@ pub(super) enum Way {
 }
 
 /// Proxies, and where the application is to be.
-pub(super) struct Stage {
-    pub(super) way: Way,
+pub(crate) struct Stage {
+    pub(crate) way: Way,
+    /// Over which family everything is reached.
+    pub(crate) family: Family,
     /// Where the client connects to.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Where the application listens.
-    pub(super) app: SocketAddr,
+    pub(crate) app: SocketAddr,
     /// The one that the client connects to is the first.
-    pub(super) proxies: Vec<TestProxy>,
+    pub(crate) proxies: Vec<TestProxy>,
 }
 
 impl Stage {
-    pub(super) fn of(way: Way) -> Self {
+    pub(crate) fn of(way: Way) -> Self {
+        Self::over(way, Family::V4)
+    }
+
+    pub(crate) fn over(way: Way, family: Family) -> Self {
         match way {
             Way::Outbound => {
-                let net = Net::new();
+                let net = Net::of(family);
                 let proxy = TestProxy::outbound(net.at(1), &net.config(1, Protocol::Http, vec![]));
                 Self {
                     way,
+                    family,
                     address: proxy.outbound_address(),
                     app: net.at(1),
                     proxies: vec![proxy],
                 }
             }
             Way::Inbound => {
-                let net = Net::new();
+                let net = Net::of(family);
                 let proxy = TestProxy::inbound(net.at(1));
                 Self {
                     way,
+                    family,
                     address: proxy.inbound_address(),
                     app: net.at(1),
                     proxies: vec![proxy],
                 }
             }
             Way::Both => {
-                let mesh = Mesh::new();
+                let mesh = Mesh::of(family);
                 let web = mesh.web(vec![]);
                 let client = mesh.client(Protocol::Http);
                 Self {
                     way,
+                    family,
                     address: client.outbound_address(),
                     app: mesh.app(1),
                     proxies: vec![client, web],
@@ -82,13 +92,25 @@ impl Stage {
         }
     }
 
-    /// One for each way.
-    pub(super) fn all() -> [Self; 3] {
-        [Way::Outbound, Way::Inbound, Way::Both].map(Self::of)
+    /// One for each way, and the longest over IPv6 as well.
+    pub(crate) fn all() -> [Self; 4] {
+        [
+            Self::of(Way::Outbound),
+            Self::of(Way::Inbound),
+            Self::of(Way::Both),
+            Self::over(Way::Both, Family::V6),
+        ]
+    }
+
+    /// One for each way and family.
+    pub(crate) fn all_over_both() -> Vec<Self> {
+        let ways = [Way::Outbound, Way::Inbound, Way::Both];
+        let over = |family| ways.map(|way| Self::over(way, family));
+        Family::BOTH.map(over).into_iter().flatten().collect()
     }
 
     /// Requests that the client's proxy has counted with this status as the client's fault.
-    pub(super) async fn counted(&self, status: u16) -> u64 {
+    pub(crate) async fn counted(&self, status: u16) -> u64 {
         let status = format!("response_code=\"{status}\"");
         let labels = [status.as_str(), "response_flags=\"DPE\""];
         self.proxies[0].metric_sum("istio_requests_total", &labels).await
@@ -96,7 +118,7 @@ impl Stage {
 }
 
 /// An application that keeps every byte that it gets, and answers `ok` to whole requests.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     server: Server,
     seen: Arc<Mutex<Vec<u8>>>,
     whole: Arc<AtomicUsize>,
@@ -104,7 +126,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) async fn at(address: SocketAddr) -> Self {
+    pub(crate) async fn at(address: SocketAddr) -> Self {
         let seen = Arc::default();
         let whole = Arc::<AtomicUsize>::default();
         let trailers = Arc::<Mutex<HeaderMap>>::default();
@@ -148,21 +170,21 @@ impl Recorder {
     }
 
     /// Everything that it got.
-    pub(super) fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock()).into_owned()
     }
 
     /// Requests whose end it got.
-    pub(super) fn whole(&self) -> usize {
+    pub(crate) fn whole(&self) -> usize {
         self.whole.load(Ordering::SeqCst)
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.server.connections()
     }
 
     /// Every trailer that it got.
-    pub(super) fn trailers(&self) -> HeaderMap {
+    pub(crate) fn trailers(&self) -> HeaderMap {
         self.trailers.lock().clone()
     }
 }

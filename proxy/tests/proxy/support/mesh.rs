@@ -4,7 +4,7 @@
 //! client ─► outbound proxy (shop/client) ─ mutual TLS ─► inbound proxy (shop/web), at net.at(1) ─► application
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -20,9 +20,10 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::authority::{Authority, Signed};
-use super::{Net, PORT, ProxyBuilder, TestProxy, soon};
+use super::cable::Family;
+use super::{Net, ProxyBuilder, TestProxy, soon};
 
-/// Port of every application behind a proxy.
+/// Port of every application behind a proxy that is reached over IPv4.
 pub(crate) const APP_PORT: u16 = 9090;
 
 /// A mesh with an authority of its own.
@@ -33,15 +34,24 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) fn new() -> Self {
+        Self::of(Family::V4)
+    }
+
+    pub(crate) fn of(family: Family) -> Self {
         Self {
-            net: Net::new(),
+            net: Net::of(family),
             authority: Authority::new("cluster.local"),
         }
     }
 
     /// Where the application behind the proxy at `last` listens.
     pub(crate) fn app(&self, last: u8) -> SocketAddr {
-        SocketAddr::new(self.net.at(last + 100).ip(), APP_PORT)
+        let address = self.net.at(last + 100);
+        match address.ip() {
+            IpAddr::V4(_) => SocketAddr::new(address.ip(), APP_PORT),
+            // Its address is that of the proxy, and so its port is not.
+            IpAddr::V6(_) => address,
+        }
     }
 
     /// What a proxy of this account has.
@@ -84,7 +94,7 @@ impl Mesh {
             .config(config)
             .set(|settings| {
                 settings.listen = vec![self.net.at(last).ip()];
-                settings.ports.inbound = PORT;
+                settings.ports.inbound = self.net.at(last).port();
             });
         change(builder).start()
     }
