@@ -139,11 +139,15 @@ impl CallerRules {
         let accounts = closed.accounts.into_iter();
         for account in accounts {
             let callers = self.by_account.entry(account).or_insert_with(Callers::none);
-            sources.iter().for_each(|source| callers.add_source(source));
+            for source in sources {
+                callers.add_source(source);
+            }
         }
         for labels in closed.labels {
             let callers = self.by_labels.entry(labels).or_insert_with(Callers::none);
-            sources.iter().for_each(|source| callers.add_source(source));
+            for source in sources {
+                callers.add_source(source);
+            }
         }
     }
 

@@ -46,7 +46,7 @@ fn settings() -> InjectSettings {
         proxy_image: "registry.example/smilax-proxy:0.1.0".to_owned(),
         pull_policy: PullPolicy::IfNotPresent,
         resources: Resources::parse("50m", "1", "32Mi", "128Mi").expect("quantities"),
-        log_level: "info".to_owned(),
+        log_level: smilax_core::LogFilter::default(),
         log_format: ProxyLogFormat::Json,
         metrics_sources: smilax_core::SourceRanges::default(),
         drain_seconds: 30,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use smilax_core::LogFilter;
 use smilax_proxy::cli::{Arguments, Command};
 use smilax_proxy::{drain, log, redirect, run};
 
@@ -35,7 +36,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             redirect::program_and_verify(&rules).context("cannot redirect the pod's traffic")
         }
         Command::Drain(arguments) => {
-            log::start("info", log::Format::Text).context("cannot start logging")?;
+            log::start(&LogFilter::default(), log::Format::Text).context("cannot start logging")?;
             drain::ask(arguments.admin_port).context("cannot ask the proxy to drain")
         }
         Command::Version => print(&format!("smilax-proxy {}\n", env!("CARGO_PKG_VERSION"))),

@@ -62,8 +62,8 @@ impl Writer {
         self.metrics.tampered.inc_by(batch.tampered);
         self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
         self.show_sizes();
-        let (maps, later) = in_pace(batch.maps, pace, Instant::now());
-        self.write_maps(maps, term, &mut failed).await;
+        let InPace { due, later } = in_pace(batch.maps, pace, Instant::now());
+        self.write_maps(due, term, &mut failed).await;
         {
             let mut findings = term.findings.lock();
             for (namespace, found) in batch.findings {
@@ -80,24 +80,29 @@ impl Writer {
     }
 }
 
+/// Changes by when they may be written.
+#[derive(Debug, Default)]
+struct InPace {
+    /// Now, each with its namespace.
+    due: Vec<(String, MapChange)>,
+    /// Namespaces of those that wait, and until when.
+    later: Vec<(String, Instant)>,
+}
+
 /// What may be written now, and when the rest of it may: what is compiled then is newer.
-fn in_pace(
-    maps: Vec<(String, MapChange)>,
-    pace: &mut Pace<(String, String)>,
-    now: Instant,
-) -> (Vec<(String, MapChange)>, Vec<(String, Instant)>) {
-    let (mut written, mut later) = (Vec::new(), Vec::new());
+fn in_pace(maps: Vec<(String, MapChange)>, pace: &mut Pace<(String, String)>, now: Instant) -> InPace {
+    let mut sorted = InPace::default();
     for (namespace, change) in maps {
         let key = (namespace, change.name().to_owned());
         match pace.allows(&key, now) {
             Ok(()) => {
                 pace.spend(key.clone(), now);
-                written.push((key.0, change));
+                sorted.due.push((key.0, change));
             }
-            Err(at) => later.push((key.0, at)),
+            Err(at) => sorted.later.push((key.0, at)),
         }
     }
-    (written, later)
+    sorted
 }
 
 #[cfg(test)]
@@ -117,11 +122,11 @@ mod tests {
     fn f16_a_configuration_that_changes_without_end_waits_and_others_do_not() {
         let (now, mut pace) = (Instant::now(), Pace::default());
         for _ in 0..MOST {
-            assert_eq!(in_pace(vec![change("smilax-hot")], &mut pace, now).0.len(), 1);
+            assert_eq!(in_pace(vec![change("smilax-hot")], &mut pace, now).due.len(), 1);
         }
         let both = vec![change("smilax-hot"), change("smilax-other")];
-        let (written, later) = in_pace(both, &mut pace, now);
-        let names: Vec<&str> = written.iter().map(|(_, change)| change.name()).collect();
+        let InPace { due, later } = in_pace(both, &mut pace, now);
+        let names: Vec<&str> = due.iter().map(|(_, change)| change.name()).collect();
         assert_eq!(names, ["smilax-other"]);
         assert_eq!(later, [("shop".to_owned(), now + WINDOW)]);
     }
