@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smilax_core::config::{Destination, Protocol, TlsMode};
 use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Sidecar};
-use smilax_core::{DestinationName, ObjectRef, Workload};
+use smilax_core::{DestinationName, Workload};
 
 use crate::compile::{Wanted, import, is_enabled};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -139,20 +139,13 @@ pub fn plaintext_only(index: &Index, namespace: &str) -> Vec<Diagnostic> {
                 Reach::Node => "internalTrafficPolicy: Local",
             };
             let name = &service.meta.name;
-            Some(Diagnostic {
-                object: ObjectRef {
-                    kind: "Service".into(),
-                    namespace: namespace.into(),
-                    name: name.clone(),
-                    generation: 0,
-                },
-                reason: Reason::PlaintextOnly,
-                message: format!(
-                    "Service {name} has no selector and spec.{field}, so sidecars call it in plaintext, which endpoints \
-                     that are pods with strict mutual TLS or a TrafficTarget refuse; remove {field}, or give the \
-                     Service a selector"
-                ),
-            })
+            let message = format!(
+                "Service {name} has no selector and spec.{field}, so sidecars call it in plaintext, which endpoints that \
+                 are pods with strict mutual TLS or a TrafficTarget refuse; remove {field}, or give the Service a \
+                 selector"
+            );
+            let reason = Reason::PlaintextOnly;
+            Some(Diagnostic::about("Service", namespace, name.clone(), reason, message))
         })
         .collect()
 }
