@@ -16,7 +16,7 @@ use crate::pod;
 use crate::settings::{ConfigLocation, Settings};
 
 /// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
-/// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
+/// usable or is older, the trust bundle, and the certificate. The labels come first: what a configuration means depends on them.
 pub fn begin(control: &Control) {
     if let Err(UnknownLabels) = read_labels(control) {
         return;
@@ -38,8 +38,22 @@ pub fn begin(control: &Control) {
             Step::Unchanged | Step::RejectAgain | Step::Older => {}
         }
     }
+    follow_domain(control);
+    begin_bundle(control);
     renewal::begin(control);
     again(control);
+}
+
+/// Begins with the trust bundle that was kept: the mounted one may be refused for what somebody wrote beside it.
+fn begin_bundle(control: &Control) {
+    let settings = &control.shared.settings;
+    let (Some(directory), None) = (&settings.state_directory, &settings.trust_roots) else {
+        return;
+    };
+    match config_source::kept_bundle(directory) {
+        Ok(bundle) => control.offer_bundle(bundle, "a proxy of this pod before"),
+        Err(error) => tracing::debug!(%error, "no trust bundle was kept"),
+    }
 }
 
 /// Reads everything again that may have changed: labels, configuration, bundle, certificate.

@@ -52,7 +52,8 @@ impl Writer {
         self.metrics.tampered.inc_by(batch.tampered);
         self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
         self.show_sizes();
-        self.write_maps(batch.maps, term, &mut failed).await;
+        self.write_maps(batch.maps, batch.integrity.as_deref(), term, &mut failed)
+            .await;
         {
             let mut findings = term.findings.lock();
             for (namespace, found) in batch.findings {
