@@ -111,10 +111,11 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let cluster = fleet::read(&client, asked.of_namespace.as_deref()).await?;
             let heard = fleet::hear(&client, &args.namespace).await?;
             let mut proxies = cluster.proxies(heard.pages);
+            let missing = [cluster.unreadable, heard.missing].concat();
             proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
             match asked.output {
-                Output::Table => write!(out, "{}", fleet::table(&proxies, &heard.missing, now()))?,
-                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies, &heard.missing))?,
+                Output::Table => write!(out, "{}", fleet::table(&proxies, &missing, now()))?,
+                Output::Json => writeln!(out, "{:#}", fleet::json(&proxies, &missing))?,
             }
             Ok(ExitCode::SUCCESS)
         }
