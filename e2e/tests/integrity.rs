@@ -50,7 +50,8 @@ fn s3_a_patched_configuration_is_refused_told_of_and_repaired() {
     let mut forged: Value = serde_json::from_str(policy(&honest)).unwrap_or_default();
     forged["revision"] = json!("9999.1");
     forged["inbound"] = json!([]);
-    let patch = json!({"data": {POLICY: forged.to_string()}}).to_string();
+    let forged = forged.to_string();
+    let patch = json!({"data": {POLICY: forged}}).to_string();
     let began = Instant::now();
     must(namespace.kubectl().run(&[
         "patch",
@@ -61,7 +62,7 @@ fn s3_a_patched_configuration_is_refused_told_of_and_repaired() {
     ]));
     wait_within(REPAIR, "it is written again", || {
         let now = map(namespace, "patched");
-        let repaired = policy(&now) != forged.to_string() && now["data"]["signature.json"].is_string();
+        let repaired = policy(&now) != forged && now["data"]["signature.json"].is_string();
         Progress::when(repaired, (), || policy(&now).to_owned())
     });
     assert!(began.elapsed() <= REPAIR);

@@ -72,8 +72,8 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
             .for_each(clear_routes);
         without
     }) {
-        Ok((fitted, namespaces)) => return (fitted, LeftOut::ImportedRoutes(namespaces)),
-        Err(without) => smaller = without,
+        Smaller::Fits(fitted, namespaces) => return (fitted, LeftOut::ImportedRoutes(namespaces)),
+        Smaller::TooLarge(without) => smaller = without,
     }
     let size = |destination: &Destination| render(destination).len();
     match fewest(&imports_by_size(&smaller, size), |namespaces| {
@@ -82,8 +82,8 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
         without.destinations.retain(is_kept);
         without
     }) {
-        Ok((fitted, namespaces)) => return (fitted, LeftOut::Imports(namespaces)),
-        Err(without) => smaller = without,
+        Smaller::Fits(fitted, namespaces) => return (fitted, LeftOut::Imports(namespaces)),
+        Smaller::TooLarge(without) => smaller = without,
     }
     if without_routes(&mut smaller) {
         return (smaller, LeftOut::Routes);
@@ -96,13 +96,17 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
     (smaller, LeftOut::Policy)
 }
 
-/// The configuration without the fewest namespaces, of the first ones, that have to go for it to be kept; as an error the
-/// one without all of them, where that is not enough. To compress it is slow, and somebody may import hundreds of
-/// namespaces: so they are found by halves.
-fn fewest(
-    imports: &[Arc<str>],
-    without: impl Fn(&BTreeSet<Arc<str>>) -> ProxyConfig,
-) -> Result<(ProxyConfig, BTreeSet<Arc<str>>), ProxyConfig> {
+/// A configuration that something was left out of.
+enum Smaller {
+    /// It can be kept without what comes from these namespaces.
+    Fits(ProxyConfig, BTreeSet<Arc<str>>),
+    /// It cannot, without any of them.
+    TooLarge(ProxyConfig),
+}
+
+/// The configuration without the fewest namespaces, of the first ones, that have to go for it to be kept. To compress it is
+/// slow, and somebody may import hundreds of namespaces: so they are found by halves.
+fn fewest(imports: &[Arc<str>], without: impl Fn(&BTreeSet<Arc<str>>) -> ProxyConfig) -> Smaller {
     let without = |count: usize| {
         let namespaces = imports.iter().take(count).cloned().collect();
         (without(&namespaces), namespaces)
@@ -110,7 +114,7 @@ fn fewest(
     let (mut too_few, mut enough) = (0, imports.len());
     let mut found = without(enough);
     if kept(&found.0).is_err() {
-        return Err(found.0);
+        return Smaller::TooLarge(found.0);
     }
     while enough > too_few + 1 {
         let half = usize::midpoint(too_few, enough);
@@ -121,7 +125,7 @@ fn fewest(
             too_few = half;
         }
     }
-    Ok(found)
+    Smaller::Fits(found.0, found.1)
 }
 
 /// Namespaces that something of a size is imported from, the largest first.

@@ -58,7 +58,7 @@ fn text(known: &Known, most: usize) -> serde_json::Result<Vec<u8>> {
     let mut length = 2;
     for one in &found {
         let part = serde_json::to_string(one)?;
-        if length + part.len() + 1 <= most {
+        if length + part.len() < most {
             length += part.len() + 1;
             parts.push(part);
         }
