@@ -29,6 +29,7 @@ COMBINATIONS = {
     "own-registry": [
         "--set", "image.registry=registry.example.com/mesh",
         "--set", "image.tag=0.1.0-rc.1",
+        "--set", f"image.digest=sha256:{'fedcba9876543210' * 4}",
         "--set", "proxy.image.registry=registry.example.com/mesh",
         "--set", f"proxy.image.digest=sha256:{'0123456789abcdef' * 4}",
         "--set", "imagePullSecrets={pull}",

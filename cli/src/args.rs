@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Explains an SMI object: which proxies it concerns, what each of them enforces, and why it concerns no others.
     Explain(ExplainArgs),
     /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
-    /// Synced, Stale, Rejected or Disconnected and since when, and how long its certificate is good for.
+    /// Synced, Stale, Rejected, Tampered or Disconnected and since when, and how long its certificate is good for.
     ProxyStatus(StatusArgs),
     /// Shows what one proxy has in force, as it says itself: routes, destinations, endpoints, certificates, access.
     ProxyConfig(ConfigArgs),

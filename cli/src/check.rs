@@ -276,6 +276,7 @@ fn authority(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         match (text("type"), text("status")) {
             ("AuthorityReady", "True") => findings.push(good("authority", message)),
             ("AuthorityReady", _) => findings.push(failed("authority", message)),
+            ("ConfigurationsSigned", "False") => findings.push(failed("signatures", message)),
             ("AuthorityRotating", "True") => findings.push(notice("authority", message)),
             _ => {}
         }

@@ -204,6 +204,7 @@ pub(crate) async fn answer(
         trouble,
     };
     let mut explained = explain(objects, &asked.object, namespace, &known)?;
+    explained.others.extend(cluster.unreadable);
     explained.others.extend(heard.missing);
     Ok(explained)
 }

@@ -4,6 +4,7 @@
 mod gather;
 mod print;
 mod state;
+mod tampering;
 
 use crate::output::Output;
 

@@ -133,10 +133,11 @@ async fn run(args: Args) -> anyhow::Result<Done> {
             let cluster = fleet::read(&client, asked.namespace.as_deref()).await?;
             let heard = fleet::hear(&client, installation).await?;
             let mut proxies = cluster.proxies(heard.pages);
+            let missing = [cluster.unreadable, heard.missing].concat();
             proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
             Ok(Done::good(match asked.output {
-                Output::Table => fleet::table(&proxies, &heard.missing, now()),
-                Output::Json => format!("{:#}\n", fleet::json(&proxies, &heard.missing)),
+                Output::Table => fleet::table(&proxies, &missing, now()),
+                Output::Json => format!("{:#}\n", fleet::json(&proxies, &missing)),
             }))
         }
         Command::ProxyConfig(asked) => {

@@ -1,5 +1,7 @@
 //! What could not be honoured, and why: the source of conditions and Events.
 
+use std::sync::Arc;
+
 use smilax_core::ObjectRef;
 
 /// A finding about an object of the user's.
@@ -11,6 +13,28 @@ pub struct Diagnostic {
     pub reason: Reason,
     /// One sentence with the names involved and what to do.
     pub message: String,
+}
+
+impl Diagnostic {
+    /// About an object without generations, such as a ServiceAccount, a Service or a Namespace.
+    pub fn about(
+        kind: &str,
+        namespace: impl Into<Arc<str>>,
+        name: impl Into<Arc<str>>,
+        reason: Reason,
+        message: String,
+    ) -> Self {
+        Self {
+            object: ObjectRef {
+                kind: kind.into(),
+                namespace: namespace.into(),
+                name: name.into(),
+                generation: 0,
+            },
+            reason,
+            message,
+        }
+    }
 }
 
 /// Kinds of findings. The words are Gateway API's where it has one.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smilax_core::config::{Destination, Protocol, TlsMode};
 use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState, Found, Sidecar};
-use smilax_core::{DestinationName, ExpectedIdentity, ObjectRef, Workload};
+use smilax_core::{DestinationName, ExpectedIdentity, Workload};
 
 use crate::compile::{Audience, Wanted, import, is_enabled};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -143,20 +143,13 @@ pub fn plaintext_only(index: &Index, namespace: &str) -> Vec<Diagnostic> {
                 Reach::Node => "internalTrafficPolicy: Local",
             };
             let name = &service.meta.name;
-            Some(Diagnostic {
-                object: ObjectRef {
-                    kind: "Service".into(),
-                    namespace: namespace.into(),
-                    name: name.clone(),
-                    generation: 0,
-                },
-                reason: Reason::PlaintextOnly,
-                message: format!(
-                    "Service {name} has no selector and spec.{field}, so sidecars call it in plaintext, which endpoints \
-                     that are pods with strict mutual TLS or a TrafficTarget refuse; remove {field}, or give the \
-                     Service a selector"
-                ),
-            })
+            let message = format!(
+                "Service {name} has no selector and spec.{field}, so sidecars call it in plaintext, which endpoints that \
+                 are pods with strict mutual TLS or a TrafficTarget refuse; remove {field}, or give the Service a \
+                 selector"
+            );
+            let reason = Reason::PlaintextOnly;
+            Some(Diagnostic::about("Service", namespace, name.clone(), reason, message))
         })
         .collect()
 }

@@ -66,16 +66,9 @@ pub(crate) fn plan(index: &Index, namespace: &str) -> NamespacePlan {
         |one| Modes::of(index.settings(), &one.annotations),
     );
     for bad in bad {
-        plan.diagnostics.insert(Diagnostic {
-            object: ObjectRef {
-                kind: "Namespace".into(),
-                namespace: namespace.into(),
-                name: namespace.into(),
-                generation: 0,
-            },
-            reason: Reason::Invalid,
-            message: format!("annotation {}: {}; it is left out", bad.key, bad.reason),
-        });
+        let message = format!("annotation {}: {}; it is left out", bad.key, bad.reason);
+        let bad = Diagnostic::about("Namespace", namespace, namespace, Reason::Invalid, message);
+        plan.diagnostics.insert(bad);
     }
     plan.modes = modes.clone();
     let scope = Scope {

@@ -64,6 +64,9 @@ pub mod variable {
     /// Keys of the roots that may vouch for a mounted configuration, as [`crate::workload_connection::KeyId`]s separated
     /// by commas. Without it, unsigned configurations are accepted.
     pub const TRUST_ANCHORS: &str = "SMILAX_TRUST_ANCHORS";
+    /// Trust domain of whoever may sign a mounted configuration: other meshes may have the same root. Without it, every one
+    /// counts.
+    pub const TRUST_DOMAIN: &str = "SMILAX_TRUST_DOMAIN";
     /// Suffix of the cluster's DNS names.
     pub const CLUSTER_DOMAIN: &str = "SMILAX_CLUSTER_DOMAIN";
     /// [`crate::probe::ProbeTable`] as JSON.

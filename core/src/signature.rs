@@ -69,6 +69,34 @@ pub struct Voucher {
     pub signature: Signature,
 }
 
+/// Whose signatures count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// Keys of the roots that the signer's certificate may lead to.
+    pub roots: BTreeSet<KeyId>,
+    /// Trust domains that the signer may be of: several meshes may have one root.
+    pub trust_domains: TrustDomains,
+}
+
+/// Trust domains whose signers count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustDomains {
+    /// Every one: nobody said which.
+    Any,
+    /// These.
+    Only(BTreeSet<TrustDomain>),
+}
+
+impl TrustDomains {
+    /// Whether a signer of this trust domain counts.
+    pub fn contains(&self, trust_domain: &TrustDomain) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(these) => these.contains(trust_domain),
+        }
+    }
+}
+
 /// What a ConfigMap holds, byte for byte as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Content<'a> {

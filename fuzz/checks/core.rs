@@ -1,6 +1,6 @@
 //! What must hold for any bytes that reach the core.
 
-use smilax_core::signature::{self, Content, Digest, SignatureError};
+use smilax_core::signature::{self, Content, Digest, SignatureError, TrustDomains, Trusted};
 use smilax_core::workload_connection::{self, OperatorMessage, ProxyMessage};
 use smilax_core::{PodView, RouteTable, SpiffeId, TrustDomain, decode, host, packed, path};
 
@@ -141,11 +141,15 @@ pub(crate) fn signature(bytes: &[u8]) {
         policy: Digest::of(br#"{"revision":"3.7","workload":{"namespace":"shop","account":"web"}}"#),
         bundle: Digest::of(br#"{"generation":7,"roots":"","issuer":""}"#),
     };
-    let trusted = signature::authorities(bytes);
-    let nobody = std::collections::BTreeSet::new();
+    let trusting = |roots| Trusted {
+        roots,
+        trust_domains: TrustDomains::Any,
+    };
+    let trusted = trusting(signature::authorities(bytes));
+    let nobody = trusting(std::collections::BTreeSet::new());
     assert!(signature::verify(&content(&web), bytes, &nobody).is_err());
     if let Ok(proof) = signature::verify(&content(&web), bytes, &trusted) {
-        assert!(trusted.is_subset(&proof.roots));
+        assert!(trusted.roots.is_subset(&proof.roots));
         assert_eq!(
             signature::verify(&content(&other), bytes, &trusted),
             Err(SignatureError::Content)

@@ -86,8 +86,14 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         move || {
             let certificate = (!resolver.is_ready()).then(|| "serving certificate".to_owned());
             let trust = (!trusted.load(Ordering::Relaxed)).then(|| "caBundle of the webhooks".to_owned());
+            let signer =
+                (!state.read(|inner| inner.knows_signer())).then(|| "authority of the mesh".to_owned());
             let kinds = state.unlisted().into_iter().map(|kind| kind.word().to_owned());
-            kinds.chain(certificate).chain(trust).collect::<Vec<_>>()
+            kinds
+                .chain(certificate)
+                .chain(trust)
+                .chain(signer)
+                .collect::<Vec<_>>()
         }
     };
     let health = Arc::new(Health {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use smilax_compiler::Modes;
+use smilax_core::TrustDomain;
 
 /// A Namespace, as far as injection asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +19,17 @@ pub struct NamespaceView {
     pub modes: Modes,
     /// Its LimitRanges as last watched; none while they cannot be read.
     pub limit_ranges: Vec<LimitRangeView>,
-    /// Keys of the roots that pods which are created now trust for their configuration, as
-    /// [`smilax_core::convention::variable::TRUST_ANCHORS`] holds them. Empty while nobody signs.
-    pub trust_anchors: String,
+    /// Whom pods that are created now trust for their configuration; `None` while nobody signs.
+    pub trust_anchors: Option<TrustAnchors>,
+}
+
+/// Whom a pod trusts for its configuration, as its spec says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustAnchors {
+    /// Keys of the roots, as [`smilax_core::convention::variable::TRUST_ANCHORS`] holds them.
+    pub roots: String,
+    /// First part of the signer's identity.
+    pub trust_domain: TrustDomain,
 }
 
 /// A LimitRange, as far as injection asks for it.

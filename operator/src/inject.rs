@@ -175,7 +175,7 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
         protocols: &ports::protocols(raw, &options.opaque),
         port_names: &ports::names(raw),
         workload: &workload::workload_name(raw),
-        trust_anchors: &namespace.trust_anchors,
+        trust_anchors: namespace.trust_anchors.as_ref(),
     };
     let added = add_containers(
         &mut pod,

@@ -7,6 +7,7 @@
 //!
 //! A destination that was found is lowered into the table, together with the configuration; this says only that it was.
 
+pub mod kept;
 pub mod lookups;
 
 use std::collections::HashMap;

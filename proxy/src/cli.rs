@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use smilax_core::config::Protocol;
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
-use smilax_core::{LogFilter, PodView, SourceRanges};
+use smilax_core::{LogFilter, PodView, SourceRanges, TrustDomain};
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
@@ -164,6 +164,9 @@ pub struct RunArguments {
     /// any, it counts unsigned
     #[arg(long, env = variable::TRUST_ANCHORS, default_value = "")]
     trust_anchors: String,
+    /// Trust domain of whoever may sign the mounted configuration
+    #[arg(long, env = variable::TRUST_DOMAIN)]
+    trust_domain: Option<TrustDomain>,
     /// How long stopping may take, in seconds
     #[arg(long, env = variable::DRAIN_SECONDS, default_value_t = 30)]
     drain_seconds: u64,
@@ -279,6 +282,7 @@ impl RunArguments {
             },
             trust_roots: self.trust_roots.clone(),
             anchors: parse::anchors(&self.trust_anchors)?,
+            trust_domain: self.trust_domain.clone(),
             zone: self.zone.clone(),
             cluster_domain: self.cluster_domain.clone(),
             inbound_protocols: parse::json::<BTreeMap<u16, Protocol>>(

@@ -26,7 +26,9 @@ use smilax_core::{PodView, ProxyConfig, Revision, RouteTable, TrustDomain, packe
 
 use crate::operator_connection::conversation::Refusal;
 
-pub use files::{Mount, last_good, read, read_bundle, read_from, read_mount, save};
+pub use files::{
+    Mount, kept_bundle, last_good, read, read_bundle, read_from, read_mount, replace, save, save_bundle,
+};
 pub use rejection::Rejection;
 
 /// Which configuration is in force, and why another is not.
@@ -40,6 +42,8 @@ pub struct Source {
     compiled: Compiled,
     /// The newest of each origin, where it is not usable.
     rejected: BTreeMap<Origin, Rejected>,
+    /// The newest generation of a bundle that was mounted.
+    mounted_bundle: u64,
 }
 
 /// How a configuration came here.
@@ -199,17 +203,25 @@ impl Source {
         }
     }
 
-    /// Refuses a configuration for what lies beside it. One that is in force already stays so.
+    /// Refuses a configuration for what lies beside it. What is in force stays so, also if it is the same.
     pub fn refuse(&mut self, content: Vec<u8>, rejection: Rejection, origin: Origin, at: u64) -> Step {
-        if self
-            .applied
-            .as_ref()
-            .is_some_and(|applied| *applied.content == *content)
-        {
-            self.rejected.remove(&origin);
-            return Step::Unchanged;
-        }
         self.reject(content, rejection, origin, at)
+    }
+
+    /// Decides about the generation of a mounted bundle. It may be behind what the stream brought, and never behind what was
+    /// mounted before: somebody put an earlier ConfigMap back then, even where the policy is the same.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleBundle`].
+    pub fn consider_bundle(&mut self, found: u64) -> Result<(), Rejection> {
+        if found < self.mounted_bundle {
+            return Err(Rejection::StaleBundle {
+                found,
+                mounted: self.mounted_bundle,
+            });
+        }
+        self.mounted_bundle = found;
+        Ok(())
     }
 
     /// The configuration in force.

@@ -13,7 +13,7 @@ use smilax_core::workload_connection::{KeyId, TrustBundle};
 use smilax_core::{Members, Resource};
 use tokio::time::Instant;
 
-use crate::config_source::{Source, Status};
+use crate::config_source::{self, Source, Status};
 use crate::identity::{BundleStep, Keyring};
 use crate::log::Level;
 use crate::operator_connection::conversation::{Facts, Refusal};
@@ -122,6 +122,7 @@ impl Control {
         match step {
             BundleStep::Applied => {
                 tracing::info!(generation, from, "a trust bundle is in force");
+                self.keep_bundle();
                 self.publish();
             }
             BundleStep::Refused(refused) => {
@@ -134,6 +135,20 @@ impl Control {
                 self.shared.changes.tell();
             }
             BundleStep::Unchanged | BundleStep::Older | BundleStep::RefusedAgain => {}
+        }
+    }
+
+    /// Keeps the bundle in force for a restart. One that follows from a file of roots is read again there.
+    fn keep_bundle(&self) {
+        let settings = &self.shared.settings;
+        let (Some(directory), None) = (&settings.state_directory, &settings.trust_roots) else {
+            return;
+        };
+        let Some(trust) = self.keyring.lock().trust().cloned() else {
+            return;
+        };
+        if let Err(error) = config_source::save_bundle(directory, &trust.bundle) {
+            tracing::warn!(directory = %directory.display(), %error, "cannot keep the trust bundle for a restart");
         }
     }
 

@@ -9,7 +9,7 @@ use smilax_core::config::Protocol;
 use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
 use smilax_core::workload_connection::KeyId;
-use smilax_core::{PodView, SourceRanges};
+use smilax_core::{PodView, SourceRanges, TrustDomain};
 
 use crate::original_destination::Resolver;
 use crate::overload::Capacity;
@@ -42,6 +42,8 @@ pub struct Settings {
     /// Keys of the roots that may vouch for a mounted configuration. Empty: it counts without a signature, as in pods that
     /// a version injected which did not sign.
     pub anchors: BTreeSet<KeyId>,
+    /// Trust domain of whoever may sign it; `None`: of every one, until a configuration in force names one.
+    pub trust_domain: Option<TrustDomain>,
     /// Zone of the pod's node, until the operator tells it; endpoints that are meant for it are preferred.
     pub zone: Option<Box<str>>,
     /// Suffix of the cluster's DNS names, for metrics.
@@ -257,6 +259,7 @@ impl Default for Settings {
             },
             trust_roots: None,
             anchors: BTreeSet::new(),
+            trust_domain: None,
             zone: None,
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),

@@ -161,10 +161,11 @@ fn a_udp_route_is_worth_a_look_but_no_failure() {
 
 #[test]
 fn what_the_operator_tells_about_the_authority_is_shown() {
-    let verdicts = |ready: &str, rotating: &str| {
+    let verdicts = |ready: &str, rotating: &str, signed: &str| {
         let mesh = json!({"metadata": {"name": "default"}, "status": {"conditions": [
             {"type": "AuthorityReady", "status": ready, "reason": "R", "message": "m"},
             {"type": "AuthorityRotating", "status": rotating, "reason": "R", "message": "m"},
+            {"type": "ConfigurationsSigned", "status": signed, "reason": "R", "message": "m"},
         ]}});
         let snapshot = Snapshot {
             meshes: vec![mesh],
@@ -174,6 +175,13 @@ fn what_the_operator_tells_about_the_authority_is_shown() {
         authority(&snapshot, &mut findings);
         findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>()
     };
-    assert_eq!(verdicts("True", "False"), [Verdict::Good]);
-    assert_eq!(verdicts("False", "True"), [Verdict::Failed, Verdict::Notice]);
+    assert_eq!(verdicts("True", "False", "True"), [Verdict::Good]);
+    assert_eq!(
+        verdicts("False", "True", "True"),
+        [Verdict::Failed, Verdict::Notice]
+    );
+    assert_eq!(
+        verdicts("True", "False", "False"),
+        [Verdict::Good, Verdict::Failed]
+    );
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use smilax_core::{ProxyConfig, Workload};
 
 use super::state::{self, Page, Proxy, Wanted};
+use super::tampering::Mounts;
 use crate::cluster;
 use crate::forward::{self, PodPort};
 use crate::world::text;
@@ -28,6 +29,10 @@ pub(crate) struct Cluster {
     pods: Vec<Value>,
     /// The newest configuration of each account.
     pub(crate) configs: BTreeMap<Workload, ProxyConfig>,
+    /// The ConfigMaps that hold them.
+    mounts: Mounts,
+    /// Which of them cannot be read, as sentences.
+    pub(crate) unreadable: Vec<String>,
 }
 
 impl Cluster {
@@ -37,7 +42,7 @@ impl Cluster {
         let wanted: Wanted = newest
             .map(|(workload, config)| (workload.clone(), config.revision))
             .collect();
-        state::proxies(&self.pods, pages, &wanted)
+        state::proxies(&self.pods, pages, &wanted, &self.mounts)
     }
 }
 
@@ -56,20 +61,27 @@ pub(crate) struct Heard {
 pub(crate) async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Result<Cluster> {
     let pods = cluster::list(client, namespace, &core("Pod")).await?;
     let maps = cluster::labelled(client, namespace, &core("ConfigMap"), CONFIGURATIONS).await?;
-    let mut configs = BTreeMap::new();
+    let (mut configs, mut unreadable) = (BTreeMap::new(), Vec::new());
     for map in &maps {
-        let name = || {
-            format!(
-                "ConfigMap {}/{}",
+        match state::newest(map) {
+            Ok(Some(config)) => {
+                configs.insert(config.workload.clone(), config);
+            }
+            Ok(None) => {}
+            // Somebody may have written it who is not the operator: no reason to say nothing of all others.
+            Err(error) => unreadable.push(format!(
+                "ConfigMap {}/{} cannot be read: {error:#}",
                 text(map, "/metadata/namespace"),
                 text(map, "/metadata/name")
-            )
-        };
-        if let Some(config) = state::newest(map).with_context(|| format!("{} cannot be read", name()))? {
-            configs.insert(config.workload.clone(), config);
+            )),
         }
     }
-    Ok(Cluster { pods, configs })
+    Ok(Cluster {
+        pods,
+        configs,
+        mounts: Mounts::of(&maps),
+        unreadable,
+    })
 }
 
 fn core(kind: &str) -> ApiResource {

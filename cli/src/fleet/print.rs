@@ -39,13 +39,11 @@ fn lines(proxies: &[Proxy], now: u64) -> String {
     let mut text = columns(HEADINGS, &rows);
     for proxy in proxies {
         if let Some(reason) = &proxy.reason {
-            let _ = writeln!(
-                text,
-                "\n{}/{} rejects {}: {reason}",
-                proxy.namespace,
-                proxy.pod,
-                shown(proxy.wanted)
-            );
+            let name = format!("{}/{}", proxy.namespace, proxy.pod);
+            let _ = match proxy.state {
+                State::Tampered => writeln!(text, "\n{name}: {reason}"),
+                _ => writeln!(text, "\n{name} rejects {}: {reason}", shown(proxy.wanted)),
+            };
         }
     }
     let mut states: BTreeMap<State, usize> = BTreeMap::new();

@@ -8,6 +8,7 @@ use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, key};
 use smilax_core::workload_connection::{CertificateInfo, Subject};
 use smilax_core::{ProxyConfig, Revision, Workload};
 
+use super::tampering::Mounts;
 use crate::world::text;
 
 /// What a replica of the operator knows of every proxy, by the UID of its pod.
@@ -55,6 +56,8 @@ pub(crate) enum State {
     Stale,
     /// It refuses the newest one and enforces an older one.
     Rejected,
+    /// Somebody but the operator wrote what it mounts. It goes on with what it had, and with what the operator tells it.
+    Tampered,
     /// No replica of the operator hears it; it enforces what it had, and what its mount brings.
     Disconnected,
 }
@@ -74,7 +77,7 @@ pub(crate) struct Proxy {
     pub(crate) state: State,
     /// Since when, in seconds since the epoch, as far as that is known.
     pub(crate) since: Option<u64>,
-    /// Why the newest is refused.
+    /// Why the newest, or what is mounted, is refused.
     pub(crate) reason: Option<String>,
     /// When its certificate runs out, in seconds since the epoch.
     pub(crate) certificate_expires: Option<u64>,
@@ -87,19 +90,20 @@ impl State {
             Self::Synced => "Synced",
             Self::Stale => "Stale",
             Self::Rejected => "Rejected",
+            Self::Tampered => "Tampered",
             Self::Disconnected => "Disconnected",
         }
     }
 }
 
 /// Every pod with a proxy, by namespace and name, with what the replicas heard of it.
-pub(crate) fn proxies(pods: &[Value], pages: Vec<Page>, wanted: &Wanted) -> Vec<Proxy> {
+pub(crate) fn proxies(pods: &[Value], pages: Vec<Page>, wanted: &Wanted, mounts: &Mounts) -> Vec<Proxy> {
     let reports = merged(pages);
     let mut all: Vec<Proxy> = pods
         .iter()
         .filter(|pod| pod["metadata"]["labels"][key::PROXY_VERSION].is_string())
         .filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
-        .map(|pod| proxy(pod, reports.get(text(pod, "/metadata/uid")), wanted))
+        .map(|pod| proxy(pod, reports.get(text(pod, "/metadata/uid")), wanted, mounts))
         .collect();
     all.sort_by(|a, b| (&a.namespace, &a.pod).cmp(&(&b.namespace, &b.pod)));
     all
@@ -120,14 +124,20 @@ fn merged(pages: Vec<Page>) -> Page {
     all
 }
 
-fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted) -> Proxy {
+fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted, mounts: &Mounts) -> Proxy {
     let namespace = text(pod, "/metadata/namespace").to_owned();
     let account = match text(pod, "/spec/serviceAccountName") {
         "" => "default",
         account => account,
     };
-    let wanted = wanted.get(&Workload::new(namespace.as_str(), account)).copied();
-    let state = state(report, wanted);
+    let workload = Workload::new(namespace.as_str(), account);
+    let tampering = mounts.tampering(pod, &workload);
+    // What somebody else wrote there is wanted by nobody.
+    let wanted = wanted.get(&workload).filter(|_| tampering.is_none()).copied();
+    let state = match tampering {
+        Some(_) => State::Tampered,
+        None => state(report, wanted),
+    };
     let rejected = report.and_then(|report| match &report.rejected {
         Some((Subject::Revision(_), reason)) if state == State::Rejected => Some(reason.clone()),
         _ => None,
@@ -153,7 +163,7 @@ fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted) -> Proxy {
             State::Disconnected => None,
             _ => Some(report.changed.unwrap_or(report.since)),
         }),
-        reason: rejected,
+        reason: tampering.or(rejected),
         certificate_expires: report
             .and_then(|report| report.certificate.as_ref())
             .map(|certificate| certificate.not_after),

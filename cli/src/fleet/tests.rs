@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use smilax_core::{Revision, Workload};
 
 use super::state::{Page, Proxy, Wanted, newest as configuration, proxies};
+use super::tampering::Mounts;
 use super::*;
 
 const NOW: u64 = 1_000_000;
@@ -60,7 +61,7 @@ fn fleet() -> Vec<Proxy> {
         plain,
         done,
     ];
-    proxies(&pods, vec![first, second], &newest())
+    proxies(&pods, vec![first, second], &newest(), &Mounts::default())
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn programs_get_the_same_with_moments_in_place_of_spans() {
 fn a_proxy_is_synced_only_by_the_newest_revision_and_rejected_only_for_it() {
     let state = |report: &Value| {
         let page = page(&json!({"uid of web-1": report}));
-        proxies(&[pod("web-1", "web")], vec![page], &newest())[0].state
+        proxies(&[pod("web-1", "web")], vec![page], &newest(), &Mounts::default())[0].state
     };
     assert_eq!(state(&report("2.7")), State::Synced);
     assert_eq!(
@@ -125,6 +126,44 @@ fn a_proxy_is_synced_only_by_the_newest_revision_and_rejected_only_for_it() {
     let mut never = report("2.7");
     never.as_object_mut().unwrap().remove("revision");
     assert_eq!(state(&never), State::Stale);
+}
+
+/// A pod whose spec names some root.
+fn signing(name: &str) -> Value {
+    let mut pod = pod(name, "web");
+    let env = json!([{"name": "SMILAX_TRUST_ANCHORS", "value": "ab".repeat(32)}]);
+    pod["spec"]["initContainers"] = json!([{"name": "smilax-init"}, {"name": "smilax-proxy", "env": env}]);
+    pod
+}
+
+#[test]
+fn s3_a_configmap_that_the_operator_did_not_write_is_told_of_beside_every_pod_that_mounts_it() {
+    let forged = r#"{"revision": "9999.1", "workload": {"namespace": "shop", "account": "web"}}"#;
+    let map = json!({
+        "metadata": {"namespace": "shop", "name": "smilax-web"},
+        "data": {"policy.json": forged, "signature.json": "{}"},
+    });
+    let mut wanted = newest();
+    wanted.insert(
+        Workload::new("shop", "web"),
+        Revision {
+            term: 9999,
+            counter: 1,
+        },
+    );
+    let reports = json!({"uid of web-1": report("2.7"), "uid of old-1": report("2.7")});
+    // A pod that demands no signature takes what lies there.
+    let pods = [signing("web-1"), pod("old-1", "web")];
+    let all = proxies(&pods, vec![page(&reports)], &wanted, &Mounts::of(&[map]));
+    insta::assert_snapshot!(table(&all, &[], NOW), @r#"
+    NAMESPACE/POD   ACCOUNT   VERSION   REVISION   WANTED   STATE      SINCE   CERTIFICATE EXPIRES
+    shop/old-1      web       0.1.0     2.7        9999.1   Stale      66m     in 22h
+    shop/web-1      web       0.1.0     2.7        -        Tampered   66m     in 22h
+
+    shop/web-1: ConfigMap shop/smilax-web was not written by the operator: its signature is malformed: missing field `content` at line 1 column 2
+
+    2 proxies: 1 Stale, 1 Tampered
+    "#);
 }
 
 #[test]

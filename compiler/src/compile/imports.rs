@@ -12,8 +12,7 @@ use smilax_core::{DestinationName, Workload};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::Index;
-use crate::model::Meta;
-use crate::plan::{self, NamespacePlan};
+use crate::plan::NamespacePlan;
 
 /// Destinations by name.
 pub(crate) type Destinations = BTreeMap<DestinationName, Destination>;
@@ -29,8 +28,7 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
     for entry in imports(index, workload) {
         match entry {
             Ok((namespace, wanted)) => asked.entry(namespace).or_default().push(wanted),
-            Err(entry) => diagnostics.push(account_diagnostic(
-                index,
+            Err(entry) => diagnostics.push(about(
                 workload,
                 Reason::Invalid,
                 format!(
@@ -58,7 +56,7 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
                 key::DESTINATIONS,
                 MOST_OF_ROUTES / (1024 * 1024)
             );
-            diagnostics.push(account_diagnostic(index, workload, Reason::OverBudget, message));
+            diagnostics.push(about(workload, Reason::OverBudget, message));
         }
         destinations.append(&mut imported);
     }
@@ -184,21 +182,13 @@ fn clear_routes(destination: &mut Destination) {
     }
 }
 
-fn account_diagnostic(index: &Index, workload: &Workload, reason: Reason, message: String) -> Diagnostic {
-    let known = index
-        .contents(&workload.namespace)
-        .and_then(|contents| contents.accounts.get(&workload.account));
-    let meta = known.map_or_else(
-        || Meta {
-            namespace: workload.namespace.clone(),
-            name: workload.account.clone(),
-            ..Meta::default()
-        },
-        |account| account.meta.clone(),
-    );
-    Diagnostic {
-        object: plan::object("ServiceAccount", &meta),
+fn about(workload: &Workload, reason: Reason, message: String) -> Diagnostic {
+    let Workload { namespace, account } = workload;
+    Diagnostic::about(
+        "ServiceAccount",
+        namespace.clone(),
+        account.clone(),
         reason,
         message,
-    }
+    )
 }

@@ -43,6 +43,15 @@ impl Default for Signer {
     }
 }
 
+impl Signer {
+    fn of(trust_domain: &TrustDomain) -> Self {
+        Self {
+            uris: vec![signer_id(trust_domain)],
+            ..Self::default()
+        }
+    }
+}
+
 fn authority(name: &str, below: u8) -> CertificateParams {
     let mut params = valid(CertificateParams::default(), 100 * DAY);
     params.distinguished_name = DistinguishedName::new();
@@ -99,10 +108,22 @@ impl Mesh {
     }
 
     fn voucher(&self, roots: Vec<KeyId>) -> Voucher {
-        let statement = Voucher::statement(&TrustDomain::default(), &roots, NOW);
+        self.voucher_of(&TrustDomain::default(), roots)
+    }
+
+    fn voucher_of(&self, trust_domain: &TrustDomain, roots: Vec<KeyId>) -> Voucher {
+        let statement = Voucher::statement(trust_domain, &roots, NOW);
         Voucher {
-            signature: self.sign_as(Signer::default(), NOW, &statement),
+            signature: self.sign_as(Signer::of(trust_domain), NOW, &statement),
             roots,
+        }
+    }
+
+    fn signed_in(&self, trust_domain: &TrustDomain, content: &Content<'_>) -> Signatures {
+        let statement = content.statement(trust_domain, NOW);
+        Signatures {
+            content: self.sign_as(Signer::of(trust_domain), NOW, &statement),
+            vouchers: vec![],
         }
     }
 
@@ -132,16 +153,19 @@ fn content() -> Content<'static> {
     }
 }
 
-fn pinned(meshes: &[&Mesh]) -> BTreeSet<KeyId> {
+fn roots(meshes: &[&Mesh]) -> BTreeSet<KeyId> {
     meshes.iter().map(|mesh| mesh.root_id()).collect()
 }
 
+fn pinned(meshes: &[&Mesh]) -> Trusted {
+    Trusted {
+        roots: roots(meshes),
+        trust_domains: TrustDomains::Only([TrustDomain::default()].into()),
+    }
+}
+
 #[allow(clippy::unwrap_in_result, reason = "what is written here is always JSON")]
-fn check(
-    content: &Content<'_>,
-    signatures: &Signatures,
-    trusted: &BTreeSet<KeyId>,
-) -> Result<Proof, SignatureError> {
+fn check(content: &Content<'_>, signatures: &Signatures, trusted: &Trusted) -> Result<Proof, SignatureError> {
     verify(content, &serde_json::to_vec(signatures).unwrap(), trusted)
 }
 
@@ -149,7 +173,7 @@ fn check(
 fn what_the_authority_signed_is_taken_by_whoever_trusts_its_root() {
     let proof = check(&content(), &MESH.signed(&content()), &pinned(&[&MESH])).unwrap();
     assert_eq!(proof.trust_domain, TrustDomain::default());
-    assert_eq!(proof.roots, pinned(&[&MESH]));
+    assert_eq!(proof.roots, roots(&[&MESH]));
 }
 
 #[test]
@@ -188,6 +212,34 @@ fn s3_an_authority_that_nobody_vouches_for_signs_nothing() {
         check(&content(), &mixed, &pinned(&[&MESH])),
         Err(SignatureError::Chain(_))
     ));
+}
+
+#[test]
+fn s3_of_two_meshes_below_one_root_neither_signs_for_the_other() {
+    let other: TrustDomain = "other.example".parse().unwrap();
+    let signatures = MESH.signed_in(&other, &content());
+    assert_eq!(
+        check(&content(), &signatures, &pinned(&[&MESH])),
+        Err(SignatureError::TrustDomain(other.clone()))
+    );
+    // Nor does it vouch for a root.
+    let stranger = Mesh::new("stranger");
+    let vouched = Signatures {
+        vouchers: vec![MESH.voucher_of(&other, vec![stranger.root_id()])],
+        ..stranger.signed(&content())
+    };
+    assert_eq!(
+        check(&content(), &vouched, &pinned(&[&MESH])),
+        Err(SignatureError::Untrusted)
+    );
+    let both = TrustDomains::Only([TrustDomain::default(), other].into());
+    for trust_domains in [TrustDomains::Any, both] {
+        let trusted = Trusted {
+            trust_domains,
+            ..pinned(&[&MESH])
+        };
+        assert!(check(&content(), &signatures, &trusted).is_ok());
+    }
 }
 
 #[test]
@@ -279,7 +331,7 @@ fn s3_a_pod_with_the_oldest_root_follows_several_changes_of_the_root() {
         ..third.signed(&content())
     };
     let proof = check(&content(), &signatures, &pinned(&[&MESH])).unwrap();
-    assert_eq!(proof.roots, pinned(&[&MESH, &second, &third]));
+    assert_eq!(proof.roots, roots(&[&MESH, &second, &third]));
     // Pods that were created later trust no earlier root for it.
     for later in [&second, &third] {
         assert!(check(&content(), &signatures, &pinned(&[later])).is_ok());
@@ -383,7 +435,7 @@ proptest! {
         let place = place.index(text.len());
         text[place] = byte;
         if let Ok(proof) = verify(&content(), &text, &pinned(&[&MESH])) {
-            prop_assert_eq!(proof.roots, pinned(&[&MESH]));
+            prop_assert_eq!(proof.roots, roots(&[&MESH]));
             prop_assert_eq!(proof.signed_at, NOW);
         }
     }

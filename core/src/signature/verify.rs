@@ -9,7 +9,9 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{Content, Digest, LONGEST_CHAIN, MOST_BYTES, MOST_VOUCHERS, Signature, Signatures, Voucher};
+use super::{
+    Content, Digest, LONGEST_CHAIN, MOST_BYTES, MOST_VOUCHERS, Signature, Signatures, Trusted, Voucher,
+};
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::workload_connection::KeyId;
 
@@ -25,7 +27,7 @@ pub struct Proof {
     pub trust_domain: TrustDomain,
     /// When it was signed, in seconds since the epoch.
     pub signed_at: u64,
-    /// Keys of the roots that were trusted, and of those that these vouch for.
+    /// Keys of the roots that were trusted, and of those that these vouch for, where the signer needed a voucher.
     pub roots: BTreeSet<KeyId>,
 }
 
@@ -53,22 +55,21 @@ pub enum SignatureError {
     /// Not the SPIFFE ID of a policy signer.
     #[error("its signer is not the policy signer of a mesh")]
     Signer,
+    /// A signer of another mesh below the same root.
+    #[error("its signer is of trust domain {0}, another mesh's")]
+    TrustDomain(TrustDomain),
     /// It was made for other content, or for another workload.
     #[error("its signature does not belong to what it holds, or is of another workload's configuration")]
     Content,
 }
 
-/// Verifies the text of [`Signatures`] for this content, for somebody who trusts the roots with these keys.
+/// Verifies the text of [`Signatures`] for this content, for somebody who trusts these roots and trust domains.
 ///
 /// The work is bounded by [`MOST_BYTES`], [`MOST_VOUCHERS`] and [`LONGEST_CHAIN`], whatever the text is.
 ///
 /// # Errors
 /// [`SignatureError`]; nothing of the content may be used then.
-pub fn verify(
-    content: &Content<'_>,
-    signatures: &[u8],
-    trusted: &BTreeSet<KeyId>,
-) -> Result<Proof, SignatureError> {
+pub fn verify(content: &Content<'_>, signatures: &[u8], trusted: &Trusted) -> Result<Proof, SignatureError> {
     if signatures.is_empty() {
         return Err(SignatureError::Missing);
     }
@@ -80,20 +81,32 @@ pub fn verify(
     if signatures.vouchers.len() > MOST_VOUCHERS {
         return Err(SignatureError::Vouchers(signatures.vouchers.len()));
     }
-    let mut roots = trusted.clone();
+    let statement = |domain: &TrustDomain, at| content.statement(domain, at);
+    let signed_at = signatures.content.signed_at;
+    match proves(&signatures.content, trusted, statement) {
+        // Vouchers cost as much each, and most signers need none.
+        Err(SignatureError::Untrusted | SignatureError::Chain(_)) if !signatures.vouchers.is_empty() => {}
+        proven => {
+            return Ok(Proof {
+                trust_domain: proven?,
+                signed_at,
+                roots: trusted.roots.clone(),
+            });
+        }
+    }
+    let mut trusted = trusted.clone();
     for voucher in &signatures.vouchers {
         // One that proves nothing may be of a time before this pod's roots, and is no reason to refuse the rest.
         let statement = |domain: &TrustDomain, at| Voucher::statement(domain, &voucher.roots, at);
-        if proves(&voucher.signature, &roots, statement).is_ok() {
-            roots.extend(voucher.roots.iter().cloned());
+        if proves(&voucher.signature, &trusted, statement).is_ok() {
+            trusted.roots.extend(voucher.roots.iter().cloned());
         }
     }
-    let statement = |domain: &TrustDomain, at| content.statement(domain, at);
-    let trust_domain = proves(&signatures.content, &roots, statement)?;
+    let trust_domain = proves(&signatures.content, &trusted, statement)?;
     Ok(Proof {
         trust_domain,
-        signed_at: signatures.content.signed_at,
-        roots,
+        signed_at,
+        roots: trusted.roots,
     })
 }
 
@@ -106,7 +119,7 @@ fn shortened(error: &serde_json::Error) -> String {
 /// Whether a policy signer below a trusted root made this statement; its trust domain.
 fn proves(
     signature: &Signature,
-    trusted: &BTreeSet<KeyId>,
+    trusted: &Trusted,
     statement: impl Fn(&TrustDomain, u64) -> Vec<u8>,
 ) -> Result<TrustDomain, SignatureError> {
     let chain = CertificateDer::pem_slice_iter(signature.chain.as_bytes())
@@ -124,16 +137,28 @@ fn proves(
     else {
         return Err(SignatureError::Untrusted);
     };
+    let refused = |error: webpki::Error| SignatureError::Chain(error.to_string());
+    let certificate = EndEntityCert::try_from(own).map_err(refused)?;
+    let trust_domain = signer(&certificate)?;
+    if !trusted.trust_domains.contains(&trust_domain) {
+        return Err(SignatureError::TrustDomain(trust_domain));
+    }
+    // First what is cheap: of what was altered, nothing else needs to be looked at.
+    let value = STANDARD
+        .decode(&signature.value)
+        .map_err(|error| SignatureError::Malformed(error.to_string()))?;
+    let statement = statement(&trust_domain, signature.signed_at);
+    certificate
+        .verify_signature(webpki::aws_lc_rs::ECDSA_P256_SHA256, &statement, &value)
+        .map_err(|_| SignatureError::Content)?;
     let anchors: Vec<TrustAnchor<'_>> = std::iter::once(issuer)
         .chain(others)
         .filter_map(|one| webpki::anchor_from_trusted_cert(one).ok())
-        .filter(|anchor| trusted.contains(&key_id(anchor)))
+        .filter(|anchor| trusted.roots.contains(&key_id(anchor)))
         .collect();
     if anchors.is_empty() {
         return Err(SignatureError::Untrusted);
     }
-    let refused = |error: webpki::Error| SignatureError::Chain(error.to_string());
-    let certificate = EndEntityCert::try_from(own).map_err(refused)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(signature.signed_at));
     let algorithms = webpki::ALL_VERIFICATION_ALGS;
     // Authorities need not name a usage. That the certificate itself does is seen from its issuer alone.
@@ -146,23 +171,21 @@ fn proves(
     certificate
         .verify_for_usage(algorithms, &above, &[], at, usage, None, None)
         .map_err(refused)?;
+    Ok(trust_domain)
+}
+
+/// The trust domain of a policy signer, which has one name and no other.
+fn signer(certificate: &EndEntityCert<'_>) -> Result<TrustDomain, SignatureError> {
     let mut uris = certificate.valid_uri_names();
     let (Some(uri), None) = (uris.next(), uris.next()) else {
         return Err(SignatureError::Signer);
     };
     let id: SpiffeId = uri.parse().map_err(|_| SignatureError::Signer)?;
-    if !super::is_signer(&id) {
-        return Err(SignatureError::Signer);
+    if super::is_signer(&id) {
+        Ok(id.trust_domain())
+    } else {
+        Err(SignatureError::Signer)
     }
-    let value = STANDARD
-        .decode(&signature.value)
-        .map_err(|error| SignatureError::Malformed(error.to_string()))?;
-    let trust_domain = id.trust_domain();
-    let statement = statement(&trust_domain, signature.signed_at);
-    certificate
-        .verify_signature(webpki::aws_lc_rs::ECDSA_P256_SHA256, &statement, &value)
-        .map_err(|_| SignatureError::Content)?;
-    Ok(trust_domain)
 }
 
 /// Keys of every authority that a text of [`Signatures`] names, trusted or not: what whoever checks the verification itself

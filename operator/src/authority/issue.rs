@@ -63,6 +63,8 @@ pub(super) struct Certified {
     pub(super) certificate: String,
     /// The authorities between it and the root, PEM.
     pub(super) above: String,
+    /// From when on it counts.
+    pub(super) not_before: OffsetDateTime,
     /// When it runs out.
     pub(super) not_after: OffsetDateTime,
 }
@@ -287,6 +289,7 @@ impl Authority {
         Ok(Certified {
             certificate: certificate.pem(),
             above: self.chain_below_root(),
+            not_before,
             not_after,
         })
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, SigningKey as _};
-use smilax_core::signature::{Content, Digest, MOST_VOUCHERS, Signature, Signatures, Voucher, verify};
+use smilax_core::signature::{
+    Content, Digest, MOST_VOUCHERS, Signature, Signatures, TrustDomains, Trusted, Voucher, verify,
+};
 use smilax_core::workload_connection::KeyId;
 use smilax_core::{TrustDomain, Workload};
 use time::OffsetDateTime;
@@ -21,6 +23,7 @@ pub struct PolicySigner {
     certificate: String,
     /// What stands above it: the issuer, what leads to the root, and the root or roots. PEM.
     above: String,
+    not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     vouchers: Vec<Voucher>,
 }
@@ -49,6 +52,7 @@ impl PolicySigner {
             key,
             certificate: issued.certificate,
             above: issued.above + &authority.material.signer.root,
+            not_before: issued.not_before,
             not_after: issued.not_after,
             vouchers: authority.material.vouchers.clone(),
         };
@@ -59,7 +63,11 @@ impl PolicySigner {
             bundle: Digest::of(b""),
         };
         let text = signer.sign_at(&content, now)?;
-        verify(&content, text.as_bytes(), &authority.root_ids()).map_err(IssueError::Unaccepted)?;
+        let trusted = Trusted {
+            roots: authority.root_ids(),
+            trust_domains: TrustDomains::Only([trust_domain.clone()].into()),
+        };
+        verify(&content, text.as_bytes(), &trusted).map_err(IssueError::Unaccepted)?;
         Ok(signer)
     }
 
@@ -100,7 +108,10 @@ impl PolicySigner {
         if now >= self.not_after {
             return Err(IssueError::Issuer);
         }
-        let signed_at = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        // A clock that was set back must not make signatures of a time before the certificate: nobody would take them. With
+        // the certificate's time they hold.
+        let signed_at = now.max(self.not_before).unix_timestamp();
+        let signed_at = u64::try_from(signed_at).unwrap_or_default();
         let value = self.key.sign(&statement(signed_at))?;
         Ok(Signature {
             chain: format!("{}{}", self.certificate, self.above),

@@ -26,6 +26,7 @@ use super::{AuthorityMetrics, IssueError, SECRET};
 use crate::call::{CallError, as_manager, call};
 use crate::controller::State;
 use crate::controller::kinds::Watched;
+use crate::controller::state::Inner;
 use crate::lease::Leadership;
 use crate::secret_entries::{entries, opaque};
 use crate::watch_one::one;
@@ -90,6 +91,17 @@ pub(super) enum KeepError {
     Unusable { name: String, fault: String },
 }
 
+impl KeepError {
+    /// Whether somebody has to change something before there can be an authority. Until then the mesh does without.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Call(error) => error.is(404),
+            Self::Unusable { .. } => true,
+            Self::Issue(_) | Self::Interrupted(_) => false,
+        }
+    }
+}
+
 pub(super) struct Keeper {
     pub(super) client: Client,
     pub(super) secrets: Api<Secret>,
@@ -108,6 +120,10 @@ pub(super) struct Keeper {
     pub(super) signs_for: Option<TrustDomain>,
     /// Why they cannot be.
     pub(super) signer_fault: Option<String>,
+    /// How often in a row.
+    pub(super) signer_attempts: u32,
+    /// When it is tried again.
+    pub(super) signer_due: OffsetDateTime,
 }
 
 impl Keeper {
@@ -124,12 +140,16 @@ impl Keeper {
             status_written: None,
             signs_for: None,
             signer_fault: None,
+            signer_attempts: 0,
+            signer_due: OffsetDateTime::UNIX_EPOCH,
         }
     }
 
     async fn keep(mut self) {
-        // What lies in ConfigMaps says which generations there were, and whom pods trust that live already.
-        while self.task.state.unlisted().contains(&Watched::ConfigMap) {
+        // What lies in ConfigMaps says which generations there were, and whom pods trust that live already. The MeshConfig
+        // may name another trust domain.
+        let first = [Watched::ConfigMap, Watched::MeshConfig];
+        while self.task.state.unlisted().iter().any(|kind| first.contains(kind)) {
             tokio::time::sleep(AGAIN).await;
         }
         let mut secret = one(self.secrets.clone(), SECRET);
@@ -176,6 +196,9 @@ impl Keeper {
             match kept {
                 Ok(()) => failing = false,
                 Err(error) => {
+                    if error.is_final() {
+                        self.task.state.update(Inner::cannot_sign);
+                    }
                     if !failing {
                         tracing::warn!(%error, "the authority of the mesh is not kept up; it is tried again");
                     }

@@ -43,10 +43,11 @@ pub(super) fn accepted(mesh: &Value, rotate: Result<(), String>, generation: i64
 pub(super) fn conditions(
     authority: Option<&Authority>,
     faults: &[String],
+    signer_fault: Option<&str>,
     given: Option<&str>,
     step: &Step,
     generation: i64,
-) -> [Condition; 2] {
+) -> [Condition; 3] {
     let condition = |kind, status, reason, message| Condition {
         kind,
         status,
@@ -100,7 +101,32 @@ pub(super) fn conditions(
         "Steady" => ConditionStatus::False,
         _ => ConditionStatus::True,
     };
-    [ready, condition("AuthorityRotating", rotating, reason, message)]
+    let rotating = condition("AuthorityRotating", rotating, reason, message);
+    let (status, reason, message) = match (authority, signer_fault) {
+        (None, _) => (
+            ConditionStatus::False,
+            "NoAuthority",
+            "configurations are not signed".to_owned(),
+        ),
+        (Some(_), Some(fault)) => (
+            ConditionStatus::False,
+            "SignerUnusable",
+            format!(
+                "configurations are signed by the authority before, or by nobody: {fault}. An issuer with extended key usages \
+                 must allow any, or none may be named; it is tried again"
+            ),
+        ),
+        (Some(_), None) => (
+            ConditionStatus::True,
+            "Signed",
+            "configurations are signed by this authority".to_owned(),
+        ),
+    };
+    [
+        ready,
+        rotating,
+        condition("ConfigurationsSigned", status, reason, message),
+    ]
 }
 
 fn rfc3339(time: OffsetDateTime) -> String {
@@ -142,7 +168,28 @@ mod tests {
     }
 
     fn told(authority: Option<&Authority>, faults: &[String], step: &Step) -> [(&'static str, String); 2] {
-        conditions(authority, faults, None, step, 1).map(|one| (one.reason, one.message))
+        let [ready, rotating, _] =
+            conditions(authority, faults, None, None, step, 1).map(|one| (one.reason, one.message));
+        [ready, rotating]
+    }
+
+    #[test]
+    fn s3_it_is_told_whether_configurations_are_signed() {
+        let signed = |authority, fault| {
+            let [_, _, signed] = conditions(authority, &[], fault, None, &Step::Keep, 1);
+            (signed.kind, signed.status, signed.reason, signed.message)
+        };
+        let authority = authority();
+        let (kind, status, reason, _) = signed(Some(&authority), None);
+        assert_eq!(
+            (kind, status, reason),
+            ("ConfigurationsSigned", ConditionStatus::True, "Signed")
+        );
+        let (_, status, reason, message) = signed(Some(&authority), Some("no usage of ours"));
+        assert_eq!((status, reason), (ConditionStatus::False, "SignerUnusable"));
+        assert!(message.contains("no usage of ours"), "{message}");
+        let (_, status, reason, _) = signed(None, None);
+        assert_eq!((status, reason), (ConditionStatus::False, "NoAuthority"));
     }
 
     #[test]

@@ -5,6 +5,9 @@ mod shell;
 
 use std::collections::BTreeMap;
 
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use time::{Duration, OffsetDateTime};
 
 use super::material::{Authority, Given, Material, Rotation, entry};
@@ -41,6 +44,30 @@ fn given_data(material: &Material) -> BTreeMap<String, Vec<u8>> {
         ("tls.key".to_owned(), text(&material.signer.issuer.key)),
         ("ca.crt".to_owned(), text(&material.signer.root)),
     ])
+}
+
+/// The same root, with an issuer of the user's that may sign nothing but certificates for TLS.
+fn for_tls_alone(material: &Material) -> Material {
+    let root_key = KeyPair::from_pem(material.signer.root_key.as_deref().unwrap()).unwrap();
+    let root = Issuer::from_ca_cert_pem(&material.signer.root, root_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.not_before = start() - time::Duration::minutes(1);
+    params.not_after = start() + time::Duration::days(365);
+    params.distinguished_name = crate::pki::named("issuer for TLS".to_owned());
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let mut next = material.clone();
+    next.generation += 1;
+    next.signer.issuer = crate::pki::Pair {
+        certificate: params.signed_by(&key, &root).unwrap().pem(),
+        key: key.serialize_pem(),
+    };
+    next
 }
 
 fn given(material: &Material) -> Given {

@@ -78,8 +78,13 @@ impl Sequence {
         }
     }
 
+    /// What [`Self::next`] gives.
+    fn peek(&self) -> Revision {
+        self.last.next(self.term)
+    }
+
     fn next(&mut self) -> Revision {
-        self.last = self.last.next(self.term);
+        self.last = self.peek();
         self.last
     }
 }
@@ -121,30 +126,28 @@ pub fn map_changes(
         let before = stored.get(name);
         let stored_bundle = before.map_or("", |before| before.bundle.as_str());
         let bundle = bundle.unwrap_or(stored_bundle);
-        let mut written = Written::of(config.clone(), before);
-        // What is stored can be kept.
-        if written.kept.is_none()
-            && let Err(error) = packed::form(&written.policy)
-        {
-            let fitted = fit(config);
-            written = Written::of(fitted.config.clone(), before);
-            compared.too_large.push((error, fitted));
+        let unproven = before.filter(|before| !before.standing.holds());
+        if let Some(revision) = unproven.and_then(StoredMap::revision) {
+            sequence.raise_above_unsigned(revision);
         }
-        if let Some(before) = before.filter(|before| !before.standing.holds()) {
-            if let Some(revision) = before.revision() {
-                sequence.raise_above_unsigned(revision);
-            }
-            let stripped = before.standing == Standing::Unsigned && written.kept.is_none();
+        let drafted = Draft::of(config, before, sequence).or_else(|error| {
+            let fitted = fit(config);
+            let drafted = Draft::of(&fitted.config, before, sequence);
+            compared.too_large.push((error, fitted));
+            drafted
+        });
+        if let Some(before) = unproven {
+            let stands = drafted.as_ref().is_ok_and(|draft| draft.stored.is_some());
+            let stripped = before.standing == Standing::Unsigned && !stands;
             let tampering = before
                 .tampering(&config.workload)
                 .or_else(|| stripped.then(|| before.stripped(&config.workload)));
             let tampering = tampering.map(|tampering| (config.workload.clone(), tampering));
             compared.tampered.extend(tampering);
         }
-        // What somebody else wrote is never signed.
-        let kept = written
-            .kept
-            .filter(|_| before.is_some_and(|before| !before.foreign && before.standing.holds()));
+        // What is fitted can be kept, whatever its revision.
+        let Ok(draft) = drafted else { continue };
+        let kept = draft.kept(before);
         compared
             .kept
             .extend(kept.map(|revision| (config.workload.clone(), revision)));
@@ -152,48 +155,13 @@ pub fn map_changes(
         if kept.is_some() && stored_bundle == bundle && signed {
             continue;
         }
-        let revision = if kept.is_some() {
-            None
-        } else {
-            Some(sequence.next())
-        };
-        let policy = match revision {
-            Some(revision) => render(&ProxyConfig {
-                revision,
-                ..written.config
-            }),
-            None => written.policy,
-        };
-        let (policy, form) = match packed::form(&policy) {
-            Ok(form) => (policy, form),
-            // It fitted by a few bytes in its last revision. What is fitted can be kept in whatever revision.
-            Err(error) => {
-                let is_fitted = compared
-                    .too_large
-                    .last()
-                    .is_some_and(|(_, fitted)| fitted.config.workload == config.workload);
-                if is_fitted {
-                    continue;
-                }
-                let fitted = fit(config);
-                let revision = revision.unwrap_or_default();
-                let policy = render(&ProxyConfig {
-                    revision,
-                    ..fitted.config.clone()
-                });
-                compared.too_large.push((error, fitted));
-                let Ok(form) = packed::form(&policy) else {
-                    continue;
-                };
-                (policy, form)
-            }
-        };
+        let revision = kept.is_none().then(|| sequence.next());
         compared.changes.push(MapChange::Apply {
             name: name.clone(),
             workload: config.workload.clone(),
-            policy,
+            policy: draft.policy,
             bundle: bundle.to_owned(),
-            form,
+            form: draft.form,
             resource_version: before.map(|before| before.resource_version.clone()),
             revision,
         });
@@ -207,27 +175,39 @@ pub fn map_changes(
     compared
 }
 
-/// A configuration as text, in the revision that is stored.
-struct Written {
-    config: ProxyConfig,
+/// A configuration as text.
+struct Draft {
     policy: String,
-    /// The revision, when exactly this is stored.
-    kept: Option<Revision>,
+    form: Form,
+    /// The revision under which exactly this is stored.
+    stored: Option<Revision>,
 }
 
-impl Written {
-    fn of(config: ProxyConfig, before: Option<&StoredMap>) -> Self {
-        let revision = before.and_then(StoredMap::revision);
-        let config = ProxyConfig {
-            revision: revision.unwrap_or_default(),
-            ..config
+impl Draft {
+    /// In the revision that is stored, where that may stay; otherwise in the next one.
+    fn of(config: &ProxyConfig, before: Option<&StoredMap>, sequence: &Sequence) -> Result<Self, TooLarge> {
+        let text = |revision| {
+            render(&ProxyConfig {
+                revision,
+                ..config.clone()
+            })
         };
-        let policy = render(&config);
-        Self {
-            kept: revision.filter(|_| before.is_some_and(|before| before.policy == policy)),
-            config,
-            policy,
-        }
+        let stored = before.and_then(StoredMap::revision);
+        let stored = stored.filter(|&revision| before.is_some_and(|before| before.policy == text(revision)));
+        let mut draft = Self {
+            policy: String::new(),
+            form: Form::Plain,
+            stored,
+        };
+        draft.policy = text(draft.kept(before).unwrap_or_else(|| sequence.peek()));
+        draft.form = packed::form(&draft.policy)?;
+        Ok(draft)
+    }
+
+    /// The revision that stays. What somebody else wrote is never signed.
+    fn kept(&self, before: Option<&StoredMap>) -> Option<Revision> {
+        self.stored
+            .filter(|_| before.is_some_and(|before| !before.foreign && before.standing.holds()))
     }
 }
 

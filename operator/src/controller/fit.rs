@@ -1,8 +1,8 @@
 //! What is left out of a configuration that is too large to be kept. Pure.
 //!
 //! Who may call is written always: it is what takes rights away, and an older, wider permission must not stay because
-//! something else is large. So the first to be left out is what comes from other namespaces, then the routes of its own, and
-//! what then does not fit is refused.
+//! something else is large. So the first to be left out are the routes of other namespaces, then all that comes from them, then
+//! the routes of its own, and what then does not fit is refused. A destination without its routes is still called securely.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,9 @@ pub struct Fitted {
 /// What a configuration lacks, each time with what comes before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftOut {
-    /// What it imports from these namespaces.
+    /// The routes that it imports from these namespaces.
+    ImportedRoutes(BTreeSet<Arc<str>>),
+    /// All that it imports from these namespaces, and every imported route.
     Imports(BTreeSet<Arc<str>>),
     /// All imports, and the largest of its own routes.
     Routes,
@@ -62,33 +64,27 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
         },
         ..config.clone()
     };
-    // To compress it is slow, and somebody may import hundreds of namespaces: the fewest that have to go are found by halves.
-    let imports = imports_by_size(config);
-    let without = |count: usize| {
-        let out: BTreeSet<Arc<str>> = imports.iter().take(count).cloned().collect();
+    match fewest(&imports_by_size(&smaller, routes_size), |namespaces| {
         let mut without = smaller.clone();
+        let destinations = without.destinations.iter_mut();
+        destinations
+            .filter(|one| namespaces.contains(&one.name.namespace))
+            .for_each(clear_routes);
         without
-            .destinations
-            .retain(|destination| !out.contains(&destination.name.namespace));
-        (without, out)
-    };
-    let (own, all) = without(imports.len());
-    if kept(&own).is_ok() {
-        let (mut too_few, mut enough) = (0, imports.len());
-        let mut found = (own, all);
-        while enough > too_few + 1 {
-            let half = usize::midpoint(too_few, enough);
-            let tried = without(half);
-            if kept(&tried.0).is_ok() {
-                (found, enough) = (tried, half);
-            } else {
-                too_few = half;
-            }
-        }
-        let (fitted, out) = found;
-        return (fitted, LeftOut::Imports(out));
+    }) {
+        Smaller::Fits(fitted, namespaces) => return (fitted, LeftOut::ImportedRoutes(namespaces)),
+        Smaller::TooLarge(without) => smaller = without,
     }
-    smaller = own;
+    let size = |destination: &Destination| render(destination).len();
+    match fewest(&imports_by_size(&smaller, size), |namespaces| {
+        let mut without = smaller.clone();
+        let is_kept = |one: &Destination| !namespaces.contains(&one.name.namespace);
+        without.destinations.retain(is_kept);
+        without
+    }) {
+        Smaller::Fits(fitted, namespaces) => return (fitted, LeftOut::Imports(namespaces)),
+        Smaller::TooLarge(without) => smaller = without,
+    }
     if without_routes(&mut smaller) {
         return (smaller, LeftOut::Routes);
     }
@@ -100,16 +96,49 @@ fn ladder(config: &ProxyConfig) -> (ProxyConfig, LeftOut) {
     (smaller, LeftOut::Policy)
 }
 
-/// Namespaces that something is imported from, the largest first.
-fn imports_by_size(config: &ProxyConfig) -> Vec<Arc<str>> {
+/// A configuration that something was left out of.
+enum Smaller {
+    /// It can be kept without what comes from these namespaces.
+    Fits(ProxyConfig, BTreeSet<Arc<str>>),
+    /// It cannot, without any of them.
+    TooLarge(ProxyConfig),
+}
+
+/// The configuration without the fewest namespaces, of the first ones, that have to go for it to be kept. To compress it is
+/// slow, and somebody may import hundreds of namespaces: so they are found by halves.
+fn fewest(imports: &[Arc<str>], without: impl Fn(&BTreeSet<Arc<str>>) -> ProxyConfig) -> Smaller {
+    let without = |count: usize| {
+        let namespaces = imports.iter().take(count).cloned().collect();
+        (without(&namespaces), namespaces)
+    };
+    let (mut too_few, mut enough) = (0, imports.len());
+    let mut found = without(enough);
+    if kept(&found.0).is_err() {
+        return Smaller::TooLarge(found.0);
+    }
+    while enough > too_few + 1 {
+        let half = usize::midpoint(too_few, enough);
+        let tried = without(half);
+        if kept(&tried.0).is_ok() {
+            (found, enough) = (tried, half);
+        } else {
+            too_few = half;
+        }
+    }
+    Smaller::Fits(found.0, found.1)
+}
+
+/// Namespaces that something of a size is imported from, the largest first.
+fn imports_by_size(config: &ProxyConfig, size: impl Fn(&Destination) -> usize) -> Vec<Arc<str>> {
     let mut sizes: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let imported = config
         .destinations
         .iter()
         .filter(|one| one.name.namespace != config.workload.namespace);
     for destination in imported {
-        *sizes.entry(destination.name.namespace.clone()).or_default() += render(destination).len();
+        *sizes.entry(destination.name.namespace.clone()).or_default() += size(destination);
     }
+    sizes.retain(|_, size| *size > 0);
     largest_first(sizes)
 }
 
@@ -132,9 +161,7 @@ fn without_routes(config: &mut ProxyConfig) -> bool {
             let destinations = config.destinations.iter_mut();
             for destination in destinations.filter(|one| one.name == name) {
                 excess = excess.saturating_sub(routes_size(destination));
-                for port in &mut destination.ports {
-                    port.routes.clear();
-                }
+                clear_routes(destination);
             }
             if excess == 0 {
                 break;
@@ -150,6 +177,12 @@ fn excess(error: &TooLarge) -> usize {
     let of_packed = of_packed.saturating_mul(error.text as u128) / (error.packed as u128).max(1);
     let of_text = error.text.saturating_sub(MOST_TEXT);
     usize::try_from(of_packed).unwrap_or(usize::MAX).max(of_text)
+}
+
+fn clear_routes(destination: &mut Destination) {
+    for port in &mut destination.ports {
+        port.routes.clear();
+    }
 }
 
 fn routes_size(destination: &Destination) -> usize {

@@ -1,14 +1,16 @@
 //! Signing what is written, and judging what is stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use smilax_core::signature::{Content, Digest, SignatureError, verify};
+use parking_lot::Mutex;
+use smilax_core::signature::{Content, Digest, SignatureError, TrustDomains, Trusted, verify};
 use smilax_core::workload_connection::KeyId;
-use smilax_core::{Revision, Workload};
+use smilax_core::{TrustDomain, Workload};
 
-use super::stored::{Standing, StoredMap};
+use super::stored::{Seen, Standing, StoredMap};
+use crate::cluster_view::TrustAnchors;
 
 /// Who signs configurations.
 pub trait Sign: fmt::Debug + Send + Sync {
@@ -28,16 +30,76 @@ pub trait Sign: fmt::Debug + Send + Sync {
 pub struct SignError(pub String);
 
 /// Who signs, and which roots proxies trust.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Integrity {
     signer: Arc<dyn Sign>,
     roots: BTreeSet<KeyId>,
+    trust_domain: TrustDomain,
+    /// Trust domains that this process signed for before.
+    earlier_domains: BTreeSet<TrustDomain>,
+    /// What was verified before the state is locked, until it is asked for.
+    prepared: Mutex<HashMap<Workload, (Claim, Verdict)>>,
+}
+
+/// What a ConfigMap says, and by whom it claims to be signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    workload: Workload,
+    policy: Digest,
+    bundle: String,
+    signature: String,
+}
+
+/// What follows from a signature alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is as it would be made now.
+    Current,
+    /// It holds, of an authority or with vouchers of before.
+    Earlier,
+    /// It proves nothing.
+    Refused(SignatureError),
+}
+
+impl Claim {
+    /// Of a ConfigMap in this namespace.
+    pub fn of(namespace: &str, map: &StoredMap) -> Self {
+        Self {
+            workload: Workload::new(namespace, map.account.as_str()),
+            policy: map.policy_digest,
+            bundle: map.bundle.clone(),
+            signature: map.signature.clone(),
+        }
+    }
+
+    fn is_of(&self, map: &StoredMap) -> bool {
+        self.policy == map.policy_digest && self.bundle == map.bundle && self.signature == map.signature
+    }
 }
 
 impl Integrity {
-    /// Of a signer whose signatures these roots vouch for.
-    pub fn new(signer: Arc<dyn Sign>, roots: BTreeSet<KeyId>) -> Self {
-        Self { signer, roots }
+    /// Of a signer for this trust domain whose signatures these roots vouch for.
+    pub fn new(signer: Arc<dyn Sign>, roots: BTreeSet<KeyId>, trust_domain: TrustDomain) -> Self {
+        Self {
+            signer,
+            roots,
+            trust_domain,
+            earlier_domains: BTreeSet::new(),
+            prepared: Mutex::default(),
+        }
+    }
+
+    /// In the place of another one of this process, whose signatures were no tampering.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.earlier_domains.clone_from(&before.earlier_domains);
+        self.earlier_domains.insert(before.trust_domain.clone());
+        self.earlier_domains.remove(&self.trust_domain);
+        self
+    }
+
+    /// First part of the identities of the mesh that it signs for.
+    pub(super) fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
     }
 
     /// Signs the values of a ConfigMap's keys.
@@ -52,28 +114,64 @@ impl Integrity {
         })
     }
 
-    /// What the signature of a ConfigMap says, when the latest revision of it that was ever verified here is this one.
-    pub(super) fn judge(&self, namespace: &str, map: &StoredMap, latest: Option<Revision>) -> Standing {
-        let workload = Workload::new(namespace, map.account.as_str());
+    /// Verifies what will be asked for in a moment. That takes as long as thousands of comparisons, so nothing else should wait
+    /// for it.
+    pub(super) fn prepare(&self, claim: Claim) {
+        let verdict = self.verify(&claim);
+        let workload = claim.workload.clone();
+        self.prepared.lock().insert(workload, (claim, verdict));
+    }
+
+    pub(super) fn forget(&self, workload: &Workload) {
+        self.prepared.lock().remove(workload);
+    }
+
+    fn verify(&self, claim: &Claim) -> Verdict {
         let content = Content {
-            workload: &workload,
-            policy: map.policy_digest,
-            bundle: Digest::of(map.bundle.as_bytes()),
+            workload: &claim.workload,
+            policy: claim.policy,
+            bundle: Digest::of(claim.bundle.as_bytes()),
         };
-        match verify(&content, map.signature.as_bytes(), &self.roots) {
-            Err(SignatureError::Missing) => Standing::Unsigned,
-            Err(error) => Standing::Tampered(error),
-            Ok(_) => match latest {
-                Some(latest) if map.revision() < Some(latest) => Standing::Replayed { latest },
-                _ if self.signer.would_make(&map.signature) => Standing::Current,
-                _ => Standing::Earlier,
-            },
+        let domains = self.earlier_domains.iter().chain([&self.trust_domain]);
+        let trusted = Trusted {
+            roots: self.roots.clone(),
+            trust_domains: TrustDomains::Only(domains.cloned().collect()),
+        };
+        match verify(&content, claim.signature.as_bytes(), &trusted) {
+            Err(error) => Verdict::Refused(error),
+            Ok(proof)
+                if proof.trust_domain == self.trust_domain && self.signer.would_make(&claim.signature) =>
+            {
+                Verdict::Current
+            }
+            Ok(_) => Verdict::Earlier,
         }
     }
 
-    /// Keys of the roots, as injection fixes them in a pod's spec.
-    pub(super) fn anchors(&self) -> String {
+    /// What the signature of a ConfigMap says, when this is the latest of it that was ever verified here.
+    pub(super) fn judge(&self, namespace: &str, map: &StoredMap, latest: Option<Seen>) -> Standing {
+        let workload = Workload::new(namespace, map.account.as_str());
+        let prepared = self.prepared.lock().remove(&workload);
+        let verdict = match prepared {
+            Some((claim, verdict)) if claim.is_of(map) => verdict,
+            _ => self.verify(&Claim::of(namespace, map)),
+        };
+        let replayed = latest.filter(|latest| map.seen().is_none_or(|seen| seen.is_behind(latest)));
+        match (verdict, replayed) {
+            (Verdict::Refused(SignatureError::Missing), _) => Standing::Unsigned,
+            (Verdict::Refused(error), _) => Standing::Tampered(error),
+            (_, Some(latest)) => Standing::Replayed { latest },
+            (Verdict::Current, None) => Standing::Current,
+            (Verdict::Earlier, None) => Standing::Earlier,
+        }
+    }
+
+    /// What injection fixes in a pod's spec.
+    pub(super) fn anchors(&self) -> TrustAnchors {
         let roots: Vec<&str> = self.roots.iter().map(|root| root.0.as_str()).collect();
-        roots.join(",")
+        TrustAnchors {
+            roots: roots.join(","),
+            trust_domain: self.trust_domain.clone(),
+        }
     }
 }

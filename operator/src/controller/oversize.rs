@@ -43,16 +43,9 @@ impl Oversize {
             left_out: fitted.left_out.clone(),
             objects: fitted.objects.clone(),
         };
-        let finding = Diagnostic {
-            object: ObjectRef {
-                kind: "ServiceAccount".into(),
-                namespace: workload.namespace.clone(),
-                name: workload.account.clone(),
-                generation: 0,
-            },
-            reason: Reason::TooLarge,
-            message: message(workload, 0, &involved),
-        };
+        let Workload { namespace, account } = workload.clone();
+        let message = message(workload, 0, &involved);
+        let finding = Diagnostic::about("ServiceAccount", namespace, account, Reason::TooLarge, message);
         self.0.insert(workload.clone(), involved);
         finding
     }
@@ -103,13 +96,16 @@ fn message(workload: &Workload, others: usize, involved: &Involved) -> String {
         count => format!(" (and of {count} more)"),
     };
     let consequence = match &involved.left_out {
-        LeftOut::Imports(namespaces) => {
-            let names: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
-            format!(
-                "what it imports from {} is left out. Name fewer Services in smilax.dev/destinations",
-                names.join(", ")
-            )
-        }
+        LeftOut::ImportedRoutes(namespaces) => format!(
+            "the routes that it imports from {} are left out: requests go to the Services themselves. Name fewer Services \
+             in smilax.dev/destinations",
+            listed(namespaces)
+        ),
+        LeftOut::Imports(namespaces) => format!(
+            "what it imports from {} is left out, and so are all other imported routes. Name fewer Services in \
+             smilax.dev/destinations",
+            listed(namespaces)
+        ),
         LeftOut::Routes => {
             "all that it imports is left out, and so are the largest routes: requests go to the Services \
                             themselves. Let fewer matches concern it"
@@ -130,6 +126,11 @@ fn message(workload: &Workload, others: usize, involved: &Involved) -> String {
         "the configuration of ServiceAccount {workload}{others} is too large to be kept: {}; {consequence}",
         involved.size
     )
+}
+
+fn listed(namespaces: &BTreeSet<Arc<str>>) -> String {
+    let names: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
+    names.join(", ")
 }
 
 fn size(error: &TooLarge) -> String {

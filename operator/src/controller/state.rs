@@ -15,13 +15,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use super::acknowledgement::{CountedPod, Ready};
-use super::integrity::Integrity;
 use super::kinds::{SmiKind, Watched};
 use super::measuring::Measuring;
 use super::oversize::Oversize;
 use super::stored::StoredMap;
 use crate::cluster_view::LimitRangeView;
-use maps::Verified;
+use maps::{Signing, Verified};
 
 /// The index and what is stored, behind one lock that is never held across an await.
 #[derive(Debug)]
@@ -53,8 +52,8 @@ pub struct Inner {
     moved_pods: BTreeSet<Arc<str>>,
     /// Text of the trust bundle that lies beside every policy; `None` while there is none.
     bundle: Option<Arc<str>>,
-    /// Who signs ConfigMaps; `None` while nobody does.
-    integrity: Option<Arc<Integrity>>,
+    /// Who signs ConfigMaps.
+    signing: Signing,
     verified: Verified,
     /// Configurations that are too large to be kept.
     pub oversize: Oversize,
@@ -100,7 +99,7 @@ impl State {
                 ready: BTreeSet::new(),
                 moved_pods: BTreeSet::new(),
                 bundle: None,
-                integrity: None,
+                signing: Signing::default(),
                 verified: Verified::default(),
                 oversize: Oversize::default(),
                 measuring: Measuring::default(),

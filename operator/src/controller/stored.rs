@@ -39,12 +39,37 @@ pub enum Standing {
     /// Signed, but older than one that was seen here.
     Replayed {
         /// The latest that was seen.
-        latest: Revision,
+        latest: Seen,
     },
     /// Not signed: by an earlier version of the operator, or by somebody who is not the operator.
     Unsigned,
     /// What stands there is not what was signed.
     Tampered(SignatureError),
+}
+
+/// Where a ConfigMap stands in the order of its versions: a policy may stay as it is while the bundle beside it changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Of the policy.
+    pub revision: Revision,
+    /// Generation of the trust bundle; 0 for none.
+    pub bundle: u64,
+}
+
+impl Seen {
+    /// Whether a part of it is older than that of another.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        self.revision < other.revision || self.bundle < other.bundle
+    }
+
+    /// The later of each part.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        Self {
+            revision: self.revision.max(other.revision),
+            bundle: self.bundle.max(other.bundle),
+        }
+    }
 }
 
 /// What becomes of it.
@@ -71,6 +96,14 @@ impl StoredMap {
             revision: Option<Revision>,
         }
         serde_json::from_str::<Head>(&self.policy).ok()?.revision
+    }
+
+    /// Where it stands in the order of its versions, if its policy can be read.
+    pub fn seen(&self) -> Option<Seen> {
+        Some(Seen {
+            revision: self.revision()?,
+            bundle: self.bundle_generation().unwrap_or_default(),
+        })
     }
 
     /// Whether another one holds the same, whatever its version.

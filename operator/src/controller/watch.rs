@@ -94,7 +94,10 @@ pub fn start(
         Watched::ConfigMap,
         Api::<ConfigMap>::all(client.clone()),
         ours,
-        maps::map,
+        {
+            let state = Arc::clone(state);
+            move |object| maps::map(&state, object)
+        },
         maps::maps,
     );
     for kind in SmiKind::ALL {

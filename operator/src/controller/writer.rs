@@ -126,11 +126,13 @@ impl Writer {
             }
             // What is written before anybody can sign it would be written twice.
             let signed = async {
-                while self.state.read(|inner| inner.integrity().is_none()) {
+                while self.state.read(|inner| !inner.knows_signer()) {
                     self.state.changed().await;
                 }
             };
-            if timeout(SIGNER_TIME, signed).await.is_err() {
+            if timeout(SIGNER_TIME, signed).await.is_err()
+                || self.state.read(|inner| inner.integrity().is_none())
+            {
                 tracing::warn!(
                     "there is no authority that signs configurations; they are written without a signature"
                 );

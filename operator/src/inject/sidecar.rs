@@ -15,6 +15,7 @@ use super::modes;
 use super::pod::{all_containers, label, text};
 use super::quantity::Quantity;
 use super::settings::{InjectSettings, Resources};
+use crate::cluster_view::TrustAnchors;
 
 /// Container that programs the redirect.
 pub const INIT: &str = "smilax-init";
@@ -52,7 +53,7 @@ pub(super) struct Sidecar<'a> {
     pub(super) port_names: &'a BTreeMap<String, u16>,
     pub(super) workload: &'a str,
     /// Keys of the roots that may sign the configuration; empty for none.
-    pub(super) trust_anchors: &'a str,
+    pub(super) trust_anchors: Option<&'a TrustAnchors>,
 }
 
 impl Sidecar<'_> {
@@ -169,8 +170,9 @@ impl Sidecar<'_> {
         ]);
         // The ConfigMap that is mounted holds the trust bundle too, and others may write there: what it is measured by must
         // lie elsewhere.
-        if !self.trust_anchors.is_empty() {
-            environment.push(plain(variable::TRUST_ANCHORS, self.trust_anchors));
+        if let Some(anchors) = self.trust_anchors {
+            environment.push(plain(variable::TRUST_ANCHORS, &anchors.roots));
+            environment.push(plain(variable::TRUST_DOMAIN, anchors.trust_domain.as_str()));
         }
         let sources = &self.settings.metrics_sources;
         if !sources.is_empty() {

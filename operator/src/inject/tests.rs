@@ -7,6 +7,7 @@ use smilax_core::convention::{PROXY_PORTS, key, variable};
 
 use super::fixture::{Pod, bare, container, namespace, pod, settings, shop};
 use super::*;
+use crate::cluster_view::TrustAnchors;
 
 #[track_caller]
 fn left_alone(outcome: Outcome) -> (LeftAlone, Option<String>) {
@@ -625,7 +626,10 @@ fn e5_a_container_that_may_change_the_network_is_warned_of() {
 fn s3_the_pods_spec_says_which_roots_may_sign_its_configuration() {
     let anchors = format!("{},{}", "ab".repeat(32), "cd".repeat(32));
     let mut signing = shop();
-    signing.trust_anchors.clone_from(&anchors);
+    signing.trust_anchors = Some(TrustAnchors {
+        roots: anchors.clone(),
+        trust_domain: "mesh.example".parse().unwrap(),
+    });
     // Whatever the pod's author wrote there is taken out with the container.
     let mut forged = pod().injected();
     let containers = forged["spec"]["initContainers"].as_array_mut().unwrap();
@@ -634,8 +638,10 @@ fn s3_the_pods_spec_says_which_roots_may_sign_its_configuration() {
         let Outcome::Injected { pod: injected, .. } = given.inject_into(&signing) else {
             panic!("not injected");
         };
-        assert_eq!(variables(&injected, PROXY)[variable::TRUST_ANCHORS], anchors);
-        assert!(!variables(&injected, INIT).contains_key(variable::TRUST_ANCHORS));
+        let variables = |container| variables(&injected, container);
+        assert_eq!(variables(PROXY)[variable::TRUST_ANCHORS], anchors);
+        assert_eq!(variables(PROXY)[variable::TRUST_DOMAIN], "mesh.example");
+        assert!(!variables(INIT).contains_key(variable::TRUST_ANCHORS));
     }
     assert!(!variables(&pod().injected(), PROXY).contains_key(variable::TRUST_ANCHORS));
 }

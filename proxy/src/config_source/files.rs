@@ -12,6 +12,8 @@ use crate::settings::ConfigLocation;
 
 /// File of the last good configuration in the state directory.
 const LAST_GOOD: &str = "last-good.json";
+/// File of the trust bundle in force in the state directory.
+const KEPT_BUNDLE: &str = "trust-bundle.json";
 /// Bytes of a configuration at most: several times what a ConfigMap holds.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -124,7 +126,31 @@ pub fn last_good(state_directory: &Path) -> PathBuf {
 /// # Errors
 /// When the directory cannot be written.
 pub fn save(state_directory: &Path, content: &[u8]) -> io::Result<()> {
-    let path = last_good(state_directory);
+    replace(&last_good(state_directory), content)
+}
+
+/// Keeps the trust bundle in force, for a restart while the mounted one is refused.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn save_bundle(state_directory: &Path, bundle: &TrustBundle) -> io::Result<()> {
+    replace(&state_directory.join(KEPT_BUNDLE), &serde_json::to_vec(bundle)?)
+}
+
+/// The trust bundle that a proxy of this pod kept before it ended.
+///
+/// # Errors
+/// The reason why it cannot be used.
+pub fn kept_bundle(state_directory: &Path) -> Result<TrustBundle, String> {
+    let content = read(&state_directory.join(KEPT_BUNDLE))?;
+    serde_json::from_slice(&content).map_err(|error| format!("{KEPT_BUNDLE}: {error}"))
+}
+
+/// Writes a file readable for the proxy alone. A crash leaves the old one or the new one.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .write(true)

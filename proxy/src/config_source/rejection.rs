@@ -46,6 +46,14 @@ pub enum Rejection {
         /// Of what is in force.
         applied: Revision,
     },
+    /// The trust bundle beside it is older than one that was mounted before.
+    #[error("trust bundle {found} is older than {mounted}, which was mounted before")]
+    StaleBundle {
+        /// Generation of what was read.
+        found: u64,
+        /// Generation of what was mounted before.
+        mounted: u64,
+    },
 }
 
 impl Rejection {
@@ -66,7 +74,7 @@ impl Rejection {
             Self::Malformed { .. } => "malformed",
             Self::MissingFeature(_) => "missing_feature",
             Self::Unusable { .. } => "unusable",
-            Self::Stale { .. } => "stale",
+            Self::Stale { .. } | Self::StaleBundle { .. } => "stale",
             Self::Tampered(_) => "tampered",
         }
     }
@@ -79,7 +87,7 @@ impl Rejection {
             Self::Malformed { path, reason } | Self::Unusable { path, reason } => (path.as_str(), reason),
             Self::MissingFeature(reason) => ("requires", reason),
             // Nobody waits for what is older than what is in force, and what cannot be read has no number.
-            Self::Unreadable(_) | Self::Stale { .. } => return None,
+            Self::Unreadable(_) | Self::Stale { .. } | Self::StaleBundle { .. } => return None,
         };
         Some(Refusal {
             path: shortened(path),

@@ -5,18 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use smilax_core::RouteTable;
 use smilax_core::workload_connection::{Policy, TrustBundle};
+use smilax_core::{Resource, RouteTable};
 
 use super::{Control, signed};
-use crate::addresses::{Behind, Effect};
+use crate::addresses::{Behind, Effect, kept};
 use crate::config_source::{self, Origin, Source, Step};
 use crate::identity::renewal;
+use crate::operator_connection::interest;
 use crate::pod;
 use crate::settings::{ConfigLocation, Settings};
 
 /// Begins with what a proxy of this pod kept before it ended: the last good configuration, if the mounted one is not
-/// usable or is older, and the certificate. The labels come first: what a configuration means depends on them.
+/// usable or is older, the trust bundle, and the certificate. The labels come first: what a configuration means depends on them.
 pub fn begin(control: &Control) {
     if let Err(UnknownLabels) = read_labels(control) {
         return;
@@ -38,8 +39,43 @@ pub fn begin(control: &Control) {
             Step::Unchanged | Step::RejectAgain | Step::Older => {}
         }
     }
+    follow_domain(control);
+    begin_bundle(control);
+    begin_found(control);
     renewal::begin(control);
     again(control);
+}
+
+/// Begins with the trust bundle that was kept: the mounted one may be refused for what somebody wrote beside it.
+fn begin_bundle(control: &Control) {
+    let settings = &control.shared.settings;
+    let (Some(directory), None) = (&settings.state_directory, &settings.trust_roots) else {
+        return;
+    };
+    match config_source::kept_bundle(directory) {
+        Ok(bundle) => control.offer_bundle(bundle, "a proxy of this pod before"),
+        Err(error) => tracing::debug!(%error, "no trust bundle was kept"),
+    }
+}
+
+/// Begins with the destinations that were found, and asks for them again as soon as somebody can answer.
+fn begin_found(control: &Control) {
+    let Some(directory) = &control.shared.settings.state_directory else {
+        return;
+    };
+    let found = match kept::load(directory) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::debug!(%error, "no destinations were kept");
+            return;
+        }
+    };
+    let used = found.iter().map(|(address, _)| Resource::Address(*address));
+    let event = interest::Event::Used(used.collect());
+    // Nobody is connected yet: there is nothing to say.
+    control.interest.lock().step(event, control.started.elapsed());
+    let answers = found.into_iter().map(|(address, behind)| (address, Some(behind)));
+    take_answers(control, answers.collect());
 }
 
 /// Reads everything again that may have changed: labels, configuration, bundle, certificate.
@@ -175,8 +211,14 @@ pub fn take_answers(control: &Control, answers: Vec<(SocketAddr, Option<Behind>)
             control.shared.table.store(Arc::new(table));
         }
     }
-    // Last, as connections wait for it.
+    // As connections wait for it.
     addresses.publish(known);
+    if effect == Effect::Destinations
+        && let Some(directory) = &control.shared.settings.state_directory
+        && let Err(error) = kept::save(directory, &addresses.shared().load())
+    {
+        tracing::warn!(directory = %directory.display(), %error, "cannot keep destinations for a restart");
+    }
 }
 
 fn read_config(control: &Control) {

@@ -1,7 +1,7 @@
 //! What a proxy asks the operator to tell of. Pure.
 //!
 //! It follows use: what is used for the first time is asked for, what has not been used for a while no longer is, and
-//! on a new stream everything is asked for again. There are bounds; beyond them whatever was used longest ago goes.
+//! on a new stream everything is asked for again. While there is no stream, addresses stay. There are bounds; beyond them whatever was used longest ago goes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -124,9 +124,14 @@ impl Interest {
     }
 
     fn expire(&mut self, now: Duration) -> Vec<Resource> {
+        // What stands behind an address says how it is secured, and nobody could say so again.
+        let is_kept = |resource: &Resource| match self.stream {
+            Stream::None => matches!(resource, Resource::Address(_)),
+            Stream::Open => false,
+        };
         let unused = self
             .used
-            .extract_if(|_, used| now.saturating_sub(*used) >= UNUSED);
+            .extract_if(|resource, used| now.saturating_sub(*used) >= UNUSED && !is_kept(resource));
         unused.map(|(resource, _)| resource).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use smilax_core::config::{Destination, DestinationPort, InboundPolicy, Protocol, TlsMode};
+use smilax_core::config::{Destination, DestinationPort, InboundPolicy, Protocol, Security, TlsMode};
 use smilax_core::endpoints::Sidecar;
 use smilax_core::workload_connection::{OperatorMessage, ProxyMessage};
 use smilax_core::{Found, ProxyConfig, Resource, Update, Workload};
@@ -145,6 +145,29 @@ async fn a_pod_of_the_mesh_is_reached_over_mutual_tls() {
         }
         assert_eq!(get(proxy.outbound_address(), "/").await.text, "app");
     }
+}
+
+#[tokio::test]
+async fn s2_a_destination_that_was_found_is_called_securely_after_a_restart_without_an_operator() {
+    let (mesh, operator) = (Mesh::new(), operator().await);
+    let net = mesh.net;
+    let authority = operator.state.authority.lock().clone();
+    let strict = InboundPolicy {
+        tls: Some(TlsMode::Strict),
+        ..InboundPolicy::default()
+    };
+    let pod = mesh.inbound(9, &mesh::config(1, vec![strict]), |builder| builder);
+    certify(&pod, &mesh.context_of(&authority.leaf("shop/web"), &[&authority]));
+    let _app = Server::named(mesh.app(9), "app").await;
+    let proxy = connected(net, &operator, FOR_EVER).await;
+    let mut web = destination(net, "bank/web", 9);
+    web.accounts = vec![Workload::new("shop", "web").into()];
+    web.ports[0].security = Security::MutualTls;
+    let found = Found::Destinations(vec![web]);
+    assert_eq!(first(net, &operator, &proxy, found).await.text, "app");
+    drop(operator);
+    let proxy = proxy.restart();
+    assert_eq!(get(proxy.outbound_address(), "/").await.text, "app");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_bad_log_filter_is_refused_with_its_reason() {
         .unwrap();
     let answer = Http1::connect(proxy.admin_address()).await.send(put).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(answer.text.contains("no log filter"), "{}", answer.text);
+    assert!(answer.text.contains("is not a log filter"), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -86,6 +86,36 @@ fn s1_of_a_namespace_over_its_budget_the_younger_groups_select_nothing() {
     );
 }
 
+/// What the dearest group that fits takes, and a hundred of them: `cargo test --release -p smilax-compiler cost_of_the_dearest
+/// -- --ignored --nocapture`.
+#[test]
+#[ignore = "it prints a measurement"]
+fn cost_of_the_dearest_group() {
+    use std::time::Instant;
+    let times = MOST_OF_GROUP / (128 * 1024);
+    let begin = Instant::now();
+    let first = measure(&Settings::default(), &heavy("first", 1, times));
+    println!(
+        "one group of {} expressions: {:?}",
+        first.0.len(),
+        begin.elapsed()
+    );
+    let begin = Instant::now();
+    let cluster = (0..100).fold(shop(), |cluster, number| {
+        let group = heavy(&format!("g{number}"), number, times);
+        let measured = measure(&Settings::default(), &group);
+        cluster.add_group(RouteGroup { measured, ..group })
+    });
+    println!("a hundred, measured one by one: {:?}", begin.elapsed());
+    let begin = Instant::now();
+    let plan = cluster.plan();
+    println!(
+        "their namespace compiled, {} of them refused: {:?}",
+        told(&plan).len(),
+        begin.elapsed()
+    );
+}
+
 #[test]
 fn s1_what_was_measured_before_is_what_is_asked_for() {
     let group = heavy("dear", 1, 20);

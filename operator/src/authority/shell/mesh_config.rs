@@ -107,11 +107,17 @@ impl Keeper {
         let in_use = self.in_use();
         let authority = in_use.as_ref().map(|in_use| &in_use.authority);
         let generation = mesh.object.metadata.generation.unwrap_or_default();
-        let desired: Vec<Condition> =
-            conditions(authority, &faults, self.task.given.as_deref(), step, generation)
-                .into_iter()
-                .chain([mesh.accepted.clone()])
-                .collect();
+        let desired: Vec<Condition> = conditions(
+            authority,
+            &faults,
+            self.signer_fault.as_deref(),
+            self.task.given.as_deref(),
+            step,
+            generation,
+        )
+        .into_iter()
+        .chain([mesh.accepted.clone()])
+        .collect();
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();

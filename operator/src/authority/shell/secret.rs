@@ -169,12 +169,12 @@ impl Keeper {
             return;
         }
         let integrity = self.integrity(&authority, now);
-        self.task.state.update(|inner| {
-            inner.set_bundle(&bundle);
-            if let Some(integrity) = integrity {
-                inner.set_integrity(integrity);
-            }
-        });
+        // Bundle and signer change together, so that nothing is written with one of them alone.
+        let state = &self.task.state;
+        match integrity {
+            Some(integrity) => state.take_authority(&bundle, integrity),
+            None => state.update(|inner| inner.set_bundle(&bundle)),
+        }
         tracing::info!(
             generation,
             issuer = bundle.issuer.0,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use smilax_core::TrustDomain;
 use smilax_core::signature::Content;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::Keeper;
 use crate::authority::PolicySigner;
 use crate::authority::material::Authority;
 use crate::controller::integrity::{Integrity, Sign, SignError};
+use crate::controller::state::Inner;
 
 impl Sign for PolicySigner {
     fn sign(&self, content: &Content<'_>) -> Result<String, SignError> {
@@ -37,12 +38,16 @@ impl Keeper {
         unusable.set(i64::from(made.is_err()));
         match made {
             Ok(signer) => {
-                self.signs_for = Some(domain);
+                self.signs_for = Some(domain.clone());
                 self.signer_fault = None;
-                Some(Integrity::new(Arc::new(signer), authority.root_ids()))
+                self.signer_attempts = 0;
+                Some(Integrity::new(Arc::new(signer), authority.root_ids(), domain))
             }
             Err(error) => {
                 let fault = error.to_string();
+                self.signer_attempts = self.signer_attempts.saturating_add(1);
+                self.signer_due = now + pause(self.signer_attempts);
+                self.task.state.update(Inner::cannot_sign);
                 if self.signer_fault.as_ref() != Some(&fault) {
                     tracing::error!(
                         fault,
@@ -57,13 +62,31 @@ impl Keeper {
     }
 
     /// Signs for the trust domain that the mesh has now, and tries again what could not be.
-    pub(super) fn keep_signer(&mut self, now: OffsetDateTime) {
+    pub(in crate::authority) fn keep_signer(&mut self, now: OffsetDateTime) {
         let Some(in_use) = self.in_use() else { return };
-        if self.signs_for.as_ref() == Some(&self.trust_domain()) && self.signer_fault.is_none() {
+        let is_kept = self.signs_for.as_ref() == Some(&self.trust_domain()) && self.signer_fault.is_none();
+        if is_kept || self.signer_fault.is_some() && now < self.signer_due {
             return;
         }
         if let Some(integrity) = self.integrity(&in_use.authority, now) {
-            self.task.state.update(|inner| inner.set_integrity(integrity));
+            self.task.state.take_integrity(integrity);
         }
+    }
+}
+
+/// How long after so many failures in a row a signer is made again: from 2 s, doubled each time, to about 4 minutes.
+fn pause(attempts: u32) -> Duration {
+    Duration::seconds(1 << attempts.clamp(1, 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signer_that_fails_is_made_again_ever_later_and_within_minutes() {
+        assert_eq!(pause(1), Duration::seconds(2));
+        assert_eq!(pause(2), Duration::seconds(4));
+        assert_eq!(pause(u32::MAX), Duration::seconds(256));
     }
 }

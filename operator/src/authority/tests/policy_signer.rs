@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use smilax_core::signature::{Content, Digest, MOST_VOUCHERS, Signatures, verify};
+use smilax_core::signature::{Content, Digest, MOST_VOUCHERS, Signatures, TrustDomains, Trusted, verify};
 use smilax_core::workload_connection::KeyId;
 use smilax_core::{TrustDomain, Workload};
 use time::Duration;
@@ -18,6 +18,13 @@ fn signer(authority: &Authority) -> PolicySigner {
     PolicySigner::new(authority, &domain(), start()).unwrap()
 }
 
+fn trusting(roots: &BTreeSet<KeyId>) -> Trusted {
+    Trusted {
+        roots: roots.clone(),
+        trust_domains: TrustDomains::Only([domain()].into()),
+    }
+}
+
 /// Whether a pod whose spec names these roots takes what this authority signs.
 fn takes(pinned: &BTreeSet<KeyId>, material: &Material) -> bool {
     let workload = Workload::new("shop", "web");
@@ -29,7 +36,7 @@ fn takes(pinned: &BTreeSet<KeyId>, material: &Material) -> bool {
     let text = signer(&examine(material.clone()))
         .sign_at(&content, start())
         .unwrap();
-    verify(&content, text.as_bytes(), pinned).is_ok()
+    verify(&content, text.as_bytes(), &trusting(pinned)).is_ok()
 }
 
 /// Carries out a step as the leader does.
@@ -129,7 +136,7 @@ fn s3_a_workloads_certificate_is_never_one_that_signs_configurations() {
         vouchers: vec![],
     };
     let text = serde_json::to_vec(&signatures).unwrap();
-    assert!(verify(&content, &text, &authority.root_ids()).is_err());
+    assert!(verify(&content, &text, &trusting(&authority.root_ids())).is_err());
 }
 
 #[test]
@@ -191,10 +198,25 @@ fn an_issuer_whose_time_is_over_signs_nothing() {
 }
 
 #[test]
+fn s3_what_is_signed_after_the_clock_was_set_back_is_taken() {
+    let authority = examine(fresh());
+    let signer = signer(&authority);
+    let workload = Workload::new("shop", "web");
+    let content = Content {
+        workload: &workload,
+        policy: Digest::of(b""),
+        bundle: Digest::of(b""),
+    };
+    let text = signer.sign_at(&content, start() - Duration::days(1)).unwrap();
+    let trusted = trusting(&authority.root_ids());
+    assert!(verify(&content, text.as_bytes(), &trusted).is_ok());
+}
+
+#[test]
 fn the_cost_of_a_signature_is_small() {
     let authority = examine(fresh());
     let signer = signer(&authority);
-    let (workload, roots) = (Workload::new("shop", "web"), authority.root_ids());
+    let (workload, roots) = (Workload::new("shop", "web"), trusting(&authority.root_ids()));
     let content = Content {
         workload: &workload,
         policy: Digest::of(b"policy"),

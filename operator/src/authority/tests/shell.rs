@@ -209,6 +209,51 @@ async fn a_secret_that_somebody_else_wrote_meanwhile_is_read_again() {
 }
 
 #[tokio::test]
+async fn s3_a_signer_that_cannot_be_made_leaves_the_one_before_and_is_told_of_and_made_later() {
+    let mut fixture = fixture(None);
+    let first = fresh();
+    fixture.api.put(SECRET, ours(&first));
+    assert!(!fixture.state.read(|inner| inner.knows_signer()));
+    fixture.keeper.ensure(start()).await.unwrap();
+    let before = fixture.state.read(|inner| inner.integrity().cloned()).unwrap();
+    let unusable = |fixture: &Fixture| {
+        let unusable = &fixture.keeper.task.metrics.unusable;
+        unusable.with_label_values(&["signer"]).get()
+    };
+    let for_tls = super::for_tls_alone(&first);
+    let adopted = serde_json::from_value(ours(&for_tls)).unwrap();
+    fixture.keeper.adopt(adopted, start());
+    assert_eq!(*fixture.in_use().authority.material(), for_tls);
+    let still = fixture.state.read(|inner| inner.integrity().cloned()).unwrap();
+    assert!(Arc::ptr_eq(&before, &still));
+    assert_eq!(unusable(&fixture), 1);
+    assert!(fixture.keeper.signer_fault.is_some());
+    // It is not tried in every round.
+    fixture.keeper.keep_signer(start());
+    assert_eq!(fixture.keeper.signer_attempts, 1);
+    fixture.keeper.keep_signer(start() + Duration::seconds(2));
+    assert_eq!(fixture.keeper.signer_attempts, 2);
+    let mut next = first.clone();
+    next.generation += 2;
+    let adopted = serde_json::from_value(ours(&next)).unwrap();
+    fixture.keeper.adopt(adopted, start());
+    assert_eq!((unusable(&fixture), &fixture.keeper.signer_fault), (0, &None));
+    let now = fixture.state.read(|inner| inner.integrity().cloned()).unwrap();
+    assert!(!Arc::ptr_eq(&before, &now));
+}
+
+#[tokio::test]
+async fn s3_a_replica_knows_at_once_that_nobody_can_sign() {
+    let mut fixture = fixture(None);
+    fixture.api.put(SECRET, ours(&super::for_tls_alone(&fresh())));
+    fixture.keeper.ensure(start()).await.unwrap();
+    let known = fixture
+        .state
+        .read(|inner| (inner.knows_signer(), inner.integrity().is_some(), inner.anchors()));
+    assert_eq!(known, (true, false, None));
+}
+
+#[tokio::test]
 async fn what_the_user_gives_signs_and_what_is_unusable_leaves_everything_as_it_was() {
     let mut fixture = fixture(Some("corporate"));
     assert!(

@@ -55,8 +55,15 @@ fn can_be_kept(fitted: &Fitted) {
     assert!(kept(&fitted.config).is_ok());
 }
 
+/// Destinations that take so many bytes without any route.
+fn secured(namespace: &str, size: usize) -> Value {
+    let account = |number: usize| json!({"namespace": namespace, "account": noise(number as u64, 100)});
+    let accounts: Vec<Value> = (0..size / 100).map(account).collect();
+    json!({"name": format!("{namespace}/many"), "accounts": accounts, "ports": [{"port": 80}]})
+}
+
 #[test]
-fn s2_the_largest_import_is_left_out_and_the_rest_stays() {
+fn s2_the_routes_of_the_largest_import_are_left_out_and_how_it_is_secured_stays() {
     let all = [
         destination("shop/web", HALF),
         destination("bank/web", SMALL),
@@ -65,16 +72,34 @@ fn s2_the_largest_import_is_left_out_and_the_rest_stays() {
     let config = config(&all, &target(SMALL));
     let fitted = fit(&config);
     can_be_kept(&fitted);
-    assert_eq!(fitted.left_out, LeftOut::Imports(["thief".into()].into()));
+    assert_eq!(fitted.left_out, LeftOut::ImportedRoutes(["thief".into()].into()));
+    let expected = [("shop/web", 1), ("bank/web", 1), ("thief/web", 0)];
     assert_eq!(
         names(&fitted.config),
-        [("shop/web".to_owned(), 1), ("bank/web".to_owned(), 1)]
+        expected.map(|(name, routes)| (name.to_owned(), routes))
     );
     assert_eq!(fitted.config.inbound, config.inbound);
     assert_eq!(
         fitted.objects,
         [].into(),
         "others are not at fault that somebody imports too much"
+    );
+}
+
+#[test]
+fn s2_imports_that_are_large_without_their_routes_take_no_room_of_own_routes() {
+    let all = [
+        destination("shop/web", HALF),
+        destination("bank/web", SMALL),
+        secured("thief", ALL),
+    ];
+    let config = config(&all, &target(SMALL));
+    let fitted = fit(&config);
+    can_be_kept(&fitted);
+    assert_eq!(fitted.left_out, LeftOut::Imports(["thief".into()].into()));
+    assert_eq!(
+        names(&fitted.config),
+        [("shop/web".to_owned(), 1), ("bank/web".to_owned(), 0)]
     );
 }
 

@@ -7,30 +7,81 @@ use smilax_core::convention::config_map_name;
 use smilax_core::workload_connection::TrustBundle;
 use smilax_core::{Revision, Workload};
 
-use super::Inner;
+use super::{Inner, State};
+use crate::cluster_view::TrustAnchors;
 use crate::controller::change;
-use crate::controller::integrity::Integrity;
-use crate::controller::stored::{Standing, StoredMap};
+use crate::controller::integrity::{Claim, Integrity};
+use crate::controller::stored::{Seen, Standing, StoredMap};
+
+/// Who signs configurations.
+#[derive(Debug, Default)]
+pub(super) enum Signing {
+    /// The authority was not read yet.
+    #[default]
+    Unknown,
+    /// Nobody can.
+    Nobody,
+    /// This replica can, and so can the others.
+    By(Arc<Integrity>),
+}
 
 /// Revisions whose signature was verified here.
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     /// The latest of each ConfigMap, by namespace and name.
-    latest: BTreeMap<String, BTreeMap<String, Revision>>,
+    latest: BTreeMap<String, BTreeMap<String, Seen>>,
     /// The latest of all.
     highest: Revision,
 }
 
 impl Verified {
-    fn latest(&self, namespace: &str, name: &str) -> Option<Revision> {
+    fn latest(&self, namespace: &str, name: &str) -> Option<Seen> {
         self.latest.get(namespace)?.get(name).copied()
     }
 
-    fn note(&mut self, namespace: &str, name: &str, revision: Revision) {
+    fn note(&mut self, namespace: &str, name: &str, seen: Seen) {
         let known = self.latest.entry(namespace.to_owned()).or_default();
         let latest = known.entry(name.to_owned()).or_default();
-        *latest = revision.max(*latest);
-        self.highest = self.highest.max(revision);
+        *latest = latest.latest(seen);
+        self.highest = self.highest.max(seen.revision);
+    }
+}
+
+impl State {
+    /// Takes in whom the mesh trusts, and who signs from now on: together, so that nothing is written with one of them
+    /// alone. What is stored is verified first, while others read and write.
+    pub fn take_authority(&self, bundle: &TrustBundle, integrity: Integrity) {
+        let integrity = self.prepared(integrity);
+        self.update(|inner| {
+            inner.set_bundle(bundle);
+            inner.set_integrity(integrity);
+        });
+    }
+
+    /// Takes in who signs from now on.
+    pub fn take_integrity(&self, integrity: Integrity) {
+        let integrity = self.prepared(integrity);
+        self.update(|inner| inner.set_integrity(integrity));
+    }
+
+    fn prepared(&self, integrity: Integrity) -> Integrity {
+        let (before, claims) = self.read(|inner| (inner.integrity().cloned(), inner.claims()));
+        let integrity = match before {
+            Some(before) => integrity.after(&before),
+            None => integrity,
+        };
+        for claim in claims {
+            integrity.prepare(claim);
+        }
+        integrity
+    }
+
+    /// Verifies a ConfigMap that is about to be taken in, while others read and write.
+    pub fn prepare_map(&self, namespace: &str, map: &StoredMap) {
+        let integrity = self.read(|inner| inner.integrity().cloned());
+        if let Some(integrity) = integrity {
+            integrity.prepare(Claim::of(namespace, map));
+        }
     }
 }
 
@@ -86,7 +137,7 @@ impl Inner {
 
     /// The highest revision that the operator is known to have written; without an authority, the highest stored.
     pub fn highest_revision(&self) -> Revision {
-        if self.integrity.is_some() {
+        if self.integrity().is_some() {
             return self.verified.highest;
         }
         let maps = self.maps.values().flat_map(BTreeMap::values);
@@ -107,7 +158,7 @@ impl Inner {
         let name = config_map_name(&workload.account);
         match self.policy(&workload.namespace, &name) {
             Some((_, revision)) => Some(revision),
-            None => self.verified.latest(&workload.namespace, &name),
+            None => Some(self.verified.latest(&workload.namespace, &name)?.revision),
         }
     }
 
@@ -121,8 +172,8 @@ impl Inner {
     }
 
     /// Takes in who signs from now on, and judges everything again.
-    pub fn set_integrity(&mut self, integrity: Integrity) {
-        self.integrity = Some(Arc::new(integrity));
+    fn set_integrity(&mut self, integrity: Integrity) {
+        self.signing = Signing::By(Arc::new(integrity));
         let maps = std::mem::take(&mut self.maps);
         for (namespace, maps) in maps {
             for (name, map) in maps {
@@ -132,21 +183,48 @@ impl Inner {
         self.mark_all();
     }
 
-    /// Who signs; `None` while nobody does.
-    pub fn integrity(&self) -> Option<&Arc<Integrity>> {
-        self.integrity.as_ref()
+    /// Nobody can sign. Who could before still does.
+    pub fn cannot_sign(&mut self) {
+        if matches!(self.signing, Signing::Unknown) {
+            self.signing = Signing::Nobody;
+        }
     }
 
-    /// The roots that a pod which is created now trusts for its configuration, as its spec holds them. Empty until the
-    /// leader is seen to sign: before, during an upgrade, the pod would wait for a signature.
-    pub fn anchors(&self) -> String {
+    /// Whether it is known who signs, or that nobody can. Pods that are created before would take what nobody signed, for as
+    /// long as they live.
+    pub fn knows_signer(&self) -> bool {
+        !matches!(self.signing, Signing::Unknown)
+    }
+
+    /// Forgets what was verified of a ConfigMap that is gone.
+    pub fn forget_prepared(&self, namespace: &str, map: &StoredMap) {
+        if let Some(integrity) = self.integrity() {
+            integrity.forget(&Workload::new(namespace, map.account.as_str()));
+        }
+    }
+
+    /// Who signs; `None` while nobody does.
+    pub fn integrity(&self) -> Option<&Arc<Integrity>> {
+        match &self.signing {
+            Signing::By(integrity) => Some(integrity),
+            Signing::Unknown | Signing::Nobody => None,
+        }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let maps = self.maps.iter();
+        maps.flat_map(|(namespace, maps)| maps.values().map(move |map| Claim::of(namespace, map)))
+            .collect()
+    }
+
+    /// Whom a pod that is created now trusts for its configuration. `None` while the leader is of a version that does not
+    /// sign, as during an upgrade: the pod would wait for a signature.
+    pub fn anchors(&self) -> Option<TrustAnchors> {
         // Once seen, this holds: whoever tampers with every map must not bring about pods without anchors.
-        let signs = self.verified.highest != Revision::default();
-        self.integrity
-            .as_ref()
-            .filter(|_| signs)
-            .map(|integrity| integrity.anchors())
-            .unwrap_or_default()
+        let signed = self.verified.highest != Revision::default();
+        let mut maps = self.maps.values().flat_map(BTreeMap::values);
+        let integrity = self.integrity()?;
+        (signed || !maps.any(|map| map.standing == Standing::Unsigned)).then(|| integrity.anchors())
     }
 
     /// Forgets the revisions of a namespace that is gone.
@@ -177,7 +255,7 @@ impl Inner {
     }
 
     fn judged(&mut self, namespace: &str, name: &str, mut map: StoredMap) -> StoredMap {
-        let Some(integrity) = self.integrity.clone() else {
+        let Some(integrity) = self.integrity().cloned() else {
             map.standing = Standing::Unchecked;
             return map;
         };
@@ -189,9 +267,9 @@ impl Inner {
         }
         map.standing = integrity.judge(namespace, &map, self.verified.latest(namespace, name));
         if map.standing.holds()
-            && let Some(revision) = map.revision()
+            && let Some(seen) = map.seen()
         {
-            self.verified.note(namespace, name, revision);
+            self.verified.note(namespace, name, seen);
         }
         map
     }

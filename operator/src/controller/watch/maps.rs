@@ -11,14 +11,17 @@ use smilax_core::packed;
 use smilax_core::signature::Digest;
 
 use super::{Named, Seen, named};
-use crate::controller::state::Inner;
+use crate::controller::state::{Inner, State};
 use crate::controller::stored::{Standing, StoredMap};
 
 /// Annotation: the account that a ConfigMap is for.
 pub(crate) const ACCOUNT: &str = "smilax.dev/account";
 
-pub(super) fn map(object: &ConfigMap) -> Named<StoredMap> {
-    named(object, stored_map(object))
+/// Reads a ConfigMap, and verifies it before the state is locked.
+pub(super) fn map(state: &State, object: &ConfigMap) -> Named<StoredMap> {
+    let read = named(object, stored_map(object));
+    state.prepare_map(&read.namespace, &read.value);
+    read
 }
 
 pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
@@ -35,6 +38,7 @@ pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
         }
         Seen::Deleted(one) => {
             inner.set_map(&one.namespace, &one.name, None);
+            inner.forget_prepared(&one.namespace, &one.value);
             inner.index.mark(&one.namespace);
         }
         Seen::All(all) => {

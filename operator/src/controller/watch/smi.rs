@@ -88,9 +88,16 @@ fn set_smi(kind: SmiKind, inner: &mut Inner, key: &ObjectKey, raw: Option<&serde
     }
 }
 
-/// A group is measured before it is taken in; that it is gone is known at once.
+/// A group is measured before it is taken in; that it is gone is known at once. One that is known already comes back when
+/// only its status was written, and nothing is measured then.
 fn set_group(inner: &mut Inner, (_, namespace, name): &ObjectKey, group: Option<RouteGroup>) {
     if let Some(group) = group {
+        let contents = inner.index.contents(namespace);
+        let known = contents.and_then(|contents| contents.groups.get(name));
+        if known == Some(&group) {
+            inner.measuring.remove(namespace, name);
+            return;
+        }
         inner.measuring.add(namespace, name, group, Known::Before);
     } else {
         inner.measuring.remove(namespace, name);
@@ -199,6 +206,35 @@ mod tests {
             list(inner, second);
             !inner.index.take_dirty().is_empty()
         })
+    }
+
+    fn group(path: &str, status: &Value) -> SmiObject {
+        let object = json!({
+            "apiVersion": "specs.smi-spec.io/v1alpha4", "kind": "HTTPRouteGroup",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "1", "generation": 1},
+            "spec": {"matches": [{"name": "one", "pathRegex": path}]},
+            "status": status,
+        });
+        super::object(SmiKind::HttpRouteGroup, &serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn s1_a_group_whose_status_alone_was_written_is_not_measured_again() {
+        let state = State::new(Settings::default());
+        state.read(|inner| {
+            let see = |inner: &mut Inner, path, status: &Value| {
+                let seen = Seen::Applied(group(path, status));
+                objects(SmiKind::HttpRouteGroup, inner, seen);
+                inner.measuring.is_waiting()
+            };
+            assert!(see(inner, "/a", &json!({})));
+            let taken = inner.measuring.take().unwrap();
+            let (namespace, name) = inner.measuring.finish().unwrap();
+            inner.index.set_group(&namespace, name, Some(taken));
+            assert!(!see(inner, "/a", &json!({"matches": "one"})));
+            assert!(see(inner, "/b", &json!({"matches": "one"})));
+            assert!(!see(inner, "/a", &json!({})), "what waits is not wanted any more");
+        });
     }
 
     #[test]

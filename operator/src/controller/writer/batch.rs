@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use smilax_compiler::{Diagnostic, Reason, compile, status, workloads};
 use smilax_core::convention::config_map_name;
-use smilax_core::{ObjectRef, ProxyConfig, Workload};
+use smilax_core::{ProxyConfig, Workload};
 
 use super::policy::Compiling;
 use crate::controller::change::{MapChange, map_changes};
 use crate::controller::findings::Finding;
+use crate::controller::integrity::Integrity;
 use crate::controller::report;
 use crate::controller::state::Inner;
 use crate::controller::statuses::Statuses;
@@ -24,6 +25,8 @@ pub(super) struct Batch {
     pub(super) findings: Vec<(Arc<str>, Vec<Finding>)>,
     /// Whether some namespaces wait for the next pass.
     pub(super) more: bool,
+    /// Who judged what is stored, and so signs what is written: another signer has not seen what it is compared with.
+    pub(super) integrity: Option<Arc<Integrity>>,
 }
 
 /// Compiles dirty namespaces, those first whose turn it is, until it is `enough`, and compares with what is stored. The
@@ -35,7 +38,16 @@ pub(super) fn batch_of(
     enough: impl Fn() -> bool,
 ) -> Batch {
     let Compiling { sequence, pods, last } = compiling;
-    let mut batch = Batch::default();
+    let mut batch = Batch {
+        integrity: inner.integrity().cloned(),
+        ..Batch::default()
+    };
+    // Proxies would refuse what is signed for another trust domain than it names. A signer for the new one is on its way.
+    let trust_domain = &inner.index.settings().trust_domain;
+    let of_another = |integrity: &Arc<Integrity>| integrity.trust_domain() != trust_domain;
+    if batch.integrity.as_ref().is_some_and(of_another) {
+        return batch;
+    }
     let all = inner.index.take_dirty();
     batch.dirty = all.len();
     let mut dirty = BTreeSet::new();
@@ -134,16 +146,8 @@ pub(super) fn batch_of(
 }
 
 fn tampered(workload: &Workload, message: String) -> Diagnostic {
-    Diagnostic {
-        object: ObjectRef {
-            kind: "ServiceAccount".into(),
-            namespace: workload.namespace.clone(),
-            name: workload.account.clone(),
-            generation: 0,
-        },
-        reason: Reason::Tampered,
-        message,
-    }
+    let Workload { namespace, account } = workload.clone();
+    Diagnostic::about("ServiceAccount", namespace, account, Reason::Tampered, message)
 }
 
 /// All of them, beginning behind the last whose turn it was.

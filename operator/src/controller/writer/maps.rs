@@ -14,12 +14,20 @@ use super::outcome::{Outcome, WriteError, call, is_conflict};
 use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::change::MapChange;
+use crate::controller::integrity::{Integrity, SignError};
 use crate::controller::watch::{ACCOUNT, MANAGED_BY, stored_map};
 
 impl Writer {
-    pub(super) async fn write_maps(&self, maps: Vec<(String, MapChange)>, term: &Term, failed: &mut Failed) {
+    /// Writes ConfigMaps, signed by whoever judged what was stored before; `None` writes them without a signature.
+    pub(super) async fn write_maps(
+        &self,
+        maps: Vec<(String, MapChange)>,
+        integrity: Option<&Integrity>,
+        term: &Term,
+        failed: &mut Failed,
+    ) {
         let maps = maps.into_iter().map(|(namespace, change)| async move {
-            let result = self.write_map(&namespace, &change).await;
+            let result = self.write_map(&namespace, &change, integrity).await;
             if is_conflict(&result) {
                 self.look_at_map(&namespace, change.name()).await;
             }
@@ -42,7 +50,12 @@ impl Writer {
         }
     }
 
-    async fn write_map(&self, namespace: &str, change: &MapChange) -> Result<Outcome, WriteError> {
+    async fn write_map(
+        &self,
+        namespace: &str,
+        change: &MapChange,
+        integrity: Option<&Integrity>,
+    ) -> Result<Outcome, WriteError> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
         match change {
             MapChange::Apply {
@@ -57,7 +70,7 @@ impl Writer {
                 if let Some(revision) = revision {
                     self.fleet.is_written(*revision);
                 }
-                let signature = self.sign(workload, (policy, form), bundle)?;
+                let signature = sign(integrity, workload, (policy, form), bundle)?;
                 let object = map_object(
                     name,
                     workload,
@@ -100,23 +113,6 @@ impl Writer {
         Ok(Outcome::Written)
     }
 
-    /// The signature of what is written; `None` while the mesh has no authority that signs.
-    fn sign(
-        &self,
-        workload: &Workload,
-        (policy, form): (&str, &Form),
-        bundle: &str,
-    ) -> Result<Option<String>, WriteError> {
-        let Some(integrity) = self.state.read(|inner| inner.integrity().cloned()) else {
-            return Ok(None);
-        };
-        let policy = match form {
-            Form::Plain => policy.as_bytes(),
-            Form::Packed(bytes) => bytes,
-        };
-        Ok(Some(integrity.sign(workload, policy, bundle.as_bytes())?))
-    }
-
     /// Takes a ConfigMap as it is now. The answer to a write may be remembered after the watch has told of a later
     /// change; the watch does not tell again, so what is remembered would be out of date for ever.
     async fn look_at_map(&self, namespace: &str, name: &str) {
@@ -126,6 +122,22 @@ impl Writer {
                 .tell(|inner| inner.set_map(namespace, name, found.as_ref().map(stored_map)));
         }
     }
+}
+
+/// The signature of what is written; `None` while the mesh has no authority that signs.
+pub(super) fn sign(
+    integrity: Option<&Integrity>,
+    workload: &Workload,
+    (policy, form): (&str, &Form),
+    bundle: &str,
+) -> Result<Option<String>, SignError> {
+    let policy = match form {
+        Form::Plain => policy.as_bytes(),
+        Form::Packed(bytes) => bytes,
+    };
+    integrity
+        .map(|integrity| integrity.sign(workload, policy, bundle.as_bytes()))
+        .transpose()
 }
 
 /// Deletes nothing but this version.

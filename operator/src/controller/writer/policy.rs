@@ -63,7 +63,8 @@ impl Writer {
         self.metrics.dirty_namespaces.set(as_i64(batch.dirty));
         self.show_sizes();
         let InPace { due, later } = in_pace(batch.maps, pace, Instant::now());
-        self.write_maps(due, term, &mut failed).await;
+        self.write_maps(due, batch.integrity.as_deref(), term, &mut failed)
+            .await;
         {
             let mut findings = term.findings.lock();
             for (namespace, found) in batch.findings {

@@ -79,6 +79,15 @@ fn without_a_stream_what_is_unused_is_forgotten_too() {
 }
 
 #[test]
+fn s2_without_a_stream_it_is_not_forgotten_how_addresses_are_secured() {
+    let mut interest = Interest::default();
+    interest.step(Event::Used(vec![address(1)]), seconds(0));
+    assert_eq!(interest.step(Event::Tick, seconds(900)), Change::default());
+    let change = interest.step(Event::Connected, seconds(901));
+    assert_eq!((change.say, change.forget), (vec![], vec![address(1)]));
+}
+
+#[test]
 fn beyond_the_bound_whatever_was_used_longest_ago_goes() {
     let mut interest = connected();
     let most = u32::try_from(MOST_ADDRESSES).unwrap();

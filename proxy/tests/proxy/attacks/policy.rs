@@ -96,6 +96,21 @@ fn proxy(net: Net, mounted: &Mounted, pinned: &[KeyId]) -> TestProxy {
         .start()
 }
 
+/// A proxy of a pod whose spec names this authority, with what an earlier one of the pod kept.
+fn restarted(net: Net, mounted: &Mounted, ours: &Authority, state: &Path) -> TestProxy {
+    let (directory, state) = (mounted.path().to_owned(), state.to_owned());
+    let (root, domain) = (ours.root_id(), ours.trust_domain());
+    TestProxy::builder()
+        .outbound(net.at(1))
+        .set(|settings| {
+            settings.config = ConfigLocation::Directory(directory);
+            settings.state_directory = Some(state);
+            settings.anchors = BTreeSet::from([root]);
+            settings.trust_domain = Some(domain);
+        })
+        .start()
+}
+
 fn revision(proxy: &TestProxy) -> Revision {
     proxy.proxy().shared().table.load().revision
 }
@@ -239,6 +254,80 @@ async fn s3_an_older_configuration_that_was_signed_leads_no_running_proxy_back()
         .await;
     assert_eq!(revision(&proxy), Revision { term: 1, counter: 5 });
     assert!(roots(&proxy).await.contains(r#""generation":2"#));
+}
+
+#[tokio::test]
+async fn s3_an_old_trust_bundle_beside_the_same_policy_is_told_of() {
+    let (net, ours) = (Net::new(), Authority::new("cluster.local"));
+    let old = Files::signed(&ours, &config(net, 5), &ours.bundle(1));
+    let mut mounted = Mounted::new(&Files::signed(&ours, &config(net, 5), &ours.bundle(2)));
+    let proxy = proxy(net, &mounted, &[ours.root_id()]);
+    mounted.put(&old);
+    proxy
+        .counts("smilax_proxy_config_rejected_total", &["stale"], 1)
+        .await;
+    let told = status(&proxy).await;
+    assert!(told.contains("trust bundle 1 is older than 2"), "{told}");
+    assert!(roots(&proxy).await.contains(r#""generation":2"#));
+    mounted.put(&Files::signed(&ours, &config(net, 5), &ours.bundle(3)));
+    eventually("the repaired one is in force", || {
+        proxy.proxy().shared().metrics.identity.bundle.get() == 3
+    })
+    .await;
+    assert!(!status(&proxy).await.contains("is older than"));
+}
+
+#[tokio::test]
+async fn s3_another_trust_bundle_beside_the_policy_in_force_is_told_of() {
+    let [ours, theirs] = [(); 2].map(|()| Authority::new("cluster.local"));
+    let net = Net::new();
+    let honest = Files::signed(&ours, &config(net, 5), &ours.bundle(1));
+    let mut mounted = Mounted::new(&honest);
+    let proxy = proxy(net, &mounted, &[ours.root_id()]);
+    mounted.put(&Files {
+        bundle: serde_json::to_vec(&theirs.bundle(9)).unwrap(),
+        ..honest
+    });
+    proxy
+        .counts("smilax_proxy_config_rejected_total", &["tampered"], 1)
+        .await;
+    assert!(!roots(&proxy).await.contains(&theirs.root_id().0));
+}
+
+#[tokio::test]
+async fn s3_a_proxy_that_restarts_beside_a_forged_configuration_keeps_whom_it_trusts() {
+    let (net, ours) = (Net::new(), Authority::new("cluster.local"));
+    let state = tempfile::tempdir().unwrap();
+    let honest = Files::signed(&ours, &config(net, 5), &ours.bundle(2));
+    let mut mounted = Mounted::new(&honest);
+    drop(restarted(net, &mounted, &ours, state.path()));
+    mounted.put(&Files {
+        policy: serde_json::to_vec(&forged(net)).unwrap(),
+        ..honest
+    });
+    let proxy = restarted(net, &mounted, &ours, state.path());
+    assert_eq!(revision(&proxy), Revision { term: 1, counter: 5 });
+    let told = roots(&proxy).await;
+    assert!(
+        told.contains(&ours.root_id().0) && told.contains(r#""generation":2"#),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn s3_of_two_meshes_below_one_root_neither_configures_the_others_pods() {
+    let (net, theirs) = (Net::new(), Authority::new("other.example"));
+    let state = tempfile::tempdir().unwrap();
+    let mut mounted = Mounted::new(&Files::signed(&theirs, &config(net, 9), &theirs.bundle(9)));
+    let ours = theirs.with_domain("cluster.local");
+    let proxy = restarted(net, &mounted, &ours, state.path());
+    assert_eq!(revision(&proxy), Revision::default());
+    assert!(status(&proxy).await.contains("trust domain other.example"));
+    mounted.put(&Files::signed(&ours, &config(net, 5), &ours.bundle(1)));
+    eventually("its own is in force", || {
+        revision(&proxy) == Revision { term: 1, counter: 5 }
+    })
+    .await;
 }
 
 #[tokio::test]

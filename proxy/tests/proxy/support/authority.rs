@@ -65,6 +65,14 @@ impl Authority {
         }
     }
 
+    /// Another mesh with the same root and issuer.
+    pub(crate) fn with_domain(self, domain: &str) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            ..self
+        }
+    }
+
     /// The same root, another issuer.
     pub(crate) fn with_new_issuer(self) -> Self {
         Self {
