@@ -12,10 +12,13 @@
 //! Whoever holds less than others therefore loses nothing to who holds more.
 
 mod activity;
+mod load;
 mod quiet;
+mod seats;
 mod sweep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +26,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use activity::{Activity, Standing, UnderWay};
+pub use load::{Load, Permit, Share, may_have};
 pub use quiet::Quiet;
-use sweep::Watch;
+use seats::Seats;
 pub use sweep::{Limits, Reason, Shed};
 
 /// How many connections there may be.
@@ -53,15 +57,13 @@ pub struct Register<H> {
     busy: Busy,
     next: u64,
     count: usize,
-    sources: HashMap<IpAddr, BTreeMap<u64, Seat<H>>>,
+    sources: HashMap<IpAddr, Seats<H>>,
+    /// Sources in the order in which they give way: who holds most comes first.
+    ranks: BTreeSet<Rank>,
 }
 
-#[derive(Debug)]
-struct Seat<H> {
-    activity: Arc<Activity>,
-    watch: Watch,
-    handle: H,
-}
+/// How many connections a source holds, who of them gives way first by what was last seen, and which source it is.
+type Rank = (Reverse<usize>, Option<(Standing, u64)>, IpAddr);
 
 /// Which connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl<H> Register<H> {
             next: 0,
             count: 0,
             sources: HashMap::new(),
+            ranks: BTreeSet::new(),
         }
     }
 
@@ -108,15 +111,7 @@ impl<H> Register<H> {
         };
         self.next += 1;
         self.count += 1;
-        let seats = self.sources.entry(source).or_default();
-        seats.insert(
-            ticket.number,
-            Seat {
-                activity,
-                handle,
-                watch: Watch::default(),
-            },
-        );
+        self.change(source, |seats| seats.add(ticket.number, activity, handle));
         match gives_way {
             Some(handle) => Admission::InPlaceOf(ticket, handle),
             None => Admission::Free(ticket),
@@ -125,13 +120,18 @@ impl<H> Register<H> {
 
     /// A connection has ended; nothing happens when it had given way. Returns its handle.
     pub fn leave(&mut self, ticket: Ticket) -> Option<H> {
-        let seats = self.sources.get_mut(&ticket.source)?;
-        let seat = seats.remove(&ticket.number)?;
-        if seats.is_empty() {
-            self.sources.remove(&ticket.source);
-        }
+        let handle = self.change(ticket.source, |seats| seats.remove(ticket.number))?;
         self.count -= 1;
-        Some(seat.handle)
+        Some(handle)
+    }
+
+    /// What requests under way of the source of this connection cost.
+    #[must_use]
+    pub fn share(&self, ticket: Ticket) -> Arc<Share> {
+        self.sources
+            .get(&ticket.source)
+            .map(|seats| Arc::clone(&seats.share))
+            .unwrap_or_default()
     }
 
     /// Connections there are.
@@ -146,8 +146,25 @@ impl<H> Register<H> {
         self.count == 0
     }
 
-    fn who_gives_way(&self, source: IpAddr) -> Verdict {
-        let own = self.sources.get(&source).map_or(0, BTreeMap::len);
+    /// Changes something about the connections of a source, and gives it the rank that follows.
+    fn change<T>(&mut self, source: IpAddr, change: impl FnOnce(&mut Seats<H>) -> T) -> T {
+        let seats = self.sources.entry(source).or_insert_with(Seats::new);
+        self.ranks.remove(&rank(source, seats));
+        let changed = change(seats);
+        if seats.len() == 0 {
+            self.sources.remove(&source);
+        } else {
+            self.ranks.insert(rank(source, seats));
+        }
+        changed
+    }
+
+    fn held_by(&self, source: IpAddr) -> usize {
+        self.sources.get(&source).map_or(0, Seats::len)
+    }
+
+    fn who_gives_way(&mut self, source: IpAddr) -> Verdict {
+        let own = self.held_by(source);
         let candidate = if own >= self.caps.of_one.max(1) {
             self.first_of(source)
         } else if self.count >= self.caps.all.max(1) {
@@ -158,7 +175,7 @@ impl<H> Register<H> {
         let Some((ticket, standing)) = candidate else {
             return Verdict::Nobody;
         };
-        let held_by_victim = self.sources.get(&ticket.source).map_or(0, BTreeMap::len);
+        let held_by_victim = self.held_by(ticket.source);
         if standing == Standing::Busy && self.busy == Busy::Stays && held_by_victim <= own + 1 {
             return Verdict::Newcomer;
         }
@@ -167,25 +184,35 @@ impl<H> Register<H> {
 
     /// Who of the source that holds most gives way. The newcomer's own counts with the newcomer, and comes first among
     /// equals.
-    fn first_of_the_largest(&self, newcomer: IpAddr, with_newcomer: usize) -> Option<(Ticket, Standing)> {
-        let most = self.sources.values().map(BTreeMap::len).max()?;
-        if with_newcomer > 1 && with_newcomer >= most {
-            return self.first_of(newcomer);
+    fn first_of_the_largest(&mut self, newcomer: IpAddr, with_newcomer: usize) -> Option<(Ticket, Standing)> {
+        for _ in 0..LOOKS {
+            let &(Reverse(most), seen, source) = self.ranks.first()?;
+            if with_newcomer > 1 && with_newcomer >= most {
+                return self.first_of(newcomer);
+            }
+            let first = self.first_of(source)?;
+            if seen == Some((first.1, first.0.number)) {
+                return Some(first);
+            }
         }
-        self.sources
-            .iter()
-            .filter(|(_, seats)| seats.len() == most)
-            .filter_map(|(source, _)| self.first_of(*source))
-            .min_by_key(|(ticket, standing)| (*standing, ticket.number))
+        let &(_, _, source) = self.ranks.first()?;
+        self.first_of(source)
     }
 
-    fn first_of(&self, source: IpAddr) -> Option<(Ticket, Standing)> {
-        self.sources
-            .get(&source)?
-            .iter()
-            .map(|(&number, seat)| (Ticket { source, number }, seat.activity.standing()))
-            .min_by_key(|(ticket, standing)| (*standing, ticket.number))
+    fn first_of(&mut self, source: IpAddr) -> Option<(Ticket, Standing)> {
+        if self.held_by(source) == 0 {
+            return None;
+        }
+        let (standing, number) = self.change(source, Seats::first)?;
+        Some((Ticket { source, number }, standing))
     }
+}
+
+/// Sources of the same size that are looked at for one newcomer at most.
+const LOOKS: usize = 32;
+
+fn rank<H>(source: IpAddr, seats: &Seats<H>) -> Rank {
+    (Reverse(seats.len()), seats.first_seen(), source)
 }
 
 enum Verdict {
@@ -203,6 +230,7 @@ pub struct Admissions<H>(Arc<Mutex<Register<H>>>);
 pub struct Place<H> {
     register: Arc<Mutex<Register<H>>>,
     ticket: Ticket,
+    share: Arc<Share>,
 }
 
 impl<H> Clone for Admissions<H> {
@@ -226,13 +254,18 @@ impl<H> Admissions<H> {
         activity: &Arc<Activity>,
         handle: H,
     ) -> Option<(Place<H>, Option<H>)> {
-        let (ticket, gives_way) = match self.0.lock().enter(source, Arc::clone(activity), handle) {
+        let mut register = self.0.lock();
+        let (ticket, gives_way) = match register.enter(source, Arc::clone(activity), handle) {
             Admission::Free(ticket) => (ticket, None),
             Admission::InPlaceOf(ticket, handle) => (ticket, Some(handle)),
             Admission::Refused => return None,
         };
-        let register = Arc::clone(&self.0);
-        Some((Place { register, ticket }, gives_way))
+        let place = Place {
+            share: register.share(ticket),
+            register: Arc::clone(&self.0),
+            ticket,
+        };
+        Some((place, gives_way))
     }
 
     /// See [`Register::sweep`].
@@ -251,6 +284,14 @@ impl<H> Admissions<H> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl<H> Place<H> {
+    /// What requests under way of its source cost.
+    #[must_use]
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 }
 

@@ -1,13 +1,57 @@
-//! Bytes held for all clients of this process.
+//! Bytes held for all who get them in one way.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Bytes read at once from a server under pressure.
+/// Bytes read at once under pressure.
 pub const FEW_BYTES: usize = 8 * 1024;
 
-/// Bytes held for all clients of this process, and how many there should be at most.
+/// Who gets bytes that this proxy holds. Each has a budget of its own, so that an application that is slow does not have
+/// its callers turned away, and a server that takes nothing does not hold up what the application is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// Clients from outside: responses of the application. Those that take nothing are closed when it is used up.
+    Client,
+    /// The application: requests from outside, and responses to its own requests.
+    Application,
+    /// Servers elsewhere: requests of the application.
+    Server,
+}
+
+/// A budget for each receiver.
+#[derive(Debug)]
+pub struct Budgets {
+    client: Arc<Budget>,
+    application: Arc<Budget>,
+    server: Arc<Budget>,
+}
+
+impl Budgets {
+    /// Nothing is held yet. `limit` is in bytes, for each.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let budget = || Arc::new(Budget::new(limit));
+        Self {
+            client: budget(),
+            application: budget(),
+            server: budget(),
+        }
+    }
+
+    /// The one of this receiver.
+    #[must_use]
+    pub fn of(&self, receiver: Receiver) -> &Arc<Budget> {
+        match receiver {
+            Receiver::Client => &self.client,
+            Receiver::Application => &self.application,
+            Receiver::Server => &self.server,
+        }
+    }
+}
+
+/// Bytes that are held for one receiver, and how many there should be at most.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -23,7 +67,7 @@ pub enum Pressure {
     None,
     /// Half of it: less is read at once.
     High,
-    /// All of it: for who has something, nothing more is read.
+    /// All of it: nothing more is read for a body of which anything is held.
     Full,
 }
 
@@ -40,24 +84,14 @@ impl Pressure {
         }
     }
 
-    /// Bytes that may be held for one connection of HTTP/1 before more of its response is read.
+    /// Bytes that may be held of one body, or of one direction of a connection, before more of it is read. Never none: what
+    /// is taken goes on under any pressure.
     #[must_use]
     pub fn allowance(self) -> usize {
         match self {
             Self::None => usize::MAX,
             Self::High => 2 * FEW_BYTES,
             Self::Full => 1,
-        }
-    }
-
-    /// The same of one connection of HTTP/2, over which many responses go. Some of them may be stalled, and should not hold
-    /// up the others.
-    #[must_use]
-    pub fn shared_allowance(self) -> usize {
-        match self {
-            Self::None => usize::MAX,
-            Self::High => 128 * FEW_BYTES,
-            Self::Full => 32 * FEW_BYTES,
         }
     }
 }
@@ -134,9 +168,6 @@ mod tests {
     fn s6_the_more_is_held_the_less_a_connection_may_have() {
         let all = [Pressure::None, Pressure::High, Pressure::Full];
         assert!(all.is_sorted_by_key(|pressure| std::cmp::Reverse(pressure.allowance())));
-        assert!(
-            all.iter()
-                .all(|pressure| pressure.shared_allowance() >= pressure.allowance())
-        );
+        assert!(all.iter().all(|pressure| pressure.allowance() > 0));
     }
 }

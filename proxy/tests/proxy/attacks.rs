@@ -5,6 +5,7 @@ mod framing;
 mod http2;
 mod identity;
 mod lying;
+mod memory;
 mod policy;
 mod raw_http2;
 mod requests;
