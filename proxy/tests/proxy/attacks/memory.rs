@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use smilax_core::config::Protocol;
 use smilax_proxy::overload::Receiver;
 use smilax_proxy::settings::Settings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::resources::{BRIEF, CLOSED, LARGE, application, connect_from, held, is_ended, proxy, room};
-use crate::support::client::{Http1, get, to_end};
+use crate::support::client::{Http1, Http2, get, request, to_end};
+use crate::support::mesh::Mesh;
 use crate::support::server::{Server, full};
 use crate::support::{Net, eventually, soon};
 
@@ -180,4 +182,61 @@ async fn s6_heads_that_grow_large_and_do_not_end_take_of_the_memory_for_requests
     let mut first = crowd.swap_remove(0);
     first.write_all(b"\r\nconnection: close\r\n\r\n").await.unwrap();
     assert!(to_end(&mut first).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Connections that ask for a large response and never read it.
+async fn readers_that_pause(proxy: &crate::support::TestProxy) -> Vec<TcpStream> {
+    let mut paused = Vec::new();
+    for _ in 0..CROWD {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(proxy.outbound_address()).await.unwrap();
+        let ask = b"GET /large HTTP/1.1\r\nhost: web.shop:8080\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        paused.push(stream);
+    }
+    paused
+}
+
+#[tokio::test]
+async fn s6_readers_that_pause_hold_up_no_other_stream_between_two_proxies() {
+    let mesh = Mesh::new();
+    let _app = application(mesh.app(1)).await;
+    let _web = mesh.web(vec![]);
+    let client = mesh.client(Protocol::Http);
+    let paused = readers_that_pause(&client).await;
+    for stream in &paused {
+        soon("its response begins", stream.readable()).await.unwrap();
+    }
+    // Until what the kernel keeps for them is full, and all that there is of their windows.
+    tokio::time::sleep(5 * BRIEF).await;
+    let mut other = Http1::connect(client.outbound_address()).await;
+    let response = other.start(request("GET", "/large")).await.unwrap();
+    let body = soon("all of it", response.into_body().collect()).await.unwrap();
+    assert_eq!(body.to_bytes().len(), LARGE);
+}
+
+#[tokio::test]
+async fn s6_readers_that_pause_hold_up_no_other_stream_of_an_application_of_http2() {
+    let net = Net::new();
+    let _app = application(net.at(1)).await;
+    let proxy = proxy(net, |_| {});
+    let mut paused = Vec::new();
+    for _ in 0..CROWD {
+        let stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+        let (mut client, connection) = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake::<_, bytes::Bytes>(stream)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let large = Request::get("http://a/large").body(()).unwrap();
+        let (response, _) = client.send_request(large, true).unwrap();
+        paused.push((soon("its response begins", response).await.unwrap(), client));
+    }
+    let mut other = Http2::connect(proxy.inbound_address()).await;
+    let large = Request::get("http://a/large").body(full("")).unwrap();
+    let response = other.start(large).await.unwrap();
+    let body = soon("all of it", response.into_body().collect()).await.unwrap();
+    assert_eq!(body.to_bytes().len(), LARGE);
 }
