@@ -140,6 +140,7 @@ ITEMS = [
     ("S20", "another Host than the authority, between proxies", "400"),
     ("S21", "forbidden trailers to servers of HTTP/2", "left out"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
+    ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)
