@@ -20,7 +20,7 @@ use smilax_core::admission::{Admissions, Busy, Load};
 use tokio_util::sync::CancellationToken;
 
 pub use admitted::{Admitted, Costs, TooMany};
-pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Receiver};
+pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Reading, Receiver};
 pub use capacity::{Asked, Capacity};
 pub use flow::{Flow, Held, Way};
 pub use sweep::{Patience, sweep_forever};
@@ -42,11 +42,12 @@ impl Overload {
     /// Nothing is used yet.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
+        let load = Load::new(capacity.request_bytes);
         Self {
             outbound: Admissions::new(capacity.outbound, Busy::Stays),
             inbound: Admissions::new(capacity.inbound, Busy::Stays),
-            budgets: Arc::new(Budgets::new(capacity.held_bytes)),
-            load: Load::new(capacity.request_bytes),
+            budgets: Arc::new(Budgets::new(capacity.held_bytes, &load)),
+            load,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::access::Refused;
-use crate::overload::{FEW_BYTES, Flow, Held, Pressure};
+use crate::overload::{FEW_BYTES, Flow, Held, Reading};
 use crate::transport::{ConnectError, Stream, TlsFailure};
 
 /// Bytes read at once. One buffer of this size serves all connections of a worker.
@@ -258,9 +258,9 @@ impl<'a> Direction<'a> {
         to: &mut Stream,
     ) -> Poll<io::Result<usize>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let most = match self.flow.budget().pressure() {
-                Pressure::None => BUFFER_BYTES,
-                Pressure::High | Pressure::Full => FEW_BYTES,
+            let most = match self.flow.budget().reading() {
+                Reading::Much => BUFFER_BYTES,
+                Reading::Little => FEW_BYTES,
             };
             let mut buffer = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;

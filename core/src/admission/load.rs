@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How many times what is left a source may have: 8 of 9 parts when it is alone, a seventh of all when six do their worst.
 const FACTOR: usize = 8;
 
+/// It is crowded when one of so many parts is used: of 256 MiB of memory, by 128 requests.
+const CROWDED: usize = 8;
+
 /// Bytes that requests under way may cost in all.
 #[derive(Debug)]
 pub struct Load {
@@ -60,6 +63,12 @@ impl Load {
             share: Arc::clone(share),
             bytes,
         })
+    }
+
+    /// Whether so much is under way that each request should cost as little as it can.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.used() >= self.limit / CROWDED
     }
 
     /// Bytes that requests under way cost.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smilax_core::admission::Load;
 use tokio::sync::Notify;
 
 /// Bytes read at once under pressure.
@@ -31,8 +32,8 @@ pub struct Budgets {
 impl Budgets {
     /// Nothing is held yet. `limit` is in bytes, for each.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
-        let budget = || Arc::new(Budget::new(limit));
+    pub fn new(limit: usize, load: &Arc<Load>) -> Self {
+        let budget = || Arc::new(Budget::new(limit, Arc::clone(load)));
         Self {
             client: budget(),
             application: budget(),
@@ -56,8 +57,18 @@ impl Budgets {
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
+    load: Arc<Load>,
     /// Told when it begins to run short.
     short: Notify,
+}
+
+/// How many bytes are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As many as there is room for.
+    Much,
+    /// [`FEW_BYTES`].
+    Little,
 }
 
 /// How short the budget is.
@@ -99,10 +110,11 @@ impl Pressure {
 impl Budget {
     /// Nothing is held yet.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, load: Arc<Load>) -> Self {
         Self {
             limit,
             held: AtomicUsize::new(0),
+            load,
             short: Notify::new(),
         }
     }
@@ -132,6 +144,16 @@ impl Budget {
         Pressure::of(self.held(), self.limit)
     }
 
+    /// How many bytes should be read at once. The libraries keep buffers as large as what they read for as long as a
+    /// connection lasts, which nobody counts.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match self.pressure() {
+            Pressure::None if !self.load.is_crowded() => Reading::Much,
+            Pressure::None | Pressure::High | Pressure::Full => Reading::Little,
+        }
+    }
+
     /// Bytes above half of it.
     #[must_use]
     pub fn excess(&self) -> usize {
@@ -150,7 +172,7 @@ mod tests {
 
     #[test]
     fn s6_pressure_rises_with_what_is_held_and_falls_with_what_is_taken() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, Load::new(usize::MAX));
         let pressures = [49, 1, 49, 1].map(|bytes| {
             budget.hold(bytes);
             budget.pressure()
@@ -162,6 +184,19 @@ mod tests {
         assert_eq!(budget.excess(), 50);
         budget.release(51);
         assert_eq!((budget.pressure(), budget.excess()), (Pressure::None, 0));
+    }
+
+    #[test]
+    fn s6_little_is_read_at_once_while_much_is_held_or_many_requests_are_under_way() {
+        let load = Load::new(800);
+        let budget = Budget::new(100, Arc::clone(&load));
+        assert_eq!(budget.reading(), Reading::Much);
+        let request = load.admit(&Arc::default(), 100);
+        assert_eq!(budget.reading(), Reading::Little);
+        drop(request);
+        assert_eq!(budget.reading(), Reading::Much);
+        budget.hold(50);
+        assert_eq!(budget.reading(), Reading::Little);
     }
 
     #[test]

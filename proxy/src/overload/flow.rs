@@ -151,7 +151,7 @@ impl Buf for Held {
 mod tests {
     use std::task::Waker;
 
-    use smilax_core::admission::{Activity, Admissions, Busy, Caps};
+    use smilax_core::admission::{Activity, Admissions, Busy, Caps, Load};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -168,7 +168,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 admissions: Admissions::new(Caps { all: 9, of_one: 9 }, Busy::Stays),
-                budgets: Arc::new(Budgets::new(LIMIT)),
+                budgets: Arc::new(Budgets::new(LIMIT, &Load::new(usize::MAX))),
             }
         }
 

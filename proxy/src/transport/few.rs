@@ -11,16 +11,16 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::Stream;
-use crate::overload::{Budget, FEW_BYTES, Pressure};
+use crate::overload::{Budget, FEW_BYTES, Reading};
 
-/// Reads what comes, and little at once while `budget`, in which it counts, is short.
+/// Reads what comes, as much at once as the budget says in which it counts.
 pub(super) fn poll_read(
     io: &mut TokioIo<Stream>,
     budget: &Budget,
     cx: &mut Context<'_>,
     mut buffer: ReadBufCursor<'_>,
 ) -> Poll<io::Result<()>> {
-    if budget.pressure() == Pressure::None || buffer.remaining() <= FEW_BYTES {
+    if budget.reading() == Reading::Much || buffer.remaining() <= FEW_BYTES {
         return Pin::new(io).poll_read(cx, buffer);
     }
     poll_few(io, cx, &mut buffer).map_ok(|_| ())

@@ -18,6 +18,8 @@ use crate::support::{Net, eventually, soon};
 
 const HELD: usize = 512 * 1024;
 const CROWD: usize = 60;
+/// Forty for each of the connections that requests to a Service are spread over.
+const PAUSED: usize = 160;
 const NOT_HTTP: &[u8] = b"\0not http";
 const REFUSED: &str = "smilax_proxy_overload_refused_requests_total";
 
@@ -187,7 +189,7 @@ async fn s6_heads_that_grow_large_and_do_not_end_take_of_the_memory_for_requests
 /// Connections that ask for a large response and never read it.
 async fn readers_that_pause(proxy: &crate::support::TestProxy) -> Vec<TcpStream> {
     let mut paused = Vec::new();
-    for _ in 0..CROWD {
+    for _ in 0..PAUSED {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(proxy.outbound_address()).await.unwrap();
