@@ -13,11 +13,14 @@
 //! who has 2^64 addresses would otherwise hold one connection of each, and whoever has two would give way.
 
 mod activity;
+mod load;
 mod network;
 mod quiet;
+mod seats;
 mod sweep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +28,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use activity::{Activity, Standing, UnderWay};
+pub use load::{Load, Permit, Share, may_have};
 pub use network::Network;
 pub use quiet::Quiet;
-use sweep::Watch;
+use seats::Seats;
 pub use sweep::{Limits, Reason, Shed};
 
 /// How many connections there may be.
@@ -56,16 +60,14 @@ pub struct Register<H> {
     busy: Busy,
     next: u64,
     count: usize,
-    sources: HashMap<IpAddr, BTreeMap<u64, Seat<H>>>,
-    networks: HashMap<Network, usize>,
+    sources: HashMap<IpAddr, Seats<H>>,
+    networks: HashMap<Network, Block>,
+    /// Networks in the order in which their sources give way: who holds most comes first.
+    order: BTreeSet<(Reverse<usize>, Rank, Network)>,
 }
 
-#[derive(Debug)]
-struct Seat<H> {
-    activity: Arc<Activity>,
-    watch: Watch,
-    handle: H,
-}
+/// How many connections a source holds, who of them gives way first by what was last seen, and which source it is.
+type Rank = (Reverse<usize>, Option<(Standing, u64)>, IpAddr);
 
 /// Which connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,7 @@ impl<H> Register<H> {
             count: 0,
             sources: HashMap::new(),
             networks: HashMap::new(),
+            order: BTreeSet::new(),
         }
     }
 
@@ -113,16 +116,7 @@ impl<H> Register<H> {
         };
         self.next += 1;
         self.count += 1;
-        *self.networks.entry(Network::of(source)).or_default() += 1;
-        let seats = self.sources.entry(source).or_default();
-        seats.insert(
-            ticket.number,
-            Seat {
-                activity,
-                handle,
-                watch: Watch::default(),
-            },
-        );
+        self.change(source, |seats| seats.add(ticket.number, activity, handle));
         match gives_way {
             Some(handle) => Admission::InPlaceOf(ticket, handle),
             None => Admission::Free(ticket),
@@ -131,30 +125,30 @@ impl<H> Register<H> {
 
     /// A connection has ended; nothing happens when it had given way. Returns its handle.
     pub fn leave(&mut self, ticket: Ticket) -> Option<H> {
-        let seats = self.sources.get_mut(&ticket.source)?;
-        let seat = seats.remove(&ticket.number)?;
-        if seats.is_empty() {
-            self.sources.remove(&ticket.source);
-        }
+        let handle = self.change(ticket.source, |seats| seats.remove(ticket.number))?;
         self.count -= 1;
-        let network = Network::of(ticket.source);
-        match self.networks.get_mut(&network) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.networks.remove(&network)),
-        }
-        Some(seat.handle)
+        Some(handle)
+    }
+
+    /// What requests under way of the source of this connection cost.
+    #[must_use]
+    pub fn share(&self, ticket: Ticket) -> Arc<Share> {
+        self.sources
+            .get(&ticket.source)
+            .map(|seats| Arc::clone(&seats.share))
+            .unwrap_or_default()
     }
 
     /// Connections of this source, and of its network.
     fn held(&self, source: IpAddr) -> Held {
         Held {
-            source: self.sources.get(&source).map_or(0, BTreeMap::len),
+            source: self.sources.get(&source).map_or(0, Seats::len),
             network: self.in_network(Network::of(source)),
         }
     }
 
     fn in_network(&self, network: Network) -> usize {
-        self.networks.get(&network).copied().unwrap_or_default()
+        self.networks.get(&network).map_or(0, |block| block.count)
     }
 
     /// Connections there are.
@@ -169,7 +163,31 @@ impl<H> Register<H> {
         self.count == 0
     }
 
-    fn who_gives_way(&self, newcomer: IpAddr) -> Verdict {
+    /// Changes something about the connections of a source, and gives it and its network the places that follow.
+    fn change<T>(&mut self, source: IpAddr, change: impl FnOnce(&mut Seats<H>) -> T) -> T {
+        let network = Network::of(source);
+        let block = self.networks.entry(network).or_default();
+        if let Some(&first) = block.ranks.first() {
+            self.order.remove(&(Reverse(block.count), first, network));
+        }
+        let seats = self.sources.entry(source).or_insert_with(Seats::new);
+        block.ranks.remove(&rank(source, seats));
+        block.count -= seats.len();
+        let changed = change(seats);
+        block.count += seats.len();
+        if seats.len() == 0 {
+            self.sources.remove(&source);
+        } else {
+            block.ranks.insert(rank(source, seats));
+        }
+        match block.ranks.first() {
+            Some(&first) => _ = self.order.insert((Reverse(block.count), first, network)),
+            None => drop(self.networks.remove(&network)),
+        }
+        changed
+    }
+
+    fn who_gives_way(&mut self, newcomer: IpAddr) -> Verdict {
         let own = self.held(newcomer);
         let candidate = if own.source >= self.caps.of_one.max(1) {
             self.first_of(newcomer)
@@ -195,35 +213,50 @@ impl<H> Register<H> {
 
     /// Who gives way of the source that holds most, in the network that holds most. The newcomer's own count with the
     /// newcomer, and come first among equals.
-    fn first_of_the_largest(&self, newcomer: IpAddr, own: Held) -> Option<(Ticket, Standing)> {
-        let most = self.networks.values().copied().max()?;
-        let among_its_own = own.network > 0 && own.network + 1 >= most;
-        let concerned = |source: &IpAddr| {
-            let network = Network::of(*source);
-            if among_its_own {
-                network == Network::of(newcomer)
+    fn first_of_the_largest(&mut self, newcomer: IpAddr, own: Held) -> Option<(Ticket, Standing)> {
+        for _ in 0..LOOKS {
+            let &(Reverse(most), first, _) = self.order.first()?;
+            let among_its_own = own.network > 0 && own.network + 1 >= most;
+            let (Reverse(most), seen, source) = if among_its_own {
+                *self.networks.get(&Network::of(newcomer))?.ranks.first()?
             } else {
-                self.in_network(network) == most
+                first
+            };
+            if among_its_own && own.source > 0 && own.source + 1 >= most {
+                return self.first_of(newcomer);
             }
-        };
-        let sources = || self.sources.iter().filter(|(source, _)| concerned(source));
-        let most = sources().map(|(_, seats)| seats.len()).max()?;
-        if among_its_own && own.source > 0 && own.source + 1 >= most {
-            return self.first_of(newcomer);
+            let first = self.first_of(source)?;
+            if seen == Some((first.1, first.0.number)) {
+                return Some(first);
+            }
         }
-        sources()
-            .filter(|(_, seats)| seats.len() == most)
-            .filter_map(|(source, _)| self.first_of(*source))
-            .min_by_key(|(ticket, standing)| (*standing, ticket.number))
+        let &(_, (_, _, source), _) = self.order.first()?;
+        self.first_of(source)
     }
 
-    fn first_of(&self, source: IpAddr) -> Option<(Ticket, Standing)> {
-        self.sources
-            .get(&source)?
-            .iter()
-            .map(|(&number, seat)| (Ticket { source, number }, seat.activity.standing()))
-            .min_by_key(|(ticket, standing)| (*standing, ticket.number))
+    fn first_of(&mut self, source: IpAddr) -> Option<(Ticket, Standing)> {
+        if !self.sources.contains_key(&source) {
+            return None;
+        }
+        let (standing, number) = self.change(source, Seats::first)?;
+        Some((Ticket { source, number }, standing))
     }
+}
+
+/// Sources of the same size that are looked at for one newcomer at most.
+const LOOKS: usize = 32;
+
+fn rank<H>(source: IpAddr, seats: &Seats<H>) -> Rank {
+    (Reverse(seats.len()), seats.first_seen(), source)
+}
+
+/// The sources of a network.
+#[derive(Debug, Default)]
+struct Block {
+    /// Connections of all of them.
+    count: usize,
+    /// In the order in which they give way: who holds most comes first.
+    ranks: BTreeSet<Rank>,
 }
 
 /// Connections that somebody has.
@@ -248,6 +281,7 @@ pub struct Admissions<H>(Arc<Mutex<Register<H>>>);
 pub struct Place<H> {
     register: Arc<Mutex<Register<H>>>,
     ticket: Ticket,
+    share: Arc<Share>,
 }
 
 impl<H> Clone for Admissions<H> {
@@ -271,13 +305,18 @@ impl<H> Admissions<H> {
         activity: &Arc<Activity>,
         handle: H,
     ) -> Option<(Place<H>, Option<H>)> {
-        let (ticket, gives_way) = match self.0.lock().enter(source, Arc::clone(activity), handle) {
+        let mut register = self.0.lock();
+        let (ticket, gives_way) = match register.enter(source, Arc::clone(activity), handle) {
             Admission::Free(ticket) => (ticket, None),
             Admission::InPlaceOf(ticket, handle) => (ticket, Some(handle)),
             Admission::Refused => return None,
         };
-        let register = Arc::clone(&self.0);
-        Some((Place { register, ticket }, gives_way))
+        let place = Place {
+            share: register.share(ticket),
+            register: Arc::clone(&self.0),
+            ticket,
+        };
+        Some((place, gives_way))
     }
 
     /// See [`Register::sweep`].
@@ -296,6 +335,14 @@ impl<H> Admissions<H> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl<H> Place<H> {
+    /// What requests under way of its source cost.
+    #[must_use]
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 }
 

@@ -97,8 +97,10 @@ pub mod variable {
     pub const WORKERS: &str = "SMILAX_WORKERS";
     /// Connections to the application at most; 0 means by the memory limit.
     pub const CONNECTIONS: &str = "SMILAX_CONNECTIONS";
-    /// Bytes of responses held for clients at most; 0 means by the memory limit.
+    /// Bytes held at most for clients, for the application, and for servers elsewhere, each; 0 means by the memory limit.
     pub const HELD_BYTES: &str = "SMILAX_HELD_BYTES";
+    /// Bytes that requests to the application may cost while they are under way; 0 means by the memory limit.
+    pub const REQUEST_BYTES: &str = "SMILAX_REQUEST_BYTES";
     /// How long a connection of HTTP to the application may be unused, in seconds.
     pub const KEEP_ALIVE_SECONDS: &str = "SMILAX_KEEP_ALIVE_SECONDS";
     /// How long a client may neither send nor take what is waited for, in seconds.

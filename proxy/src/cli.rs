@@ -15,7 +15,7 @@ use smilax_core::{LogFilter, PodView, SourceRanges, TrustDomain};
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
-use crate::overload::Capacity;
+use crate::overload::{Asked, Capacity};
 use crate::redirect::{InboundUdp, Rules};
 use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
@@ -173,12 +173,16 @@ pub struct RunArguments {
     /// Whether a refusal says why, by one word in the header smilax-reason
     #[arg(long, env = variable::DENIAL_REASONS, value_enum, default_value_t = Reasons::Kept)]
     denial_reasons: Reasons,
-    /// Connections to the application at most, half of them of one address; four times as many from it. 0 means by the memory limit
+    /// Connections to the application at most; four times as many from it. 0 means by the memory limit
     #[arg(long, env = variable::CONNECTIONS, default_value_t = 0)]
     connections: usize,
-    /// Bytes of responses held for clients that have not taken them yet; above it the slowest are closed. 0 means by the memory limit
+    /// Bytes held at most for clients, for the application, and for servers elsewhere, each. 0 means a sixteenth of the memory limit
     #[arg(long, env = variable::HELD_BYTES, default_value_t = 0)]
     held_bytes: usize,
+    /// Bytes that requests to the application may cost while they are under way; others are answered with 503. 0 means an eighth of
+    /// the memory limit
+    #[arg(long, env = variable::REQUEST_BYTES, default_value_t = 0)]
+    request_bytes: usize,
     /// How long a connection of HTTP to the application may be unused, in seconds
     #[arg(long, env = variable::KEEP_ALIVE_SECONDS, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
     keep_alive_seconds: u64,
@@ -300,7 +304,11 @@ impl RunArguments {
                 stalled: Duration::from_secs(self.stalled_seconds),
                 ..Limits::default()
             },
-            capacity: Capacity::by_memory_limit().with(self.connections, self.held_bytes),
+            capacity: Capacity::by_memory_limit().with(Asked {
+                connections: self.connections,
+                held_bytes: self.held_bytes,
+                request_bytes: self.request_bytes,
+            }),
             reasons: self.denial_reasons,
             ..Settings::default()
         })

@@ -17,9 +17,10 @@ use crate::access::{Caller, Judge, Refused};
 use crate::detect::{self, Patience, Spoken};
 use crate::http::server::{self, Version};
 use crate::inbound::{self, arrival};
+use crate::metrics::overload::OverloadMetrics;
 use crate::metrics::traffic::Telemetry;
 use crate::outbound;
-use crate::overload::Admitted;
+use crate::overload::{Admitted, Costs, Flow, Overload, Receiver, Way};
 use crate::target::{AttemptFailure, Elsewhere, Target};
 use crate::tcp::{self, CarryError};
 use crate::tls::{Peer, Wire};
@@ -48,7 +49,7 @@ pub struct Connection {
     /// Which way it goes.
     pub side: Side,
     /// What it costs.
-    pub admitted: Rc<Admitted>,
+    pub admitted: Arc<Admitted>,
 }
 
 /// What is particular to each way.
@@ -131,7 +132,7 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
 }
 
 /// Gives a connection a place, for which another may have to end.
-fn admit(worker: &Worker, direction: Direction, client: SocketAddr) -> Option<Rc<Admitted>> {
+fn admit(worker: &Worker, direction: Direction, client: SocketAddr) -> Option<Arc<Admitted>> {
     let (overload, metrics) = (&worker.shared.overload, &worker.shared.metrics.overload);
     let admissions = match direction {
         Direction::Outbound => &overload.outbound,
@@ -146,15 +147,38 @@ fn admit(worker: &Worker, direction: Direction, client: SocketAddr) -> Option<Rc
         metrics.ended("gave_way");
         other.cancel();
     }
-    let budget = Arc::clone(&overload.budget);
-    Some(Admitted::new(activity, end, budget, place))
+    Some(Admitted::new(
+        activity,
+        end,
+        costs(overload, metrics, direction),
+        place,
+    ))
+}
+
+fn costs(overload: &Overload, metrics: &OverloadMetrics, direction: Direction) -> Costs {
+    let (requests_to, responses_to, load) = match direction {
+        // The application is no stranger: how much it asks for is its own affair.
+        Direction::Outbound => (Receiver::Server, Receiver::Application, None),
+        Direction::Inbound => (
+            Receiver::Application,
+            Receiver::Client,
+            Some(Arc::clone(&overload.load)),
+        ),
+    };
+    Costs {
+        budgets: Arc::clone(&overload.budgets),
+        requests_to,
+        responses_to,
+        load,
+        refused: metrics.refused_requests.clone(),
+    }
 }
 
 impl Connection {
     /// One to the application.
     pub(crate) fn inbound(
         worker: &Rc<Worker>,
-        admitted: Rc<Admitted>,
+        admitted: Arc<Admitted>,
         original: SocketAddr,
         caller: Caller,
         telemetry: Rc<Telemetry>,
@@ -343,16 +367,34 @@ impl Connection {
         greeting: &Bytes,
     ) -> Result<(), CarryError> {
         let _under_way = self.admitted.activity.begin();
+        let flows = self.flows();
         let meter = tcp::Answered::new(target.telemetry.connection());
         let idle = self.worker.shared.settings.limits.idle;
         tcp::greet(&mut client, greeting, &meter).await?;
         let over = self.over(None, upstream.peer.as_deref());
-        let carried = Box::pin(tcp::carry(&mut client, &mut upstream.stream, idle, &meter, over)).await;
+        let carried = Box::pin(tcp::carry(
+            &mut client,
+            &mut upstream.stream,
+            idle,
+            &meter,
+            &flows,
+            over,
+        ))
+        .await;
         // A proxy whose application is down takes the connection, and then resets it.
         if matches!(carried, Err(CarryError::Broken(_))) && !meter.has_answered() {
             target.broke_off();
         }
         carried
+    }
+
+    /// What is held of it from here on, as it is carried as bytes.
+    pub fn flows(&self) -> tcp::Flows {
+        self.admitted.activity.allow_pauses();
+        tcp::Flows {
+            up: Flow::new(&self.admitted, Way::Request),
+            down: Flow::new(&self.admitted, Way::Response),
+        }
     }
 
     /// Completes when what is carried as bytes may not go on; `request` began it, if it was not bytes from its beginning.

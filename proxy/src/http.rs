@@ -14,6 +14,7 @@ pub mod request_body;
 pub mod server;
 pub mod upgrade;
 pub mod upstream;
+pub mod windows;
 pub mod wire;
 
 /// Spawns onto the worker's own thread.

@@ -8,6 +8,11 @@ use smilax_core::LogFilter;
 use smilax_proxy::cli::{Arguments, Command};
 use smilax_proxy::{drain, log, redirect, run};
 
+/// Gives memory back to the system when it was not used for a second, in a thread of its own (`.cargo/config.toml`). That of
+/// the C library keeps most of what an attack made it take.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match execute(arguments.command) {

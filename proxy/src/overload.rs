@@ -1,25 +1,28 @@
-//! What strangers may cost this proxy: connections, and bytes held for clients that do not take them.
+//! What strangers may cost this proxy: connections, requests under way, and bytes held for those who do not take them.
 //!
 //! ```text
-//! accept ─► Admissions (caps; who gives way) ─► Admitted, which lasts as long as anything of the connection
-//!                                                  │ bytes of responses on their way: Charge
-//!                                                  ▼
-//!                            Budget: less is read at once, then nothing for who has some, then the worst end
+//! accept ──► Admissions (caps; who gives way) ─► Admitted, which lasts as long as anything of the connection
+//! request ─► Load (by source) ─► Permit          │ bytes of a body on their way: Flow
+//!                                                ▼
+//!                        Budget of whoever gets them: less is read at once, then nothing for a body of which some are held,
+//!                        then clients end that take nothing
 //! ```
 
 mod admitted;
 mod budget;
 mod capacity;
+mod flow;
 mod sweep;
 
 use std::sync::Arc;
 
-use smilax_core::admission::{Admissions, Busy};
+use smilax_core::admission::{Admissions, Busy, Load};
 use tokio_util::sync::CancellationToken;
 
-pub use admitted::{Admitted, Held, Sharing};
-pub use budget::{Budget, FEW_BYTES, Pressure};
-pub use capacity::Capacity;
+pub use admitted::{Admitted, Costs, TooMany};
+pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Reading, Receiver};
+pub use capacity::{Asked, Capacity};
+pub use flow::{Flow, Held, Way};
 pub use sweep::{Patience, sweep_forever};
 
 /// What there is room for, shared by the threads of a proxy.
@@ -29,18 +32,22 @@ pub struct Overload {
     pub outbound: Admissions<CancellationToken>,
     /// Connections to it.
     pub inbound: Admissions<CancellationToken>,
-    /// Bytes held for clients.
-    pub budget: Arc<Budget>,
+    /// Bytes that are held.
+    pub budgets: Arc<Budgets>,
+    /// Requests to the application that are under way.
+    pub load: Arc<Load>,
 }
 
 impl Overload {
     /// Nothing is used yet.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
+        let load = Load::new(capacity.request_bytes);
         Self {
             outbound: Admissions::new(capacity.outbound, Busy::Stays),
             inbound: Admissions::new(capacity.inbound, Busy::Stays),
-            budget: Arc::new(Budget::new(capacity.held_bytes)),
+            budgets: Arc::new(Budgets::new(capacity.held_bytes, &load)),
+            load,
         }
     }
 }

@@ -257,6 +257,7 @@ fn patience(limits: &Limits) -> Patience {
         shed: None,
     };
     Patience {
+        full: limits.full,
         inbound: admission::Limits {
             idle: limits.keep_alive,
             stalled: limits.stalled,

@@ -168,6 +168,9 @@ pub struct Limits {
     pub body: Duration,
     /// How long a client may take nothing of a response that is here for it.
     pub stalled: Duration,
+    /// The same while the budget for clients is used up. With what the kernel keeps, a client that takes 5 kB a second is
+    /// never closed.
+    pub full: Duration,
     /// How long the application is held back at the start for want of a certificate.
     pub certificate: Duration,
     /// A TLS handshake of a client, from its first byte on; and waiting for that byte where nothing else is taken.
@@ -228,6 +231,7 @@ impl Default for Limits {
             keep_alive: Duration::from_mins(15),
             body: Duration::from_mins(5),
             stalled: Duration::from_mins(5),
+            full: Duration::from_secs(30),
             certificate: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             handshakes: 1024,

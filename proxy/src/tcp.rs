@@ -4,15 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::access::Refused;
+use crate::overload::{FEW_BYTES, Flow, Held, Reading};
 use crate::transport::{ConnectError, Stream, TlsFailure};
 
 /// Bytes read at once. One buffer of this size serves all connections of a worker.
@@ -20,6 +23,15 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into());
+}
+
+/// Where bytes count that were read and could not be written yet.
+#[derive(Debug)]
+pub struct Flows {
+    /// From the client.
+    pub up: Arc<Flow>,
+    /// To the client.
+    pub down: Arc<Flow>,
 }
 
 /// Who hears of bytes as they are carried.
@@ -98,10 +110,11 @@ pub async fn carry(
     server: &mut Stream,
     idle: Duration,
     meter: &impl Meter,
+    flows: &Flows,
     over: impl Future<Output = CarryError>,
 ) -> Result<(), CarryError> {
     let result = tokio::select! {
-        result = carry_both(client, server, idle, meter) => result,
+        result = carry_both(client, server, idle, meter, flows) => result,
         error = over => Err(error),
     };
     if result.is_err() {
@@ -131,11 +144,10 @@ pub fn reset(stream: &TcpStream) {
 }
 
 /// Bytes on their way in one direction.
-#[derive(Default)]
-struct Direction {
-    /// What was read and could not be written yet, from `written` on.
-    rest: Vec<u8>,
-    written: usize,
+struct Direction<'a> {
+    /// What was read and could not be written yet.
+    rest: Option<Held>,
+    flow: &'a Arc<Flow>,
     stage: Stage,
 }
 
@@ -153,8 +165,9 @@ async fn carry_both(
     server: &mut Stream,
     idle: Duration,
     meter: &impl Meter,
+    flows: &Flows,
 ) -> Result<(), CarryError> {
-    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let (mut up, mut down) = (Direction::new(&flows.up), Direction::new(&flows.down));
     let mut last = Instant::now();
     let mut silence: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep(idle));
     poll_fn(|cx| {
@@ -185,7 +198,15 @@ async fn carry_both(
     .await
 }
 
-impl Direction {
+impl<'a> Direction<'a> {
+    fn new(flow: &'a Arc<Flow>) -> Self {
+        Self {
+            rest: None,
+            flow,
+            stage: Stage::default(),
+        }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,14 +233,15 @@ impl Direction {
 
     /// Writes what is left, and sees to it that it leaves.
     fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.rest.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {
+        while let Some(rest) = &mut self.rest {
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest.chunk()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
+                written => rest.advance(written),
+            }
+            if !rest.has_remaining() {
+                self.rest = None;
             }
         }
-        self.rest = Vec::new();
-        self.written = 0;
         match to {
             // Nothing is kept back.
             Stream::Plain(_) => Poll::Ready(Ok(())),
@@ -227,7 +249,8 @@ impl Direction {
         }
     }
 
-    /// Reads once into the worker's buffer and writes what can be written.
+    /// Reads once into the worker's buffer and writes what can be written. Little is read while much is held, as all that
+    /// cannot be written is held.
     fn pass_on(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,7 +258,11 @@ impl Direction {
         to: &mut Stream,
     ) -> Poll<io::Result<usize>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
+            let most = match self.flow.budget().reading() {
+                Reading::Much => BUFFER_BYTES,
+                Reading::Little => FEW_BYTES,
+            };
+            let mut buffer = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
@@ -245,8 +272,10 @@ impl Direction {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };
-            self.rest
-                .extend_from_slice(bytes.get(written..).unwrap_or_default());
+            let rest = bytes.get(written..).unwrap_or_default();
+            if !rest.is_empty() {
+                self.rest = Some(self.flow.hold(Bytes::copy_from_slice(rest)));
+            }
             Poll::Ready(Ok(bytes.len()))
         })
     }

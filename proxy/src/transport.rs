@@ -3,8 +3,10 @@
 
 mod defect;
 mod departure;
+mod few;
 mod frames;
 mod head;
+mod large_head;
 mod lengths;
 mod linger;
 pub mod liveness;

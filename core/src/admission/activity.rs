@@ -23,8 +23,8 @@ pub struct Activity {
     completed: AtomicU32,
     under_way: AtomicU32,
     held: AtomicUsize,
-    released: AtomicU32,
-    shared: AtomicBool,
+    taken: AtomicU32,
+    pauses: AtomicBool,
 }
 
 /// A request under way; over when dropped.
@@ -52,14 +52,15 @@ impl Activity {
         self.handshaking.store(false, Ordering::Relaxed);
     }
 
-    /// Many requests go over it at a time, so that one that is not taken says nothing about the others.
-    pub fn is_shared(&self) -> bool {
-        self.shared.load(Ordering::Relaxed)
+    /// Whether its other side may take nothing for as long as it likes.
+    pub fn may_pause(&self) -> bool {
+        self.pauses.load(Ordering::Relaxed)
     }
 
-    /// From here on many requests may go over it at a time.
-    pub fn share(&self) {
-        self.shared.store(true, Ordering::Relaxed);
+    /// From here on its other side may take nothing for as long as it likes: many requests go over it at a time, so that
+    /// one that is not taken says nothing about the others, or nobody knows what goes over it.
+    pub fn allow_pauses(&self) {
+        self.pauses.store(true, Ordering::Relaxed);
     }
 
     /// A request begins.
@@ -77,13 +78,18 @@ impl Activity {
     /// So many of them are held no longer.
     pub fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.released.fetch_add(1, Ordering::Relaxed);
+        self.take();
+    }
+
+    /// Some bytes were taken, perhaps not all that are counted together.
+    pub fn take(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often bytes were taken; begins anew after the largest number.
     #[must_use]
-    pub fn released(&self) -> u32 {
-        self.released.load(Ordering::Relaxed)
+    pub fn taken(&self) -> u32 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Bytes that are held.

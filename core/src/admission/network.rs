@@ -9,7 +9,7 @@ const PREFIX: u32 = 64;
 ///
 /// In Kubernetes a /64 is often that of a node, and so of all its pods. A limit that many honest pods could reach together
 /// therefore counts addresses; networks count where somebody has to give way, and where what is counted is short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {

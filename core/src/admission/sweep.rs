@@ -2,17 +2,16 @@
 //! what is held for it, and, while too much is held in all, the worst of these at once.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Activity, Quiet, Register, Seat, Ticket};
+use super::{Activity, Network, Quiet, Register, Ticket};
 
 /// How long connections may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Without a request under way.
     pub idle: Duration,
-    /// With bytes held, of which the other side takes none; of connections that are not shared.
+    /// With bytes held, of which the other side takes none; of connections that may not pause.
     pub stalled: Duration,
     /// What else has to go, if too much is held in all.
     pub shed: Option<Shed>,
@@ -42,7 +41,7 @@ pub enum Reason {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     quiet: Option<Quiet>,
-    released: u32,
+    taken: u32,
     stalled_since: Option<Duration>,
 }
 
@@ -51,11 +50,11 @@ impl Watch {
     fn look(&mut self, activity: &Activity, now: Duration) -> (Duration, Duration) {
         let quiet = self.quiet.get_or_insert_with(|| Quiet::begins(now));
         let idle = quiet.look(activity, now);
-        let released = activity.released();
-        if activity.held() == 0 || released != self.released {
+        let taken = activity.taken();
+        if activity.held() == 0 || taken != self.taken {
             self.stalled_since = None;
         }
-        self.released = released;
+        self.taken = taken;
         let stalled = if activity.held() == 0 {
             Duration::ZERO
         } else {
@@ -71,8 +70,8 @@ impl<H> Register<H> {
         let mut over = Vec::new();
         let mut shed = Vec::new();
         for (&source, seats) in &mut self.sources {
-            let of_source = held(seats);
-            for (&number, seat) in seats {
+            let of_source = seats.held();
+            for (number, seat) in seats.iter_mut() {
                 let ticket = Ticket { source, number };
                 let (idle, stalled) = seat.watch.look(&seat.activity, now);
                 let bytes = seat.activity.held();
@@ -81,7 +80,7 @@ impl<H> Register<H> {
                         over.push((ticket, Reason::Idle));
                     }
                     // One paused stream must not end the others of its connection.
-                    _ if bytes > 0 && stalled >= limits.stalled && !seat.activity.is_shared() => {
+                    _ if bytes > 0 && stalled >= limits.stalled && !seat.activity.may_pause() => {
                         over.push((ticket, Reason::Stalled));
                     }
                     Some(Shed { after, .. }) if bytes > 0 && stalled >= after => {
@@ -100,13 +99,27 @@ impl<H> Register<H> {
             left = left.saturating_sub(bytes);
             over.push((Ticket { source, number }, Reason::Shed));
         }
+        self.look_at_all();
         over.into_iter()
             .filter_map(|(ticket, reason)| Some((self.leave(ticket)?, reason)))
             .collect()
     }
-}
 
-/// What is held for all of these: many small offenders weigh as much as a large one.
-fn held<H>(seats: &BTreeMap<u64, Seat<H>>) -> usize {
-    seats.values().map(|seat| seat.activity.held()).sum()
+    /// Sees what all are doing, which decides who gives way.
+    fn look_at_all(&mut self) {
+        for block in self.networks.values_mut() {
+            block.ranks.clear();
+        }
+        for (&source, seats) in &mut self.sources {
+            seats.look_at_all();
+            if let Some(block) = self.networks.get_mut(&Network::of(source)) {
+                block.ranks.insert(super::rank(source, seats));
+            }
+        }
+        let placed = self.networks.iter().filter_map(|(&network, block)| {
+            let first = *block.ranks.first()?;
+            Some((Reverse(block.count), first, network))
+        });
+        self.order = placed.collect();
+    }
 }

@@ -290,3 +290,64 @@ proptest! {
         prop_assert!(port.register.networks.is_empty());
     }
 }
+
+/// A full port of one source, all of whose connections are busy, and what is under way on each.
+fn busy_port(connections: usize) -> (Register<usize>, Vec<Option<UnderWay>>) {
+    let all = connections;
+    let mut register = Register::new(Caps { all, of_one: all }, Busy::GivesWay);
+    let requests = (0..connections)
+        .map(|number| {
+            let activity = Activity::new();
+            let under_way = Some(activity.begin());
+            register.enter(source(1), activity, number);
+            under_way
+        })
+        .collect();
+    (register, requests)
+}
+
+fn gone(admission: &Admission<usize>) -> Option<usize> {
+    match admission {
+        Admission::InPlaceOf(_, gone) => Some(*gone),
+        Admission::Free(_) | Admission::Refused => None,
+    }
+}
+
+#[test]
+fn s6_of_thousands_the_one_that_was_seen_idle_gives_way() {
+    let (mut register, mut requests) = busy_port(10_000);
+    requests[7_000] = None;
+    register.sweep(Duration::ZERO, &PATIENT);
+    let newcomer = register.enter(source(2), Activity::new(), 10_000);
+    assert_eq!(gone(&newcomer), Some(7_000));
+}
+
+#[test]
+fn s6_between_two_looks_at_all_a_few_are_looked_at_for_each_newcomer() {
+    let (mut register, mut requests) = busy_port(200);
+    requests[150] = None;
+    let newcomers =
+        (0..8).map(|number| gone(&register.enter(source(2), in_standing(Standing::Busy), 200 + number)));
+    assert!(newcomers.collect::<Vec<_>>().contains(&Some(150)));
+}
+
+proptest! {
+    /// However connections change after they came, those that were seen idle give way first, the oldest of them before others.
+    #[test]
+    fn s6_nobody_gives_way_while_somebody_who_was_seen_doing_less_stays(
+        ended in vec(0..64usize, 0..64), newcomers in 1..20usize,
+    ) {
+        let (mut register, mut requests) = busy_port(64);
+        for &number in &ended {
+            requests[number] = None;
+        }
+        register.sweep(Duration::ZERO, &PATIENT);
+        let mut idle: std::collections::BTreeSet<usize> = ended.into_iter().collect();
+        for number in 0..newcomers {
+            let gave_way = gone(&register.enter(source(2), in_standing(Standing::Busy), 64 + number));
+            if let Some(oldest) = idle.pop_first() {
+                prop_assert_eq!(gave_way, Some(oldest));
+            }
+        }
+    }
+}

@@ -2,14 +2,13 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use smilax_core::admission::UnderWay;
+use smilax_core::admission::{Permit, UnderWay};
 use smilax_core::grpc;
 
 use super::expect::Gate;
@@ -22,7 +21,7 @@ use super::replay::ReplayBody;
 use super::request_body::ClientBody;
 use crate::endpoints::Picked;
 use crate::metrics::traffic::{Flags, Recording};
-use crate::overload::{Admitted, Held, Sharing};
+use crate::overload::{Admitted, Flow, Held, Way};
 use crate::transport::HeadClock;
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -31,9 +30,9 @@ const GRPC_STATUS: &str = "grpc-status";
 #[derive(Debug)]
 pub enum RequestBody {
     /// What the client sends.
-    Client(GatedBody),
+    Client(GatedBody, Arc<Flow>),
     /// The same, where the request may have to be sent again.
-    Replay(ReplayBody<GatedBody>),
+    Replay(ReplayBody<GatedBody>, Arc<Flow>),
     /// Nothing.
     Empty,
 }
@@ -53,6 +52,7 @@ pub struct ResponseBody {
     hold: Option<Hold>,
     picked: Option<Picked>,
     recording: Recording,
+    flow: Arc<Flow>,
     client: Client,
 }
 
@@ -62,7 +62,9 @@ pub struct Client {
     /// What is known of a client of HTTP/1.
     pub clock: Option<Arc<HeadClock>>,
     /// Its connection, for which what is on its way counts.
-    pub admitted: Rc<Admitted>,
+    pub admitted: Arc<Admitted>,
+    /// What its request costs while it is under way.
+    pub permit: Option<Permit>,
     /// Its request.
     pub under_way: UnderWay,
 }
@@ -105,6 +107,11 @@ pub enum BodyError {
 
 type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
+/// Counts the data that comes as held.
+fn held(polled: Polled<BodyError>, flow: &Arc<Flow>) -> Poll<Option<Result<Frame<Held>, BodyError>>> {
+    polled.map(|next| next.map(|frame| frame.map(|frame| frame.map_data(|bytes| flow.hold(bytes)))))
+}
+
 /// Refuses trailers that are too large.
 fn checked(polled: Polled<hyper::Error>) -> Polled<BodyError> {
     let Poll::Ready(Some(frame)) = polled else {
@@ -145,6 +152,7 @@ impl ResponseBody {
             hold: Some(hold),
             picked,
             recording,
+            flow: Flow::new(&client.admitted, Way::Response),
             client,
         };
         if body.is_end_stream() {
@@ -160,6 +168,7 @@ impl ResponseBody {
             hold: None,
             picked: None,
             recording,
+            flow: Flow::new(&client.admitted, Way::Response),
             client,
         };
         if body.is_end_stream() {
@@ -232,16 +241,8 @@ impl Body for ResponseBody {
             }
             Source::Upstream(incoming, begun) => (incoming, begun),
         };
-        let Client { clock, admitted, .. } = &this.client;
-        let sharing = if clock.is_some() {
-            Sharing::One
-        } else {
-            Sharing::Many
-        };
-        if !admitted.may_hold_more(sharing) {
-            admitted.wait(cx.waker());
-            return Poll::Pending;
-        }
+        let clock = &this.client.clock;
+        ready!(this.flow.poll_room(cx));
         if let (Some(clock), Some(hold)) = (clock, &this.hold)
             && clock.client_has_finished()
         {
@@ -275,8 +276,7 @@ impl Body for ResponseBody {
                 }
             }
         }
-        let admitted = &this.client.admitted;
-        polled.map(|next| next.map(|frame| frame.map(|frame| frame.map_data(|bytes| admitted.hold(bytes)))))
+        held(polled, &this.flow)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -344,33 +344,46 @@ impl Body for GatedBody {
 }
 
 impl Body for RequestBody {
-    type Data = Bytes;
+    type Data = Held;
     type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Held>, BodyError>>> {
         match self.get_mut() {
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
-            Self::Replay(body) => Pin::new(body).poll_frame(cx),
+            Self::Client(body, flow) => poll_held(body, flow, cx),
+            Self::Replay(body, flow) => poll_held(body, flow, cx),
             Self::Empty => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(body) => body.is_end_stream(),
-            Self::Replay(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
+            Self::Replay(body, _) => body.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(body) => body.size_hint(),
-            Self::Replay(body) => body.size_hint(),
+            Self::Client(body, _) => body.size_hint(),
+            Self::Replay(body, _) => body.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }
+}
+
+/// Takes the next piece of a body once there is room for it.
+fn poll_held<B>(
+    body: &mut B,
+    flow: &Arc<Flow>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Held>, BodyError>>>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    ready!(flow.poll_room(cx));
+    held(Pin::new(body).poll_frame(cx), flow)
 }

@@ -12,6 +12,7 @@ use super::local_reply::LocalReply;
 use super::upstream::SendError;
 use crate::access::Refused;
 use crate::metrics::traffic::{Flags, Recording};
+use crate::overload::TooMany;
 use crate::transport::ConnectError;
 
 /// `UNAVAILABLE`, by gRPC's numbers: the client may try again.
@@ -45,6 +46,9 @@ pub enum Refusal {
     /// The caller may not. What it lacks, it is not told.
     #[error("access is denied")]
     Denied(Refused),
+    /// There is no memory for it.
+    #[error("{0}")]
+    TooMany(#[from] TooMany),
     /// The server did not answer.
     #[error("{0}")]
     Upstream(#[from] SendError),
@@ -55,6 +59,8 @@ pub enum Refusal {
 pub enum Form {
     /// As a status and a line of text.
     Plain,
+    /// As a status alone, which over HTTP/2 ends its stream at once whatever the client takes.
+    Bare,
     /// As a response of gRPC that has only trailers.
     Grpc,
 }
@@ -67,6 +73,7 @@ impl Refusal {
             Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
+            | Self::TooMany(_)
             | Self::Upstream(
                 SendError::NoStreams(_)
                 | SendError::Starved(_)
@@ -90,6 +97,7 @@ impl Refusal {
                 Flags::DownstreamProtocolError
             }
             Self::Denied(_) => Flags::None,
+            Self::TooMany(_) => Flags::Overflow,
             Self::NoAddress(_) => Flags::NoHealthyUpstream,
             Self::Upstream(SendError::Connect(_) | SendError::NoStreams(_)) => Flags::UpstreamFailure,
             Self::Upstream(SendError::CutOff(_)) => Flags::DownstreamTermination,
@@ -102,6 +110,7 @@ impl Refusal {
         match self {
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
+            | Self::TooMany(_)
             | Self::Upstream(SendError::Connect(_) | SendError::NoStreams(_) | SendError::Unsent(_)) => {
                 Some(LocalReply::NotProcessed)
             }
@@ -129,7 +138,9 @@ impl Refusal {
             | Self::Response(_)
             | Self::BadResponse(_)
             | Self::AmbiguousPath(_) => GRPC_INTERNAL,
-            Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::Upstream(_) => GRPC_UNAVAILABLE,
+            Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::TooMany(_) | Self::Upstream(_) => {
+                GRPC_UNAVAILABLE
+            }
             Self::Denied(_) => GRPC_PERMISSION_DENIED,
         }
     }
@@ -168,6 +179,12 @@ impl Refusal {
                 {
                     headers.insert(ALLOW, methods);
                 }
+                response
+            }
+            Form::Bare => {
+                recording.status(self.status());
+                let mut response = Response::new(ResponseBody::own(Bytes::new(), recording, client));
+                *response.status_mut() = self.status();
                 response
             }
             Form::Grpc => {

@@ -10,6 +10,9 @@ pub const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes of a request's target at most, over HTTP/1 with its method: the most for which there is room in
 /// [`HEADER_BYTES`] beside a Host.
 pub const TARGET_BYTES: usize = 63 * 1024;
+/// What a request costs while it is under way, beside its headers: the tasks that carry it, and the connection to the
+/// application with its buffers.
+const REQUEST_BYTES: usize = 32 * 1024;
 /// Headers that proxies add for each other at most.
 const OURS: usize = 16;
 /// What HTTP/1 puts around a header: a colon, a space, and the end of its line.
@@ -54,14 +57,24 @@ pub fn check(headers: &HeaderMap, sender: Sender) -> Result<(), TooLarge> {
     if headers.len() > MAX_HEADERS + more {
         return Err(TooLarge::Headers(headers.len()));
     }
-    let bytes = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + AROUND)
-        .sum();
+    let bytes = bytes(headers);
     if bytes > HEADER_BYTES + larger {
         return Err(TooLarge::Bytes(bytes));
     }
     Ok(())
+}
+
+/// Bytes of memory that a request with these headers costs while it is under way. Its headers are there twice: as they
+/// were taken apart, and as they are put together again.
+pub fn cost(headers: &HeaderMap) -> usize {
+    REQUEST_BYTES + 2 * bytes(headers)
+}
+
+fn bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + AROUND)
+        .sum()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub use self::failure::OpenError;
 use self::presence::Presence;
 use super::request_body::Progress;
 use super::upstream::{self, SendError};
+use crate::overload::Receiver;
 use crate::settings::Limits;
 use crate::tls::{Peer, TlsContext, Wire};
 use crate::transport::liveness::{self, Silence};
@@ -83,6 +84,14 @@ pub enum Hold {
 }
 
 impl Kind {
+    /// Who gets what the servers there say.
+    fn receiver(self) -> Receiver {
+        match self {
+            Self::Services | Self::Endpoints => Receiver::Application,
+            Self::Application => Receiver::Client,
+        }
+    }
+
     fn spread(self) -> usize {
         match self {
             Self::Services => SERVICE_SPREAD,

@@ -36,6 +36,7 @@ use super::wire::Form;
 use crate::connection::{Connection, Direction, Side};
 use crate::drain::Stage;
 use crate::metrics::traffic::{Recording, RequestProtocol};
+use crate::overload::{Admitted, Flow, Way};
 use crate::settings::Reasons;
 use crate::target::Target;
 use crate::transport::{ClientStream, HeadClock, HeadDefect, HeadLimits, Http2Stream, RequestRest, Stream};
@@ -83,6 +84,7 @@ async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Resul
                 Direction::Outbound => limits.idle,
             },
         },
+        Arc::clone(&connection.admitted),
     );
     let peer = connection.peer().cloned();
     let end = connection.admitted.end.clone();
@@ -128,7 +130,8 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         }
     };
     let peer = connection.peer().cloned();
-    connection.admitted.activity.share();
+    let admitted = Arc::clone(&connection.admitted);
+    admitted.activity.allow_pauses();
     let over = connection.admitted.end.clone();
     let builder = match version {
         Version::Multiplexed => &worker.servers.multiplexed,
@@ -142,7 +145,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         };
         exchange.answer(request)
     });
-    let served = builder.serve_connection(TokioIo::new(Http2Stream::of_client(stream)), service);
+    let served = builder.serve_connection(TokioIo::new(Http2Stream::of_client(stream, admitted)), service);
     let mut served = pin!(served);
     let ending = tokio::select! {
         result = served.as_mut() => return result,
@@ -163,22 +166,38 @@ struct Exchange {
 
 impl Exchange {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
-        let (form, counted_as) = if headers::is_grpc(request.headers()) {
+        let (mut form, counted_as) = if headers::is_grpc(request.headers()) {
             (errors::Form::Grpc, RequestProtocol::Grpc)
         } else {
             (errors::Form::Plain, RequestProtocol::Http)
         };
         let worker = &self.connection.worker;
+        let admitted = &self.connection.admitted;
+        let (permit, turned_away) = match admitted.begin_request(limits::cost(request.headers())) {
+            Ok(permit) => (permit, None),
+            Err(too_many) => (None, Some(too_many)),
+        };
         let client = Client {
             clock: self.clock.clone(),
-            admitted: Rc::clone(&self.connection.admitted),
-            under_way: self.connection.admitted.activity.begin(),
+            admitted: Arc::clone(admitted),
+            permit,
+            under_way: admitted.activity.begin(),
         };
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
         let tunnel = *request.method() == Method::CONNECT;
         let mut unframed = false;
-        let mut response = match self.carry(request, progress.clone(), &mut recording).await {
+        let outcome = match turned_away {
+            None => self.carry(request, progress.clone(), &mut recording).await,
+            Some(too_many) => {
+                if form == errors::Form::Plain && self.version != Version::Http1 {
+                    form = errors::Form::Bare;
+                }
+                let (parts, body) = request.into_parts();
+                Err(turn_away(&parts, ClientBody::new(body, progress.clone()), too_many.into()).await)
+            }
+        };
+        let mut response = match outcome {
             Ok(Answered {
                 response,
                 begun,
@@ -270,10 +289,7 @@ impl Exchange {
         } = match self.prepare(&mut parts, recording) {
             Ok(ready) => ready,
             Err(refusal) => {
-                if refusal.is_framed() && !expect::is_expected(&parts.headers) {
-                    body.discard().await;
-                }
-                return Err(refusal);
+                return Err(turn_away(&parts, body, refusal).await);
             }
         };
         // What becomes of an upgrade is judged by the request that it began with.
@@ -282,7 +298,7 @@ impl Exchange {
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
         let gate = waits.then(|| Gate::new(&mut request));
-        let request = request.map(|body| request_body(body, gate, &target));
+        let request = request.map(|body| request_body(body, gate, &target, &self.connection.admitted));
         let mut answered = forward::send(
             &self.connection,
             &mut target,
@@ -396,14 +412,28 @@ impl Exchange {
     }
 }
 
+/// Refuses a request, after taking what is here of its body. One that is held back stays where it is.
+async fn turn_away(parts: &Parts, body: ClientBody, refusal: Refusal) -> Refusal {
+    if refusal.is_framed() && !expect::is_expected(&parts.headers) {
+        body.discard().await;
+    }
+    refusal
+}
+
 /// The body of a request. What a called proxy may hand back is kept for a while.
-fn request_body(body: ClientBody, gate: Option<Gate>, target: &Target) -> RequestBody {
+fn request_body(
+    body: ClientBody,
+    gate: Option<Gate>,
+    target: &Target,
+    admitted: &Arc<Admitted>,
+) -> RequestBody {
     let ended = body.is_end_stream();
+    let flow = Flow::new(admitted, Way::Request);
     let body = GatedBody::new(body, gate);
     if target.expected.is_some() && target.has_alternatives() && !ended {
-        RequestBody::Replay(ReplayBody::new(body))
+        RequestBody::Replay(ReplayBody::new(body), flow)
     } else {
-        RequestBody::Client(body)
+        RequestBody::Client(body, flow)
     }
 }
 

@@ -57,7 +57,8 @@ async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrad
     let over = switched
         .connection
         .over(switched.request.as_ref(), switched.upstream.as_deref());
-    tcp::carry(&mut client, &mut server, idle, &recording, over).await
+    let flows = switched.connection.flows();
+    tcp::carry(&mut client, &mut server, idle, &recording, &flows, over).await
 }
 
 fn client_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {

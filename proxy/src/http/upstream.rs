@@ -19,6 +19,7 @@ use super::pool::http1::{Reuse, Reused};
 use super::pool::{Endpoint, Hold, OpenError};
 use super::raw_target::RawTarget;
 use super::replay::Replay;
+use crate::overload::Flow;
 use crate::tls::Peer;
 use crate::transport::{ConnectError, Expected, HeadClock, ServerSignals};
 
@@ -99,7 +100,7 @@ pub struct Spare {
 #[derive(Debug)]
 enum SpareBody {
     Empty,
-    Replay(Replay<GatedBody>),
+    Replay(Replay<GatedBody>, Arc<Flow>),
 }
 
 /// Sends a request to a server. What was not begun to be sent goes to another connection. What was sent on a connection
@@ -254,7 +255,11 @@ impl Hold {
                 if let Some(target) = request.extensions().get::<RawTarget>() {
                     lease.signals().set_raw_target(target.clone());
                 }
-                lease.sender()?.try_send_request(request).await
+                let signals = Arc::clone(lease.signals());
+                signals.awaits();
+                let answer = lease.sender()?.try_send_request(request).await;
+                signals.answers();
+                answer
             }
             Self::Http2(stream) => stream.sender().try_send_request(request).await,
         })
@@ -269,9 +274,9 @@ impl Spare {
     /// `None` for a request whose body cannot be sent twice.
     fn of(request: &Request<RequestBody>) -> Option<Self> {
         let body = match request.body() {
-            RequestBody::Replay(body) => SpareBody::Replay(body.handle()),
+            RequestBody::Replay(body, flow) => SpareBody::Replay(body.handle(), Arc::clone(flow)),
             body if body.is_end_stream() => SpareBody::Empty,
-            RequestBody::Client(_) | RequestBody::Empty => return None,
+            RequestBody::Client(..) | RequestBody::Empty => return None,
         };
         Some(Self {
             method: request.method().clone(),
@@ -308,7 +313,7 @@ impl Spare {
     pub fn is_whole(&self) -> bool {
         match &self.body {
             SpareBody::Empty => true,
-            SpareBody::Replay(replay) => replay.is_whole(),
+            SpareBody::Replay(replay, _) => replay.is_whole(),
         }
     }
 
@@ -316,7 +321,7 @@ impl Spare {
     pub fn request(self) -> Option<Request<RequestBody>> {
         let body = match self.body {
             SpareBody::Empty => RequestBody::Empty,
-            SpareBody::Replay(replay) => RequestBody::Replay(replay.again()?),
+            SpareBody::Replay(replay, flow) => RequestBody::Replay(replay.again()?, flow),
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;

@@ -17,9 +17,6 @@ use super::headers::Upgrade;
 use super::raw_target::RawTarget;
 use super::upstream::{self, Protocol};
 
-/// Bytes that may be on their way on one connection between proxies. It carries requests of many connections, and some
-/// of them may not be read for long without keeping up the others.
-pub(super) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Requests given up that such a connection has room for at a time, and does not end for: clients that go away together
 /// concern nobody else.
 pub(super) const RESETS: usize = 1000;

@@ -24,7 +24,7 @@ use crate::worker::Worker;
 /// Finds out who calls, and refuses who must prove that and does not, before the application sees a byte.
 pub(crate) async fn carry(
     worker: &Rc<Worker>,
-    admitted: Rc<Admitted>,
+    admitted: Arc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
@@ -72,7 +72,7 @@ fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
 /// Carries what begins with TLS: that of another proxy, or the application's own.
 async fn carry_tls(
     worker: Rc<Worker>,
-    admitted: Rc<Admitted>,
+    admitted: Arc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
@@ -101,7 +101,7 @@ async fn carry_tls(
 /// Carries what proves no identity. `spoken` is what the client speaks, if it has said anything.
 async fn carry_plaintext(
     worker: Rc<Worker>,
-    admitted: Rc<Admitted>,
+    admitted: Arc<Admitted>,
     stream: TcpStream,
     client: SocketAddr,
     original: SocketAddr,
@@ -163,7 +163,7 @@ async fn secure(worker: &Rc<Worker>, stream: TcpStream, client: SocketAddr) -> R
 /// Carries what a caller sends that has proven who it is.
 async fn carry_proven(
     worker: Rc<Worker>,
-    admitted: Rc<Admitted>,
+    admitted: Arc<Admitted>,
     stream: Stream,
     wire: Wire,
     peer: Arc<Peer>,
@@ -231,7 +231,7 @@ async fn carry_silent(
         // A proxy that was very slow to begin, perhaps.
         (Spoken::Tls, _) => {
             let worker = Rc::clone(&connection.worker);
-            let admitted = Rc::clone(&connection.admitted);
+            let admitted = Arc::clone(&connection.admitted);
             Box::pin(carry_tls(worker, admitted, stream, client, connection.original)).await
         }
         (Spoken::Http1, _) if protocol == Protocol::Detect => connection.serve(stream, Version::Http1).await,

@@ -1,6 +1,6 @@
-//! Connections that ended for what they cost.
+//! Connections that ended, and requests that were refused, for what they cost.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use smilax_core::admission::Reason;
 
 use super::registered;
@@ -9,6 +9,8 @@ use super::registered;
 #[derive(Debug)]
 pub struct OverloadMetrics {
     ended: IntCounterVec,
+    /// Requests that were refused.
+    pub refused_requests: IntCounter,
 }
 
 impl OverloadMetrics {
@@ -21,7 +23,17 @@ impl OverloadMetrics {
         for reason in ["gave_way", "refused", "idle", "stalled", "shed"] {
             ended.with_label_values(&[reason]);
         }
-        Ok(Self { ended })
+        let refused_requests = registered(
+            registry,
+            IntCounter::new(
+                "smilax_proxy_overload_refused_requests_total",
+                "Requests to the application refused as too much was under way",
+            )?,
+        )?;
+        Ok(Self {
+            ended,
+            refused_requests,
+        })
     }
 
     /// One lasted too long for what it did.

@@ -72,6 +72,8 @@ pub enum Flags {
     DownstreamTermination,
     /// The client's request is not acceptable.
     DownstreamProtocolError,
+    /// There was no room for the request.
+    Overflow,
 }
 
 /// What one worker measures about one destination. Series are looked up once and kept.
@@ -135,6 +137,7 @@ impl Flags {
             Self::UpstreamTermination => "UC",
             Self::DownstreamTermination => "DC",
             Self::DownstreamProtocolError => "DPE",
+            Self::Overflow => "UO",
         }
     }
 }

@@ -1,18 +1,14 @@
 //! One connection of a client, as far as it costs something.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Buf, Bytes};
-use smilax_core::admission::{Activity, Place};
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use smilax_core::admission::{Activity, Load, Permit, Place};
 use tokio_util::sync::CancellationToken;
 
-use super::Budget;
-
-/// What a response on its way costs beside its bytes: its stream, and what the libraries keep of it.
-const OVERHEAD: usize = 4 * 1024;
+use super::{Budget, Budgets, Receiver, Way};
 
 /// A connection that has a place. It has it until the last of this is dropped.
 #[derive(Debug)]
@@ -21,34 +17,32 @@ pub struct Admitted {
     pub activity: Arc<Activity>,
     /// Cancelled when it has to end.
     pub end: CancellationToken,
-    budget: Arc<Budget>,
-    /// Bodies that wait until less is held.
-    waiting: RefCell<Vec<Waker>>,
-    _place: Place<CancellationToken>,
+    costs: Costs,
+    place: Place<CancellationToken>,
+    /// For a head that is coming and has grown large.
+    large_head: Mutex<Option<Permit>>,
+    has_large_head: AtomicBool,
 }
 
-/// Bytes of a response on their way to the client. They count as held for it until they are dropped, which is when they
-/// were written.
-#[derive(Debug)]
-pub struct Held {
-    bytes: Bytes,
-    _charge: Option<Charge>,
+/// Where it counts what a connection costs.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    /// Bytes that are held, by who gets them.
+    pub budgets: Arc<Budgets>,
+    /// Who gets what the client sends.
+    pub requests_to: Receiver,
+    /// Who gets what the client is sent.
+    pub responses_to: Receiver,
+    /// Requests under way; `None` where they are not bounded.
+    pub load: Option<Arc<Load>>,
+    /// Counts those that were refused.
+    pub refused: IntCounter,
 }
 
-#[derive(Debug)]
-struct Charge {
-    admitted: Rc<Admitted>,
-    bytes: usize,
-}
-
-/// Over how many responses a connection goes at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// One: HTTP/1.
-    One,
-    /// Many: HTTP/2.
-    Many,
-}
+/// There is no memory for one more request of this source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests are under way")]
+pub struct TooMany;
 
 impl Admitted {
     /// A connection that has this place.
@@ -56,126 +50,69 @@ impl Admitted {
     pub fn new(
         activity: Arc<Activity>,
         end: CancellationToken,
-        budget: Arc<Budget>,
+        costs: Costs,
         place: Place<CancellationToken>,
-    ) -> Rc<Self> {
-        Rc::new(Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             activity,
             end,
-            budget,
-            waiting: RefCell::default(),
-            _place: place,
+            costs,
+            place,
+            large_head: Mutex::default(),
+            has_large_head: AtomicBool::new(false),
         })
     }
 
-    /// Whether more may be read for it now.
+    /// The budget for bytes that go this way.
     #[must_use]
-    pub fn may_hold_more(&self, sharing: Sharing) -> bool {
-        let pressure = self.budget.pressure();
-        let allowance = match sharing {
-            Sharing::One => pressure.allowance(),
-            Sharing::Many => pressure.shared_allowance(),
-        };
-        self.activity.held() < allowance
+    pub fn budget(&self, way: Way) -> &Arc<Budget> {
+        let costs = &self.costs;
+        costs.budgets.of(match way {
+            Way::Request => costs.requests_to,
+            Way::Response => costs.responses_to,
+        })
     }
 
-    /// Wakes the task when less is held for the connection.
-    pub fn wait(&self, waker: &Waker) {
-        self.waiting.borrow_mut().push(waker.clone());
+    /// Room for a head that has grown large before it is complete. It is given back when the head ends.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn begin_large_head(&self, bytes: usize) -> Result<(), TooMany> {
+        let permit = self.admit(bytes)?;
+        *self.large_head.lock() = permit;
+        self.has_large_head.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Counts these bytes as held for it.
-    #[must_use]
-    pub fn hold(self: &Rc<Self>, bytes: Bytes) -> Held {
-        let counted = bytes.len() + OVERHEAD;
-        self.activity.hold(counted);
-        self.budget.hold(counted);
-        Held {
-            bytes,
-            _charge: Some(Charge {
-                admitted: Rc::clone(self),
-                bytes: counted,
-            }),
+    /// The head is complete, or what it belongs to is over.
+    pub fn end_head(&self) {
+        // Most never were large, and take no lock.
+        if self.has_large_head.load(Ordering::Relaxed) {
+            self.has_large_head.store(false, Ordering::Relaxed);
+            *self.large_head.lock() = None;
         }
     }
-}
 
-impl From<Bytes> for Held {
-    /// Bytes that nobody counts.
-    fn from(bytes: Bytes) -> Self {
-        Self { bytes, _charge: None }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.admitted.activity.release(self.bytes);
-        self.admitted.budget.release(self.bytes);
-        let waiting = std::mem::take(&mut *self.admitted.waiting.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Buf for Held {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
+    /// Room for a request, whose head is complete, that costs so many bytes while it is under way. `Ok(None)` where requests
+    /// are not bounded.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn begin_request(&self, bytes: usize) -> Result<Option<Permit>, TooMany> {
+        self.end_head();
+        self.admit(bytes)
     }
 
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-    }
-
-    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
-        self.bytes.copy_to_bytes(length)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use smilax_core::admission::{Admissions, Busy, Caps};
-
-    use super::*;
-
-    fn admitted(budget: &Arc<Budget>) -> (Admissions<CancellationToken>, Rc<Admitted>) {
-        let admissions = Admissions::new(Caps { all: 9, of_one: 9 }, Busy::Stays);
-        let (activity, end) = (Activity::new(), CancellationToken::new());
-        let source = "10.0.0.1".parse().unwrap();
-        let (place, _) = admissions.enter(source, &activity, end.clone()).unwrap();
-        let admitted = Admitted::new(activity, end, Arc::clone(budget), place);
-        (admissions, admitted)
-    }
-
-    #[test]
-    fn s6_bytes_are_held_until_they_are_written_and_so_is_the_place() {
-        let budget = Arc::new(Budget::new(1 << 20));
-        let (admissions, admitted) = admitted(&budget);
-        let mut held = admitted.hold(Bytes::from_static(b"hello"));
-        held.advance(3);
-        assert_eq!(
-            (budget.held(), admitted.activity.held()),
-            (5 + OVERHEAD, 5 + OVERHEAD)
-        );
-        let activity = Arc::clone(&admitted.activity);
-        drop(admitted);
-        assert_eq!(admissions.len(), 1);
-        drop(held);
-        assert_eq!((budget.held(), activity.held(), activity.released()), (0, 0, 1));
-        assert!(admissions.is_empty());
-    }
-
-    #[test]
-    fn b8_a_stalled_stream_leaves_room_for_others_where_a_stalled_connection_has_none() {
-        let budget = Arc::new(Budget::new(2 * OVERHEAD));
-        let (_admissions, admitted) = admitted(&budget);
-        assert!(admitted.may_hold_more(Sharing::One));
-        let _held = admitted.hold(vec![0; OVERHEAD].into());
-        assert!(!admitted.may_hold_more(Sharing::One));
-        assert!(admitted.may_hold_more(Sharing::Many));
-        let _more = admitted.hold(vec![0; 1 << 20].into());
-        assert!(!admitted.may_hold_more(Sharing::Many));
+    fn admit(&self, bytes: usize) -> Result<Option<Permit>, TooMany> {
+        match &self.costs.load {
+            None => Ok(None),
+            Some(load) => {
+                let permit = load.admit(self.place.share(), bytes);
+                if permit.is_none() {
+                    self.costs.refused.inc();
+                }
+                permit.map(Some).ok_or(TooMany)
+            }
+        }
     }
 }

@@ -1,19 +1,74 @@
-//! Bytes held for all clients of this process.
+//! Bytes held for all who get them in one way.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smilax_core::admission::Load;
 use tokio::sync::Notify;
 
-/// Bytes read at once from a server under pressure.
+/// Bytes read at once under pressure.
 pub const FEW_BYTES: usize = 8 * 1024;
 
-/// Bytes held for all clients of this process, and how many there should be at most.
+/// Who gets bytes that this proxy holds. Each has a budget of its own, so that an application that is slow does not have
+/// its callers turned away, and a server that takes nothing does not hold up what the application is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// Clients from outside: responses of the application. Those that take nothing are closed when it is used up.
+    Client,
+    /// The application: requests from outside, and responses to its own requests.
+    Application,
+    /// Servers elsewhere: requests of the application.
+    Server,
+}
+
+/// A budget for each receiver.
+#[derive(Debug)]
+pub struct Budgets {
+    client: Arc<Budget>,
+    application: Arc<Budget>,
+    server: Arc<Budget>,
+}
+
+impl Budgets {
+    /// Nothing is held yet. `limit` is in bytes, for each.
+    #[must_use]
+    pub fn new(limit: usize, load: &Arc<Load>) -> Self {
+        let budget = || Arc::new(Budget::new(limit, Arc::clone(load)));
+        Self {
+            client: budget(),
+            application: budget(),
+            server: budget(),
+        }
+    }
+
+    /// The one of this receiver.
+    #[must_use]
+    pub fn of(&self, receiver: Receiver) -> &Arc<Budget> {
+        match receiver {
+            Receiver::Client => &self.client,
+            Receiver::Application => &self.application,
+            Receiver::Server => &self.server,
+        }
+    }
+}
+
+/// Bytes that are held for one receiver, and how many there should be at most.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
+    load: Arc<Load>,
     /// Told when it begins to run short.
     short: Notify,
+}
+
+/// How many bytes are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As many as there is room for.
+    Much,
+    /// [`FEW_BYTES`].
+    Little,
 }
 
 /// How short the budget is.
@@ -23,7 +78,7 @@ pub enum Pressure {
     None,
     /// Half of it: less is read at once.
     High,
-    /// All of it: for who has something, nothing more is read.
+    /// All of it: nothing more is read for a body of which anything is held.
     Full,
 }
 
@@ -40,7 +95,8 @@ impl Pressure {
         }
     }
 
-    /// Bytes that may be held for one connection of HTTP/1 before more of its response is read.
+    /// Bytes that may be held of one body, or of one direction of a connection, before more of it is read. Never none: what
+    /// is taken goes on under any pressure.
     #[must_use]
     pub fn allowance(self) -> usize {
         match self {
@@ -49,26 +105,16 @@ impl Pressure {
             Self::Full => 1,
         }
     }
-
-    /// The same of one connection of HTTP/2, over which many responses go. Some of them may be stalled, and should not hold
-    /// up the others.
-    #[must_use]
-    pub fn shared_allowance(self) -> usize {
-        match self {
-            Self::None => usize::MAX,
-            Self::High => 128 * FEW_BYTES,
-            Self::Full => 32 * FEW_BYTES,
-        }
-    }
 }
 
 impl Budget {
     /// Nothing is held yet.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, load: Arc<Load>) -> Self {
         Self {
             limit,
             held: AtomicUsize::new(0),
+            load,
             short: Notify::new(),
         }
     }
@@ -98,6 +144,16 @@ impl Budget {
         Pressure::of(self.held(), self.limit)
     }
 
+    /// How many bytes should be read at once. The libraries keep buffers as large as what they read for as long as a
+    /// connection lasts, which nobody counts.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match self.pressure() {
+            Pressure::None if !self.load.is_crowded() => Reading::Much,
+            Pressure::None | Pressure::High | Pressure::Full => Reading::Little,
+        }
+    }
+
     /// Bytes above half of it.
     #[must_use]
     pub fn excess(&self) -> usize {
@@ -116,7 +172,7 @@ mod tests {
 
     #[test]
     fn s6_pressure_rises_with_what_is_held_and_falls_with_what_is_taken() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, Load::new(usize::MAX));
         let pressures = [49, 1, 49, 1].map(|bytes| {
             budget.hold(bytes);
             budget.pressure()
@@ -131,12 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn s6_little_is_read_at_once_while_much_is_held_or_many_requests_are_under_way() {
+        let load = Load::new(800);
+        let budget = Budget::new(100, Arc::clone(&load));
+        assert_eq!(budget.reading(), Reading::Much);
+        let request = load.admit(&Arc::default(), 100);
+        assert_eq!(budget.reading(), Reading::Little);
+        drop(request);
+        assert_eq!(budget.reading(), Reading::Much);
+        budget.hold(50);
+        assert_eq!(budget.reading(), Reading::Little);
+    }
+
+    #[test]
     fn s6_the_more_is_held_the_less_a_connection_may_have() {
         let all = [Pressure::None, Pressure::High, Pressure::Full];
         assert!(all.is_sorted_by_key(|pressure| std::cmp::Reverse(pressure.allowance())));
-        assert!(
-            all.iter()
-                .all(|pressure| pressure.shared_allowance() >= pressure.allowance())
-        );
+        assert!(all.iter().all(|pressure| pressure.allowance() > 0));
     }
 }

@@ -9,10 +9,18 @@ use smilax_core::admission::Caps;
 const CONNECTION_BYTES: u64 = 128 * 1024;
 /// Fewest and most inbound connections that are chosen without being asked for.
 const CONNECTIONS: [u64; 2] = [256, 16_384];
+/// Parts of the memory of which one is for bytes that are held, for each of the three who get them.
+const HELD_PART: u64 = 16;
+/// Parts of the memory of which one is for requests under way.
+const REQUESTS_PART: u64 = 8;
 /// Connections from the application for each inbound one: it is no stranger.
 const OUTBOUND: usize = 4;
-/// Where there is no limit, as much as if it were this.
+/// Where there is no limit, there is room for as many connections as if it were this.
 const UNLIMITED: u64 = 1024 * 1024 * 1024;
+/// The same for bytes, which nobody needs to keep for long.
+const UNLIMITED_BYTES: u64 = 256 * 1024 * 1024;
+/// Most memory that bytes are counted by: more does not make anything faster.
+const MOST_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// How much there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +29,21 @@ pub struct Capacity {
     pub inbound: Caps,
     /// Connections from it.
     pub outbound: Caps,
-    /// Bytes of responses held for clients that have not taken them yet.
+    /// Bytes that are held for one kind of [`super::Receiver`], in all of its bodies and connections.
     pub held_bytes: usize,
+    /// Bytes that requests to the application may cost while they are under way.
+    pub request_bytes: usize,
+}
+
+/// What was asked for; 0 follows from memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Connections to the application.
+    pub connections: usize,
+    /// [`Capacity::held_bytes`].
+    pub held_bytes: usize,
+    /// [`Capacity::request_bytes`].
+    pub request_bytes: usize,
 }
 
 impl Capacity {
@@ -40,42 +61,44 @@ impl Capacity {
     #[must_use]
     pub fn of(memory: Option<u64>) -> Self {
         // Without a limit, cgroup v1 says a number that is larger than any machine.
-        let memory = memory.filter(|bytes| *bytes < 1 << 60).unwrap_or(UNLIMITED);
-        let within = |value: u64, [least, most]: [u64; 2]| {
-            usize::try_from(value.clamp(least, most)).unwrap_or(usize::MAX)
-        };
-        Self::of_connections(
-            within(memory / CONNECTION_BYTES, CONNECTIONS),
-            // Not bounded unless asked for: what is held for the application counts too, and one that reads slowly would
-            // have its callers turned away.
-            usize::MAX,
+        let memory = memory.filter(|bytes| *bytes < 1 << 60);
+        let connections = memory.unwrap_or(UNLIMITED) / CONNECTION_BYTES;
+        let bytes = memory.unwrap_or(UNLIMITED_BYTES).min(MOST_BYTES);
+        let [least, most] = CONNECTIONS;
+        Self::new(
+            count(connections.clamp(least, most)),
+            count(bytes / HELD_PART),
+            count(bytes / REQUESTS_PART),
         )
     }
 
-    /// The same with what was asked for; 0 is what there is already.
+    /// The same with what was asked for.
     #[must_use]
-    pub fn with(self, inbound: usize, held_bytes: usize) -> Self {
+    pub fn with(self, asked: Asked) -> Self {
         let or = |asked: usize, present| if asked == 0 { present } else { asked };
-        Self::of_connections(or(inbound, self.inbound.all), or(held_bytes, self.held_bytes))
+        Self::new(
+            or(asked.connections, self.inbound.all),
+            or(asked.held_bytes, self.held_bytes),
+            or(asked.request_bytes, self.request_bytes),
+        )
     }
 
-    /// Room for so many inbound connections, and as many bytes held. One source may have all of them: an ingress is one, and
+    /// Room for so many inbound connections, and for these bytes. One source may have all connections: an ingress is one, and
     /// whoever comes when there is no place left takes that of the source that has most.
     #[must_use]
-    pub fn of_connections(inbound: usize, held_bytes: usize) -> Self {
-        let outbound = inbound.saturating_mul(OUTBOUND);
+    pub fn new(inbound: usize, held_bytes: usize, request_bytes: usize) -> Self {
+        let all = |all| Caps { all, of_one: all };
         Self {
-            inbound: Caps {
-                all: inbound,
-                of_one: inbound,
-            },
-            outbound: Caps {
-                all: outbound,
-                of_one: outbound,
-            },
+            inbound: all(inbound),
+            outbound: all(inbound.saturating_mul(OUTBOUND)),
             held_bytes,
+            request_bytes,
         }
     }
+}
+
+fn count(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -92,17 +115,28 @@ mod tests {
     }
 
     #[test]
+    fn s6_bytes_held_and_requests_are_bounded_unless_somebody_asks_for_more() {
+        let mib = 1024 * 1024;
+        let bytes = |memory| {
+            let capacity = Capacity::of(memory);
+            (capacity.held_bytes / mib, capacity.request_bytes / mib)
+        };
+        assert_eq!(bytes(Some(256 * MIB)), (16, 32));
+        assert_eq!(bytes(None), bytes(Some(256 * MIB)));
+        assert_eq!(bytes(Some(1024 * MIB)), (64, 128));
+        assert_eq!(bytes(Some(64 * 1024 * MIB)), (256, 512));
+    }
+
+    #[test]
     fn s6_what_is_asked_for_comes_before_memory() {
         let capacity = Capacity::of(Some(256 * MIB));
-        assert_eq!(capacity.with(0, 0), capacity);
-        assert_eq!(
-            capacity.with(10_000, 0).inbound,
-            Caps {
-                all: 10_000,
-                of_one: 10_000
-            }
-        );
-        assert_eq!(capacity.with(0, 4096).held_bytes, 4096);
+        assert_eq!(capacity.with(Asked::default()), capacity);
+        let asked = Asked {
+            connections: 10_000,
+            held_bytes: 4096,
+            request_bytes: 8192,
+        };
+        assert_eq!(capacity.with(asked), Capacity::new(10_000, 4096, 8192));
     }
 
     #[test]
@@ -110,7 +144,7 @@ mod tests {
         let rooms = [0, 64, 256, 1024, 100_000].map(|mib| Capacity::of(Some(mib * MIB)).inbound.all);
         assert_eq!(rooms, [256, 512, 2048, 8192, 16_384]);
         let unlimited = Capacity::of(None);
-        assert_eq!(unlimited, Capacity::of(Some(1024 * MIB)));
+        assert_eq!(unlimited.inbound, Capacity::of(Some(1024 * MIB)).inbound);
         assert_eq!(unlimited, Capacity::of(Some(i64::MAX as u64 / 4096 * 4096)));
     }
 }

@@ -5,27 +5,20 @@ use std::time::Duration;
 use smilax_core::admission::{Limits, Reason, Shed};
 use tokio::time::Instant;
 
-use super::{Overload, Pressure};
+use super::{Overload, Pressure, Receiver};
 
 /// How often it is looked while all is well.
 const SELDOM: Duration = Duration::from_secs(5);
 /// How often while too much is held.
 const OFTEN: Duration = Duration::from_millis(100);
-/// How long a client may take nothing while too much is held.
-/// Longer than a client of a slow link takes for 64 KiB, after which its kernel asks for more.
-const FULL: Duration = Duration::from_secs(2);
-/// After so long at that, those end that hold most, however much they take.
-const PERSISTS: Duration = Duration::from_secs(3);
-
-/// What has to go at this pressure, which began so long ago.
-fn shed(pressure: Pressure, lasts: Duration, excess: usize) -> Option<Shed> {
-    let after = match pressure {
+/// What has to go at this pressure, beside what is told to wait: those that take nothing at all, for this long. Whoever
+/// takes little stays.
+fn shed(pressure: Pressure, excess: usize, after: Duration) -> Option<Shed> {
+    match pressure {
         // Back pressure is enough.
-        Pressure::None | Pressure::High => return None,
-        Pressure::Full if lasts < PERSISTS => FULL,
-        Pressure::Full => Duration::ZERO,
-    };
-    Some(Shed { bytes: excess, after })
+        Pressure::None | Pressure::High => None,
+        Pressure::Full => Some(Shed { bytes: excess, after }),
+    }
 }
 
 /// How long connections may last for what they do.
@@ -33,6 +26,8 @@ fn shed(pressure: Pressure, lasts: Duration, excess: usize) -> Option<Shed> {
 pub struct Patience {
     /// With connections to the application.
     pub inbound: Limits,
+    /// How long a client from outside may take nothing while the budget for clients is used up.
+    pub full: Duration,
     /// With connections from it. It is no stranger: it decides itself how long it keeps a connection, and when it reads.
     /// What is held for it is bounded by back pressure.
     pub outbound: Limits,
@@ -48,18 +43,13 @@ impl Patience {
 
 /// Ends connections that last too long for what they do, and the worst while too much is held. `ended` is told why one ends.
 pub async fn sweep_forever(overload: &Overload, patience: Patience, mut ended: impl FnMut(Reason)) {
-    let (begun, mut full_since) = (Instant::now(), None);
+    let begun = Instant::now();
     let seldom = (patience.shortest() / 2).min(SELDOM);
+    let budget = overload.budgets.of(Receiver::Client);
     loop {
-        let pressure = overload.budget.pressure();
-        let now = begun.elapsed();
-        match pressure {
-            Pressure::Full => _ = full_since.get_or_insert(now),
-            Pressure::None | Pressure::High => full_since = None,
-        }
-        let lasts = full_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let (now, pressure) = (begun.elapsed(), budget.pressure());
         let inbound = Limits {
-            shed: shed(pressure, lasts, overload.budget.excess()),
+            shed: shed(pressure, budget.excess(), patience.full),
             ..patience.inbound
         };
         let mut over = overload.inbound.sweep(now, &inbound);
@@ -70,7 +60,7 @@ pub async fn sweep_forever(overload: &Overload, patience: Patience, mut ended: i
         }
         match pressure {
             Pressure::None => {
-                let _ = tokio::time::timeout(seldom, overload.budget.runs_short()).await;
+                let _ = tokio::time::timeout(seldom, budget.runs_short()).await;
             }
             Pressure::High | Pressure::Full => tokio::time::sleep(OFTEN).await,
         }
@@ -82,12 +72,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s6_the_shorter_the_budget_the_less_patience_there_is() {
-        let after =
-            |pressure, seconds| shed(pressure, Duration::from_secs(seconds), 7).map(|shed| shed.after);
-        assert_eq!(after(Pressure::None, 9), None);
-        assert_eq!(after(Pressure::High, 9), None);
-        assert_eq!(after(Pressure::Full, 0), Some(FULL));
-        assert_eq!(after(Pressure::Full, 3), Some(Duration::ZERO));
+    fn s6_only_who_takes_nothing_ends_and_only_when_nothing_is_left() {
+        let after = Duration::from_secs(30);
+        assert_eq!(shed(Pressure::None, 7, after), None);
+        assert_eq!(shed(Pressure::High, 7, after), None);
+        assert_eq!(shed(Pressure::Full, 7, after), Some(Shed { bytes: 7, after }));
     }
 }

@@ -14,7 +14,9 @@ use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use super::large_head::LargeHead;
 use super::liveness::{Progress, Sending};
+use crate::overload::Admitted;
 
 /// Bytes of a block of headers at most, as it is sent. Their strings come out at most 8/5 as long (RFC 7541 appendix
 /// B), which is what h2 measures.
@@ -28,6 +30,8 @@ const SETTINGS: u8 = 4;
 /// Flag of settings that only say that those of this side were taken.
 const ACK: u8 = 1;
 const CONTINUATION: u8 = 9;
+/// Flag of the last frame of a block of headers.
+const END_HEADERS: u8 = 4;
 
 /// A connection of HTTP/2.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub struct Http2Stream {
     /// Only of servers is it asked whether they live.
     progress: Option<Progress>,
     sending: Sending,
+    /// Only of clients it is bounded what they may begin.
+    large: Option<LargeHead>,
 }
 
 /// Where the reading of frames is.
@@ -48,9 +54,20 @@ struct Scan {
     known: usize,
     /// Length of the block of headers so far.
     block: usize,
+    block_ends: BlockEnds,
     /// What is skipped are settings.
     in_settings: bool,
     settings: Arc<SettingsSignal>,
+}
+
+/// Where a block of headers ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum BlockEnds {
+    /// With the frame that is coming, or that was last.
+    #[default]
+    WithThisFrame,
+    /// With a frame that is yet to begin.
+    Later,
 }
 
 /// Says when the other side has said its settings. The library tells nobody; how many streams they allow can only be asked.
@@ -75,7 +92,7 @@ impl SettingsSignal {
 
 impl Http2Stream {
     /// A connection with a client.
-    pub fn of_client(stream: Stream) -> Self {
+    pub fn of_client(stream: Stream, admitted: Arc<Admitted>) -> Self {
         Self {
             stream,
             scan: Scan {
@@ -84,6 +101,7 @@ impl Http2Stream {
             },
             progress: None,
             sending: Sending::default(),
+            large: Some(LargeHead::new(admitted)),
         }
     }
 
@@ -94,6 +112,7 @@ impl Http2Stream {
             scan: Scan::default(),
             progress: Some(progress),
             sending: Sending::default(),
+            large: None,
         }
     }
 
@@ -146,6 +165,11 @@ impl Scan {
             CONTINUATION => self.block + length,
             _ => 0,
         };
+        self.block_ends = if self.block > 0 && flags & END_HEADERS == 0 {
+            BlockEnds::Later
+        } else {
+            BlockEnds::WithThisFrame
+        };
         if self.block > BLOCK_BYTES {
             Err(self.block)
         } else {
@@ -167,10 +191,17 @@ impl AsyncRead for Http2Stream {
             progress.made();
         }
         let read = buffer.filled().get(before..).unwrap_or_default();
-        Poll::Ready(this.scan.pass(read).map_err(|bytes| {
+        this.scan.pass(read).map_err(|bytes| {
             let reason = format!("a block of {bytes} bytes of headers is larger than {BLOCK_BYTES}");
             io::Error::other(reason)
-        }))
+        })?;
+        if let Some(large) = &mut this.large {
+            match this.scan.block_ends {
+                BlockEnds::Later => large.grows(this.scan.block, BLOCK_BYTES)?,
+                BlockEnds::WithThisFrame => large.ends(),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

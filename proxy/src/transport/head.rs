@@ -19,10 +19,13 @@ use tokio::time::{Instant, Sleep};
 use super::Stream;
 use super::defect::{self, DefectCell, HeadDefect};
 use super::departure::Watch;
+use super::few;
+use super::large_head::LargeHead;
 use super::lengths::Lengths;
 use super::linger::Linger;
-use crate::http::limits::TARGET_BYTES;
+use crate::http::limits::{HEADER_BYTES, TARGET_BYTES};
 use crate::http::raw_target::{self, RawTarget};
+use crate::overload::{Admitted, Way};
 
 /// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
 /// and how long a connection may be unused; between two requests a client may wait, in the middle of one it may not.
@@ -38,6 +41,8 @@ pub struct ClientStream {
     /// A request line that is not complete.
     line: Vec<u8>,
     lengths: Lengths,
+    large: LargeHead,
+    head_bytes: usize,
 }
 
 /// How long an HTTP/1 client may take.
@@ -160,8 +165,14 @@ impl HeadClock {
 
 impl ClientStream {
     /// The stream of a client that connected to `original`. It keeps to `limits`, told by `clock` when requests begin
-    /// and end.
-    pub fn new(stream: Stream, original: SocketAddr, clock: Arc<HeadClock>, limits: HeadLimits) -> Self {
+    /// and end. What it sends counts for `admitted`.
+    pub fn new(
+        stream: Stream,
+        original: SocketAddr,
+        clock: Arc<HeadClock>,
+        limits: HeadLimits,
+        admitted: Arc<Admitted>,
+    ) -> Self {
         Self {
             io: TokioIo::new(stream),
             clock,
@@ -172,6 +183,8 @@ impl ClientStream {
             original,
             line: Vec::new(),
             lengths: Lengths::default(),
+            large: LargeHead::new(admitted),
+            head_bytes: 0,
         }
     }
 
@@ -217,6 +230,7 @@ impl ClientStream {
             let end = memchr::memchr(b'\n', bytes);
             if end.is_none() && !bytes.is_empty() && self.line.len() < TARGET_BYTES {
                 self.line.extend_from_slice(bytes);
+                self.large.grows(self.line.len(), HEADER_BYTES)?;
                 continue;
             }
             if self.line.is_empty() {
@@ -243,6 +257,8 @@ impl ClientStream {
         let mut read = ReadBuf::new(space.get_mut(..most).unwrap_or_default());
         ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut read))?;
         self.look_at(read.filled());
+        self.head_bytes += read.filled().len();
+        self.large.grows(self.head_bytes, HEADER_BYTES)?;
         buffer.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
@@ -256,6 +272,8 @@ impl ClientStream {
 
     fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
         self.clock.defect.set(None);
+        self.head_bytes = bytes.len();
+        self.large.ends();
         self.lengths.begin();
         self.look_at(bytes);
         let replaced = raw_target::replace(bytes);
@@ -335,7 +353,9 @@ impl Read for ClientStream {
         let polled = if this.lengths.is_in_head() {
             this.poll_head(cx, &mut buffer)
         } else {
-            Pin::new(&mut this.io).poll_read(cx, buffer)
+            this.large.ends();
+            let budget = this.large.admitted().budget(Way::Request);
+            few::poll_read(&mut this.io, budget, cx, buffer)
         };
         match polled {
             Poll::Ready(result) => {

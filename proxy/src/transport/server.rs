@@ -13,15 +13,18 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
-use tokio::io::{AsyncRead as _, ReadBuf};
 
-use super::{Stream, liveness};
+use super::{Stream, few, liveness};
+use crate::http::limits::HEADER_BYTES;
 use crate::http::raw_target::{self, RawTarget};
-use crate::overload::{Budget, FEW_BYTES, Pressure};
+use crate::overload::Budget;
 
 /// Bytes of a request that every server has room for before it reads any: less than the window that Linux, Windows and the
 /// BSDs begin with.
 const SMALL_REQUEST: usize = 32 * 1024;
+/// Bytes that a server may send before its response begins, with that of the response itself and what is read of its body
+/// meanwhile. Interim responses (RFC 9110 section 15.2) could go on without end, and a response costs no more.
+const UNANSWERED_BYTES: usize = 8 * HEADER_BYTES;
 
 /// A connection to an HTTP/1 server. It notices an end that the kernel knows of before the runtime does, still reads
 /// what a server said that takes no more, and passes on that the client has finished sending.
@@ -33,6 +36,8 @@ pub struct ServerStream {
     /// The beginning of a head, with another target than the library wrote.
     head: Bytes,
     unacknowledged: Unacknowledged,
+    /// Bytes that came since the response to the last request was awaited.
+    unanswered: usize,
 }
 
 /// How long a server may leave what it is sent unacknowledged.
@@ -54,6 +59,7 @@ pub struct ServerSignals {
     waker: AtomicWaker,
     replaced: AtomicBool,
     target: Mutex<Option<RawTarget>>,
+    answered: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,6 +108,16 @@ impl ServerSignals {
         replaced.then(|| self.target.lock().take()).flatten()
     }
 
+    /// A response is awaited.
+    pub fn awaits(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    /// It has begun.
+    pub fn answers(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the server was told, or will be, that nothing more is sent.
     pub fn is_finished(&self) -> bool {
         self.finish.load(Ordering::Relaxed)
@@ -126,6 +142,7 @@ impl ServerStream {
             sending: Sending::Open,
             head: Bytes::new(),
             unacknowledged,
+            unanswered: 0,
         }
     }
 
@@ -142,6 +159,7 @@ impl ServerStream {
     }
 
     fn next_request(&mut self) {
+        self.unanswered = 0;
         match self.unacknowledged {
             Unacknowledged::Unlimited => {}
             Unacknowledged::Limited(_) => self.unacknowledged = Unacknowledged::Limited(0),
@@ -178,6 +196,19 @@ impl ServerStream {
         Poll::Ready(Ok(Some(bytes.len())))
     }
 
+    /// Reads, and ends the connection of a server that says too much without answering.
+    fn poll_bounded(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.signals.answered.load(Ordering::Relaxed) {
+            return few::poll_read(&mut self.io, &self.budget, cx, buffer);
+        }
+        self.unanswered += ready!(few::poll_few(&mut self.io, cx, &mut buffer))?;
+        if self.unanswered > UNANSWERED_BYTES {
+            let reason = "the server says much and does not answer";
+            return Poll::Ready(Err(io::Error::other(reason)));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether anything came on a connection on which nothing may come. Of TLS it does not matter what it was: a new
     /// connection costs less than finding out.
     fn is_quiet(&self) -> io::Result<bool> {
@@ -202,20 +233,6 @@ impl ServerStream {
     }
 }
 
-impl ServerStream {
-    /// Reads, but little at once while much is held for clients.
-    fn poll_some(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if self.budget.pressure() == Pressure::None || buffer.remaining() <= FEW_BYTES {
-            return Pin::new(&mut self.io).poll_read(cx, buffer);
-        }
-        let mut space = [0; FEW_BYTES];
-        let mut few = ReadBuf::new(&mut space);
-        ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut few))?;
-        buffer.put_slice(few.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl Read for ServerStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -228,7 +245,7 @@ impl Read for ServerStream {
         if verify {
             this.next_request();
         }
-        match this.poll_some(cx, buffer) {
+        match this.poll_bounded(cx, buffer) {
             Poll::Pending if verify => match this.is_quiet() {
                 Ok(true) => Poll::Pending,
                 Ok(false) => Poll::Ready(Ok(())),

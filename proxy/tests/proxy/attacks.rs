@@ -6,6 +6,7 @@ mod handshakes;
 mod http2;
 mod identity;
 mod lying;
+mod memory;
 mod policy;
 pub(crate) mod raw_http2;
 mod requests;

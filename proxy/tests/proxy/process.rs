@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -13,12 +14,16 @@ struct Program {
     child: Child,
     log: BufReader<ChildStderr>,
     outbound: SocketAddr,
+    inbound: SocketAddr,
     _files: TempDir,
 }
 
 impl Program {
     fn start(original: SocketAddr) -> Self {
-        let files = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), original)
+    }
+
+    fn start_in(files: TempDir, original: SocketAddr) -> Self {
         let mut child = Command::new(BINARY)
             .arg("run")
             .args([
@@ -39,6 +44,8 @@ impl Program {
             ])
             .args(["--probe-port", "0", "--admin-port", "0"])
             .arg(format!("--outbound-original-destination={original}"))
+            .arg(format!("--inbound-original-destination={original}"))
+            .args(["--pod-ips", "127.0.0.1", "--request-bytes", "1000000000"])
             .arg("--config-dir")
             .arg(files.path())
             .arg("--state-dir")
@@ -48,19 +55,35 @@ impl Program {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let started = wait_for(&mut log, "started");
-        let port = started
-            .split("outbound=")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
+        let address = |name| {
+            let port = started.split(name).nth(1).unwrap().split(' ').next().unwrap();
+            SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))
+        };
         Self {
             child,
-            outbound: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
+            outbound: address("outbound="),
+            inbound: address("inbound="),
             log,
             _files: files,
         }
+    }
+
+    /// Bytes of memory that it has.
+    fn resident(&self) -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    /// Waits until so much memory is enough or not too much, as `is` says.
+    fn settles(&self, what: &str, is: impl Fn(usize) -> bool) -> usize {
+        for _ in 0..300 {
+            let resident = self.resident();
+            if is(resident) {
+                return resident;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{what}: {} bytes", self.resident());
     }
 
     fn terminate(&self) {
@@ -88,6 +111,29 @@ fn c13_the_process_leaves_no_core_dump() {
         .unwrap();
     let numbers: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
     assert_eq!(numbers, ["0", "0"]);
+}
+
+#[test]
+fn s24_memory_that_clients_made_it_take_is_given_back() {
+    const CROWD: usize = 400;
+    const HEAD: usize = 60_000;
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let policy = r#"{"workload": {"namespace": "shop", "account": "web"}}"#;
+    std::fs::write(files.path().join("policy.json"), policy).unwrap();
+    let program = Program::start_in(files, nobody.local_addr().unwrap());
+    let before = program.resident();
+    let head = [&b"GET / HTTP/1.1\r\nhost: a\r\nx: "[..], &vec![b'x'; HEAD]].concat();
+    let crowd: Vec<TcpStream> = (0..CROWD)
+        .map(|_| {
+            let mut stream = TcpStream::connect(program.inbound).unwrap();
+            stream.write_all(&head).unwrap();
+            stream
+        })
+        .collect();
+    let most = program.settles("it takes memory", |now| now > before + CROWD * HEAD * 3 / 4);
+    drop(crowd);
+    program.settles("it gives memory back", |now| now < before + (most - before) / 3);
 }
 
 fn wait_for(log: &mut BufReader<ChildStderr>, text: &str) -> String {

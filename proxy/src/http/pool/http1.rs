@@ -249,7 +249,7 @@ impl Endpoint {
                 upstream.stream,
                 Arc::clone(&lease.link.signals),
                 unacknowledged,
-                Arc::clone(&self.shared.overload.budget),
+                Arc::clone(self.shared.overload.budgets.of(self.kind.receiver())),
             ))
             .await?;
         let idle_since = Rc::clone(&lease.link.idle_since);

@@ -13,24 +13,22 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::http1::Reused;
-use super::{Endpoint, OpenError};
+use super::{Endpoint, Kind, OpenError};
 use crate::http::LocalExecutor;
 use crate::http::body::RequestBody;
 use crate::http::limits::LIST_BYTES;
-use crate::http::wire;
+use crate::http::{windows, wire};
 use crate::tls::{Peer, Wire};
 use crate::transport::liveness::{self, Progress, SilenceTimer};
 use crate::transport::{Expected, Http2Stream, fits};
 
 /// Connections at most, when all of them have as many streams as their server allows.
 const MOST_CONNECTIONS: usize = 64;
+/// Streams of one connection at most: for these there are windows.
+const MOST_STREAMS: usize = windows::STREAMS as usize;
 /// Streams that are opened before the server has said how many it allows; others wait for that word, since a server may
 /// refuse what goes beyond (RFC 9113 section 5.1.2).
 const UNASKED_STREAMS: usize = 1;
-/// Bytes that a server may send on one stream before the client has taken them.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same on one connection.
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Connections of HTTP/2 to one address.
 #[derive(Debug, Default)]
@@ -80,7 +78,7 @@ struct Opening<'a>(&'a Connections);
 
 impl Allowance {
     fn streams(&self) -> usize {
-        self.said.get().unwrap_or(UNASKED_STREAMS)
+        self.said.get().unwrap_or(UNASKED_STREAMS).min(MOST_STREAMS)
     }
 
     fn is_known(&self) -> bool {
@@ -219,16 +217,19 @@ impl Endpoint {
             Err(error) => return self.any_http2(expected).ok_or(error.into()),
         };
         let progress = Progress::new();
+        let (stream_window, connection_window) = match self.kind {
+            Kind::Application => (windows::APPLICATION_STREAM, windows::APPLICATION_CONNECTION),
+            Kind::Services | Kind::Endpoints => (windows::STREAM, windows::CONNECTION),
+        };
         let mut builder = Builder::new(LocalExecutor);
         builder
             .timer(SilenceTimer::new(progress.clone()))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(stream_window)
+            .initial_connection_window_size(connection_window)
             .max_header_list_size(LIST_BYTES)
             .initial_max_send_streams(UNASKED_STREAMS);
         if upstream.peer.is_some() {
             builder
-                .initial_connection_window_size(wire::CONNECTION_WINDOW)
                 .max_concurrent_reset_streams(wire::RESETS)
                 .keep_alive_interval(liveness::PING_AFTER)
                 .keep_alive_timeout(liveness::PING_TIMEOUT);

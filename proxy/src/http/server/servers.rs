@@ -5,18 +5,12 @@ use hyper_util::rt::TokioTimer;
 
 use crate::http::LocalExecutor;
 use crate::http::limits::{HEADER_BYTES, LIST_BYTES, MAX_HEADERS};
-use crate::http::wire;
+use crate::http::{windows, wire};
 
 /// Bytes buffered of a connection of HTTP/1 at most.
 const BUFFER_BYTES: usize = HEADER_BYTES + 4 * 1024;
 /// Streams of a connection of HTTP/2 at most.
 const STREAMS: u32 = 1000;
-/// Bytes that a client may send on one stream before the server has taken them.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same on one connection.
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Streams of a connection with another proxy, which makes more connections when it has more requests.
-const PEER_STREAMS: u32 = 256;
 /// Bytes waiting to be sent on one stream at most.
 const SEND_BUFFER: usize = 128 * 1024;
 
@@ -47,14 +41,13 @@ impl Servers {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(LIST_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(windows::STREAM)
+            .initial_connection_window_size(windows::CONNECTION)
             .max_send_buf_size(SEND_BUFFER)
             .auto_date_header(false);
         let mut multiplexed = http2.clone();
         multiplexed
-            .max_concurrent_streams(PEER_STREAMS)
-            .initial_connection_window_size(wire::CONNECTION_WINDOW)
+            .max_concurrent_streams(windows::STREAMS)
             .max_pending_accept_reset_streams(wire::RESETS)
             .max_local_error_reset_streams(wire::RESETS * 16);
         Self {

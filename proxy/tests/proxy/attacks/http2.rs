@@ -13,6 +13,7 @@ use super::raw_http2::{
 use super::stage::{Recorder, Stage, Way};
 use crate::support::client::{self, Http2};
 use crate::support::server::empty;
+use crate::support::soon;
 
 const WHOLE: u8 = END_STREAM | END_HEADERS;
 
@@ -182,19 +183,24 @@ async fn b7_streams_beyond_the_limit_are_refused_and_priorities_mean_nothing() {
         }
         let refused = async {
             while let Some(frame) = raw.frame().await {
-                if frame.kind == GOAWAY || frame.kind == RST_STREAM && frame.payload == 7u32.to_be_bytes() {
+                // No request is whole, so that what is answered is answered by a proxy that has no memory for more.
+                let answered = frame.kind == HEADERS;
+                let reset = frame.kind == RST_STREAM && frame.payload == 7u32.to_be_bytes();
+                if frame.kind == GOAWAY || answered || reset {
                     return true;
                 }
             }
             false
         };
         assert!(refused.await, "{:?}", stage.way);
-        assert_eq!(
-            client::get(stage.address, "/").await.text,
-            "ok",
-            "{:?}",
-            stage.way
-        );
+        // Its address has had its share of the memory for requests until it ends them.
+        drop(raw);
+        let served = async {
+            while client::get(stage.address, "/").await.text != "ok" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("it is served again", served).await;
         assert_eq!(app.whole(), 1, "{:?}", stage.way);
     }
 }

@@ -50,11 +50,9 @@ enum Gets {
     Status(u16),
     /// The beginning of a response, and no end.
     NoEnd,
-    /// One of these.
-    Either(&'static [u16]),
 }
 
-use Gets::{Either, NoEnd, Status};
+use Gets::{NoEnd, Status};
 
 fn lies() -> Vec<(&'static str, Vec<u8>, Gets)> {
     let head = |headers: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{headers}\r\n{body}").into_bytes();
@@ -68,7 +66,8 @@ fn lies() -> Vec<(&'static str, Vec<u8>, Gets)> {
         ("204 with a body", bare("204 No Content"), Status(204)),
         ("304 with a body", bare("304 Not Modified"), Status(304)),
         ("bytes behind the response", head("content-length: 2\r\n", &format!("ok{leftover}")), Status(200)),
-        ("early hints without number", [b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20_000), head("content-length: 2\r\n", "ok")].concat(), Either(&[200, 502])),
+        ("early hints without number", [b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20_000), head("content-length: 2\r\n", "ok")].concat(), Status(502)),
+        ("some early hints", [b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1_000), head("content-length: 2\r\n", "ok")].concat(), Status(200)),
         ("NUL in a header", head("x: a\0b\r\ncontent-length: 2\r\n", "no"), Status(502)),
         ("a bare CR in a header", head("x: a\rb\r\ncontent-length: 2\r\n", "no"), Status(502)),
         ("a bad chunk", head("transfer-encoding: chunked\r\n", "zz\r\nno\r\n"), Status(502)),
@@ -124,9 +123,6 @@ async fn a12_s19_what_a_lying_server_says_reaches_nobody_as_a_response() {
             match gets {
                 Gets::Status(expected) => {
                     assert_eq!(status, expected, "{name}: {:?}: {answer:.200}", stage.way);
-                }
-                Gets::Either(some) => {
-                    assert!(some.contains(&status), "{name}: {:?}: {answer:.200}", stage.way);
                 }
                 Gets::NoEnd => assert!(
                     answer.contains("content-length: 20") && answer.ends_with("no"),
