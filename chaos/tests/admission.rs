@@ -422,6 +422,7 @@ fn with_token(name: &str, audience: &str, container: &str) -> Value {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "outside"},
         "spec": {
+            "serviceAccountName": "default",
             "initContainers": [mount("smilax-proxy"), mount("setup")],
             "containers": [mount("application")],
             "volumes": [{
@@ -462,5 +463,7 @@ fn s12_a_token_for_the_mesh_is_mounted_by_no_other_container_where_injection_is_
         }
         make("smilax.dev", "smilax-proxy").await.unwrap();
         make("vault.example", "application").await.unwrap();
+        // Not its client alone: what serves it ends with it.
+        drop(world);
     });
 }

@@ -82,6 +82,12 @@ impl Callers {
         }
     }
 
+    fn add_sources(&mut self, sources: &[SourceMatch]) {
+        for source in sources {
+            self.add_source(source);
+        }
+    }
+
     fn add_source(&mut self, source: &SourceMatch) {
         match (self, source) {
             (Self::All, _) => {}
@@ -136,18 +142,13 @@ impl CallerRules {
     }
 
     fn take(&mut self, closed: Closed, sources: &[SourceMatch]) {
-        let accounts = closed.accounts.into_iter();
-        for account in accounts {
+        for account in closed.accounts {
             let callers = self.by_account.entry(account).or_insert_with(Callers::none);
-            for source in sources {
-                callers.add_source(source);
-            }
+            callers.add_sources(sources);
         }
         for labels in closed.labels {
             let callers = self.by_labels.entry(labels).or_insert_with(Callers::none);
-            for source in sources {
-                callers.add_source(source);
-            }
+            callers.add_sources(sources);
         }
     }
 
