@@ -58,7 +58,7 @@ impl Mesh {
         let program = environment::smilax();
         let output = std::process::Command::new(&program)
             .env("KUBECONFIG", self.kubectl.kubeconfig())
-            .args(["--namespace", &self.namespace])
+            .args(["--smilax-namespace", &self.namespace])
             .args(arguments)
             .output()
             .map_err(|error| {
