@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use smilax_e2e::guarded::answers;
 use smilax_e2e::namespace::must;
-use smilax_e2e::objects::port;
 use smilax_e2e::wait::wait_within;
 use smilax_e2e::{
     Client, Guarded, Match, Namespace, Progress, RouteGroup, Service, TrafficTarget, Workload, wait_until,
 };
 
 static GUARDED: Guarded = Guarded::new("integrity");
+/// Of its own, since every ConfigMap of it is put back.
+static RESTORED: Guarded = Guarded::new("backup");
 
 /// How long a repair may take.
 const REPAIR: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ fn guarded(namespace: &Namespace, name: &str) -> String {
     let target = namespace.apply(TrafficTarget::of(name).from("friend").http(name));
     namespace.await_condition(&target, "Programmed", "True", "Programmed");
     Client::of(namespace, name, name).enforces_target(&target);
-    format!("http://{name}:{}/", port::HTTP)
+    format!("http://{name}/")
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn s3_a_patched_configuration_is_refused_told_of_and_repaired() {
 
 #[test]
 fn s3_an_old_backup_of_every_configuration_of_a_namespace_heals() {
-    let callers = GUARDED.callers();
+    let callers = RESTORED.callers();
     let namespace = &callers.namespace;
     let url = guarded(namespace, "restored");
     let listed = must(namespace.kubectl().list(&["configmaps", "--selector", OURS]));
