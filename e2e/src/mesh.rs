@@ -75,7 +75,8 @@ impl Mesh {
         }
     }
 
-    /// Waits until every wanted replica of the operator runs its newest version and is available.
+    /// Waits until every wanted replica of the operator runs its newest version and is available, and none of an earlier version is left: those that
+    /// are about to end still answer the API server over the connections that it has open.
     pub fn available(&self) {
         wait_within(PATIENCE * 3, "the operator is available", || {
             match self.deployment() {
@@ -87,11 +88,21 @@ impl Mesh {
                     let all = ["availableReplicas", "updatedReplicas", "replicas"]
                         .iter()
                         .all(|field| count(field) == wanted);
-                    Progress::when(observed && all, (), || operator["status"].to_string())
+                    let ending = self.ending_replicas();
+                    Progress::when(observed && all && ending == 0, (), || {
+                        format!("{}, and {ending} replicas are ending", operator["status"])
+                    })
                 }
                 Err(error) => Progress::Pending(error),
             }
         });
+    }
+
+    fn ending_replicas(&self) -> usize {
+        let selector = format!("app.kubernetes.io/name={OPERATOR}");
+        let pods = self.operator().list(&["pods", "--selector", &selector]);
+        let ending = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_string();
+        pods.map_or(0, |pods| pods.iter().filter(ending).count())
     }
 
     /// The operator's Deployment.
