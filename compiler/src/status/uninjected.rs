@@ -31,13 +31,14 @@ pub struct Uninjected {
 }
 
 impl Uninjected {
+    /// Of pods that have no proxy.
     fn of<'a>(need: Need, pods: impl Iterator<Item = &'a Pod>, remedy: &Arc<str>) -> Self {
         let mut found = Self {
             need,
             remedy: Arc::clone(remedy),
             ..Self::default()
         };
-        for pod in pods.filter(|pod| !pod.finished && !pod.injected()) {
+        for pod in pods {
             found.count += 1;
             if found.named.len() < MOST_NAMED {
                 found.named.push(pod.meta.name.clone());
@@ -83,14 +84,17 @@ impl UninjectedPods {
             format!("run kubectl label namespace {namespace} smilax.dev/inject=enabled, then restart them")
         }
         .into();
-        let mut all = Self::default();
-        if !contents.splits.is_empty() {
-            // Callers that stay out on purpose need no split.
-            let callers = contents.pods.values().filter(|pod| !pod.stays_out());
-            all.callers = Uninjected::of(Need::Any, callers, &remedy);
-        }
+        // Few or none in most namespaces, whose targets and pods may be many.
+        let pods = contents.pods.values();
+        let bare: Vec<&Pod> = pods.filter(|pod| !pod.finished && !pod.injected()).collect();
+        // Callers that stay out on purpose need no split.
+        let callers = bare.iter().copied().filter(|pod| !pod.stays_out());
+        let mut all = Self {
+            callers: Uninjected::of(Need::Any, callers, &remedy),
+            ..Self::default()
+        };
         for (name, closed) in &plan.access.destinations {
-            let called = contents.pods.values().filter(|pod| closed.contains(pod));
+            let called = bare.iter().copied().filter(|pod| closed.contains(pod));
             all.targets
                 .insert(name.clone(), Uninjected::of(Need::All, called, &remedy));
         }
