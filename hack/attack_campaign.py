@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+from pages import write_or_compare
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attack-campaign.md"
 KEPT = ROOT / "attacks" / "results.json"
@@ -133,14 +135,7 @@ def page():
 
 def main():
     """Writes or compares."""
-    text = page()
-    if os.environ.get("UPDATE") == "1":
-        PAGE.write_text(text)
-        print(f"wrote  {PAGE.relative_to(ROOT)}")
-    elif not PAGE.is_file() or PAGE.read_text() != text:
-        sys.exit("FAILED docs/attack-campaign.md is not what attacks/results.json says; run UPDATE=1 hack/check-attack-campaign")
-    else:
-        print("ok     docs/attack-campaign.md is what attacks/results.json says")
+    write_or_compare(PAGE, page(), "attacks/results.json says", "check-attack-campaign")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ A test proves an item when its name begins with the item's id, or several do, as
 UPDATE=1 writes the page; without it, the page must be as it would be written.
 """
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from pages import write_or_compare
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attacks.md"
@@ -200,14 +201,7 @@ def main():
     strangers = sorted(set(tests()) - known)
     if strangers:
         sys.exit(f"FAILED tests bear ids that hack/attacks.py does not list: {', '.join(strangers)}")
-    text = page()
-    if os.environ.get("UPDATE") == "1":
-        PAGE.write_text(text)
-        print(f"wrote  {PAGE.relative_to(ROOT)}")
-    elif not PAGE.is_file() or PAGE.read_text() != text:
-        sys.exit("FAILED docs/attacks.md is not what the tests say; run UPDATE=1 hack/check-attacks")
-    else:
-        print("ok     docs/attacks.md is what the tests say")
+    write_or_compare(PAGE, page(), "the tests say", "check-attacks")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import json
 import os
-import sys
 from pathlib import Path
+
+from pages import write_or_compare
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
@@ -153,11 +154,4 @@ def main():
             results[name] |= loaded(last)
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(json.dumps(results[name], indent=1, sort_keys=True) + "\n")
-    text = page(results)
-    if os.environ.get("UPDATE") == "1":
-        PAGE.write_text(text)
-        print(f"wrote  {PAGE.relative_to(ROOT)}")
-    elif not PAGE.is_file() or PAGE.read_text() != text:
-        sys.exit("FAILED docs/conformance.md is not what the tools found; run UPDATE=1 hack/check-conformance")
-    else:
-        print("ok     docs/conformance.md is what the tools found")
+    write_or_compare(PAGE, page(results), "the tools found", "check-conformance")

@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+from pages import write_or_compare
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "events.md"
 KEPT = ROOT / "events" / "results.json"
@@ -127,14 +129,7 @@ def page():
 
 def main():
     """Writes or compares."""
-    text = page()
-    if os.environ.get("UPDATE") == "1":
-        PAGE.write_text(text)
-        print(f"wrote  {PAGE.relative_to(ROOT)}")
-    elif not PAGE.is_file() or PAGE.read_text() != text:
-        sys.exit("FAILED docs/events.md is not what events/results.json says; run UPDATE=1 hack/check-events")
-    else:
-        print("ok     docs/events.md is what events/results.json says")
+    write_or_compare(PAGE, page(), "events/results.json says", "check-events")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import write_or_compare
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "faults.md"
 KEPT = ROOT / "chaos" / "results.json"
@@ -190,14 +192,7 @@ def flat(text):
 
 def main():
     """Writes or compares."""
-    text = page()
-    if os.environ.get("UPDATE") == "1":
-        PAGE.write_text(text)
-        print(f"wrote  {PAGE.relative_to(ROOT)}")
-    elif not PAGE.is_file() or PAGE.read_text() != text:
-        sys.exit("FAILED docs/faults.md is not what experiments and tests say; run UPDATE=1 hack/check-faults")
-    else:
-        print("ok     docs/faults.md is what experiments and tests say")
+    write_or_compare(PAGE, page(), "experiments and tests say", "check-faults")
 
 
 if __name__ == "__main__":
