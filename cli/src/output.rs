@@ -21,6 +21,16 @@ pub(crate) fn counted(count: usize, thing: &str) -> String {
     }
 }
 
+/// The first of these names, and how many more there are.
+pub(crate) fn named(names: &[impl ToString], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(ToString::to_string).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 /// Rows under their headings, each column as wide as its widest cell.
 pub(crate) fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(str::len);
@@ -55,5 +65,16 @@ pub(crate) fn span(seconds: u64) -> String {
         120..7200 => format!("{}m", seconds / 60),
         7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_the_first_are_given() {
+        assert_eq!(named(&["a", "b", "c", "d", "e"], 3), "a, b, c and 2 more");
+        assert_eq!(named(&["a"], 3), "a");
     }
 }

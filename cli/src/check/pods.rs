@@ -7,11 +7,11 @@ use smilax_core::convention::key;
 
 use super::{Finding, Snapshot, failed, good, is_operator, notice, operator_version};
 use crate::controller::{Controller, is_gone};
-use crate::output::counted;
+use crate::output::{counted, named};
 use crate::world::text;
 
 /// Pods that are named of a controller; more are counted.
-const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let enabled: BTreeSet<&str> = snapshot
@@ -59,7 +59,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             format!(
                 "{} with a proxy of version {version}: {}; {}",
                 counted(pods.len(), "pod"),
-                named(&pods),
+                named(&pods, NAMED),
                 controller.restart()
             ),
         ));
@@ -70,19 +70,10 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             format!(
                 "{} without a proxy: {}; {}",
                 counted(pods.len(), "pod"),
-                named(&pods),
+                named(&pods, NAMED),
                 controller.restart()
             ),
         ));
-    }
-}
-
-/// The first of these names, and how many more there are.
-pub(super) fn named(pods: &[&str]) -> String {
-    let first = pods.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    match pods.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }
 
@@ -101,16 +92,5 @@ pub(super) fn is_near(operator: &str, proxy: &str) -> bool {
         }
         // A tag that is not a version says nothing.
         _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_pods_the_first_are_named() {
-        assert_eq!(named(&["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
-        assert_eq!(named(&["a"]), "a");
     }
 }

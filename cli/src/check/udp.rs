@@ -6,11 +6,11 @@ use serde_json::Value;
 use smilax_compiler::Modes;
 use smilax_core::convention::key;
 
-use super::pods::named;
+use super::pods::NAMED;
 use super::{Finding, Snapshot, is_operator, notice};
 use crate::controller::{Controller, is_gone};
 use crate::mesh;
-use crate::output::counted;
+use crate::output::{counted, named};
 use crate::world::text;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
@@ -63,7 +63,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             format!(
                 "inbound UDP is {made} in {} made under another access mode, and should be {wanted}: {}; {}",
                 counted(pods.len(), "pod"),
-                named(&pods),
+                named(&pods, NAMED),
                 controller.restart()
             ),
         ));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use jsonschema::Validator;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value};
 
 use crate::world::{group_of, text};
@@ -13,6 +14,7 @@ use crate::world::{group_of, text};
 /// # Errors
 /// A line for each fault: the object, the field and the reason.
 pub(crate) fn judge(objects: &[Value]) -> anyhow::Result<()> {
+    let definitions = smilax_crds::manifests();
     let mut faults = Vec::new();
     for object in objects.iter().filter(|object| is_ours(group_of(object))) {
         let what = format!(
@@ -21,7 +23,7 @@ pub(crate) fn judge(objects: &[Value]) -> anyhow::Result<()> {
             text(object, "/metadata/namespace"),
             text(object, "/metadata/name")
         );
-        let found = faults_of(object)?;
+        let found = faults_of(object, &definitions)?;
         faults.extend(found.into_iter().map(|fault| format!("{what}: {fault}")));
     }
     if faults.is_empty() {
@@ -34,7 +36,7 @@ fn is_ours(group: &str) -> bool {
     group.ends_with("smi-spec.io") || group == smilax_crds::mesh::GROUP
 }
 
-fn faults_of(object: &Value) -> anyhow::Result<Vec<String>> {
+fn faults_of(object: &Value, definitions: &[CustomResourceDefinition]) -> anyhow::Result<Vec<String>> {
     let mut faults: Vec<String> = smilax_crds::validate(object)
         .errors
         .iter()
@@ -42,7 +44,7 @@ fn faults_of(object: &Value) -> anyhow::Result<Vec<String>> {
         .collect();
     let (group, version) = text(object, "/apiVersion").split_once('/').unwrap_or_default();
     // An unknown kind or version was named already.
-    let Some(schema) = schema(group, version, text(object, "/kind"))? else {
+    let Some(schema) = schema(definitions, group, version, text(object, "/kind"))? else {
         return Ok(faults);
     };
     for error in Validator::new(&schema)?.iter_errors(object) {
@@ -56,15 +58,18 @@ fn faults_of(object: &Value) -> anyhow::Result<Vec<String>> {
 }
 
 /// The schema of a kind, in which unknown fields are errors, as they are to `kubectl apply`.
-fn schema(group: &str, version: &str, kind: &str) -> anyhow::Result<Option<Value>> {
-    let definition = smilax_crds::manifests()
-        .into_iter()
-        .find(|one| one.spec.group == group && one.spec.names.kind == kind);
-    let version = definition.and_then(|one| one.spec.versions.into_iter().find(|one| one.name == version));
-    let Some(schema) = version
-        .and_then(|version| version.schema)
-        .and_then(|schema| schema.open_api_v3_schema)
-    else {
+fn schema(
+    definitions: &[CustomResourceDefinition],
+    group: &str,
+    version: &str,
+    kind: &str,
+) -> anyhow::Result<Option<Value>> {
+    let schema = definitions
+        .iter()
+        .find(|one| one.spec.group == group && one.spec.names.kind == kind)
+        .and_then(|one| one.spec.versions.iter().find(|one| one.name == version))
+        .and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let Some(schema) = schema else {
         return Ok(None);
     };
     let mut schema = closed(serde_json::to_value(schema)?);

@@ -8,7 +8,7 @@ use smilax_compiler::{Diagnostic, Severity};
 
 use super::reach::Caller;
 use super::{AccountChange, Change, Difference, Plan};
-use crate::output::counted;
+use crate::output::{counted, named};
 
 /// Callers that are named; more are counted.
 const NAMED: usize = 10;
@@ -41,7 +41,7 @@ pub(crate) fn table(plan: &Plan) -> String {
             ("no longer limited", &one.reach.widen),
         ] {
             if !callers.is_empty() {
-                let _ = writeln!(text, "    {word}: {}", named(callers));
+                let _ = writeln!(text, "    {word}: {}", named(callers, NAMED));
             }
         }
     }
@@ -107,15 +107,6 @@ pub(crate) fn json(plan: &Plan) -> Value {
         "accounts": accounts,
         "findings": {"appear": findings(&plan.appearing), "disappear": findings(&plan.disappearing)},
     })
-}
-
-/// The first of these callers, and how many more there are.
-fn named(callers: &[Caller]) -> String {
-    let first: Vec<String> = callers.iter().take(NAMED).map(ToString::to_string).collect();
-    match callers.len().saturating_sub(NAMED) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
 }
 
 fn alike(accounts: &[AccountChange]) -> Vec<(String, usize, &Change)> {
