@@ -170,6 +170,7 @@ fn costs(overload: &Overload, metrics: &OverloadMetrics, direction: Direction) -
         requests_to,
         responses_to,
         load,
+        large_heads: Arc::clone(&overload.large_heads),
         refused: metrics.refused_requests.clone(),
     }
 }
@@ -288,7 +289,7 @@ impl Connection {
         stream: impl Into<Stream>,
         version: Version,
     ) -> Result<(), CarryError> {
-        Ok(Box::pin(server::serve(self, stream.into(), version)).await?)
+        Box::pin(server::serve(self, stream.into(), version)).await
     }
 
     /// Carries what is not, or is not looked into.
@@ -347,7 +348,11 @@ impl Connection {
             return endpoint.open(Wire::Bytes, target.expected.as_ref()).await;
         }
         let shared = &self.worker.shared;
-        let connected = transport::connect(target.address, shared.settings.limits.connect).await;
+        let limit = shared.settings.limits.connect;
+        let connected = match self.direction() {
+            Direction::Inbound => transport::connect_to_application(target.address, limit).await,
+            Direction::Outbound => transport::connect(target.address, limit).await,
+        };
         let stream = connected.inspect_err(|_| shared.metrics.connect_failures.inc())?;
         Ok(Upstream::from(stream))
     }

@@ -81,6 +81,11 @@ impl Lifecycle {
         self.connections.token()
     }
 
+    /// Connections that are counted.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Returns once stopping has started and no connection is left.
     pub async fn all_connections_closed(&self) {
         self.stopping.cancelled().await;

@@ -11,6 +11,9 @@ use crate::transport::liveness;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Connections accepted before the others of the thread have their turn again. Each begins with work of its own: the kernel
+/// keeps thousands that came together, and whoever is served already must not wait until all have begun.
+const AT_ONCE: u32 = 8;
 /// How long accepting pauses when it failed for lack of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -101,11 +104,16 @@ impl Bound {
 /// ends it.
 pub async fn accept_forever(listener: TcpListener, mut handle: impl FnMut(TcpStream, SocketAddr)) {
     let mut failing = false;
+    let mut accepted = 0;
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
                 failing = false;
                 handle(stream, client);
+                accepted += 1;
+                if accepted % AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -12,6 +12,7 @@ mod admitted;
 mod budget;
 mod capacity;
 mod flow;
+mod large_heads;
 mod sweep;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use admitted::{Admitted, Costs, TooMany};
 pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Reading, Receiver};
 pub use capacity::{Asked, Capacity};
 pub use flow::{Flow, Held, Way};
+pub use large_heads::LargeHeads;
 pub use sweep::{Patience, sweep_forever};
 
 /// What there is room for, shared by the threads of a proxy.
@@ -36,6 +38,8 @@ pub struct Overload {
     pub budgets: Arc<Budgets>,
     /// Requests to the application that are under way.
     pub load: Arc<Load>,
+    /// Heads of requests that have grown large.
+    pub large_heads: Arc<LargeHeads>,
 }
 
 impl Overload {
@@ -48,6 +52,7 @@ impl Overload {
             inbound: Admissions::new(capacity.inbound, Busy::Stays),
             budgets: Arc::new(Budgets::new(capacity.held_bytes, &load)),
             load,
+            large_heads: Arc::default(),
         }
     }
 }

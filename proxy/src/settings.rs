@@ -164,6 +164,8 @@ pub struct Limits {
     pub idle: Duration,
     /// The same of a connection of HTTP to the application, between two requests.
     pub keep_alive: Duration,
+    /// How long an idle connection of HTTP/1 keeps the buffers of its server; a tenth of it while there are many connections.
+    pub park: Duration,
     /// Silence in the middle of the body of a request of HTTP/1, while it is waited for.
     pub body: Duration,
     /// How long a client may take nothing of a response that is here for it.
@@ -229,6 +231,7 @@ impl Default for Limits {
             pool_max_age: Duration::from_secs(30),
             idle: Duration::from_hours(1),
             keep_alive: Duration::from_mins(15),
+            park: Duration::from_secs(1),
             body: Duration::from_mins(5),
             stalled: Duration::from_mins(5),
             full: Duration::from_secs(30),

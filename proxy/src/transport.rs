@@ -10,6 +10,7 @@ mod large_head;
 mod lengths;
 mod linger;
 pub mod liveness;
+mod local;
 mod owner;
 mod secure;
 mod server;
@@ -28,7 +29,8 @@ use tokio_rustls::TlsStream;
 
 pub use defect::HeadDefect;
 pub use frames::Http2Stream;
-pub use head::{ClientStream, HeadClock, HeadLimits, RequestRest};
+pub use head::{ClientStream, HeadClock, HeadLimits, Next, RequestRest};
+pub use local::connect_to_application;
 pub use secure::{Expected, fits, secure};
 pub use server::{ServerSignals, ServerStream, Unacknowledged};
 

@@ -294,7 +294,9 @@ impl Endpoint {
         let (brief_tries, last) = match self.kind {
             Kind::Services => (2, connect.saturating_sub(2 * endpoint_connect)),
             Kind::Endpoints => (0, endpoint_connect),
-            Kind::Application => (0, connect),
+            Kind::Application => {
+                return transport::connect_to_application(self.address, connect).await;
+            }
         };
         for _ in 0..brief_tries {
             match transport::connect(self.address, endpoint_connect).await {

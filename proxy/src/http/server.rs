@@ -2,6 +2,7 @@
 
 mod ending;
 mod forward;
+mod http1;
 mod servers;
 mod tunnel;
 mod vetting;
@@ -39,7 +40,8 @@ use crate::metrics::traffic::{Recording, RequestProtocol};
 use crate::overload::{Admitted, Flow, Way};
 use crate::settings::Reasons;
 use crate::target::Target;
-use crate::transport::{ClientStream, HeadClock, HeadDefect, HeadLimits, Http2Stream, RequestRest, Stream};
+use crate::tcp::CarryError;
+use crate::transport::{HeadClock, HeadDefect, Http2Stream, Stream};
 use crate::{inbound, outbound};
 
 /// Which version of HTTP a client speaks.
@@ -57,65 +59,13 @@ pub enum Version {
 ///
 /// # Errors
 /// When the client breaks off, or sends what is no HTTP.
-pub async fn serve(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {
+pub async fn serve(connection: Rc<Connection>, stream: Stream, version: Version) -> Result<(), CarryError> {
     match version {
-        Version::Http1 => Box::pin(serve_http1(connection, stream)).await,
-        Version::Http2 | Version::Multiplexed => Box::pin(serve_http2(connection, stream, version)).await,
+        Version::Http1 => Box::pin(http1::serve(connection, stream)).await,
+        Version::Http2 | Version::Multiplexed => {
+            Ok(Box::pin(serve_http2(connection, stream, version)).await?)
+        }
     }
-}
-
-async fn serve_http1(connection: Rc<Connection>, stream: Stream) -> hyper::Result<()> {
-    let worker = Rc::clone(&connection.worker);
-    let limits = worker.shared.settings.limits;
-    let clock = Arc::new(HeadClock::default());
-    let stream = ClientStream::new(
-        stream,
-        connection.original,
-        Arc::clone(&clock),
-        HeadLimits {
-            head: limits.header_read,
-            idle: match connection.direction() {
-                Direction::Inbound => limits.keep_alive,
-                Direction::Outbound => limits.idle,
-            },
-            body: match connection.direction() {
-                Direction::Inbound => limits.body,
-                // The application is no stranger, and may stream as rarely as it likes.
-                Direction::Outbound => limits.idle,
-            },
-        },
-        Arc::clone(&connection.admitted),
-    );
-    let peer = connection.peer().cloned();
-    let end = connection.admitted.end.clone();
-    let telemetry = Rc::clone(connection.telemetry());
-    let service = service_fn(move |request: Request<Incoming>| {
-        clock.request_begins(if request.body().is_end_stream() {
-            RequestRest::None
-        } else {
-            RequestRest::Body
-        });
-        let exchange = Exchange {
-            connection: Rc::clone(&connection),
-            clock: Some(Arc::clone(&clock)),
-            version: Version::Http1,
-        };
-        exchange.answer(request)
-    });
-    let served = worker
-        .servers
-        .http1
-        .serve_connection(stream, service)
-        .with_upgrades();
-    let mut served = pin!(served);
-    let ending = tokio::select! {
-        result = served.as_mut() => return result.inspect_err(|error| vetting::count_unreadable(error, &telemetry)),
-        () = worker.shared.lifecycle.stopping().cancelled() => Ending::Gentle,
-        () = end.cancelled() => Ending::Soon,
-        ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
-    };
-    served.as_mut().graceful_shutdown();
-    finish(served, ending, limits.distrusted).await
 }
 
 async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Version) -> hyper::Result<()> {

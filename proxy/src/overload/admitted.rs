@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use smilax_core::admission::{Activity, Load, Permit, Place};
 use tokio_util::sync::CancellationToken;
 
-use super::{Budget, Budgets, Receiver, Way};
+use super::{Budget, Budgets, LargeHeads, Receiver, Way};
 
 /// A connection that has a place. It has it until the last of this is dropped.
 #[derive(Debug)]
@@ -35,7 +35,9 @@ pub struct Costs {
     pub responses_to: Receiver,
     /// Requests under way; `None` where they are not bounded.
     pub load: Option<Arc<Load>>,
-    /// Counts those that were refused.
+    /// Heads that have grown large.
+    pub large_heads: Arc<LargeHeads>,
+    /// Counts requests that were refused.
     pub refused: IntCounter,
 }
 
@@ -61,6 +63,12 @@ impl Admitted {
             large_head: Mutex::default(),
             has_large_head: AtomicBool::new(false),
         })
+    }
+
+    /// Heads of all connections that have grown large.
+    #[must_use]
+    pub fn large_heads(&self) -> &LargeHeads {
+        &self.costs.large_heads
     }
 
     /// The budget for bytes that go this way.

@@ -14,7 +14,7 @@ const HELD_PART: u64 = 16;
 /// Parts of the memory of which one is for requests under way.
 const REQUESTS_PART: u64 = 8;
 /// Connections from the application for each inbound one: it is no stranger.
-const OUTBOUND: usize = 4;
+const OUTBOUND: usize = 8;
 /// Where there is no limit, there is room for as many connections as if it were this.
 const UNLIMITED: u64 = 1024 * 1024 * 1024;
 /// The same for bytes, which nobody needs to keep for long.
@@ -111,7 +111,7 @@ mod tests {
     fn s6_a_sidecar_with_the_charts_limit_takes_two_thousand_connections() {
         let capacity = Capacity::of(Some(256 * MIB));
         assert_eq!((capacity.inbound.all, capacity.inbound.of_one), (2048, 2048));
-        assert_eq!(capacity.outbound.all, 8192);
+        assert_eq!(capacity.outbound.all, 16_384);
     }
 
     #[test]

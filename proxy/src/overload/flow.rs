@@ -181,6 +181,7 @@ mod tests {
                 requests_to: Receiver::Application,
                 responses_to: Receiver::Client,
                 load: None,
+                large_heads: Arc::default(),
                 refused: prometheus::IntCounter::new("refused", "refused").unwrap(),
             };
             Admitted::new(activity, end, costs, place)

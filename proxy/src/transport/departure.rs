@@ -80,6 +80,11 @@ impl Watch {
         ahead
     }
 
+    /// Whether bytes were read in advance.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Keeps bytes that there was no room for.
     pub(super) fn put_ahead(&mut self, bytes: &[u8]) {
         self.ahead = Bytes::copy_from_slice(bytes);

@@ -1,30 +1,34 @@
 //! How long an HTTP/1 client may take over its headers, and between two requests; and how it may end.
 
+mod clock;
+mod parking;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::task::AtomicWaker;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use self::clock::Phase;
+pub use self::clock::{HeadClock, RequestRest};
+pub use self::parking::Next;
+use self::parking::Parking;
 use super::Stream;
-use super::defect::{self, DefectCell, HeadDefect};
+use super::defect::{self, HeadDefect};
 use super::departure::Watch;
 use super::few;
 use super::large_head::LargeHead;
 use super::lengths::Lengths;
 use super::linger::Linger;
 use crate::http::limits::{HEADER_BYTES, TARGET_BYTES};
-use crate::http::raw_target::{self, RawTarget};
+use crate::http::raw_target;
 use crate::overload::{Admitted, Way};
 
 /// A client's connection as an HTTP/1 server reads it. It bounds how long headers may take from their first byte on,
@@ -38,8 +42,9 @@ pub struct ClientStream {
     watch: Watch,
     linger: Linger,
     original: SocketAddr,
-    /// A request line that is not complete.
-    line: Vec<u8>,
+    /// A request that has begun, and that the server has not seen yet.
+    begun: Vec<u8>,
+    parking: Parking,
     lengths: Lengths,
     large: LargeHead,
     head_bytes: usize,
@@ -56,30 +61,6 @@ pub struct HeadLimits {
     pub body: Duration,
 }
 
-/// What an HTTP/1 connection is doing; shared between the stream, which sees bytes, and the service, which sees
-/// requests.
-#[derive(Debug, Default)]
-pub struct HeadClock {
-    phase: AtomicU8,
-    turns: AtomicU32,
-    finished: AtomicBool,
-    unread: AtomicBool,
-    waker: AtomicWaker,
-    replaced: AtomicBool,
-    target: Mutex<Option<RawTarget>>,
-    /// What is wrong with the request that begins.
-    pub defect: DefectCell,
-}
-
-/// Whether a request has a body that is yet to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestRest {
-    /// All of it is here.
-    None,
-    /// Its body.
-    Body,
-}
-
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     kind: Kind,
@@ -91,77 +72,13 @@ struct Timer {
 enum Kind {
     Head,
     Body,
+    /// How long the server is kept for the next request.
+    Park,
     Idle,
 }
 
 /// Bytes read at once where a request begins.
 const FIRST_BYTES: usize = 8 * 1024;
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-/// A request's body is read.
-const BODY: u8 = 2;
-/// A request is here, and its response is not complete.
-const BUSY: u8 = 3;
-
-impl HeadClock {
-    /// A request's headers are complete.
-    pub fn request_begins(&self, rest: RequestRest) {
-        self.turn_to(match rest {
-            RequestRest::None => BUSY,
-            RequestRest::Body => BODY,
-        });
-    }
-
-    /// Its body is complete, or is not wanted any more.
-    pub fn body_ends(&self) {
-        if self.phase.load(Ordering::Relaxed) == BODY {
-            self.turn_to(BUSY);
-            // Only now is it watched whether the client goes away.
-            self.waker.wake();
-        }
-    }
-
-    /// Its response is complete. Whatever is unread of the request may still come.
-    pub fn request_ends(&self) {
-        if !self.unread.load(Ordering::Relaxed) {
-            self.turn_to(IDLE);
-        }
-    }
-
-    /// The response has begun before the request was read; the connection ends with it.
-    pub fn leaves_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
-    }
-
-    /// The target of the request that begins, where the library got another for it.
-    pub fn raw_target(&self) -> Option<RawTarget> {
-        // Nobody waits for the lock: it is only taken for such requests, in one task.
-        let replaced = self.replaced.load(Ordering::Relaxed) && self.replaced.swap(false, Ordering::Relaxed);
-        replaced.then(|| self.target.lock().take()).flatten()
-    }
-
-    fn set_raw_target(&self, target: RawTarget) {
-        *self.target.lock() = Some(target);
-        self.replaced.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the client has finished sending while its request is answered. It may still read.
-    pub fn client_has_finished(&self) -> bool {
-        self.finished.load(Ordering::Relaxed)
-    }
-
-    /// Bytes have come.
-    fn body_goes_on(&self) {
-        if self.phase.load(Ordering::Relaxed) == BODY {
-            self.turns.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn turn_to(&self, phase: u8) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        self.phase.store(phase, Ordering::Relaxed);
-    }
-}
 
 impl ClientStream {
     /// The stream of a client that connected to `original`. It keeps to `limits`, told by `clock` when requests begin
@@ -181,7 +98,8 @@ impl ClientStream {
             watch: Watch::default(),
             linger: Linger::default(),
             original,
-            line: Vec::new(),
+            begun: Vec::new(),
+            parking: Parking::default(),
             lengths: Lengths::default(),
             large: LargeHead::new(admitted),
             head_bytes: 0,
@@ -196,12 +114,12 @@ impl ClientStream {
     /// Notices whether the client goes away or has finished sending. hyper reads nothing while a request is answered, as
     /// it allows the client to finish first, but flushes each time that it is woken.
     fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let phase = self.clock.phase.load(Ordering::Relaxed);
-        if phase == BODY {
-            self.clock.waker.register(cx.waker());
+        let phase = self.clock.phase();
+        if phase == Phase::Body {
+            self.clock.waker().register(cx.waker());
         }
-        if phase == BUSY && self.watch.finishes(self.io.inner_mut(), self.original, cx)? {
-            self.clock.finished.store(true, Ordering::Relaxed);
+        if phase == Phase::Busy && self.watch.finishes(self.io.inner_mut(), self.original, cx)? {
+            self.clock.client_finishes();
             // Whoever waits for the response asks for it in the same task.
             cx.waker().wake_by_ref();
         }
@@ -210,11 +128,17 @@ impl ClientStream {
 
     /// Whether the client may still be sending what nobody reads.
     fn is_unread(&self) -> bool {
-        self.clock.unread.load(Ordering::Relaxed) || self.clock.phase.load(Ordering::Relaxed) == HEAD
+        self.clock.is_unread() || self.clock.phase() == Phase::Head
     }
 
     /// Reads the first line of a request, to see whether the library takes its target.
     fn poll_line(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        // What came while the connection was parked.
+        if memchr::memchr(b'\n', &self.begun).is_some() {
+            let begun = std::mem::take(&mut self.begun);
+            self.hand_over(&begun, &mut buffer);
+            return Poll::Ready(Ok(()));
+        }
         loop {
             let mut space = [0; FIRST_BYTES];
             let mut read = ReadBuf::new(&mut space);
@@ -225,18 +149,18 @@ impl ClientStream {
                 Poll::Pending => return self.poll_too_late(cx).map(Err),
             }
             // At the end of the stream this is wrong and harmless.
-            self.head_begins();
+            self.clock.head_begins();
             let bytes = read.filled();
             let end = memchr::memchr(b'\n', bytes);
-            if end.is_none() && !bytes.is_empty() && self.line.len() < TARGET_BYTES {
-                self.line.extend_from_slice(bytes);
-                self.large.grows(self.line.len(), HEADER_BYTES)?;
+            if end.is_none() && !bytes.is_empty() && self.begun.len() < TARGET_BYTES {
+                self.begun.extend_from_slice(bytes);
+                self.large.grows(self.begun.len(), HEADER_BYTES)?;
                 continue;
             }
-            if self.line.is_empty() {
+            if self.begun.is_empty() {
                 self.hand_over(bytes, &mut buffer);
             } else {
-                let mut line = std::mem::take(&mut self.line);
+                let mut line = std::mem::take(&mut self.begun);
                 let length = line.len() + end.unwrap_or(bytes.len());
                 line.extend_from_slice(bytes);
                 if length > TARGET_BYTES && defect::names_method(&line) {
@@ -252,6 +176,7 @@ impl ClientStream {
 
     /// Reads more of a head.
     fn poll_head(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        ready!(self.large.poll_turn(cx));
         let mut space = [0; FIRST_BYTES];
         let most = buffer.remaining().min(FIRST_BYTES);
         let mut read = ReadBuf::new(space.get_mut(..most).unwrap_or_default());
@@ -289,23 +214,23 @@ impl ClientStream {
         }
     }
 
-    fn head_begins(&self) {
-        if self.clock.phase.load(Ordering::Relaxed) == IDLE {
-            self.clock.phase.store(HEAD, Ordering::Relaxed);
-        }
-    }
-
     /// Whether the client has taken too long. Called when there is nothing to read.
     fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let phase = self.clock.phase.load(Ordering::Relaxed);
-            let turns = self.clock.turns.load(Ordering::Relaxed);
+            let (phase, turns) = (self.clock.phase(), self.clock.turns());
             let (kind, limit) = match phase {
-                HEAD => (Kind::Head, self.limits.head),
-                BODY => (Kind::Body, self.limits.body),
+                Phase::Head => (Kind::Head, self.limits.head),
+                Phase::Body => (Kind::Body, self.limits.body),
                 // A request may take as long as it likes. Its time is measured all the same, as nobody calls here when
                 // it ends; that spares setting a timer for each request.
-                _ => (Kind::Idle, self.limits.idle),
+                Phase::Idle if self.parking.is_immediate() => {
+                    self.clock.park();
+                    return Poll::Pending;
+                }
+                Phase::Idle | Phase::Busy => match self.parking.after(self.limits.idle) {
+                    Some(after) => (Kind::Park, after),
+                    None => (Kind::Idle, self.limits.idle),
+                },
             };
             let timer = self.timer.get_or_insert_with(|| Timer {
                 sleep: Box::pin(tokio::time::sleep(limit)),
@@ -318,8 +243,18 @@ impl ClientStream {
             if timer.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if phase <= BODY && timer.turns == turns {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            match (kind, phase) {
+                (_, Phase::Busy) => {}
+                _ if timer.turns != turns => {}
+                (Kind::Park, _) if self.parking.is_flushed() => {
+                    // The server is put away by whoever polls it, in this very turn.
+                    self.clock.park();
+                    return Poll::Pending;
+                }
+                (Kind::Park, _) => {}
+                (Kind::Head | Kind::Body | Kind::Idle, _) => {
+                    return Poll::Ready(io::ErrorKind::TimedOut.into());
+                }
             }
             timer.restart(limit, kind, turns);
         }
@@ -344,10 +279,10 @@ impl Read for ClientStream {
         let ahead = this.watch.take_ahead(buffer.remaining());
         if !ahead.is_empty() {
             buffer.put_slice(&ahead);
-            this.head_begins();
+            this.clock.head_begins();
             return Poll::Ready(Ok(()));
         }
-        if this.clock.phase.load(Ordering::Relaxed) == IDLE || !this.line.is_empty() {
+        if this.clock.phase() == Phase::Idle || !this.begun.is_empty() {
             return this.poll_line(cx, buffer);
         }
         let polled = if this.lengths.is_in_head() {
@@ -369,11 +304,13 @@ impl Read for ClientStream {
 
 impl Write for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.parking.wrote();
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.parking.flushed();
         self.watch(cx)?;
         Poll::Ready(Ok(()))
     }
@@ -396,6 +333,7 @@ impl Write for ClientStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.parking.wrote();
         Pin::new(&mut self.io).poll_write_vectored(cx, slices)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::overload::Admitted;
 
@@ -19,7 +20,8 @@ pub(super) struct LargeHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Small,
-    Large,
+    /// So many rounds of the other connections come before more of it is read.
+    Large(usize),
 }
 
 impl LargeHead {
@@ -42,16 +44,42 @@ impl LargeHead {
         if bytes > SMALL && self.stage == Stage::Small {
             let begun = self.admitted.begin_large_head(most);
             begun.map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
-            self.stage = Stage::Large;
+            let heads = self.admitted.large_heads();
+            heads.begin();
+            self.stage = Stage::Large(heads.turns());
         }
         Ok(())
     }
 
+    /// Ready when more of the head may be read. One piece of a large head is parsed together with all that came before;
+    /// dozens of connections that each send one would hold up the others of their thread for tens of milliseconds.
+    pub(super) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match &mut self.stage {
+            Stage::Small => Poll::Ready(()),
+            Stage::Large(turns @ 0) => {
+                *turns = self.admitted.large_heads().turns();
+                Poll::Ready(())
+            }
+            Stage::Large(turns) => {
+                *turns -= 1;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
     /// It is complete.
     pub(super) fn ends(&mut self) {
-        if self.stage == Stage::Large {
+        if let Stage::Large(_) = self.stage {
+            self.admitted.large_heads().end();
             self.admitted.end_head();
             self.stage = Stage::Small;
         }
+    }
+}
+
+impl Drop for LargeHead {
+    fn drop(&mut self) {
+        self.ends();
     }
 }

@@ -30,6 +30,7 @@ mod lifecycle;
 mod limits;
 mod live;
 mod mutual_tls;
+mod parking;
 mod probes;
 mod process;
 mod redirect;

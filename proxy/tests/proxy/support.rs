@@ -196,6 +196,8 @@ impl TestProxy {
             limits: Limits {
                 pool_idle: Duration::from_hours(1),
                 pool_max_age: Duration::from_hours(1),
+                // Short enough for connections to be parked in every test that pauses.
+                park: Duration::from_millis(5),
                 ..Limits::default()
             },
             ..Settings::default()
