@@ -462,9 +462,7 @@ fn a_pod_without_a_sidecar_has_no_ports_of_a_sidecar() {
 fn endpoints_on_the_metrics_port_of_sidecars_are_plaintext() {
     let mut of_metrics = slice("web", [endpoint_of("a", "10.1.0.1")]);
     of_metrics.ports[0].number = METRICS_PORT;
-    let cluster = strict()
-        .add_pod(web_pod("a").injected())
-        .slice("s", of_metrics);
+    let cluster = strict().add_pod(web_pod("a").injected()).slice("s", of_metrics);
     assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:15020 - Ready"]);
 }
 
