@@ -55,7 +55,8 @@ impl Desk {
         desk.shell(
             "objects",
             &format!(
-                "sed 's#IMAGE#{}#' e2e/tests/documents/shop.yaml | kubectl apply -f -\n\
+                "sed 's#IMAGE#{}#' e2e/tests/documents/shop.yaml >objects.yaml\n\
+                 for attempt in 1 2 3 4 5; do kubectl apply -f objects.yaml && break || sleep 2; done\n\
                  kubectl --namespace shop wait --for=condition=Ready pods --all --timeout=150s\n\
                  kubectl --namespace orders rollout status deployment/orders --timeout=150s",
                 environment::testapp_image()
