@@ -104,6 +104,10 @@ bench-memory: ## a sidecar's memory with 10, 1,000 and 10,000 Services in the me
 images: ## static release programs in dist/linux-amd64, images in dist/images
 	images/build
 
+.PHONY: cli
+cli: ## the command line: dist/linux-amd64/smilax, and kubectl-smilax, a link to it by which kubectl finds it
+	images/build cli
+
 .PHONY: cluster-up
 cluster-up: ## a real two-node Kubernetes on this machine; prints its kubeconfig
 	$(CLUSTER_TOOL) up

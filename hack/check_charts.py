@@ -37,6 +37,7 @@ COMBINATIONS = {
     "one-replica": ["--set", "replicas=1", "--set", "uninstallHook.enabled=false", "--set", "meshConfig.create=false"],
     # As Helm keeps it for `helm uninstall`; elsewhere it is not rendered, since `helm template` cannot know what for.
     "uninstall-hook": ["--set", "uninstallHook.inTemplates=true"],
+    "helm-test": ["--set", "helmTest.inTemplates=true"],
     "placed": [
         "--set", "nodeSelector.pool=system",
         "--set", "tolerations[0].key=system", "--set", "tolerations[0].operator=Exists",
@@ -181,7 +182,7 @@ def check_combinations(tools, definitions):
         seen = [(d["kind"], d["metadata"]["name"], d["metadata"].get("namespace")) for d in objects]
         for double in {entry for entry in seen if seen.count(entry) > 1}:
             problem(f"{name}: twice: {double}")
-        if name != "uninstall-hook":
+        if name not in {"uninstall-hook", "helm-test"}:
             for violation in rules.nothing_is_for_helm_alone(objects):
                 problem(f"{name}: {violation}")
         for rule in rules.RULES:
@@ -286,8 +287,32 @@ def check_config(tools):
     passed("config/default")
 
 
+def check_readmes(tools):
+    """The charts' READMEs are made of their values and the comments there."""
+    for path in sorted(CHARTS.glob("*/README.md.gotmpl")):
+        chart = path.parent
+        done = subprocess.run(
+            [Path(tools) / "helm-docs", "--chart-search-root", chart, "--template-files", path.name, "--dry-run",
+             "--sort-values-order", "file"],
+            capture_output=True, text=True, check=False,
+        )
+        if done.returncode != 0:
+            problem(f"helm-docs: {chart.name}: {done.stderr.strip()}")
+        else:
+            golden(chart / "README.md", done.stdout.strip() + "\n")
+        told = {line.split("|")[1].strip().split(".")[0] for line in done.stdout.splitlines() if line.startswith("|")}
+        for line in done.stdout.splitlines():
+            if line.startswith("|") and line.endswith("|  |"):
+                problem(f"{chart.name}: no comment in values.yaml tells of {line.split('|')[1].strip()}")
+        untold = set(yaml.safe_load((chart / "values.yaml").read_text())) - told
+        if untold:
+            problem(f"{chart.name}: no comment in values.yaml tells of {', '.join(sorted(untold))}")
+    passed("READMEs of the charts")
+
+
 def main():
     tools = sys.argv[1]
+    check_readmes(tools)
     definitions = check_definitions(tools)
     rendered = check_combinations(tools, definitions)
     check_refusals(tools)

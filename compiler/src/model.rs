@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smilax_core::config::{ContainerPort, Protocol};
-use smilax_core::convention::key;
+use smilax_core::convention::{PROXY_PORTS, key};
 use smilax_core::pattern::{self, Anchors, Measure};
 
 use crate::token::TokenHolder;
@@ -250,11 +250,14 @@ impl Pod {
             .all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
-    /// Whether its proxy leaves a port alone.
+    /// Whether connections to a port never reach its proxy's inbound listener: the port is left alone on request, or it is
+    /// one of the proxy's own, such as that of metrics, which speak plaintext whatever the mode is.
     pub fn skips_inbound(&self, port: u16) -> bool {
-        self.skip_inbound
+        let asked = self
+            .skip_inbound
             .iter()
-            .any(|&(from, to)| (from..=to).contains(&port))
+            .any(|&(from, to)| (from..=to).contains(&port));
+        asked || self.injected() && !self.host_network && PROXY_PORTS.contains(&port)
     }
 
     /// Number of a port; a name that no container gives is none.

@@ -83,6 +83,8 @@ pub mod variable {
     pub const TLS_PORT_MODES: &str = "SMILAX_TLS_PORT_MODES";
     /// Whether a refused caller is told why: `kept` or `told`.
     pub const DENIAL_REASONS: &str = "SMILAX_DENIAL_REASONS";
+    /// [`crate::application_metrics::ApplicationMetrics`] as JSON. Without it, the sidecar serves its own metrics alone.
+    pub const APPLICATION_METRICS: &str = "SMILAX_APPLICATION_METRICS";
     /// Address ranges from which metrics may be read, in CIDR notation, separated by commas. Empty: any.
     pub const METRICS_SOURCE_RANGES: &str = "SMILAX_METRICS_SOURCE_RANGES";
     /// Whether init lets new inbound UDP in: `open` or `drop`.
@@ -139,6 +141,8 @@ pub mod key {
     pub const INBOUND_UDP: &str = "smilax.dev/inbound-udp";
     /// Annotation of a Namespace or pod: whether callers are told why they are refused, `kept` or `told`.
     pub const DENIAL_REASONS: &str = "smilax.dev/denial-reasons";
+    /// Annotation of a Namespace or pod: whether the sidecar serves the application's metrics with its own, `true` or `false`.
+    pub const MERGE_METRICS: &str = "smilax.dev/merge-metrics";
     /// Annotation: log filter of the proxy.
     pub const LOG_LEVEL: &str = "smilax.dev/log-level";
     /// Annotation: how long draining may take, in seconds.

@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod application_metrics;
 pub mod balance;
 pub mod choice;
 pub mod config;

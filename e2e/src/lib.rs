@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod client;
+pub mod desk;
 pub mod disrupt;
 pub mod environment;
 pub mod fixture;
@@ -23,6 +24,7 @@ pub mod load;
 pub mod mesh;
 pub mod namespace;
 pub mod objects;
+pub mod pages;
 pub mod share;
 pub mod status;
 pub mod wait;

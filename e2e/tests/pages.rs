@@ -2,34 +2,17 @@
 
 #![expect(clippy::panic, reason = "a promise that is not kept fails its test")]
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
-use smilax_e2e::{Inject, Mesh, Namespace, Object};
-
-/// The README and every page below docs/.
-fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let docs = std::fs::read_dir(root.join("docs")).expect("docs/ is there");
-    let files = docs.map(|entry| entry.expect("an entry of docs/").path());
-    let mut pages: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|ending| ending == "md"))
-        .chain([root.join("README.md")])
-        .collect();
-    pages.sort();
-    pages
-}
+use smilax_e2e::{Inject, Mesh, Namespace, Object, pages};
 
 /// The whole objects of a page; parts of objects are left out.
-fn objects(page: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(page).expect("the page can be read");
-    let blocks = text
+fn objects(name: &str, page: &str) -> Vec<Value> {
+    let blocks = page
         .split("\n```yaml\n")
         .skip(1)
         .filter_map(|rest| rest.split("\n```").next());
     let objects = blocks.flat_map(|block| {
-        serde_saphyr::from_multiple::<Value>(block)
-            .unwrap_or_else(|error| panic!("{}: {error}", page.display()))
+        serde_saphyr::from_multiple::<Value>(block).unwrap_or_else(|error| panic!("{name}: {error}"))
     });
     objects.filter(|object| object["kind"].is_string()).collect()
 }
@@ -54,8 +37,8 @@ fn moved(value: &mut Value, from: &str, to: &str) {
 fn the_objects_of_every_page_are_accepted() {
     let mesh = Mesh::connect();
     let mut tried = 0;
-    for page in pages() {
-        let objects = objects(&page);
+    for (name, page) in pages::all().expect("the pages can be read") {
+        let objects = objects(&name, &page);
         if objects.is_empty() {
             continue;
         }
@@ -78,7 +61,7 @@ fn the_objects_of_every_page_are_accepted() {
                 let taken = namespace
                     .kubectl()
                     .feed(&["apply", "--dry-run=server", "--filename=-"], &object);
-                taken.unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+                taken.unwrap_or_else(|error| panic!("{name}: {error}"));
             }
         }
         for object in applied {

@@ -29,6 +29,7 @@ use crate::controller::view::Watched;
 use crate::controller::writer::Writer;
 use crate::controller::{State, migrate, uninstall, watch as watches};
 use crate::inject::{InjectSettings, ProxyLogFormat, Resources};
+use crate::installed;
 use crate::lease::{Election, Leadership};
 use crate::metrics::Metrics;
 use crate::webhook::{self, WebhookMetrics, WebhookState};
@@ -50,6 +51,7 @@ const BACKLOG: u32 = 4096;
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Uninstall) => uninstall::run(&client().await?).await,
+        Some(Command::Check) => installed::run(&client().await?, &args.run.namespace).await,
         None => operate(args.run).await,
     }
 }

@@ -28,6 +28,8 @@ pub enum Command {
     /// Prepares the cluster for life without the operator: objects are brought to the stored version, and old
     /// versions are no longer served. Run by the chart before it is removed.
     Uninstall,
+    /// Waits until the installation serves, and says what is missing if it does not within a minute. Run by `helm test`.
+    Check,
 }
 
 /// How to run.

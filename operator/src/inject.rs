@@ -27,6 +27,7 @@ mod powers;
 mod probes;
 mod quantity;
 mod running;
+mod scrape;
 mod settings;
 mod sidecar;
 mod validate;
@@ -36,7 +37,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 use smilax_compiler::modes::InboundUdp;
-use smilax_core::convention::{METRICS_PORT, key};
+use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
 pub use eligibility::LeftAlone;
@@ -47,6 +48,7 @@ pub use sidecar::{INIT, PROXY};
 pub use validate::{Findings, validate_workload};
 
 use crate::cluster_view::NamespaceView;
+use scrape::Scraping;
 use sidecar::Sidecar;
 
 /// What injection notes on a pod that has its sidecar. Problems may follow it.
@@ -54,8 +56,6 @@ pub const INJECTED: &str = "injected";
 
 /// Local volumes that do not keep the cluster autoscaler from removing a node.
 const EVICTABLE: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
-/// Annotations by which Prometheus finds pods, and what they are for ours.
-const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"];
 
 /// A pod that is about to be created.
 #[derive(Clone, Copy, Debug)]
@@ -168,10 +168,13 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
     let mut pod = raw.clone();
     let (probes, of_probes) = probes::rewrite(&mut pod, path_key);
     warnings.extend(of_probes);
+    let (scraping, unscraped) = scrape::scraping(raw, options.merge_metrics);
+    warnings.extend(unscraped);
     let sidecar = Sidecar {
         settings,
         options: &options,
         probes: &probes,
+        scraping: &scraping,
         protocols: &ports::protocols(raw, &options.opaque),
         port_names: &ports::names(raw),
         workload: &workload::workload_name(raw),
@@ -189,7 +192,13 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
             format!("{INJECTED}; ignored: {}", bad.join("; "))
         }
     };
-    match added.and_then(|()| add_metadata(&mut pod, &settings.version, options.inbound_udp, status)) {
+    match added.and_then(|()| add_metadata(
+        &mut pod,
+        &settings.version,
+        options.inbound_udp,
+        status,
+        &scraping,
+    )) {
         Some(()) => Outcome::Injected { pod, warnings },
         None => Outcome::Refused {
             message: "smilax cannot inject this pod: its metadata or spec is not of the form that Kubernetes defines"
@@ -249,19 +258,17 @@ fn add_containers(pod: &mut Value, containers: [Value; 2], volumes: [Value; 5]) 
     Some(())
 }
 
-fn add_metadata(pod: &mut Value, version: &str, inbound_udp: InboundUdp, status: String) -> Option<()> {
+fn add_metadata(
+    pod: &mut Value,
+    version: &str,
+    inbound_udp: InboundUdp,
+    status: String,
+    scraping: &Scraping,
+) -> Option<()> {
     let annotations = metadata(pod, "annotations")?;
     annotations.insert(key::INBOUND_UDP.to_owned(), json!(inbound_udp.as_str()));
     annotations.insert(key::INJECT_STATUS.to_owned(), Value::String(status));
-    if !SCRAPE.iter().any(|key| annotations.contains_key(*key)) {
-        let values = ["true".to_owned(), METRICS_PORT.to_string(), "/metrics".to_owned()];
-        annotations.extend(
-            SCRAPE
-                .into_iter()
-                .map(ToOwned::to_owned)
-                .zip(values.map(Value::String)),
-        );
-    }
+    scrape::write(annotations, scraping);
     let mut evictable: Vec<String> = annotations
         .get(EVICTABLE)
         .and_then(Value::as_str)

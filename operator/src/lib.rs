@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod cluster_view;
 pub mod controller;
 pub mod inject;
+pub mod installed;
 pub mod lease;
 pub mod metrics;
 pub mod pki;

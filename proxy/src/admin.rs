@@ -22,6 +22,7 @@ use crate::control::Control;
 use crate::drain::Stage;
 use crate::listener::accept_forever;
 use crate::probe::{Outcome, Prober};
+use crate::scrape::{Page, Scraper};
 
 /// Connections to one of these ports at a time. Anybody in the cluster may open them, and nobody knows from which address
 /// kubelet comes, so another one has to end for each that is above.
@@ -52,9 +53,10 @@ pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
 }
 
 /// Serves metrics and readiness.
-pub async fn serve_metrics(control: Arc<Control>, listener: TcpListener) {
+pub async fn serve_metrics(control: Arc<Control>, scraper: Arc<Scraper>, listener: TcpListener) {
     serve(listener, LONGEST, move |client, request| {
-        std::future::ready(Ok(observe(&control, client, &request)))
+        let (control, scraper) = (Arc::clone(&control), Arc::clone(&scraper));
+        async move { Ok(observe(&control, &scraper, client, &request).await) }
     })
     .await;
 }
@@ -148,7 +150,12 @@ async fn set_level(control: &Control, request: Request<Incoming>) -> Answer {
     }
 }
 
-fn observe(control: &Control, client: IpAddr, request: &Request<Incoming>) -> Answer {
+async fn observe(
+    control: &Control,
+    scraper: &Scraper,
+    client: IpAddr,
+    request: &Request<Incoming>,
+) -> Answer {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
     }
@@ -159,15 +166,29 @@ fn observe(control: &Control, client: IpAddr, request: &Request<Incoming>) -> An
             StatusCode::FORBIDDEN,
             "metrics are not read from this address; the chart's value proxy.metrics.sourceRanges says from where they are",
         ),
-        ("/metrics", _) => match control.shared.metrics.text() {
-            Ok(metrics) => Response::new(Full::new(metrics.into())),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        },
+        ("/metrics", _) => {
+            let query = request.uri().query();
+            match scraper
+                .page(&control.shared.metrics, request.headers(), query)
+                .await
+            {
+                Ok(page) => measured(page),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            }
+        }
         ("/startup", _) => shown(missing(control, control.shared.settings.limits.certificate)),
         ("/ready", Stage::Serving) => shown(missing(control, Duration::MAX)),
         ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
         _ => text(StatusCode::NOT_FOUND, "GET /metrics, /ready or /startup"),
     }
+}
+
+fn measured(page: Page) -> Answer {
+    let mut answer = Response::new(Full::new(page.text));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, page.format.content_type());
+    answer
 }
 
 /// What is missing before this pod can be used. A certificate is waited for at the first start only, and for so long.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::config::Protocol;
 use smilax_core::convention::{self, variable};
 use smilax_core::probe::ProbeTable;
@@ -127,6 +128,9 @@ pub struct RunArguments {
     /// Probes and hooks of the application, as JSON
     #[arg(long, env = variable::PROBES, default_value = "[]")]
     probes: String,
+    /// Where the application serves metrics of its own, as JSON; null serves those of the proxy alone
+    #[arg(long, env = variable::APPLICATION_METRICS, default_value = "null")]
+    application_metrics: String,
     /// Address ranges from which metrics may be read, in CIDR notation, separated by commas; empty lets everybody read them
     #[arg(long, env = variable::METRICS_SOURCE_RANGES, default_value = "")]
     metrics_source_ranges: SourceRanges,
@@ -294,6 +298,10 @@ impl RunArguments {
                 &self.inbound_ports,
             )?,
             probes: parse::json::<ProbeTable>(variable::PROBES, &self.probes)?,
+            application_metrics: parse::json::<Option<ApplicationMetrics>>(
+                variable::APPLICATION_METRICS,
+                &self.application_metrics,
+            )?,
             metrics_sources: self.metrics_source_ranges.clone(),
             drain: Duration::from_secs(self.drain_seconds),
             outbound_destination: self.outbound_original_destination,

@@ -39,6 +39,7 @@ pub mod pod;
 pub mod probe;
 pub mod redirect;
 pub mod run;
+pub mod scrape;
 pub mod settings;
 pub mod target;
 pub mod tcp;

@@ -4,6 +4,7 @@
 //! ([`traffic::Telemetry`]).
 
 pub mod access;
+pub mod application;
 pub mod endpoints;
 pub mod identity;
 pub mod overload;
@@ -49,6 +50,8 @@ pub struct Metrics {
     pub retries: IntCounter,
     /// Endpoints of destinations.
     pub endpoints: endpoints::EndpointMetrics,
+    /// Scrapes of the application's own metrics.
+    pub application: application::ApplicationMetrics,
     /// Who may call.
     pub access: access::AccessMetrics,
     config: ConfigMetrics,
@@ -162,6 +165,7 @@ impl Metrics {
                 "Requests sent again on another connection",
             )?,
             endpoints: endpoints::EndpointMetrics::new(&registry)?,
+            application: application::ApplicationMetrics::new(&registry)?,
             access: access::AccessMetrics::new(&registry)?,
             config: ConfigMetrics::new(&registry)?,
             stage: gauge(&registry, "drain_state", "0 serving, 1 draining, 2 stopping")?,

@@ -21,6 +21,7 @@ use crate::operator_connection::connect::Tcp;
 use crate::operator_connection::stream;
 use crate::overload::{self, Patience};
 use crate::probe::Prober;
+use crate::scrape::Scraper;
 use crate::settings::{Limits, Ports, Settings};
 use crate::worker::{self, Shared, Sockets};
 
@@ -215,11 +216,13 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
         .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let prober = Arc::new(Prober::new(&control.shared.settings));
+        let scraper = Arc::new(Scraper::new(&control.shared.settings));
         for listener in sockets.admin.listeners()? {
             tokio::task::spawn_local(admin::serve_admin(Arc::clone(control), listener));
         }
         for listener in sockets.metrics.listeners()? {
-            tokio::task::spawn_local(admin::serve_metrics(Arc::clone(control), listener));
+            let (control, scraper) = (Arc::clone(control), Arc::clone(&scraper));
+            tokio::task::spawn_local(admin::serve_metrics(control, scraper, listener));
         }
         for listener in sockets.probe.listeners()? {
             tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));

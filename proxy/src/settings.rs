@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::config::Protocol;
 use smilax_core::convention;
 use smilax_core::probe::ProbeTable;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub inbound_protocols: BTreeMap<u16, Protocol>,
     /// Probes and hooks of the application.
     pub probes: ProbeTable,
+    /// Where the application serves metrics of its own, if they are to be served with the proxy's.
+    pub application_metrics: Option<ApplicationMetrics>,
     /// From where metrics may be read.
     pub metrics_sources: SourceRanges,
     /// How long stopping may take.
@@ -271,6 +274,7 @@ impl Default for Settings {
             cluster_domain: "cluster.local".to_owned(),
             inbound_protocols: BTreeMap::new(),
             probes: ProbeTable::default(),
+            application_metrics: None,
             metrics_sources: SourceRanges::default(),
             drain: Duration::from_secs(30),
             outbound_destination: Resolver::Redirected,

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use smilax_core::convention::key;
+use smilax_core::convention::{METRICS_PORT, PROXY_PORTS, key};
 
 use super::*;
 use crate::index::{Moved, Settings};
@@ -424,6 +424,46 @@ fn behind_a_pods_address_is_the_pod_where_its_proxy_answers() {
     for nothing in ["10.1.0.1:9090", "10.1.0.2:80", "10.1.0.3:80", "10.1.0.4:80"] {
         assert_eq!(at(nothing), Found::Nothing, "{nothing}");
     }
+}
+
+#[test]
+fn the_ports_of_a_sidecar_itself_are_plaintext_in_every_mode() {
+    let closed = Cluster::new().namespace(
+        "shop",
+        &[(key::INJECT, "enabled")],
+        &[(key::TLS_MODE, "strict"), (key::ACCESS_MODE, "deny")],
+    );
+    for cluster in [shop(), strict(), closed] {
+        let mut index = cluster.add_pod(web_pod("a").injected().at("10.1.0.1")).index();
+        for port in PROXY_PORTS {
+            let address = SocketAddr::new("10.1.0.1".parse().unwrap(), port);
+            assert_eq!(found(&mut index, address), Found::Nothing, "{port}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_without_a_sidecar_has_no_ports_of_a_sidecar() {
+    let mut index = strict().add_pod(web_pod("plain").at("10.1.0.1")).index();
+    let at = found(&mut index, "10.1.0.1:15020".parse().unwrap());
+    assert!(
+        matches!(
+            at,
+            Found::Pod {
+                sidecar: Sidecar::Absent,
+                ..
+            }
+        ),
+        "{at:?}"
+    );
+}
+
+#[test]
+fn endpoints_on_the_metrics_port_of_sidecars_are_plaintext() {
+    let mut of_metrics = slice("web", [endpoint_of("a", "10.1.0.1")]);
+    of_metrics.ports[0].number = METRICS_PORT;
+    let cluster = strict().add_pod(web_pod("a").injected()).slice("s", of_metrics);
+    assert_eq!(told(&cluster).unwrap(), ["10.1.0.1:15020 - Ready"]);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn can_answer(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use smilax_core::convention::key;
+    use smilax_core::convention::{METRICS_PORT, key};
 
     use super::*;
     use crate::plan::NamespacePlan;
@@ -182,6 +182,24 @@ mod tests {
         };
         assert_eq!(security(&plan(8080)).0, Security::Plaintext);
         assert_eq!(security(&plan(80)).0, Security::MutualTls);
+    }
+
+    #[test]
+    fn a_service_that_leads_to_the_metrics_of_sidecars_is_plaintext() {
+        let plan = strict()
+            .service(
+                service("web")
+                    .selecting("app", "web")
+                    .leading_to(80, "smilax-metrics"),
+            )
+            .add_pod(
+                pod("a")
+                    .label("app", "web")
+                    .injected()
+                    .named_port("smilax-metrics", METRICS_PORT),
+            )
+            .plan();
+        assert_eq!(security(&plan).0, Security::Plaintext);
     }
 
     #[test]

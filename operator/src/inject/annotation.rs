@@ -12,6 +12,7 @@ use super::nearest::nearest;
 use super::pod::{annotation, texts};
 use super::ports::PortSet;
 use super::quantity::Quantity;
+use super::scrape::Merge;
 use super::settings::{InjectSettings, Resources};
 use crate::cluster_view::NamespaceView;
 
@@ -21,7 +22,7 @@ const PREFIX: &str = "smilax.dev/";
 const LONGEST_DRAIN: u32 = 3600;
 
 /// Annotations of a pod template.
-const ON_PODS: [&str; 14] = [
+const ON_PODS: [&str; 15] = [
     key::INJECT,
     key::ACCESS_MODE,
     key::TLS_MODE,
@@ -36,6 +37,7 @@ const ON_PODS: [&str; 14] = [
     key::SKIP_OUTBOUND_PORTS,
     key::OPAQUE_PORTS,
     key::DRAIN_SECONDS,
+    key::MERGE_METRICS,
 ];
 /// Keys that injection writes.
 const WRITTEN: [&str; 3] = [key::INJECT_STATUS, key::PROXY_VERSION, key::INBOUND_UDP];
@@ -57,6 +59,8 @@ pub(super) struct Options {
     pub(super) skip_inbound: PortSet,
     pub(super) skip_outbound: PortSet,
     pub(super) opaque: PortSet,
+    /// Whether the sidecar serves the application's metrics with its own.
+    pub(super) merge_metrics: Merge,
     /// Whether callers are told why they are refused, where somebody said.
     pub(super) denial_reasons: Option<&'static str>,
     /// What the pod's template asks for about who may call it.
@@ -121,6 +125,7 @@ pub(super) fn resolve(
     });
     let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
     let denial_reasons = reader.value(key::DENIAL_REASONS, denial_reasons);
+    let merge_metrics = reader.merge_metrics(settings);
     let own = reader.own_modes();
     let mut ports =
         |key, read: fn(&str) -> Result<PortSet, String>| reader.value(key, read).unwrap_or_default();
@@ -139,6 +144,7 @@ pub(super) fn resolve(
         opaque: ports(key::OPAQUE_PORTS, |text| {
             PortSet::opaque(text).map_err(|error| error.to_string())
         }),
+        merge_metrics,
         denial_reasons,
         inbound_udp: namespace.modes.inbound_udp(own.access),
         own,
@@ -240,6 +246,34 @@ impl Reader<'_> {
             .ok()
     }
 
+    /// A pod may not let everybody read what a closed Namespace refuses; its Namespace may.
+    fn merge_metrics(&mut self, settings: &InjectSettings) -> Merge {
+        let reserved = modes::is_binding(self.namespace) && settings.metrics_sources.is_empty();
+        let opens =
+            reserved && annotation(self.pod, key::MERGE_METRICS).is_some_and(|text| text.trim() == "true");
+        if opens
+            && self
+                .namespace
+                .annotations
+                .get(key::MERGE_METRICS)
+                .is_none_or(|text| text.trim() != "true")
+        {
+            self.bad.push(BadValue {
+                origin: Origin::Pod,
+                key: key::MERGE_METRICS,
+                reason: modes::reserved(self.namespace),
+            });
+            return Merge::WouldOpen;
+        }
+        match self.value(key::MERGE_METRICS, merge_metrics) {
+            Some(asked) => asked,
+            None if self.namespace.modes.is_enforced() && settings.metrics_sources.is_empty() => {
+                Merge::WouldOpen
+            }
+            None => Merge::Wanted,
+        }
+    }
+
     fn quantity(&mut self, key: &'static str) -> Option<Quantity> {
         self.value(key, |text| {
             text.parse()
@@ -281,6 +315,14 @@ fn denial_reasons(text: &str) -> Result<&'static str, String> {
         .into_iter()
         .find(|word| *word == text.trim())
         .ok_or_else(|| format!("{text:?} is none of kept, told"))
+}
+
+fn merge_metrics(text: &str) -> Result<Merge, String> {
+    match text.trim() {
+        "true" => Ok(Merge::Wanted),
+        "false" => Ok(Merge::NotWanted),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
 }
 
 fn drain_seconds(text: &str) -> Result<u32, String> {

@@ -5,11 +5,12 @@
 //! trusted: what looks like ours is taken out, and the pod is injected like any other.
 
 use serde_json::{Map, Value, json};
-use smilax_core::convention::{METRICS_PORT, TOKEN_AUDIENCE, key, variable};
+use smilax_core::application_metrics::ApplicationMetrics;
+use smilax_core::convention::{TOKEN_AUDIENCE, key, variable};
 use smilax_core::probe::{PathKey, ProbeTable};
 
 use super::pod::{is_sidecar, list, name, text};
-use super::{EVICTABLE, SCRAPE, probes, sidecar};
+use super::{EVICTABLE, probes, scrape, sidecar};
 
 /// Every variable of our containers begins with it, in every version.
 const VARIABLES: &str = "SMILAX_";
@@ -21,7 +22,7 @@ pub(super) fn strip(raw: &Value) -> (Value, Vec<String>) {
     let mut pod = raw.clone();
     let mut table = table(&pod);
     let mut warnings = Vec::new();
-    strip_metadata(&mut pod);
+    strip_metadata(&mut pod, proxy(raw).and_then(scrape::of_earlier).as_ref());
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
         return (pod, warnings);
     };
@@ -45,14 +46,17 @@ pub(super) fn path_key(pod: &Value) -> Option<PathKey> {
 
 /// What the earlier proxy was told about the probes of its pod.
 fn table(pod: &Value) -> ProbeTable {
-    let proxy = list(pod, "/spec/initContainers")
-        .find(|container| name(container) == sidecar::PROXY && is_our_container(container));
-    let table = proxy.and_then(|proxy| {
+    let table = proxy(pod).and_then(|proxy| {
         let probes = list(proxy, "/env").find(|entry| name(entry) == variable::PROBES)?;
-        // See `sidecar::plain`.
-        serde_json::from_str(&text(probes, "/value")?.replace("$$", "$")).ok()
+        serde_json::from_str(&sidecar::unescaped(text(probes, "/value")?)).ok()
     });
     table.unwrap_or_default()
+}
+
+/// The proxy of the earlier injection.
+fn proxy(pod: &Value) -> Option<&Value> {
+    list(pod, "/spec/initContainers")
+        .find(|container| name(container) == sidecar::PROXY && is_our_container(container))
 }
 
 /// By its name and by something that no other container has. The name alone is not enough: a container of somebody else must
@@ -76,7 +80,7 @@ fn is_our_volume(volume: &Value) -> bool {
     }
 }
 
-fn strip_metadata(pod: &mut Value) {
+fn strip_metadata(pod: &mut Value, application: Option<&ApplicationMetrics>) {
     let Some(metadata) = pod.get_mut("metadata") else {
         return;
     };
@@ -89,16 +93,7 @@ fn strip_metadata(pod: &mut Value) {
     for written in ANNOTATIONS {
         annotations.remove(written);
     }
-    let ours = [json!("true"), json!(METRICS_PORT.to_string()), json!("/metrics")];
-    if SCRAPE
-        .iter()
-        .zip(&ours)
-        .all(|(key, value)| annotations.get(*key) == Some(value))
-    {
-        for key in SCRAPE {
-            annotations.remove(key);
-        }
-    }
+    scrape::restore(annotations, application);
     let listed = annotations
         .get(EVICTABLE)
         .and_then(Value::as_str)

@@ -14,6 +14,7 @@ use super::annotation::Options;
 use super::modes;
 use super::pod::{all_containers, label, text};
 use super::quantity::Quantity;
+use super::scrape::Scraping;
 use super::settings::{InjectSettings, Resources};
 use crate::cluster_view::TrustAnchors;
 
@@ -49,6 +50,7 @@ pub(super) struct Sidecar<'a> {
     pub(super) settings: &'a InjectSettings,
     pub(super) options: &'a Options,
     pub(super) probes: &'a ProbeTable,
+    pub(super) scraping: &'a Scraping,
     pub(super) protocols: &'a BTreeMap<u16, Protocol>,
     pub(super) port_names: &'a BTreeMap<String, u16>,
     pub(super) workload: &'a str,
@@ -174,6 +176,10 @@ impl Sidecar<'_> {
             environment.push(plain(variable::TRUST_ANCHORS, &anchors.roots));
             environment.push(plain(variable::TRUST_DOMAIN, anchors.trust_domain.as_str()));
         }
+        if let Scraping::Merged(application) = self.scraping {
+            let application = json(serde_json::to_string(application));
+            environment.push(plain(variable::APPLICATION_METRICS, &application));
+        }
         let sources = &self.settings.metrics_sources;
         if !sources.is_empty() {
             environment.push(plain(variable::METRICS_SOURCE_RANGES, &sources.to_string()));
@@ -283,6 +289,11 @@ fn is_guaranteed(pod: &Value) -> bool {
 fn plain(name: &str, value: &str) -> Value {
     // kubelet would put the values of other variables in the place of `$(NAME)`; `$$` is how it reads a dollar.
     json!({"name": name, "value": value.replace('$', "$$")})
+}
+
+/// What [`plain`] was given.
+pub(super) fn unescaped(value: &str) -> String {
+    value.replace("$$", "$")
 }
 
 fn field(name: &str, path: &str) -> Value {

@@ -360,14 +360,6 @@ fn draining_longer_than_the_pod_may_live_is_warned_of() {
 }
 
 #[test]
-fn the_users_own_scrape_annotations_stay() {
-    let pod = pod().annotation("prometheus.io/scrape", "false").injected();
-    let annotations = &pod["metadata"]["annotations"];
-    assert_eq!(annotations["prometheus.io/scrape"], "false");
-    assert!(annotations.get("prometheus.io/port").is_none());
-}
-
-#[test]
 fn the_users_own_evictable_volumes_stay_in_the_list() {
     let pod = pod().annotation(EVICTABLE, "cache").injected();
     assert_eq!(

@@ -64,8 +64,19 @@ pub(super) async fn unverified(
         })
 }
 
+/// A TLS connection to whatever listens there, for HTTP/1.1.
+///
+/// # Errors
+/// As [`unverified`].
+pub(crate) async fn unverified_http1(
+    stream: TcpStream,
+    address: IpAddr,
+) -> Result<TlsStream<FirstBytes>, Failure> {
+    unverified(stream, address, Client::Hook).await
+}
+
 /// A stream that remembers how what it read begins.
-pub(super) struct FirstBytes {
+pub(crate) struct FirstBytes {
     stream: TcpStream,
     first: [u8; 5],
     filled: usize,

@@ -148,6 +148,31 @@ async fn a_pod_of_the_mesh_is_reached_over_mutual_tls() {
 }
 
 #[tokio::test]
+async fn a_scraper_in_the_mesh_reads_the_metrics_of_another_sidecar_of_a_strict_pod() {
+    let (mesh, operator) = (Mesh::new(), operator().await);
+    let strict = InboundPolicy {
+        tls: Some(TlsMode::Strict),
+        ..InboundPolicy::default()
+    };
+    let pod = mesh.inbound(9, &mesh::config(1, vec![strict]), |builder| builder);
+    let config = ProxyConfig {
+        operator: Some(operator.endpoint()),
+        ..ProxyConfig::empty(Workload::new("shop", "web"))
+    };
+    let scraper = TestProxy::builder()
+        .outbound(pod.metrics_address())
+        .config(&config);
+    let scraper = operator.certified(scraper).start();
+    scraper.counts("smilax_proxy_operator_connected", &[], 1).await;
+    let of = pod.metrics_address();
+    let found = Found::Nothing;
+    operator.say(&OperatorMessage::Update(Update::Address { of, found }));
+    let page = get(scraper.outbound_address(), "/metrics").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert!(page.text.contains("smilax_proxy_build_info"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn s2_a_destination_that_was_found_is_called_securely_after_a_restart_without_an_operator() {
     let (mesh, operator) = (Mesh::new(), operator().await);
     let net = mesh.net;

@@ -35,6 +35,7 @@ mod probes;
 mod process;
 mod redirect;
 mod reuse;
+mod scrapes;
 mod support;
 mod targets;
 mod tcp;

@@ -115,6 +115,7 @@ async fn route(request: Request<Incoming>, peer: Peer, shared: &Shared) -> Respo
         _ if path == grpc::WHO => unary(&who(shared)),
         ("healthz", _) if shared.healthy() => text(StatusCode::OK, "ok"),
         ("healthz", _) => text(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
+        ("metrics", _) => metrics(),
         ("status", Some(code)) => status(code),
         ("redirect", _) => redirect(&request),
         ("delay", Some(millis)) => {
@@ -296,6 +297,14 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
         }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
+}
+
+/// Metrics of an application, as client libraries of Prometheus write them.
+fn metrics() -> Response<Body> {
+    let mut page = text(StatusCode::OK, "# TYPE testapp_up gauge\ntestapp_up 1\n");
+    let form = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    page.headers_mut().insert(header::CONTENT_TYPE, form);
+    page
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {
