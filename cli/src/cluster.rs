@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 use crate::args::ClusterArgs;
 use crate::check::{SMI_KINDS, Snapshot};
+use crate::names;
+use crate::world::text;
 
 /// How long a call of the API server may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
@@ -161,7 +163,15 @@ pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow
         .await
         .context("the API server does not answer")?
     {
-        Ok(None) => bail!("there is no namespace {namespace}"),
+        Ok(None) => {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+            let all = list(client, None, &resource).await.unwrap_or_default();
+            let known = all.iter().map(|one| text(one, "/metadata/name"));
+            bail!(
+                "there is no namespace {namespace}{}",
+                names::did_you_mean(namespace, known)
+            )
+        }
         // Who may not ask finds out by what else is read.
         Ok(Some(_)) | Err(kube::Error::Api(_)) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("namespace {namespace} cannot be read")),
