@@ -11,6 +11,7 @@ use crate::check::CheckArgs;
 use crate::complete;
 use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
+use crate::log_level::LevelArgs;
 use crate::output::OutputArgs;
 use crate::plan::PlanArgs;
 use crate::proxy_config::ConfigArgs;
@@ -89,6 +90,8 @@ pub(crate) enum Command {
     ///
     /// The answer comes from the sidecar itself, through a forwarded port.
     ProxyConfig(ConfigArgs),
+    /// Show or change what sidecars log, until they restart.
+    LogLevel(LevelArgs),
     /// Show and replace the root and the issuer of the mesh.
     #[command(subcommand)]
     Ca(CaCommand),

@@ -52,6 +52,14 @@ pub(crate) async fn get(client: &Client, to: &PodPort, path: &str) -> anyhow::Re
     send(client, to, Method::GET, path, Bytes::new()).await
 }
 
+/// Puts something at a path.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn put(client: &Client, to: &PodPort, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+    send(client, to, Method::PUT, path, body).await
+}
+
 async fn send(
     client: &Client,
     to: &PodPort,

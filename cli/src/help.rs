@@ -21,7 +21,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "See what is in force",
         &["check", "explain", "proxy-status", "proxy-config"],
     ),
-    ("Operate the mesh", &["ca"]),
+    ("Operate the mesh", &["log-level", "ca"]),
     ("Other commands", &["completion", "version", "help"]),
 ];
 

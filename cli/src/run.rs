@@ -14,7 +14,7 @@ use crate::explain::{self, ExplainArgs};
 use crate::fleet::{self, State, StatusArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
-use crate::{cluster, files, help, proxy_config, workloads};
+use crate::{cluster, files, help, log_level, proxy_config, workloads};
 
 /// How often `check --wait` looks again.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -75,6 +75,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
         Command::ProxyConfig(asked) => {
             let client = cluster::connect(cluster).await?;
             Ok(Done::good(proxy_config::answer(&client, &asked, now()).await?))
+        }
+        Command::LogLevel(asked) => {
+            let client = cluster::connect(cluster).await?;
+            expect_namespace(&client, asked.namespace.as_deref()).await?;
+            let levels = log_level::answer(&client, &asked).await?;
+            let output = asked.output;
+            output
+                .render(now(), |_| log_level::table(&levels), || log_level::json(&levels))
+                .map(Done::good)
         }
         Command::Ca(CaCommand::Rotate(asked)) => {
             let client = cluster::connect(cluster).await?;
