@@ -11,6 +11,7 @@ use crate::check::CheckArgs;
 use crate::complete;
 use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
+use crate::injection::WhyArgs;
 use crate::log_level::LevelArgs;
 use crate::output::OutputArgs;
 use crate::plan::PlanArgs;
@@ -82,6 +83,10 @@ pub(crate) enum Command {
     ///
     /// Exits with 1 if the object is not in force.
     Explain(ExplainArgs),
+    /// Explain why pods have a sidecar or have none, and what to do.
+    ///
+    /// Exits with 1 if a pod lacks the sidecar that it should have.
+    WhyInject(WhyArgs),
     /// List sidecars, and whether each enforces the newest configuration.
     ///
     /// Exits with 1 if one that is listed does not.

@@ -64,6 +64,21 @@ pub(crate) fn proxies(typed: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
+/// Pods, what makes pods, and namespaces as `ns/shop`.
+pub(crate) fn subjects(typed: &OsStr) -> Vec<CompletionCandidate> {
+    completed(typed, async |client, given, typed| {
+        if typed.starts_with("ns/") {
+            let all = names(&client, None, &core("Namespace"), "").await?;
+            return Ok(within("ns", all));
+        }
+        let mut all = pods(&client, given.namespace(&client), &typed, "").await?;
+        if !typed.contains('/') {
+            all.push("ns/".to_owned());
+        }
+        Ok(all)
+    })
+}
+
 /// Accounts, as `shop/web`.
 pub(crate) fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     completed(typed, async |client, _, typed| {

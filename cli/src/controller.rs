@@ -37,6 +37,16 @@ impl Controller {
         })
     }
 
+    /// The one whose template this is.
+    pub(crate) fn of_template(template: &Value) -> Self {
+        let owner = &template["metadata"]["ownerReferences"][0];
+        Self {
+            namespace: text(template, "/metadata/namespace").to_owned(),
+            kind: Self::kind(text(owner, "/kind")).unwrap_or("pod"),
+            name: text(owner, "/name").to_owned(),
+        }
+    }
+
     /// That of a pod; the pod itself where nothing makes it.
     pub(crate) fn of(pod: &Value) -> Self {
         let owners = pod["metadata"]["ownerReferences"].as_array();

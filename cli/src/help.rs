@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("See what a change does, before you apply it", &["plan", "authz"]),
     (
         "See what is in force",
-        &["check", "explain", "proxy-status", "proxy-config"],
+        &["check", "explain", "why-inject", "proxy-status", "proxy-config"],
     ),
     ("Operate the mesh", &["log-level", "ca"]),
     ("Other commands", &["completion", "version", "help"]),

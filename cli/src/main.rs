@@ -12,6 +12,7 @@ mod files;
 mod fleet;
 mod forward;
 mod help;
+mod injection;
 mod log_level;
 mod mesh;
 mod names;

@@ -12,6 +12,7 @@ use crate::authz::{self, AuthzArgs, Question};
 use crate::check::{self, CheckArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::fleet::{self, State, StatusArgs};
+use crate::injection::{self, WhyArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
 use crate::{cluster, files, help, log_level, proxy_config, workloads};
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
         Command::Authz(asked) => authz(&asked, cluster).await,
         Command::Plan(asked) => plan(&asked, cluster).await,
         Command::Explain(asked) => explain(&asked, cluster).await,
+        Command::WhyInject(asked) => why_inject(&asked, cluster).await,
         Command::ProxyStatus(asked) => proxy_status(&asked, cluster).await,
         Command::ProxyConfig(asked) => {
             let client = cluster::connect(cluster).await?;
@@ -188,6 +190,19 @@ async fn explain(asked: &ExplainArgs, cluster: &ClusterArgs) -> anyhow::Result<D
             || explain::json(&explained),
         )?,
         verdict: Verdict::finding_if(!explained.is_in_force()),
+    })
+}
+
+async fn why_inject(asked: &WhyArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
+    let client = cluster::connect(cluster).await?;
+    let all = injection::answer(&client, &cluster.installation, asked).await?;
+    Ok(Done {
+        text: asked.output.render(
+            now(),
+            |view| injection::table(&all, view),
+            || injection::json(&all),
+        )?,
+        verdict: Verdict::finding_if(injection::is_lacking(&all)),
     })
 }
 

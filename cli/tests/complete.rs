@@ -127,6 +127,7 @@ fn names_of_objects_are_completed() {
         ("smilax proxy-status --namespace b", &["bank"]),
         ("smilax proxy-config w", &["web-1"]),
         ("smilax log-level deploy/", &["deploy/web"]),
+        ("smilax why-inject ns/b", &["ns/bank"]),
         ("smilax authz --from shop/", &["shop/client"]),
         ("smilax authz --to shop/c", &["shop/cart"]),
         ("smilax --smilax-namespace ba", &["bank"]),
