@@ -1,5 +1,6 @@
 //! What is right and what is wrong, decided from a snapshot of the cluster.
 
+mod before;
 mod definitions;
 mod pods;
 mod udp;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::output::{OutputArgs, counted};
 
+pub(crate) use before::{Before, before};
 pub(crate) use versions::Versions;
 
 /// Group, kind and plural of every SMI kind.
@@ -26,6 +28,9 @@ pub(crate) const SMI_KINDS: [(&str, &str, &str); 6] = [
 /// How it is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
+    /// Check whether Smilax can be installed: versions, your rights, other meshes, nodes.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) pre: bool,
     /// Check again until nothing fails, for this many seconds at most [default if no number is given: 120].
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "120")]
     pub(crate) wait: Option<u64>,

@@ -20,6 +20,7 @@ mod output;
 #[cfg(test)]
 mod pages;
 mod plan;
+mod preflight;
 mod proxy_config;
 mod run;
 mod target;

@@ -15,7 +15,7 @@ use crate::fleet::{self, State, StatusArgs};
 use crate::injection::{self, WhyArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
-use crate::{cluster, files, help, log_level, proxy_config, workloads};
+use crate::{cluster, files, help, log_level, preflight, proxy_config, workloads};
 
 /// How often `check --wait` looks again.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -112,7 +112,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
 async fn check(asked: &CheckArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
     let client = cluster::connect(cluster).await?;
     let wait = asked.wait.map(Duration::from_secs);
-    let findings = checked(&client, &cluster.installation, wait).await?;
+    let findings = if asked.pre {
+        check::before(&preflight::read(&client, &cluster.installation).await?)
+    } else {
+        checked(&client, &cluster.installation, wait).await?
+    };
     Ok(Done {
         text: asked
             .output
