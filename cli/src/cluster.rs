@@ -178,6 +178,24 @@ pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow
     }
 }
 
+/// One namespace, or all. Who may see one need not see the others.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let Some(name) = only else {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+        return list(client, None, &resource).await;
+    };
+    let all = Api::<Namespace>::all(client.clone());
+    let found = timeout(CALL, all.get_opt(name))
+        .await
+        .context("the API server does not answer")?
+        .with_context(|| format!("namespace {name} cannot be read: ask for the ClusterRole view there"))?;
+    let found = found.iter().map(serde_json::to_value);
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// Every object of a resource; none when the cluster does not serve it.
 pub(crate) async fn list(
     client: &Client,

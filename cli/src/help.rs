@@ -25,6 +25,62 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Other commands", &["completion", "version", "help"]),
 ];
 
+/// Examples for the help of a verb, one a line.
+const EXAMPLES: [(&str, &[&str]); 8] = [
+    (
+        "plan",
+        &[
+            "smilax plan -f canary.yaml -n shop",
+            "smilax plan -f mesh.yaml --against before.yaml",
+        ],
+    ),
+    (
+        "authz",
+        &[
+            "smilax authz --from shop/frontend --to shop/web:80",
+            "smilax authz --from shop/frontend --to shop/web --method GET --path /products",
+        ],
+    ),
+    ("check", &["smilax check --pre", "smilax check --wait 60"]),
+    (
+        "explain",
+        &[
+            "smilax explain trafficsplit/web -n shop",
+            "smilax explain tt/readers -o yaml",
+        ],
+    ),
+    (
+        "why-inject",
+        &[
+            "smilax why-inject deploy/web -n shop",
+            "smilax why-inject ns/shop",
+            "smilax why-inject -A",
+        ],
+    ),
+    (
+        "proxy-status",
+        &[
+            "smilax proxy-status -n shop",
+            "smilax proxy-status --state stale --state rejected",
+        ],
+    ),
+    (
+        "proxy-config",
+        &[
+            "smilax proxy-config deploy/web -n shop",
+            "smilax proxy-config shop/web-1 routes",
+        ],
+    ),
+    (
+        "log-level",
+        &[
+            "smilax log-level -n shop",
+            "smilax log-level deploy/web debug -n shop",
+            "smilax log-level shop/web-1 info,smilax_proxy=trace",
+        ],
+    ),
+];
+
 /// The program as clap knows it.
 pub(crate) fn command() -> clap::Command {
     let mut command = Args::command();
@@ -34,7 +90,13 @@ pub(crate) fn command() -> clap::Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}Options:\n{{options}}{{after-help}}",
         verbs(&command)
     );
-    Args::command().help_template(template)
+    EXAMPLES
+        .iter()
+        .fold(Args::command(), |command, (verb, examples)| {
+            let text = format!("Examples:\n  {}", examples.join("\n  "));
+            command.mut_subcommand(verb, |verb| verb.after_help(text))
+        })
+        .help_template(template)
 }
 
 /// What was asked. Ends the program where that was help, or nothing that can be understood.
@@ -112,6 +174,18 @@ mod tests {
                 "{}: {about}",
                 verb.get_name()
             );
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_command_that_the_program_takes() {
+        for (verb, examples) in EXAMPLES {
+            for example in examples {
+                let words: Vec<&str> = example.split(' ').collect();
+                assert_eq!(words[1], verb);
+                let parsed = command().try_get_matches_from(&words);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
         }
     }
 

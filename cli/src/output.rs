@@ -24,13 +24,14 @@ pub(crate) enum Output {
 /// How the answer is shown.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct OutputArgs {
-    /// Output format.
+    /// Output format: table, wide (more columns and full times), json or yaml.
     #[arg(
         short = 'o',
         long = "output",
         value_name = "FORMAT",
         value_enum,
-        default_value_t
+        default_value_t,
+        hide_possible_values = true
     )]
     pub(crate) output: Output,
 }

@@ -51,8 +51,7 @@ fn reason(all: &[Value], namespace: &str, kind: &str, name: &str) -> String {
 
 /// The workloads of the mesh that are scaled to 0, in these namespaces. Who may not list them sees none.
 pub(crate) async fn scaled_to_zero(client: &Client, namespace: Option<&str>) -> Vec<Controller> {
-    let namespaces = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-    let namespaces = cluster::list(client, None, &namespaces).await.unwrap_or_default();
+    let namespaces = cluster::namespaces(client, namespace).await.unwrap_or_default();
     let mut found = Vec::new();
     for (kind, api) in SCALED {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", api));

@@ -25,13 +25,16 @@ const WEBHOOK: &str = "smilax-inject";
 
 /// How the mesh injects: what the operator's Deployment and the MeshConfig say.
 pub(super) async fn mesh(client: &Client, installation: &str) -> anyhow::Result<Mesh> {
+    // Who sees one namespace only is told what follows from the usual settings, and from a webhook that is there.
     let deployments = of("apps", "Deployment");
-    let mut objects = cluster::list(client, Some(installation), &deployments).await?;
+    let deployments = cluster::list(client, Some(installation), &deployments).await;
+    let mut objects = deployments.unwrap_or_default();
     for object in &mut objects {
         object["kind"] = json!("Deployment");
     }
     let config = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
-    let mut configs = cluster::list(client, None, &ApiResource::from_gvk(&config)).await?;
+    let configs = cluster::list(client, None, &ApiResource::from_gvk(&config)).await;
+    let mut configs = configs.unwrap_or_default();
     for object in &mut configs {
         object["kind"] = json!("MeshConfig");
     }
@@ -40,11 +43,11 @@ pub(super) async fn mesh(client: &Client, installation: &str) -> anyhow::Result<
         .iter()
         .find(|one| one["metadata"]["name"] == "smilax-operator");
     let hooks = of("admissionregistration.k8s.io", "MutatingWebhookConfiguration");
-    let hooks = cluster::list(client, None, &hooks).await?;
+    let hooks = cluster::list(client, None, &hooks).await;
     Ok(Mesh {
         settings: inject_settings(&arguments(operator, installation).run)?,
         access: settings(&objects),
-        webhook: webhook(&hooks),
+        webhook: hooks.map_or(Webhook::Registered(None), |hooks| webhook(&hooks)),
     })
 }
 
@@ -159,7 +162,7 @@ pub(super) async fn places(
             limits.entry(namespace).or_default().push((&range).into());
         }
     }
-    let namespaces = cluster::list(client, None, &of("", "Namespace")).await?;
+    let namespaces = cluster::namespaces(client, scope).await?;
     let places = namespaces.iter().map(|object| {
         let name = text(object, "/metadata/name").to_owned();
         let limits = limits.remove(&name).unwrap_or_default();
