@@ -108,7 +108,11 @@ pub(super) async fn pod(
     if !pods.is_empty() {
         return Ok(pods);
     }
-    if written.is_none() && cluster::expect_namespace(client, pod).await.is_ok() {
+    let is_namespace = written.is_none()
+        && cluster::namespaces(client, Some(pod))
+            .await
+            .is_ok_and(|found| !found.is_empty());
+    if is_namespace {
         return self::namespace(client, pod).await;
     }
     let meant = names::did_you_mean(pod, names.iter().map(String::as_str));
