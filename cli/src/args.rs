@@ -3,87 +3,120 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use clap_complete::Shell;
+use clap_complete::{ArgValueCompleter, Shell};
 
 use crate::authority::CaCommand;
 use crate::authz::AuthzArgs;
 use crate::check::CheckArgs;
+use crate::complete;
 use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
+use crate::injection::WhyArgs;
+use crate::log_level::LevelArgs;
+use crate::output::OutputArgs;
 use crate::plan::PlanArgs;
 use crate::proxy_config::ConfigArgs;
 
-/// Looks at a Smilax service mesh from outside.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  The answer is good.
+  1  The answer is a finding: something is wrong, denied, not in force, or would change.
+  2  There is no answer: the command is not valid, or the cluster cannot be asked.
+
+Use \"smilax COMMAND --help\" for more about a command.";
+
+/// smilax shows and checks a Smilax service mesh.
 #[derive(Debug, Parser)]
 #[command(
     name = "smilax",
     bin_name = "smilax",
     version,
-    about,
-    disable_help_subcommand = true,
-    after_help = "Exits with 0 when the answer is good, with 1 when it is not, and with 2 when there is none."
+    about = "Shows and checks a Smilax service mesh",
+    after_help = EXIT_CODES
 )]
 pub(crate) struct Args {
-    /// What to do.
+    /// Without one, the help is shown.
     #[command(subcommand)]
-    pub(crate) command: Command,
-    /// Where.
+    pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }
 
 /// Which cluster is asked, and where Smilax is in it.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Cluster")]
+#[command(next_help_heading = "Cluster options")]
 pub(crate) struct ClusterArgs {
-    /// Namespace of the installation.
+    /// Namespace in which Smilax is installed.
     #[arg(
         long = "smilax-namespace",
         global = true,
         value_name = "NAMESPACE",
+        add = ArgValueCompleter::new(complete::namespaces),
         env = "SMILAX_NAMESPACE",
         default_value = "smilax-system"
     )]
     pub(crate) installation: String,
-    /// File with access to the cluster; KUBECONFIG or ~/.kube/config if not given.
+    /// Path to the kubeconfig file [default: $KUBECONFIG, or ~/.kube/config].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; its current one if not given.
-    #[arg(long, global = true)]
+    /// Context of the kubeconfig file to use [default: its current context].
+    #[arg(long, global = true, value_name = "CONTEXT")]
     pub(crate) context: Option<String>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Checks the installation, the proxies and every SMI object. Exits with 1 when something is wrong.
+    /// Check the installation, the sidecars and every SMI object.
+    ///
+    /// Exits with 1 if a check fails.
     Check(CheckArgs),
-    /// Says whether one workload may call another, and which TrafficTarget decides. Exits with 0 when it may, with 1 when
-    /// it may not, and with 2 when that cannot be said.
+    /// Check whether one workload may call another, and which TrafficTarget decides.
+    ///
+    /// Exits with 0 if the call is allowed, and with 1 if it is denied.
     Authz(Box<AuthzArgs>),
-    /// Shows what applying objects would change, for which proxies, and what would be found wrong with them. Nothing is
-    /// applied. Exits as kubectl diff does: with 0 when nothing would change, with 1 when something would, and with 2
-    /// when that cannot be said.
+    /// Show what applying objects would change, and for which workloads.
+    ///
+    /// Nothing is applied. Exits with 0 if nothing would change, and with 1 if something would, as kubectl diff does.
     Plan(PlanArgs),
-    /// Explains an SMI object: which proxies it concerns, what each of them enforces, and why it concerns no others.
+    /// Explain an SMI object: which sidecars enforce it, and why others do not.
+    ///
+    /// Exits with 1 if the object is not in force.
     Explain(ExplainArgs),
-    /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
-    /// Synced, Stale, Rejected, Tampered or Disconnected and since when, and how long its certificate is good for.
+    /// Explain why pods have a sidecar or have none, and what to do.
+    ///
+    /// Exits with 1 if a pod lacks the sidecar that it should have.
+    WhyInject(WhyArgs),
+    /// List sidecars, and whether each enforces the newest configuration.
+    ///
+    /// Exits with 1 if one that is listed does not.
     ProxyStatus(StatusArgs),
-    /// Shows what one proxy has in force, as it says itself: routes, destinations, endpoints, certificates, access.
+    /// Show what one sidecar has in force: routes, destinations, endpoints and more.
+    ///
+    /// The answer comes from the sidecar itself, through a forwarded port.
     ProxyConfig(ConfigArgs),
-    /// Changes the root or the issuer that the mesh trusts, and shows where that stands.
+    /// Show or change what sidecars log, until they restart.
+    LogLevel(LevelArgs),
+    /// Show and replace the root and the issuer of the mesh.
     #[command(subcommand)]
     Ca(CaCommand),
-    /// Shows the versions of this program, the operator and the proxies.
-    Version {
-        /// Only of this program; asks no cluster.
-        #[arg(long)]
-        client: bool,
-    },
-    /// Prints completions for a shell: source <(smilax completion bash).
+    /// Print the versions of this program, the operator and the sidecars.
+    Version(VersionArgs),
+    /// Print the script that completes commands and object names in a shell.
+    ///
+    /// For bash: source <(smilax completion bash)
     Completion {
-        /// For which shell.
+        /// Shell to complete in.
         shell: Shell,
     },
+}
+
+/// Which versions are asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VersionArgs {
+    /// Print the version of this program only; no cluster is asked.
+    #[arg(long)]
+    pub(crate) client: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }

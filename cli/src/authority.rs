@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use smilax_core::convention::key;
 use tokio::time::timeout;
 
+use crate::output::OutputArgs;
+
 const CALL: Duration = Duration::from_secs(10);
 const NAME: &str = "default";
 /// Field manager of the annotation.
@@ -22,25 +24,36 @@ const CONDITIONS: [(&str, &str); 2] = [("AuthorityReady", "authority"), ("Author
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
-    /// Changes the root, or only the issuer below it, without a failed request: the new one is trusted, then used, then
-    /// the old one is forgotten, and each step waits until every Ready pod has taken the one before.
+    /// Replace the root, or only the issuer below it, while requests go on.
+    ///
+    /// The new one is trusted, then used, then the old one is dropped. Each step waits until every Ready pod has done the one
+    /// before.
     Rotate(RotateArgs),
-    /// Shows who signs, and what a change waits for. Exits with 1 while nothing is signed or a Secret cannot be used.
-    Status,
+    /// Show who signs certificates, and what a rotation waits for.
+    ///
+    /// Exits with 1 if no certificates are signed.
+    Status(StatusArgs),
+}
+
+/// How the status is shown.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// What is changed.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["root", "issuer"])))]
 pub(crate) struct RotateArgs {
-    /// The root, and with it the issuer.
+    /// Replace the root, and with it the issuer.
     #[arg(long)]
     root: bool,
-    /// The issuer, below the same root.
+    /// Replace the issuer, below the same root.
     #[arg(long)]
     issuer: bool,
-    /// Does not wait for pods: those that lag behind lose their connections until they have caught up. Also ends the
-    /// waiting of a change that is under way.
+    /// Do not wait for pods. Those that lag behind lose connections until they catch up. Also ends the wait of a rotation that is
+    /// under way.
     #[arg(long)]
     force: bool,
 }
@@ -48,8 +61,27 @@ pub(crate) struct RotateArgs {
 /// What the status says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    pub(crate) text: String,
+    /// What it is about, and what is told of that.
+    lines: Vec<(&'static str, String)>,
     pub(crate) health: Health,
+}
+
+impl Status {
+    /// A line for each.
+    pub(crate) fn table(&self) -> String {
+        let lines = self.lines.iter().map(|(what, told)| format!("{what}: {told}"));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self) -> Value {
+        let lines = self.lines.iter();
+        let mut all: serde_json::Map<String, Value> = lines
+            .map(|(what, told)| ((*what).to_owned(), json!(told)))
+            .collect();
+        all.insert("signing".to_owned(), json!(self.health == Health::Sound));
+        all.into()
+    }
 }
 
 /// Whether certificates are signed and everything is as it should be.
@@ -101,8 +133,9 @@ pub(crate) async fn status(client: Client) -> anyhow::Result<Status> {
 
 fn read(mesh: Option<&Value>) -> Status {
     let Some(mesh) = mesh else {
+        let told = "there is no MeshConfig named default, on which the operator tells; create an empty one";
         return Status {
-            text: "there is no MeshConfig named default, on which the operator would tell; create an empty one\n".to_owned(),
+            lines: vec![("authority", told.to_owned())],
             health: Health::Unsound,
         };
     };
@@ -115,24 +148,18 @@ fn read(mesh: Option<&Value>) -> Status {
     let mut lines = Vec::new();
     let mut health = Health::Unsound;
     for (kind, word) in CONDITIONS {
-        match conditions.iter().find(|one| one["type"] == kind) {
+        let told = match conditions.iter().find(|one| one["type"] == kind) {
             Some(one) => {
                 if kind == "AuthorityReady" && one["status"] == "True" {
                     health = Health::Sound;
                 }
-                lines.push(format!(
-                    "{word}: {}: {}\n",
-                    text(&one["reason"]),
-                    text(&one["message"])
-                ));
+                format!("{}: {}", text(&one["reason"]), text(&one["message"]))
             }
-            None => lines.push(format!("{word}: unknown; the operator has not told yet\n")),
-        }
+            None => "unknown; the operator has not told yet".to_owned(),
+        };
+        lines.push((word, told));
     }
-    Status {
-        text: lines.concat(),
-        health,
-    }
+    Status { lines, health }
 }
 
 fn resource() -> ApiResource {
@@ -168,12 +195,13 @@ mod tests {
             {"type": "AuthorityReady", "status": "True", "reason": "Ready", "message": "signed by a"},
             {"type": "AuthorityRotating", "status": "True", "reason": "TrustingBoth", "message": "it waits for 1: shop/web"},
         ]}});
-        let expected = Status {
-            text: "authority: Ready: signed by a\nchange: TrustingBoth: it waits for 1: shop/web\n"
-                .to_owned(),
-            health: Health::Sound,
-        };
-        assert_eq!(read(Some(&mesh)), expected);
+        let status = read(Some(&mesh));
+        assert_eq!(status.health, Health::Sound);
+        assert_eq!(
+            status.table(),
+            "authority: Ready: signed by a\nchange: TrustingBoth: it waits for 1: shop/web\n"
+        );
+        assert_eq!(status.json()["authority"], "Ready: signed by a");
         assert_eq!(read(Some(&json!({}))).health, Health::Unsound);
         assert_eq!(read(None).health, Health::Unsound);
     }

@@ -1,16 +1,19 @@
 //! What is right and what is wrong, decided from a snapshot of the cluster.
 
+mod before;
 mod definitions;
 mod pods;
 mod udp;
+mod versions;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use smilax_core::convention::key;
 
-use crate::output::{Output, counted};
+use crate::output::{OutputArgs, counted};
+
+pub(crate) use before::{Before, before};
+pub(crate) use versions::Versions;
 
 /// Group, kind and plural of every SMI kind.
 pub(crate) const SMI_KINDS: [(&str, &str, &str); 6] = [
@@ -25,12 +28,14 @@ pub(crate) const SMI_KINDS: [(&str, &str, &str); 6] = [
 /// How it is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// Wait until nothing fails, up to this many seconds.
+    /// Check whether Smilax can be installed: versions, your rights, other meshes, nodes.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) pre: bool,
+    /// Check again until nothing fails, for this many seconds at most [default if no number is given: 120].
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "120")]
     pub(crate) wait: Option<u64>,
-    /// Form of the output.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// What was read from the cluster, as raw objects.
@@ -125,24 +130,6 @@ pub(crate) fn json(findings: &[Finding]) -> Value {
 /// Whether something failed.
 pub(crate) fn has_failed(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.verdict == Verdict::Failed)
-}
-
-/// Versions of the operator and the proxies.
-pub(crate) fn versions(snapshot: &Snapshot) -> String {
-    let mut text = String::new();
-    for deployment in snapshot.deployments.iter().filter(|one| is_operator(one)) {
-        let _ = writeln!(text, "operator: {}", operator_version(deployment));
-    }
-    let mut proxies: BTreeMap<&str, usize> = BTreeMap::new();
-    for pod in &snapshot.pods {
-        if let Some(version) = pod["metadata"]["labels"][key::PROXY_VERSION].as_str() {
-            *proxies.entry(version).or_default() += 1;
-        }
-    }
-    for (version, count) in proxies {
-        let _ = writeln!(text, "proxies:  {version} ({})", counted(count, "pod"));
-    }
-    text
 }
 
 fn is_operator(deployment: &Value) -> bool {

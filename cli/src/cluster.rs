@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 use crate::args::ClusterArgs;
 use crate::check::{SMI_KINDS, Snapshot};
+use crate::names;
+use crate::world::text;
 
 /// How long a call of the API server may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
@@ -161,11 +163,37 @@ pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow
         .await
         .context("the API server does not answer")?
     {
-        Ok(None) => bail!("there is no namespace {namespace}"),
+        Ok(None) => {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+            let all = list(client, None, &resource).await.unwrap_or_default();
+            let known = all.iter().map(|one| text(one, "/metadata/name"));
+            bail!(
+                "there is no namespace {namespace}{}",
+                names::did_you_mean(namespace, known)
+            )
+        }
         // Who may not ask finds out by what else is read.
         Ok(Some(_)) | Err(kube::Error::Api(_)) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("namespace {namespace} cannot be read")),
     }
+}
+
+/// One namespace, or all. Who may see one need not see the others.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let Some(name) = only else {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+        return list(client, None, &resource).await;
+    };
+    let all = Api::<Namespace>::all(client.clone());
+    let found = timeout(CALL, all.get_opt(name))
+        .await
+        .context("the API server does not answer")?
+        .with_context(|| format!("namespace {name} cannot be read: ask for the ClusterRole view there"))?;
+    let found = found.iter().map(serde_json::to_value);
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Every object of a resource; none when the cluster does not serve it.

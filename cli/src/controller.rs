@@ -25,6 +25,28 @@ impl Controller {
         })
     }
 
+    /// API group and kind of what makes pods from a template for ever.
+    pub(crate) fn resource(kind: &str) -> Option<(&'static str, &'static str)> {
+        Some(match kind {
+            "deployment" => ("apps", "Deployment"),
+            "statefulset" => ("apps", "StatefulSet"),
+            "daemonset" => ("apps", "DaemonSet"),
+            "replicaset" => ("apps", "ReplicaSet"),
+            "job" => ("batch", "Job"),
+            _ => return None,
+        })
+    }
+
+    /// The one whose template this is.
+    pub(crate) fn of_template(template: &Value) -> Self {
+        let owner = &template["metadata"]["ownerReferences"][0];
+        Self {
+            namespace: text(template, "/metadata/namespace").to_owned(),
+            kind: Self::kind(text(owner, "/kind")).unwrap_or("pod"),
+            name: text(owner, "/name").to_owned(),
+        }
+    }
+
     /// That of a pod; the pod itself where nothing makes it.
     pub(crate) fn of(pod: &Value) -> Self {
         let owners = pod["metadata"]["ownerReferences"].as_array();

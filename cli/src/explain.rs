@@ -4,35 +4,39 @@ mod holders;
 mod object;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
+use clap_complete::ArgValueCompleter;
 use serde_json::Value;
 use smilax_compiler::Diagnostic;
 use smilax_compiler::status::statuses;
 use smilax_core::{ProxyConfig, Workload};
 
+use crate::complete;
 use crate::fleet::{Heard, Proxy};
-use crate::output::Output;
+use crate::names;
+use crate::output::OutputArgs;
 use crate::world::{World, text};
 use holders::Holder;
 
-pub(crate) use object::ObjectName;
+pub(crate) use object::{KINDS, ObjectName};
 pub(crate) use print::{json, table};
+
+/// How a proxy holds what its configuration does not.
+const LOOKUP: &str = "address lookup";
 
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// KIND/NAME of an SMI object, for example trafficsplit/web; kinds may be written as kubectl takes them, in plural or
-    /// short: ts, tt, htr, tr, ur, ib.
-    #[arg(value_name = "OBJECT")]
+    /// SMI object, such as trafficsplit/web. Kinds may be written as in kubectl: trafficsplits, ts, tt, htr, tr, ur, ib.
+    #[arg(value_name = "KIND/NAME", add = ArgValueCompleter::new(complete::objects))]
     pub(crate) object: ObjectName,
-    /// Namespace of the object; that of the kubeconfig if not given.
-    #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE")]
+    /// Namespace of the object [default: that of the kubeconfig].
+    #[arg(short = 'n', long, value_name = "NAMESPACE", add = ArgValueCompleter::new(complete::namespaces))]
     pub(crate) namespace: Option<String>,
-    /// Form of the output.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// What proxies there are, as far as it could be found out.
@@ -60,6 +64,14 @@ pub(crate) struct Explanation {
     /// Why there are no more of them.
     pub(crate) others: Vec<String>,
     pub(crate) trouble: Option<String>,
+}
+
+impl Explanation {
+    /// Whether its status says so of this generation, and nothing contradicts it.
+    pub(crate) fn is_in_force(&self) -> bool {
+        let says = |status: &str| self.conditions.iter().any(|one| one["status"] == *status);
+        says("True") && !says("False")
+    }
 }
 
 /// A proxy that an object concerns.
@@ -107,7 +119,8 @@ pub(crate) fn explain(
     let carriers = holders::carriers(&world, name.kind, namespace, &name.name);
     let holders = holders::holders(&mut world, &workloads, &carriers);
     let direct = format!("{}/{namespace}/{}", name.kind, name.name);
-    let proxies = concerned(&world, &holders, &direct, known);
+    let mut proxies = concerned(&world, &holders, &direct, known);
+    proxies.extend(learned(&holders, &direct, &carriers, known));
     Ok(Explanation {
         kind: name.kind,
         namespace: namespace.to_owned(),
@@ -135,10 +148,13 @@ fn found(objects: &[Value], name: &ObjectName, namespace: &str) -> anyhow::Resul
         .map(|object| text(object, "/metadata/namespace"))
         .collect();
     if elsewhere.is_empty() {
+        let there = of_kind().filter(|object| object["metadata"]["namespace"] == namespace);
+        let there = there.map(|object| text(object, "/metadata/name"));
         bail!(
-            "there is no {} {} in namespace {namespace}; kubectl get smi -n {namespace} lists what there is",
+            "there is no {} {} in namespace {namespace}{}; kubectl get smi -n {namespace} lists what there is",
             name.kind,
-            name.name
+            name.name,
+            names::did_you_mean(&name.name, there)
         );
     }
     bail!(
@@ -177,6 +193,33 @@ fn concerned(world: &World, holders: &[Holder], direct: &str, known: &Known) -> 
         });
     }
     all
+}
+
+/// Proxies that hold an object because they looked up an address, and not by their configuration.
+fn learned(holders: &[Holder], direct: &str, carriers: &BTreeSet<String>, known: &Known) -> Vec<Concerned> {
+    let others = known.proxies.iter().filter(|proxy| {
+        let workload = Workload::new(proxy.namespace.as_str(), proxy.account.as_str());
+        holders.iter().all(|holder| holder.workload != workload)
+    });
+    let concerned = others.filter_map(|proxy| {
+        let by = proxy
+            .learned
+            .iter()
+            .find(|one| carriers.contains(&one.to_string()))?;
+        let is_direct = by.to_string() == direct;
+        let carrier = (!is_direct).then(|| by.to_string());
+        Some(Concerned {
+            proxy: proxy.clone(),
+            through: carrier.into_iter().chain([LOOKUP.to_owned()]).collect(),
+            enforces: if is_direct {
+                Enforces::Generation(by.generation)
+            } else {
+                // A lookup names no generation of what the split refers to.
+                Enforces::Unknown
+            },
+        })
+    });
+    concerned.collect()
 }
 
 /// Reads what is needed and explains.

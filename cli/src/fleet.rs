@@ -6,7 +6,10 @@ mod print;
 mod state;
 mod tampering;
 
-use crate::output::Output;
+use clap_complete::ArgValueCompleter;
+
+use crate::complete;
+use crate::output::OutputArgs;
 
 pub(crate) use gather::{Heard, hear, read};
 pub(crate) use print::{json, table};
@@ -15,23 +18,23 @@ pub(crate) use state::{Proxy, State};
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Only proxies of this namespace; all namespaces if not given.
+    /// List the sidecars of this namespace [default: all namespaces].
     #[arg(
         short = 'n',
         long = "namespace",
         value_name = "NAMESPACE",
+        add = ArgValueCompleter::new(complete::namespaces),
         conflicts_with = "all_namespaces"
     )]
     pub(crate) namespace: Option<String>,
-    /// Proxies of all namespaces, which is what is shown anyway.
+    /// List the sidecars of all namespaces, which is the default.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Only proxies in this state; may be given more than once.
+    /// List only sidecars in this state. May be repeated.
     #[arg(long, value_enum)]
     pub(crate) state: Vec<State>,
-    /// Form of the output.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[cfg(test)]

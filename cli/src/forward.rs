@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -49,14 +49,37 @@ impl Answer {
 /// # Errors
 /// When the pod cannot be reached, or says nothing in time.
 pub(crate) async fn get(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer> {
+    send(client, to, Method::GET, path, Bytes::new()).await
+}
+
+/// Puts something at a path.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn put(client: &Client, to: &PodPort, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+    send(client, to, Method::PUT, path, body).await
+}
+
+async fn send(
+    client: &Client,
+    to: &PodPort,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<Answer> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "localhost")
+        .body(Full::new(body))?;
     let what = || format!("port {} of pod {}/{}", to.port, to.namespace, to.pod);
-    timeout(TIME, ask(client, to, path))
+    timeout(TIME, ask(client, to, request))
         .await
         .map_err(|_| anyhow::anyhow!("{} does not answer within {} s", what(), TIME.as_secs()))?
         .with_context(|| format!("{} cannot be asked for {path}", what()))
 }
 
-async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer> {
+async fn ask(client: &Client, to: &PodPort, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
     let pods = Api::<Pod>::namespaced(client.clone(), &to.namespace);
     let mut forwarder = pods
         .portforward(&to.pod, &[to.port])
@@ -67,10 +90,6 @@ async fn ask(client: &Client, to: &PodPort, path: &str) -> anyhow::Result<Answer
         .context("the API server forwards no port")?;
     let refusal = forwarder.take_error(to.port);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .uri(path)
-        .header(http::header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())?;
     let asked = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::bail;
+use clap_complete::ArgValueCompleter;
 use serde_json::Value;
 use smilax_compiler::index::Index;
 use smilax_compiler::{Diagnostic, compile, workloads};
 use smilax_core::Workload;
 use smilax_core::config::InboundPolicy;
 
-use crate::output::Output;
+use crate::complete;
+use crate::output::OutputArgs;
 use crate::world::World;
 use facts::Facts;
 use reach::ReachChange;
@@ -27,7 +29,7 @@ pub(crate) use print::{json, table};
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// Files or directories with the objects that would be applied, YAML or JSON; - is standard input.
+    /// Files or directories with the objects to apply: YAML or JSON; - is standard input.
     #[arg(
         short = 'f',
         long = "filename",
@@ -36,16 +38,15 @@ pub(crate) struct PlanArgs {
         value_delimiter = ','
     )]
     pub(crate) files: Vec<PathBuf>,
-    /// Files or directories with the objects that are there already, in place of a cluster. Deployments and the like
-    /// count as one pod each, with a proxy.
+    /// Files or directories with the objects that are there already, in place of a cluster. A Deployment or another workload
+    /// counts as one pod with a sidecar.
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub(crate) against: Vec<PathBuf>,
-    /// Namespace of objects that name none; that of the kubeconfig if not given.
-    #[arg(short = 'n', long = "namespace", value_name = "NAMESPACE")]
+    /// Namespace of objects that name none [default: that of the kubeconfig].
+    #[arg(short = 'n', long, value_name = "NAMESPACE", add = ArgValueCompleter::new(complete::namespaces))]
     pub(crate) namespace: Option<String>,
-    /// Form of the output.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// What would change.

@@ -1,11 +1,12 @@
 //! `smilax proxy-config`: what one proxy has in force, as it says itself.
 
+mod learned;
 mod view;
-
-use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use clap_complete::ArgValueCompleter;
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
@@ -15,80 +16,48 @@ use smilax_core::convention::{ADMIN_PORT, key};
 use tokio::time::timeout;
 
 use crate::cluster::{self, CALL};
+use crate::complete;
 use crate::controller::{Controller, is_gone};
 use crate::forward::{self, PodPort};
-use crate::output::Output;
+use crate::names;
+use crate::output::{OutputArgs, View, rfc3339};
+use crate::target::Target;
+use crate::workloads;
 use crate::world::text;
+use learned::Destinations;
 
 /// What is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// Its pod: POD, or NAMESPACE/POD as smilax proxy-status writes it; or what makes pods, of which one is chosen: deploy/NAME, sts/NAME, ds/NAME.
-    #[arg(value_name = "PROXY")]
-    proxy: ProxyName,
-    /// Which part; a summary if not given.
+    /// Pod of the sidecar: POD or NAMESPACE/POD; or deploy/NAME, sts/NAME or ds/NAME for one of its pods.
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(complete::proxies))]
+    proxy: Target,
+    /// Part to show [default: a summary].
     #[arg(value_enum)]
     part: Option<Part>,
-    /// Namespace of the pod, if its name has none; that of the kubeconfig if not given.
-    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    /// Namespace of the pod [default: that of the kubeconfig].
+    #[arg(short = 'n', long, value_name = "NAMESPACE", add = ArgValueCompleter::new(complete::namespaces))]
     namespace: Option<String>,
-    /// Form of the output; json is what the proxy answered.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-const FORMS: &str = "write POD, NAMESPACE/POD or KIND/NAME, for example web-1, shop/web-1 or deploy/web";
+/// Where a proxy tells what it looked up.
+const ADDRESSES: &str = "/addresses";
 
 /// A part of what a proxy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// Where requests go, by which object.
+    /// Routes, and the object that each comes from.
     Routes,
-    /// What it calls with policy, and how it secures that.
+    /// Services that it knows, and how connections to them are secured.
     Destinations,
-    /// Pods that it sends to, of the destinations that it uses now.
+    /// Pods of the Services in use.
     Endpoints,
-    /// Its own certificate, and whom it trusts.
+    /// Its certificate, and the roots that it trusts.
     Certificates,
     /// Who may call its pod.
     Access,
-}
-
-/// A proxy, by its pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum ProxyName {
-    /// That of a pod.
-    Pod { namespace: Option<String>, pod: String },
-    /// That of any pod which a controller makes.
-    AnyOf { kind: &'static str, name: String },
-}
-
-impl FromStr for ProxyName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts: Vec<&str> = text.split('/').collect();
-        if parts.iter().any(|part| part.is_empty()) {
-            return Err(FORMS.to_owned());
-        }
-        match parts[..] {
-            [pod] | ["pod" | "pods" | "po", pod] => Ok(Self::Pod {
-                namespace: None,
-                pod: pod.to_owned(),
-            }),
-            [first, second] => Ok(match Controller::kind(first) {
-                Some(kind) => Self::AnyOf {
-                    kind,
-                    name: second.to_owned(),
-                },
-                None => Self::Pod {
-                    namespace: Some(first.to_owned()),
-                    pod: second.to_owned(),
-                },
-            }),
-            _ => Err(FORMS.to_owned()),
-        }
-    }
 }
 
 impl Part {
@@ -109,8 +78,8 @@ impl Part {
 pub(crate) async fn answer(client: &Client, asked: &ConfigArgs, now: u64) -> anyhow::Result<String> {
     let of_option = asked.namespace.as_deref().unwrap_or(client.default_namespace());
     let (namespace, pod) = match &asked.proxy {
-        ProxyName::Pod { namespace, pod } => (namespace.as_deref().unwrap_or(of_option), pod.clone()),
-        ProxyName::AnyOf { kind, name } => (of_option, any_of(client, of_option, kind, name).await?),
+        Target::Pod { namespace, pod } => (namespace.as_deref().unwrap_or(of_option), pod.clone()),
+        Target::Controller { kind, name } => (of_option, any_of(client, of_option, kind, name).await?),
     };
     let admin = PodPort {
         namespace: namespace.to_owned(),
@@ -121,26 +90,76 @@ pub(crate) async fn answer(client: &Client, asked: &ConfigArgs, now: u64) -> any
     let Some(part) = asked.part else {
         return summary(client, &admin, asked.output, now).await;
     };
-    let body = ask(client, &admin, part.path()).await?;
-    match asked.output {
-        Output::Json => pretty(&body),
-        Output::Table => shown(part, &body, now),
+    let told = Told {
+        body: json_of(&ask(client, &admin, part.path()).await?)?,
+        addresses: match part {
+            Part::Routes | Part::Destinations => addresses(client, &admin).await?,
+            Part::Endpoints | Part::Certificates | Part::Access => Value::Null,
+        },
+    };
+    // Tables are made first: what cannot be read is an error in every form.
+    shown(part, &told, View::usual(now))?;
+    asked.output.render(
+        now,
+        |view| shown(part, &told, view).unwrap_or_default(),
+        || told.for_programs(),
+    )
+}
+
+/// What a proxy told about a part.
+struct Told {
+    body: Value,
+    /// What stands behind the addresses that it looked up; null where that does not matter.
+    addresses: Value,
+}
+
+impl Told {
+    /// What the proxy answered, with what it learned beside its configuration, and with times in RFC 3339.
+    fn for_programs(&self) -> Value {
+        let mut all = self.body.clone();
+        if !self.addresses.is_null() {
+            all["learned"] = self.addresses.clone();
+        }
+        spell_times(&mut all);
+        all
     }
 }
 
-fn shown(part: Part, body: &Bytes, now: u64) -> anyhow::Result<String> {
+/// Fields in which proxies tell times, in seconds since the epoch.
+const TIMES: [&str; 4] = ["appliedAt", "at", "notBefore", "notAfter"];
+
+fn spell_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_u64() {
+                    Some(at) if TIMES.contains(&name.as_str()) => *value = rfc3339(at).into(),
+                    _ => spell_times(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(spell_times),
+        _ => {}
+    }
+}
+
+fn shown(part: Part, told: &Told, view: View) -> anyhow::Result<String> {
     let read =
         "what the proxy answered cannot be read; smilax version shows whether it is newer than this program";
+    let body = &told.body;
+    let config = || config::decode(body.to_string().as_bytes()).context(read);
     Ok(match part {
-        Part::Routes => view::routes(&config::decode(body).context(read)?),
-        Part::Destinations => view::destinations(&config::decode(body).context(read)?),
-        Part::Access => view::access(&config::decode(body).context(read)?),
-        Part::Endpoints => view::endpoints(&serde_json::from_slice::<Vec<view::Port>>(body).context(read)?),
-        Part::Certificates => view::certificates(&serde_json::from_slice(body).context(read)?, now),
+        Part::Routes => view::routes(&Destinations::of(config()?, &told.addresses)),
+        Part::Destinations => view::destinations(&Destinations::of(config()?, &told.addresses)),
+        Part::Access => view::access(&config()?),
+        Part::Endpoints => {
+            view::endpoints(&serde_json::from_value::<Vec<view::Port>>(body.clone()).context(read)?)
+        }
+        Part::Certificates => view::certificates(body, view),
     })
 }
 
-async fn summary(client: &Client, admin: &PodPort, output: Output, now: u64) -> anyhow::Result<String> {
+async fn summary(client: &Client, admin: &PodPort, output: OutputArgs, now: u64) -> anyhow::Result<String> {
     let mut all = serde_json::Map::new();
     for (name, path) in [
         ("status", "/config/status"),
@@ -155,11 +174,26 @@ async fn summary(client: &Client, admin: &PodPort, output: Output, now: u64) -> 
         };
         all.insert(name.to_owned(), value);
     }
+    all.insert("addresses".to_owned(), addresses(client, admin).await?);
     let all = Value::Object(all);
-    Ok(match output {
-        Output::Json => format!("{all:#}\n"),
-        Output::Table => view::summary(&all, now),
-    })
+    output.render(
+        now,
+        |view| view::summary(&all, view),
+        || {
+            let mut all = all.clone();
+            spell_times(&mut all);
+            all
+        },
+    )
+}
+
+/// What stands behind the addresses that the proxy looked up; nothing where it is too old to tell.
+async fn addresses(client: &Client, admin: &PodPort) -> anyhow::Result<Value> {
+    let answer = forward::get(client, admin, ADDRESSES).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Ok(json!([]));
+    }
+    json_of(&answer.success()?)
 }
 
 async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Bytes> {
@@ -173,15 +207,12 @@ async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Byt
 }
 
 /// Name of a pod with a proxy that this controller makes: a Ready one if there is one.
-async fn any_of(client: &Client, namespace: &str, kind: &str, name: &str) -> anyhow::Result<String> {
+async fn any_of(client: &Client, namespace: &str, kind: &'static str, name: &str) -> anyhow::Result<String> {
     cluster::expect_namespace(client, namespace).await?;
-    let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-    let pods = cluster::labelled(client, Some(namespace), &pods, key::PROXY_VERSION).await?;
+    let pods = cluster::labelled(client, Some(namespace), &pod_resource(), key::PROXY_VERSION).await?;
     match chosen(&pods, kind, name) {
         Some(pod) => Ok(pod),
-        None => bail!(
-            "{kind} {name} has no pod with a proxy in namespace {namespace}; smilax proxy-status -n {namespace} lists every proxy"
-        ),
+        None => Err(workloads::without_sidecar(client, namespace, kind, name).await),
     }
 }
 
@@ -209,7 +240,12 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         .context("the API server does not answer")?
         .with_context(|| format!("pod {namespace}/{name} cannot be read"))?;
     let Some(pod) = pod else {
-        bail!("there is no pod {name} in namespace {namespace}; smilax proxy-status lists every proxy");
+        let known = cluster::labelled(client, Some(namespace), &pod_resource(), key::PROXY_VERSION).await?;
+        let known = known.iter().map(|one| text(one, "/metadata/name"));
+        let meant = names::did_you_mean(name, known);
+        bail!(
+            "there is no pod {name} in namespace {namespace}{meant}; smilax proxy-status lists every sidecar"
+        );
     };
     let labels = pod.metadata.labels.unwrap_or_default();
     if !labels.contains_key(key::PROXY_VERSION) {
@@ -217,14 +253,17 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         let noted = annotations
             .get(key::INJECT_STATUS)
             .map_or(String::new(), |status| format!(": {status}"));
-        bail!("pod {namespace}/{name} has no proxy{noted}");
+        bail!("pod {namespace}/{name} has no sidecar{noted}; smilax why-inject {namespace}/{name} tells why");
     }
     Ok(())
 }
 
-fn pretty(body: &Bytes) -> anyhow::Result<String> {
-    let value: Value = serde_json::from_slice(body).context("the proxy answered no JSON")?;
-    Ok(format!("{value:#}\n"))
+fn pod_resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"))
+}
+
+fn json_of(body: &Bytes) -> anyhow::Result<Value> {
+    serde_json::from_slice(body).context("the proxy answered no JSON")
 }
 
 #[cfg(test)]

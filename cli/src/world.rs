@@ -14,6 +14,7 @@ use smilax_core::convention::key;
 use smilax_core::endpoints::EndpointState;
 
 use crate::mesh;
+use crate::names;
 
 /// Kinds that make pods, and where their template stands.
 const TEMPLATES: [(&str, &str); 6] = [
@@ -90,8 +91,15 @@ impl World {
         let Workload { namespace, account } = account;
         match (self.index.contents(namespace), self.origin) {
             (Some(contents), _) if contents.accounts.contains_key(&**account) => Ok(()),
-            (Some(_), _) => bail!("there is no ServiceAccount {account} in namespace {namespace}"),
-            (None, Origin::Cluster) => bail!("there is no namespace {namespace}"),
+            (Some(contents), _) => {
+                let known = contents.accounts.keys().map(|name| &**name);
+                let meant = names::did_you_mean(account, known);
+                bail!("there is no ServiceAccount {account} in namespace {namespace}{meant}")
+            }
+            (None, Origin::Cluster) => {
+                let meant = names::did_you_mean(namespace, self.namespaces.iter().map(String::as_str));
+                bail!("there is no namespace {namespace}{meant}")
+            }
             (None, Origin::Files) => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use smilax_core::{ObjectRef, Workload};
 
+use crate::callers::Callers;
 use crate::diagnostic::Diagnostic;
 use crate::holders::{Holders, Workloads};
 use crate::index::Index;
@@ -39,6 +40,8 @@ pub struct DesiredStatus {
     pub diagnostics: Vec<Diagnostic>,
     /// The workloads whose configurations contain it.
     pub holders: Workloads,
+    /// Other workloads that it counts for: their proxies learn it when they look up the address of what it is about.
+    pub learners: Callers,
     /// Pods that should enforce it and have no proxy.
     pub uninjected: Uninjected,
 }
@@ -151,6 +154,7 @@ impl Unsettled {
             ..Enforcement::default()
         };
         DesiredStatus {
+            learners: learners(&self.object, plan),
             conditions: conditions::of(
                 self.object.generation,
                 &diagnostics,
@@ -163,6 +167,17 @@ impl Unsettled {
             holders: self.holders,
             uninjected: self.uninjected,
         }
+    }
+}
+
+/// Who may call the root of a split is told the split with it; nothing else is learned that way. What others claim to have
+/// learned does not count.
+fn learners(object: &ObjectRef, plan: &NamespacePlan) -> Callers {
+    match plan.splits.get(&object.name) {
+        Some(root) if *object.kind == *"TrafficSplit" => {
+            plan.callers.get(root).cloned().unwrap_or(Callers::All)
+        }
+        _ => Callers::none(),
     }
 }
 

@@ -7,7 +7,7 @@
 //!   ══ POST /v1/connect (mutual TLS), kept open ══►  one length-delimited stream of frames each way
 //!   ── Hello ──────────────────────────────────────►
 //!   ◄─ Bundle, Members, Policy, Locality ──────────  at once, and whenever they change; only the newest counts.
-//!   ── Ack, Certificate ───────────────────────────►    A policy of the revision that Hello names is not sent
+//!   ── Ack, Certificate, Learned ──────────────────►    A policy of the revision that Hello names is not sent
 //!   ── Subscribe {add, remove} ────────────────────►  as destinations are used, and are no longer
 //!   ◄─ Update ─────────────────────────────────────  for each resource at once, and whenever it changes
 //! ```
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoints::{Resource, Update};
 use crate::members::Members;
+use crate::name::ObjectRef;
 use crate::revision::Revision;
 
 /// Path that certificates are asked for at.
@@ -33,6 +34,8 @@ pub const CONNECT_PATH: &str = "/v1/connect";
 pub const MOST_REQUEST_BYTES: usize = 32 * 1024;
 /// Resources that a proxy may be subscribed to at once; what it asks for beyond that is not told.
 pub const MOST_RESOURCES: usize = 4096;
+/// Objects that a proxy names as [`ProxyMessage::Learned`] at most. They fit into one frame, however long their names are.
+pub const MOST_LEARNED: usize = 100;
 /// Bytes of a frame of a proxy's at most, without its length; the operator ends a stream with a longer one. A long
 /// [`Subscribe`] is said in several messages.
 pub const MOST_PROXY_FRAME_BYTES: usize = 64 * 1024;
@@ -116,6 +119,9 @@ pub enum ProxyMessage {
     Ack(Ack),
     /// It has a new certificate.
     Certificate(CertificateInfo),
+    /// What it enforces now beyond its configuration: the objects whose routes it learned by looking up addresses, each
+    /// with its generation. It replaces what was told before.
+    Learned(Vec<ObjectRef>),
     /// What it wants to be told of, and what no longer. A new stream begins with nothing.
     Subscribe(Subscribe),
 }
@@ -152,6 +158,9 @@ pub struct Hello {
     /// The certificate that it uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateInfo>,
+    /// As [`ProxyMessage::Learned`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learned: Vec<ObjectRef>,
 }
 
 /// A certificate in use.
@@ -316,6 +325,18 @@ mod tests {
             pod: "web-1".to_owned(),
             ..Hello::default()
         })
+    }
+
+    #[test]
+    fn as_many_learned_objects_as_are_told_fit_into_a_frame() {
+        let object = ObjectRef {
+            kind: "HTTPRouteGroup".into(),
+            namespace: "n".repeat(63).into(),
+            name: "n".repeat(253).into(),
+            generation: i64::MAX,
+        };
+        let message = ProxyMessage::Learned(vec![object; MOST_LEARNED]);
+        assert!(encode(&message).unwrap().len() < MOST_PROXY_FRAME_BYTES);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Kubernetes quantities (`k8s.io/apimachinery/pkg/api/resource`), as far as a weight needs them: exactly, to the
-//! thousandth.
+//! Kubernetes quantities (`k8s.io/apimachinery/pkg/api/resource`), of weights and of resources: exactly, to the
+//! billionth, which is the finest that one can be written in.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,18 @@ use serde_json::Value;
 const PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 /// Kubernetes caps quantities at 2^63-1.
-const MAX_MILLI: i128 = i64::MAX as i128 * 1000;
-/// More digits before the point than any quantity below the cap has.
-const MAX_WHOLE_DIGITS: i64 = 25;
+const MAX_NANO: i128 = i64::MAX as i128 * NANO;
+/// Billionths in one.
+const NANO: i128 = 1_000_000_000;
+/// Billionths in a thousandth.
+const NANO_IN_MILLI: i128 = 1_000_000;
+/// More digits than any number of billionths below the cap has.
+const MAX_WHOLE_DIGITS: i64 = 31;
 
-/// A quantity, to the thousandth; what is finer is rounded away from zero, as Kubernetes does.
+/// A quantity, to the billionth; what is finer is rounded away from zero, as Kubernetes does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity {
-    milli: i128,
+    nano: i128,
     exact: bool,
 }
 
@@ -59,9 +63,9 @@ impl Quantity {
             multiply_by_1024(&mut digits);
         }
         let fraction = i64::try_from(fraction.len()).ok()?;
-        let (milli, exact) = to_integer(&digits, power_of_ten.saturating_add(3).saturating_sub(fraction));
+        let (nano, exact) = to_integer(&digits, power_of_ten.saturating_add(9).saturating_sub(fraction));
         Some(Self {
-            milli: if negative { -milli } else { milli },
+            nano: if negative { -nano } else { nano },
             exact,
         })
     }
@@ -77,13 +81,19 @@ impl Quantity {
 
     /// The value, if it is a whole number.
     pub fn whole(self) -> Option<i64> {
-        let whole = self.exact && self.milli % 1000 == 0;
-        whole.then(|| i64::try_from(self.milli / 1000).ok()).flatten()
+        let whole = self.exact && self.nano % NANO == 0;
+        whole.then(|| i64::try_from(self.nano / NANO).ok()).flatten()
     }
 
     /// The value in thousandths, rounded away from zero.
     pub fn milli(self) -> i128 {
-        self.milli
+        let away_from_zero = i128::from(self.nano % NANO_IN_MILLI != 0) * self.nano.signum();
+        self.nano / NANO_IN_MILLI + away_from_zero
+    }
+
+    /// The value in billionths, rounded away from zero.
+    pub fn nano(self) -> i128 {
+        self.nano
     }
 }
 
@@ -143,14 +153,14 @@ fn to_integer(digits: &[u8], power: i64) -> (i128, bool) {
     let leading = digits.iter().take_while(|digit| **digit == 0).count();
     let digits = &digits[leading..];
     let Ok(count) = i64::try_from(digits.len()) else {
-        return (MAX_MILLI, true);
+        return (MAX_NANO, true);
     };
     let whole_digits = count.saturating_add(power);
     if digits.is_empty() {
         return (0, true);
     }
     if whole_digits > MAX_WHOLE_DIGITS {
-        return (MAX_MILLI, true);
+        return (MAX_NANO, true);
     }
     let kept = usize::try_from(whole_digits.clamp(0, count)).unwrap_or(0);
     let mut value = digits[..kept]
@@ -160,8 +170,8 @@ fn to_integer(digits: &[u8], power: i64) -> (i128, bool) {
         value *= 10;
     }
     let exact = digits[kept..].iter().all(|digit| *digit == 0);
-    if value > MAX_MILLI {
-        return (MAX_MILLI, true);
+    if value > MAX_NANO {
+        return (MAX_NANO, true);
     }
     (if exact { value } else { value + 1 }, exact)
 }
@@ -230,6 +240,15 @@ mod tests {
             [Some(1), Some(-1), Some(103), Some(1)]
         );
         assert_eq!(Quantity::parse("1n").expect("parses").whole(), None);
+    }
+
+    #[test]
+    fn billionths_are_read_exactly() {
+        let nano = |text| Quantity::parse(text).map(Quantity::nano);
+        assert_eq!(
+            [nano("1n"), nano("0.5u"), nano("1.000000001"), nano("0.1n")],
+            [Some(1), Some(500), Some(1_000_000_001), Some(1)]
+        );
     }
 
     #[test]

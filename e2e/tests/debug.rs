@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use smilax_core::ProxyConfig;
-use smilax_e2e::{Load, Object, Progress, Shared, TrafficSplit, Web, assert_share, wait_until};
+use smilax_e2e::{
+    Inject, Load, Namespace, Object, Progress, Shared, TrafficSplit, Web, assert_share, wait_until,
+};
 
 static WEB: Shared = Shared::new("debug");
 
@@ -46,10 +48,10 @@ fn answer(web: &Web, arguments: &[&str]) -> String {
     run(web, arguments).unwrap_or_else(|error| panic!("smilax {arguments:?}: {error}"))
 }
 
-/// What a command prints for programs.
+/// What a command prints for programs. Something may not be in force yet, which is a finding.
 fn read(web: &Web, arguments: &[&str]) -> Value {
     let all: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
-    let text = answer(web, &all);
+    let text = run(web, &all).unwrap_or_else(|finding| finding);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?} printed {text:?}: {error}"))
 }
 
@@ -122,13 +124,14 @@ fn proxy_status_shows_the_revision_that_the_proxy_enforces() {
         let synced = line["state"] == "Synced" && line["revision"].as_str() == own.as_deref();
         Progress::when(synced, (), || line.to_string())
     });
-    let table = answer(&web, &["proxy-status"]);
+    // Another proxy of the namespace may be behind at this moment.
+    let table = run(&web, &["proxy-status"]).unwrap_or_else(|finding| finding);
     assert!(
         table.contains(&format!("{}/{}", web.namespace.name(), web.client.pod())),
         "{table}"
     );
     let none = answer(&web, &["proxy-status", "--state", "rejected"]);
-    assert_eq!(none, "There is no such proxy.\n");
+    assert!(none.starts_with("There is no such proxy.\n"), "{none}");
 }
 
 #[test]
@@ -211,4 +214,64 @@ fn an_object_is_explained_by_what_its_proxies_enforce() {
     );
     let error = run(&web, &["explain", "trafficsplit/nothing"]).unwrap_err();
     assert!(error.contains("there is no TrafficSplit nothing"), "{error}");
+}
+
+/// A client of a namespace that names no Service of the other one.
+#[test]
+fn a_proxy_of_another_namespace_that_called_the_service_is_told_of_everywhere() {
+    let web = WEB.hold();
+    web.root("visited");
+    web.enforce(TrafficSplit::of("visited").backend("web-v1", 1));
+    let elsewhere = Namespace::fresh(&web.mesh, "visitor", Inject::Enabled);
+    let visitor = elsewhere.client("visitor");
+    let url = format!("http://visited.{}/", web.namespace.name());
+    visitor.reaches(&url);
+    let split = web
+        .namespace
+        .apply(TrafficSplit::of("visited").backend("web-v2", 1));
+    let generation = web.namespace.read(&split)["metadata"]["generation"].clone();
+    wait_until("the visitor is said to enforce the newest generation", || {
+        // What has not been called for a while is forgotten.
+        visitor.get(&url);
+        let explained = read(&web, &["explain", "ts/visited"]);
+        let known = explained["proxies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|one| one["proxy"]["pod"] == visitor.pod())
+            .cloned()
+            .unwrap_or_default();
+        let learned = known["through"][0] == "address lookup" && known["generation"] == generation;
+        Progress::when(learned, (), || explained.to_string())
+    });
+    web.namespace
+        .await_condition(&split, "Programmed", "True", "Programmed");
+    let pod = format!("{}/{}", elsewhere.name(), visitor.pod());
+    let routes = run(&web, &["proxy-config", &pod, "routes"]).unwrap_or_else(|error| panic!("{error}"));
+    let own = format!("TrafficSplit/{}/visited", web.namespace.name());
+    let line = routes.lines().find(|line| line.contains(&own));
+    assert!(line.is_some_and(|line| line.contains("lookup of")), "{routes}");
+}
+
+#[test]
+fn why_a_pod_has_its_sidecar_is_told_as_the_webhook_decided() {
+    let web = WEB.hold();
+    let why = read(&web, &["why-inject", web.client.pod()]);
+    assert_eq!(why["workloads"][0]["sidecar"], "present", "{why}");
+    let rule = why["workloads"][0]["rule"].as_str().unwrap_or_default();
+    assert!(rule.contains(web.namespace.name()), "{rule}");
+}
+
+#[test]
+fn the_log_level_of_a_sidecar_changes_while_it_runs() {
+    let web = WEB.hold();
+    let pod = web.client.pod();
+    let before = read(&web, &["log-level", pod])["proxies"][0]["level"].clone();
+    let before = before.as_str().unwrap_or("info");
+    let set = read(&web, &["log-level", pod, "info,smilax_proxy=debug"]);
+    let level = set["proxies"][0]["level"].as_str().unwrap_or_default();
+    assert!(level.contains("smilax_proxy=debug"), "{set}");
+    let error = run(&web, &["log-level", pod, "verbose"]).unwrap_err();
+    assert!(error.contains("is not a log filter"), "{error}");
+    answer(&web, &["log-level", pod, before]);
 }

@@ -95,7 +95,7 @@ fn when_one_proxy_rejects_the_object_names_its_pod_until_that_is_brought_up_and_
     let listed = callers
         .mesh
         .smilax(&["proxy-status", "--state", "rejected", "-n", namespace.name()])
-        .unwrap();
+        .expect_err("a proxy that rejects its configuration is a finding");
     assert!(
         listed.contains(name(older)) && listed.contains("inbound-policy"),
         "{listed}"

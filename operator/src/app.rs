@@ -296,7 +296,11 @@ fn sidecar_images(args: &RunArgs) -> SidecarImages {
     SidecarImages::new(std::iter::once(args.proxy_image.as_str()).chain(more))
 }
 
-fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
+/// How these arguments want sidecars.
+///
+/// # Errors
+/// The first argument that is not of its form.
+pub fn inject_settings(args: &RunArgs) -> anyhow::Result<InjectSettings> {
     let resources = Resources::parse(
         &args.proxy_cpu_request,
         &args.proxy_cpu_limit,

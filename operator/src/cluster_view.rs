@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::LimitRange;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt as _;
 use smilax_compiler::Modes;
 use smilax_core::TrustDomain;
 
@@ -39,6 +42,36 @@ pub struct LimitRangeView {
     pub name: String,
     /// What it says about containers and pods.
     pub limits: Vec<LimitView>,
+}
+
+impl From<&LimitRange> for LimitRangeView {
+    fn from(object: &LimitRange) -> Self {
+        let limits = object.spec.iter().flat_map(|spec| &spec.limits);
+        Self {
+            name: object.name_any(),
+            limits: limits
+                .filter_map(|limit| {
+                    Some(LimitView {
+                        scope: match limit.type_.as_str() {
+                            "Container" => LimitScope::Container,
+                            "Pod" => LimitScope::Pod,
+                            _ => return None,
+                        },
+                        min: texts(limit.min.as_ref()),
+                        max: texts(limit.max.as_ref()),
+                        max_limit_request_ratio: texts(limit.max_limit_request_ratio.as_ref()),
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+fn texts(amounts: Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, String> {
+    let amounts = amounts.into_iter().flatten();
+    amounts
+        .map(|(resource, amount)| (resource.clone(), amount.0.clone()))
+        .collect()
 }
 
 /// What a LimitRange says about each container, or about each pod. Quantities as they are written, by resource.

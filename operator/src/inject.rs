@@ -40,7 +40,8 @@ use smilax_compiler::modes::InboundUdp;
 use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
-pub use eligibility::LeftAlone;
+pub use eligibility::{LeftAlone, Rule};
+pub use nearest::nearest;
 pub use quantity::{Quantity, QuantityError};
 pub use running::validate_running;
 pub use settings::{InjectSettings, ProxyLogFormat, PullPolicy, PullPolicyError, Resources};
@@ -210,6 +211,11 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
 /// Why a pod is left alone, if it is: the first part of [`inject`].
 pub fn left_alone(pod: &Value, namespace: &NamespaceView, settings: &InjectSettings) -> Option<LeftAlone> {
     eligibility::left_alone(pod, namespace, settings).0
+}
+
+/// What decides whether a pod asks for a sidecar, of an earlier injection or none.
+pub fn rule(pod: &Value, namespace: &NamespaceView) -> Rule {
+    eligibility::rule(pod, namespace)
 }
 
 /// The JSON Patch (RFC 6902) that makes one pod of the other. Our containers are added in front rather than written over

@@ -8,6 +8,7 @@
 //! A destination that was found is lowered into the table, together with the configuration; this says only that it was.
 
 pub mod kept;
+mod learned;
 pub mod lookups;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use smilax_core::endpoints::Sidecar;
 use smilax_core::{ExpectedIdentity, Found};
 use tokio::sync::watch;
 
+pub use learned::AddressStatus;
 pub use lookups::Lookups;
 
 /// What the operator has told of addresses. The control thread writes it, workers read it.

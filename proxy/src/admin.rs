@@ -117,6 +117,7 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
         (&Method::GET, "/config/status") => status(&control.config_status()),
         (&Method::GET, "/certificates") => status(&control.certificates()),
         (&Method::GET, "/endpoints") => status(&control.shared.endpoints.status()),
+        (&Method::GET, "/addresses") => status(&control.shared.addresses.status()),
         (&Method::GET, "/subscriptions") => status(&control.subscriptions()),
         (&Method::POST, "/drain") => {
             control.shared.lifecycle.drain();
@@ -129,12 +130,12 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
         (&Method::PUT, "/log-level") => set_level(&control, request).await,
         (
             _,
-            "/config" | "/config/status" | "/certificates" | "/endpoints" | "/subscriptions" | "/drain"
-            | "/log-level",
+            "/config" | "/config/status" | "/certificates" | "/endpoints" | "/addresses" | "/subscriptions"
+            | "/drain" | "/log-level",
         ) => text(StatusCode::METHOD_NOT_ALLOWED, "this is not done that way"),
         _ => text(
             StatusCode::NOT_FOUND,
-            "GET /config, /config/status, /certificates, /endpoints or /subscriptions, POST /drain, GET or PUT /log-level",
+            "GET /config, /config/status, /certificates, /endpoints, /addresses or /subscriptions, POST /drain, GET or PUT /log-level",
         ),
     }
 }

@@ -195,6 +195,7 @@ impl Control {
             revision: source.applied().map(|applied| applied.revision),
             refused_revision: source.refusal(),
             certificate: keyring.certificate(),
+            learned: self.shared.addresses.learned(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the application sends: where the configuration wants it.
 
+mod called;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -103,6 +105,13 @@ fn routes<'a>(worker: &Worker, state: &'a TableState, original: SocketAddr) -> O
         worker.lookups.mark(original, worker.now());
     }
     Some(routes)
+}
+
+/// Names the Service at an address, and the backend that was chosen for it.
+pub fn called(worker: &Worker, original: SocketAddr, backend: (&str, &str)) -> Option<String> {
+    let state = worker.state();
+    let routes = state.table.port(original)?;
+    Some(called::described(routes, backend))
 }
 
 /// Where a connection goes.

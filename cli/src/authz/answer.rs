@@ -1,6 +1,5 @@
 //! What a proxy would decide.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, bail};
@@ -12,10 +11,8 @@ use smilax_core::convention::key;
 use smilax_core::{Identity, Members, PodView, RouteTable, SpiffeId, Workload};
 
 use super::question::{From, Place, Question, What};
+use crate::names;
 use crate::world::World;
-
-/// Pods that are listed for one answer at most.
-const MOST_PODS: usize = 5;
 
 /// One decision, and all calls of which it is made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +20,11 @@ pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     /// What decided, or came nearest.
     pub(crate) why: String,
-    caller: String,
-    called: Workload,
-    port: u16,
+    pub(super) caller: String,
+    pub(super) called: Workload,
+    pub(super) port: u16,
     /// Pods of the caller and of the called, when it matters which.
-    pods: Vec<(String, String)>,
+    pub(super) pods: Vec<(String, String)>,
 }
 
 /// How it ends.
@@ -104,9 +101,13 @@ fn called(world: &World, to: &Place) -> anyhow::Result<Vec<(Pod, u16)>> {
         .with_context(|| format!("namespace {} holds nothing that is known", to.namespace))?;
     let Some(service) = contents.services.get(to.name.as_str()) else {
         let pod = contents.pods.get(to.name.as_str()).with_context(|| {
+            let services = contents.services.keys();
+            let known = services.chain(contents.pods.keys()).map(|name| &**name);
             format!(
-                "namespace {} has neither a Service nor a pod {}",
-                to.namespace, to.name
+                "namespace {} has neither a Service nor a pod {}{}",
+                to.namespace,
+                to.name,
+                names::did_you_mean(&to.name, known)
             )
         })?;
         let port = to.port.with_context(|| {
@@ -286,27 +287,5 @@ fn view(pod: &Pod) -> PodView {
                 Some((port.trim().parse().ok()?, mode.trim().parse().ok()?))
             })
             .collect(),
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.verdict {
-            Verdict::Allowed => "allowed",
-            Verdict::Audited => "audited",
-            Verdict::Denied => "denied ",
-        };
-        let Self {
-            caller, called, port, ..
-        } = self;
-        write!(f, "{word}  {caller} -> {called} port {port}: {}", self.why)?;
-        for (from, to) in self.pods.iter().take(MOST_PODS) {
-            let from = if from.is_empty() { caller } else { from };
-            write!(f, "\n         {from} -> {to}")?;
-        }
-        match self.pods.len().checked_sub(MOST_PODS) {
-            Some(more @ 1..) => write!(f, "\n         and {more} more"),
-            _ => Ok(()),
-        }
     }
 }

@@ -5,36 +5,43 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use smilax_core::{RequestView, Workload};
+
+use crate::complete;
+use crate::output::OutputArgs;
 
 /// Arguments of `authz`.
 #[derive(Debug, Args)]
 pub(crate) struct AuthzArgs {
-    /// Who calls: NAMESPACE/ACCOUNT.
+    /// Account of the caller.
     #[arg(
         long,
         value_name = "NAMESPACE/ACCOUNT",
+        add = ArgValueCompleter::new(complete::accounts),
         required_unless_present = "from_address"
     )]
     from: Option<AccountName>,
-    /// Who calls from outside the mesh, without an identity.
+    /// Address of a caller outside the mesh, which has no identity.
     #[arg(long, value_name = "IP", conflicts_with = "from")]
     from_address: Option<IpAddr>,
-    /// What is called: a Service, or else a pod. The port may be left out when there is only one.
-    #[arg(long, value_name = "NAMESPACE/NAME[:PORT]")]
+    /// Service or pod that is called. The port may be left out if there is only one.
+    #[arg(long, value_name = "NAMESPACE/NAME[:PORT]", add = ArgValueCompleter::new(complete::services))]
     to: Place,
-    /// Method of a request. Without method, path and header the question is about a connection of any protocol.
+    /// Method of the request. Without --method, --path and --header, the question is about a connection of any protocol.
     #[arg(long)]
     method: Option<String>,
-    /// Path of a request, without its query.
+    /// Path of the request, without the query.
     #[arg(long)]
     path: Option<String>,
-    /// Header of a request; `host` is what it is addressed to. May be repeated.
+    /// Header of the request; host is the authority. May be repeated.
     #[arg(long = "header", value_name = "NAME:VALUE")]
     headers: Vec<Header>,
-    /// Files with the objects to answer from, instead of a cluster: YAML or JSON. `-` is standard input.
+    /// Files with the objects to answer from, in place of a cluster: YAML or JSON; - is standard input.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// An account, `namespace/account`.

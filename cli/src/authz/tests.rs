@@ -42,7 +42,7 @@ spec:
 
 pub(crate) fn asked(arguments: &[&str], objects: Vec<Value>) -> Vec<String> {
     let arguments = ["smilax", "authz"].iter().chain(arguments);
-    let Command::Authz(asked) = Args::try_parse_from(arguments).unwrap().command else {
+    let Some(Command::Authz(asked)) = Args::try_parse_from(arguments).unwrap().command else {
         panic!("another command");
     };
     let mut world = World::written(objects).unwrap();
@@ -182,7 +182,7 @@ fn pods_of_one_account_are_told_apart_only_where_they_differ() {
 #[test]
 fn what_cannot_be_answered_says_what_is_missing() {
     let arguments = ["smilax", "authz", "--from", "bank/client", "--to", "shop/web:81"];
-    let Command::Authz(asked) = Args::try_parse_from(arguments).unwrap().command else {
+    let Some(Command::Authz(asked)) = Args::try_parse_from(arguments).unwrap().command else {
         panic!("another command");
     };
     let mut world = World::written(objects()).unwrap();
@@ -194,7 +194,7 @@ fn what_cannot_be_answered_says_what_is_missing() {
 fn an_account_that_does_not_exist_is_no_caller_that_is_denied() {
     let asked = |from: &str, mut world: World| {
         let arguments = ["smilax", "authz", "--from", from, "--to", "shop/web"];
-        let Command::Authz(asked) = Args::try_parse_from(arguments).unwrap().command else {
+        let Some(Command::Authz(asked)) = Args::try_parse_from(arguments).unwrap().command else {
             panic!("another command");
         };
         answer(&mut world, &Question::from(&*asked)).map_err(|error| error.to_string())
@@ -202,7 +202,7 @@ fn an_account_that_does_not_exist_is_no_caller_that_is_denied() {
     let written = || World::written(objects()).unwrap();
     assert_eq!(
         asked("shop/wbe", written()).unwrap_err(),
-        "there is no ServiceAccount wbe in namespace shop"
+        "there is no ServiceAccount wbe in namespace shop; did you mean web?"
     );
     assert!(asked("bank/client", written()).is_ok(), "files may hold a part");
 }

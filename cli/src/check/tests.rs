@@ -132,7 +132,13 @@ fn an_unpublished_bundle_is_named() {
 
 #[test]
 fn versions_are_counted() {
-    assert_eq!(versions(&healthy()), "operator: 0.1.0\nproxies:  0.1.0 (1 pod)\n");
+    let versions = Versions::of(Some(&healthy()));
+    assert!(
+        versions
+            .table()
+            .ends_with("operator: 0.1.0\nproxies:  0.1.0 (1 pod)\n")
+    );
+    assert_eq!(versions.json()["proxies"][0]["pods"], 1);
 }
 
 #[test]

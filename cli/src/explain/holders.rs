@@ -171,8 +171,9 @@ pub(crate) fn others(
                 .and_then(|contents| contents.splits.get(name))
                 .map_or(name, |split| split.root.split('.').next().unwrap_or(name));
             all.push(format!(
-                "Callers carry out splits. An account of another namespace holds it when {} of the account or its \
-                 namespace names {namespace}/{root}; others ask for it when they call the Service.",
+                "Callers carry out splits. A proxy of another namespace learns it when its pod calls Service \
+                 {namespace}/{root}, and is listed while it uses it; with {} on its account or namespace it holds the \
+                 split from the start.",
                 key::DESTINATIONS
             ));
         }

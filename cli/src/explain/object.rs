@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// Kinds with the names that kubectl knows them by: plural, singular, short.
-const KINDS: [(&str, [&str; 3]); 6] = [
+pub(crate) const KINDS: [(&str, [&str; 3]); 6] = [
     ("TrafficSplit", ["trafficsplits", "trafficsplit", "ts"]),
     ("TrafficTarget", ["traffictargets", "traffictarget", "tt"]),
     ("HTTPRouteGroup", ["httproutegroups", "httproutegroup", "htr"]),

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Concerned, Enforces, Explanation};
-use crate::output::{columns, counted, span};
+use crate::output::{View, columns, counted};
 use crate::world::text;
 
-/// For people. `now` is in seconds since the epoch.
-pub(crate) fn table(explained: &Explanation, now: u64) -> String {
+/// For people.
+pub(crate) fn table(explained: &Explanation, view: View) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -47,7 +47,7 @@ pub(crate) fn table(explained: &Explanation, now: u64) -> String {
         let _ = writeln!(out, "\nWhat proxies enforce is not known: {trouble}");
     }
     out.push('\n');
-    proxies(&mut out, explained, now);
+    proxies(&mut out, explained, view);
     if !explained.others.is_empty() {
         out.push('\n');
     }
@@ -57,7 +57,7 @@ pub(crate) fn table(explained: &Explanation, now: u64) -> String {
     out
 }
 
-fn proxies(out: &mut String, explained: &Explanation, now: u64) {
+fn proxies(out: &mut String, explained: &Explanation, view: View) {
     let concerned = &explained.proxies;
     let accounts: BTreeSet<(&str, &str)> = concerned
         .iter()
@@ -76,7 +76,7 @@ fn proxies(out: &mut String, explained: &Explanation, now: u64) {
         "It concerns {proxies} of {}:\n",
         counted(accounts.len(), "account")
     );
-    let mut rows: Vec<[String; 7]> = concerned.iter().map(|one| row(one, now)).collect();
+    let mut rows: Vec<[String; 7]> = concerned.iter().map(|one| row(one, view)).collect();
     if explained.trouble.is_some() {
         for cell in rows.iter_mut().flat_map(|row| &mut row[2..6]) {
             "-".clone_into(cell);
@@ -103,7 +103,7 @@ fn proxies(out: &mut String, explained: &Explanation, now: u64) {
     }
 }
 
-fn row(one: &Concerned, now: u64) -> [String; 7] {
+fn row(one: &Concerned, view: View) -> [String; 7] {
     let proxy = &one.proxy;
     [
         format!("{}/{}", proxy.namespace, proxy.pod),
@@ -115,9 +115,7 @@ fn row(one: &Concerned, now: u64) -> [String; 7] {
             (None, _) => "-".to_owned(),
         },
         proxy.state.as_str().to_owned(),
-        proxy
-            .since
-            .map_or("-".to_owned(), |at| span(now.saturating_sub(at))),
+        view.since(proxy.since),
         if one.through.is_empty() {
             "-".to_owned()
         } else {

@@ -1,8 +1,9 @@
 use serde_json::json;
-use smilax_core::Revision;
+use smilax_core::{ObjectRef, Revision};
 
 use super::*;
 use crate::fleet::State;
+use crate::output::View;
 
 const NOW: u64 = 1_000_000;
 
@@ -76,6 +77,8 @@ fn proxy(pod: &str, account: &str, counter: u64) -> Proxy {
         since: Some(NOW - 61),
         reason: None,
         certificate_expires: None,
+        learned: Vec::new(),
+        node: "n1".to_owned(),
     }
 }
 
@@ -107,7 +110,7 @@ fn explained(object: &str, known: &Known) -> Explanation {
 
 #[test]
 fn a_split_says_what_each_of_its_proxies_enforces() {
-    insta::assert_snapshot!(table(&explained("trafficsplit/web", &known()), NOW), @r#"
+    insta::assert_snapshot!(table(&explained("trafficsplit/web", &known()), View::usual(NOW)), @r#"
     TrafficSplit shop/web, generation 4
       Accepted      True     Accepted: the object is valid and in force
       Programmed    Unknown  Pending: generation 3 enforced by 1/2 proxies (about generation 3)
@@ -119,14 +122,46 @@ fn a_split_says_what_each_of_its_proxies_enforces() {
     shop/client-1   client    something older   2.6 of 2.7   Stale    61s     -
     shop/web-1      web       generation 4      2.7          Synced   61s     -
 
-    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web; others ask for it when they call the Service.
+    Callers carry out splits. A proxy of another namespace learns it when its pod calls Service shop/web, and is listed while it uses it; with smilax.dev/destinations on its account or namespace it holds the split from the start.
     Pods of account shop/client without a proxy enforce nothing: client-2 (left alone: hostNetwork).
     "#);
 }
 
 #[test]
+fn a_split_concerns_proxies_of_other_namespaces_that_looked_its_service_up() {
+    let learned = |generation| {
+        vec![ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation,
+        }]
+    };
+    let guest = |pod: &str, generation| Proxy {
+        namespace: "bank".to_owned(),
+        learned: learned(generation),
+        ..proxy(pod, "teller", 7)
+    };
+    let mut known = known();
+    known.proxies = vec![guest("teller-1", 4), guest("teller-2", 3)];
+    let explained = explained("ts/web", &known);
+    let of: Vec<_> = explained
+        .proxies
+        .iter()
+        .map(|one| (one.proxy.pod.as_str(), one.enforces, one.through.join(",")))
+        .collect();
+    assert_eq!(
+        of,
+        [
+            ("teller-1", Enforces::Generation(4), "address lookup".to_owned()),
+            ("teller-2", Enforces::Generation(3), "address lookup".to_owned()),
+        ]
+    );
+}
+
+#[test]
 fn a_target_concerns_those_that_are_called_only() {
-    insta::assert_snapshot!(table(&explained("tt/readers", &known()), NOW), @r#"
+    insta::assert_snapshot!(table(&explained("tt/readers", &known()), View::usual(NOW)), @r#"
     TrafficTarget shop/readers, generation 2
       It has no status yet: does the operator run? smilax check tells.
 
@@ -141,7 +176,7 @@ fn a_target_concerns_those_that_are_called_only() {
 
 #[test]
 fn a_group_concerns_proxies_through_what_refers_to_it() {
-    insta::assert_snapshot!(table(&explained("htr/api", &known()), NOW), @r#"
+    insta::assert_snapshot!(table(&explained("htr/api", &known()), View::usual(NOW)), @r#"
     HTTPRouteGroup shop/api, generation 1
       It has no status yet: does the operator run? smilax check tells.
 
@@ -152,7 +187,7 @@ fn a_group_concerns_proxies_through_what_refers_to_it() {
 
     Proxies hold it only through what refers to it: TrafficTarget/shop/readers.
     "#);
-    insta::assert_snapshot!(table(&explained("httproutegroups.specs.smi-spec.io/unused", &known()), NOW), @r#"
+    insta::assert_snapshot!(table(&explained("httproutegroups.specs.smi-spec.io/unused", &known()), View::usual(NOW)), @r#"
     HTTPRouteGroup shop/unused, generation 1
       It has no status yet: does the operator run? smilax check tells.
 
@@ -179,7 +214,7 @@ fn what_proxies_cannot_be_asked_is_no_reason_to_say_nothing() {
         trouble: Some("you may not forward ports".to_owned()),
         ..known()
     };
-    insta::assert_snapshot!(table(&explained("ts/web", &known), NOW), @r#"
+    insta::assert_snapshot!(table(&explained("ts/web", &known), View::usual(NOW)), @r#"
     TrafficSplit shop/web, generation 4
       Accepted      True     Accepted: the object is valid and in force
       Programmed    Unknown  Pending: generation 3 enforced by 1/2 proxies (about generation 3)
@@ -193,7 +228,7 @@ fn what_proxies_cannot_be_asked_is_no_reason_to_say_nothing() {
     shop/client-1   client    -          -          -       -       -
     shop/web-1      web       -          -          -       -       -
 
-    Callers carry out splits. An account of another namespace holds it when smilax.dev/destinations of the account or its namespace names shop/web; others ask for it when they call the Service.
+    Callers carry out splits. A proxy of another namespace learns it when its pod calls Service shop/web, and is listed while it uses it; with smilax.dev/destinations on its account or namespace it holds the split from the start.
     Pods of account shop/client without a proxy enforce nothing: client-2 (left alone: hostNetwork).
     "#);
 }
@@ -250,7 +285,7 @@ fn of_a_proxy_that_nobody_hears_it_is_not_known_what_it_enforces() {
     known.proxies[0].state = State::Disconnected;
     let explained = explained("ts/web", &known);
     assert_eq!(explained.proxies[0].enforces, Enforces::Unknown);
-    assert!(table(&explained, NOW).contains("Disconnected"));
+    assert!(table(&explained, View::usual(NOW)).contains("Disconnected"));
 }
 
 #[test]

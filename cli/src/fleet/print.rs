@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::state::{Proxy, State};
-use crate::output::{columns, span};
+use crate::controller::Controller;
+use crate::output::{View, Width, columns, first};
 
-const HEADINGS: [&str; 8] = [
+const HEADINGS: [&str; 9] = [
     "NAMESPACE/POD",
     "ACCOUNT",
     "VERSION",
@@ -17,26 +18,37 @@ const HEADINGS: [&str; 8] = [
     "STATE",
     "SINCE",
     "CERTIFICATE EXPIRES",
+    // In a wide table only.
+    "NODE",
 ];
 
-/// A line for each proxy, and how many there are in each state; after them what is missing. `now` is in seconds since
-/// the epoch.
-pub(crate) fn table(proxies: &[Proxy], missing: &[String], now: u64) -> String {
+/// A line for each proxy, and how many there are in each state; after them what is missing.
+pub(crate) fn table(proxies: &[Proxy], missing: &[String], idle: &[Controller], view: View) -> String {
     let mut text = if proxies.is_empty() {
         "There is no such proxy.\n".to_owned()
     } else {
-        lines(proxies, now)
+        lines(proxies, view)
     };
-    for sentence in missing {
+    if !idle.is_empty() {
+        let all: Vec<String> = idle.iter().map(Controller::subject).collect();
         // Writing to a String does not fail.
+        let _ = writeln!(text, "\nScaled to 0, so without a proxy: {}", all.join(", "));
+    }
+    for sentence in missing {
         let _ = writeln!(text, "\n{sentence}");
     }
     text
 }
 
-fn lines(proxies: &[Proxy], now: u64) -> String {
-    let rows: Vec<[String; 8]> = proxies.iter().map(|proxy| row(proxy, now)).collect();
-    let mut text = columns(HEADINGS, &rows);
+fn lines(proxies: &[Proxy], view: View) -> String {
+    let rows: Vec<[String; 9]> = proxies.iter().map(|proxy| row(proxy, view)).collect();
+    let mut text = match view.width {
+        Width::Usual => {
+            let rows: Vec<[String; 8]> = rows.into_iter().map(|row| first(&row)).collect();
+            columns(first(&HEADINGS), &rows)
+        }
+        Width::Wide => columns(HEADINGS, &rows),
+    };
     for proxy in proxies {
         if let Some(reason) = &proxy.reason {
             let name = format!("{}/{}", proxy.namespace, proxy.pod);
@@ -63,12 +75,12 @@ fn lines(proxies: &[Proxy], now: u64) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(proxies: &[Proxy], missing: &[String]) -> Value {
-    json!({ "proxies": proxies, "missing": missing })
+pub(crate) fn json(proxies: &[Proxy], missing: &[String], idle: &[Controller]) -> Value {
+    let idle: Vec<String> = idle.iter().map(Controller::subject).collect();
+    json!({ "proxies": proxies, "missing": missing, "scaledToZero": idle })
 }
 
-fn row(proxy: &Proxy, now: u64) -> [String; 8] {
-    let ago = |at: Option<u64>| at.map_or("-".to_owned(), |at| span(now.saturating_sub(at)));
+fn row(proxy: &Proxy, view: View) -> [String; 9] {
     [
         format!("{}/{}", proxy.namespace, proxy.pod),
         proxy.account.clone(),
@@ -76,12 +88,9 @@ fn row(proxy: &Proxy, now: u64) -> [String; 8] {
         shown(proxy.revision),
         shown(proxy.wanted),
         proxy.state.as_str().to_owned(),
-        ago(proxy.since),
-        match proxy.certificate_expires {
-            None => "-".to_owned(),
-            Some(at) if at <= now => "expired".to_owned(),
-            Some(at) => format!("in {}", span(at - now)),
-        },
+        view.since(proxy.since),
+        view.expiry(proxy.certificate_expires),
+        proxy.node.clone(),
     ]
 }
 

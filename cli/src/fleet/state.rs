@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, key};
 use smilax_core::workload_connection::{CertificateInfo, Subject};
-use smilax_core::{ProxyConfig, Revision, Workload};
+use smilax_core::{ObjectRef, ProxyConfig, Revision, Workload};
 
 use super::tampering::Mounts;
+use crate::output::as_rfc3339;
 use crate::world::text;
 
 /// What a replica of the operator knows of every proxy, by the UID of its pod.
@@ -34,6 +35,9 @@ pub(crate) struct Report {
     /// When what it has in force, or what it rejected, last changed, in seconds since the epoch.
     #[serde(default)]
     pub(crate) changed: Option<u64>,
+    /// What it enforces because it looked up addresses.
+    #[serde(default)]
+    pub(crate) learned: Vec<ObjectRef>,
     /// Whether its stream ends at this replica. An operator that does not say so knows of those only.
     #[serde(default = "yes")]
     pub(crate) connected: bool,
@@ -76,11 +80,17 @@ pub(crate) struct Proxy {
     pub(crate) wanted: Option<Revision>,
     pub(crate) state: State,
     /// Since when, in seconds since the epoch, as far as that is known.
+    #[serde(serialize_with = "as_rfc3339")]
     pub(crate) since: Option<u64>,
     /// Why the newest, or what is mounted, is refused.
     pub(crate) reason: Option<String>,
     /// When its certificate runs out, in seconds since the epoch.
+    #[serde(serialize_with = "as_rfc3339")]
     pub(crate) certificate_expires: Option<u64>,
+    /// Objects of other namespaces that it enforces because it looked up addresses.
+    pub(crate) learned: Vec<ObjectRef>,
+    /// Node of its pod.
+    pub(crate) node: String,
 }
 
 impl State {
@@ -167,6 +177,8 @@ fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted, mounts: &Mounts)
         certificate_expires: report
             .and_then(|report| report.certificate.as_ref())
             .map(|certificate| certificate.not_after),
+        learned: report.map(|report| report.learned.clone()).unwrap_or_default(),
+        node: text(pod, "/spec/nodeName").to_owned(),
         namespace,
     }
 }

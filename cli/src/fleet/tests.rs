@@ -4,6 +4,8 @@ use smilax_core::{Revision, Workload};
 use super::state::{Page, Proxy, Wanted, newest as configuration, proxies};
 use super::tampering::Mounts;
 use super::*;
+use crate::controller::Controller;
+use crate::output::View;
 
 const NOW: u64 = 1_000_000;
 
@@ -66,7 +68,7 @@ fn fleet() -> Vec<Proxy> {
 
 #[test]
 fn every_pod_with_a_proxy_has_a_line_with_what_any_replica_heard_of_it() {
-    insta::assert_snapshot!(table(&fleet(), &[], NOW), @r#"
+    insta::assert_snapshot!(table(&fleet(), &[], &[], View::usual(NOW)), @r#"
     NAMESPACE/POD   ACCOUNT   VERSION   REVISION   WANTED   STATE          SINCE   CERTIFICATE EXPIRES
     shop/client-1   client    0.1.0     2.7        2.7      Synced         66m     in 22h
     shop/client-2   client    0.1.0     -          2.7      Disconnected   -       -
@@ -82,16 +84,18 @@ fn every_pod_with_a_proxy_has_a_line_with_what_any_replica_heard_of_it() {
 
 #[test]
 fn programs_get_the_same_with_moments_in_place_of_spans() {
-    let all = json(&fleet(), &[]);
+    let all = json(&fleet(), &[], &[]);
     insta::assert_json_snapshot!(all["proxies"][3], @r#"
     {
       "account": "web",
-      "certificateExpires": 1080000,
+      "certificateExpires": "1970-01-13T12:00:00Z",
+      "learned": [],
       "namespace": "shop",
+      "node": "",
       "pod": "web-2",
       "reason": "destinations[0].ports[0]: port 80 appears twice",
       "revision": "2.5",
-      "since": 999970,
+      "since": "1970-01-12T13:46:10Z",
       "state": "Rejected",
       "version": "0.1.0",
       "wanted": "2.7"
@@ -155,7 +159,7 @@ fn s3_a_configmap_that_the_operator_did_not_write_is_told_of_beside_every_pod_th
     // A pod that demands no signature takes what lies there.
     let pods = [signing("web-1"), pod("old-1", "web")];
     let all = proxies(&pods, vec![page(&reports)], &wanted, &Mounts::of(&[map]));
-    insta::assert_snapshot!(table(&all, &[], NOW), @r#"
+    insta::assert_snapshot!(table(&all, &[], &[], View::usual(NOW)), @r#"
     NAMESPACE/POD   ACCOUNT   VERSION   REVISION   WANTED   STATE      SINCE   CERTIFICATE EXPIRES
     shop/old-1      web       0.1.0     2.7        9999.1   Stale      66m     in 22h
     shop/web-1      web       0.1.0     2.7        -        Tampered   66m     in 22h
@@ -186,7 +190,22 @@ fn a_replica_that_does_not_answer_is_named() {
         "Proxies that are connected to pod smilax-operator-a of the operator are shown as Disconnected: no"
             .to_owned(),
     ];
-    let text = table(&fleet(), &missing, NOW);
+    let text = table(&fleet(), &missing, &[], View::usual(NOW));
     assert!(text.ends_with("shown as Disconnected: no\n"), "{text}");
-    assert_eq!(json(&[], &missing)["missing"][0], missing[0].as_str());
+    assert_eq!(json(&[], &missing, &[])["missing"][0], missing[0].as_str());
+}
+
+#[test]
+fn a_workload_that_is_scaled_to_zero_is_said_to_be_and_not_missing() {
+    let idle = [Controller {
+        namespace: "shop".to_owned(),
+        kind: "deployment",
+        name: "night".to_owned(),
+    }];
+    let text = table(&[], &[], &idle, View::usual(NOW));
+    assert_eq!(
+        text,
+        "There is no such proxy.\n\nScaled to 0, so without a proxy: deployment shop/night\n"
+    );
+    assert_eq!(json(&[], &[], &idle)["scaledToZero"][0], "deployment shop/night");
 }

@@ -21,6 +21,8 @@ enum Does {
     Answers(&'static str),
     /// The pod answers with this, and ends before the rest.
     BreaksOff(&'static str),
+    /// The pod takes a log filter that ends so.
+    Takes(&'static str),
     /// Nothing listens in the pod.
     Refuses(&'static str),
     /// The caller may not.
@@ -65,17 +67,18 @@ async fn serve(stream: TcpStream, does: Does) {
     }
     match does {
         Does::Refuses(reason) => say(&mut socket, REFUSAL, reason.as_bytes()).await,
+        Does::Takes(body) => {
+            let asked = asked(&mut socket, body).await;
+            assert!(asked.starts_with("PUT /log-level HTTP/1.1\r\n"), "{asked}");
+            say(
+                &mut socket,
+                BYTES,
+                b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nset\n",
+            )
+            .await;
+        }
         Does::Answers(answer) | Does::BreaksOff(answer) => {
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"\r\n\r\n") {
-                match socket.next().await.unwrap().unwrap() {
-                    Message::Binary(bytes) if bytes.first() == Some(&BYTES) => {
-                        asked.extend_from_slice(&bytes[1..]);
-                    }
-                    _ => {}
-                }
-            }
-            let asked = String::from_utf8(asked).unwrap();
+            let asked = asked(&mut socket, "\r\n\r\n").await;
             assert!(asked.starts_with("GET /config HTTP/1.1\r\n"), "{asked}");
             // In pieces, as they come.
             for piece in answer.as_bytes().chunks(7) {
@@ -91,25 +94,49 @@ async fn serve(stream: TcpStream, does: Does) {
     while socket.next().await.is_some_and(|message| message.is_ok()) {}
 }
 
+/// What the client says, up to this.
+async fn asked(socket: &mut WebSocketStream<TcpStream>, end: &str) -> String {
+    let mut asked = Vec::new();
+    while !asked.ends_with(end.as_bytes()) {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Binary(bytes) if bytes.first() == Some(&BYTES) => {
+                asked.extend_from_slice(&bytes[1..]);
+            }
+            _ => {}
+        }
+    }
+    String::from_utf8(asked).unwrap()
+}
+
 async fn say(socket: &mut WebSocketStream<TcpStream>, channel: u8, bytes: &[u8]) {
     let frame: Vec<u8> = std::iter::once(channel).chain(bytes.iter().copied()).collect();
     socket.send(Message::binary(frame)).await.unwrap();
 }
 
-async fn asked(does: Does) -> anyhow::Result<Answer> {
-    let client = api_server(does).await;
-    let to = PodPort {
+fn web() -> PodPort {
+    PodPort {
         namespace: "shop".to_owned(),
         pod: "web-1".to_owned(),
         port: PORT,
-    };
-    get(&client, &to, "/config").await
+    }
+}
+
+async fn answered(does: Does) -> anyhow::Result<Answer> {
+    get(&api_server(does).await, &web(), "/config").await
+}
+
+#[tokio::test]
+async fn something_is_put_through_the_forwarded_port_too() {
+    let client = api_server(Does::Takes("info,smilax_proxy=debug")).await;
+    let body = "info,smilax_proxy=debug".into();
+    let answer = put(&client, &web(), "/log-level", body).await.unwrap();
+    assert_eq!(answer.success().unwrap(), "set\n");
 }
 
 #[tokio::test]
 async fn a_pod_is_asked_through_its_forwarded_port() {
     let said = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"a\": \"b c d\"}";
-    let answer = asked(Does::Answers(said)).await.unwrap();
+    let answer = answered(Does::Answers(said)).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.success().unwrap(), "{\"a\": \"b c d\"");
 }
@@ -117,7 +144,7 @@ async fn a_pod_is_asked_through_its_forwarded_port() {
 #[tokio::test]
 async fn an_answer_of_failure_says_what_the_pod_said() {
     let said = "HTTP/1.1 404 Not Found\r\ncontent-length: 29\r\n\r\nno configuration is in force\n";
-    let error = asked(Does::Answers(said))
+    let error = answered(Does::Answers(said))
         .await
         .unwrap()
         .success()
@@ -129,7 +156,7 @@ async fn an_answer_of_failure_says_what_the_pod_said() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_none() {
     let said = "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nhello";
-    let error = format!("{:#}", asked(Does::BreaksOff(said)).await.unwrap_err());
+    let error = format!("{:#}", answered(Does::BreaksOff(said)).await.unwrap_err());
     assert!(error.contains("the answer breaks off"), "{error}");
 }
 
@@ -137,7 +164,7 @@ async fn an_answer_that_breaks_off_is_none() {
 async fn a_port_that_nobody_listens_on_is_told_with_the_reason() {
     let error = format!(
         "{:#}",
-        asked(Does::Refuses("dial tcp4 127.0.0.1:15000: connection refused"))
+        answered(Does::Refuses("dial tcp4 127.0.0.1:15000: connection refused"))
             .await
             .unwrap_err()
     );
@@ -147,7 +174,7 @@ async fn a_port_that_nobody_listens_on_is_told_with_the_reason() {
 
 #[tokio::test]
 async fn who_may_not_forward_ports_is_told_which_right_is_missing() {
-    let error = format!("{:#}", asked(Does::Forbids).await.unwrap_err());
+    let error = format!("{:#}", answered(Does::Forbids).await.unwrap_err());
     assert!(
         error.contains("pods/portforward") && error.contains("namespace shop"),
         "{error}"
@@ -156,6 +183,6 @@ async fn who_may_not_forward_ports_is_told_which_right_is_missing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_says_nothing_is_given_up() {
-    let error = format!("{:#}", asked(Does::Hangs).await.unwrap_err());
+    let error = format!("{:#}", answered(Does::Hangs).await.unwrap_err());
     assert!(error.contains("does not answer within 10 s"), "{error}");
 }

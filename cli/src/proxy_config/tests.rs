@@ -57,26 +57,75 @@ fn certificates() -> Bytes {
     .into()
 }
 
+fn told(body: &Bytes) -> Told {
+    Told {
+        body: json_of(body).unwrap(),
+        addresses: json!([]),
+    }
+}
+
+/// A Service of another namespace, which the proxy learned when its pod called it.
+fn learned() -> Value {
+    let split = json!({"kind": "TrafficSplit", "namespace": "bank", "name": "web", "generation": 2});
+    let web = json!({
+        "name": "bank/web", "addresses": ["10.0.9.1"], "accounts": [],
+        "ports": [{"port": 80, "protocol": "http", "routes": [
+            {"source": split, "backends": [{"destination": "bank/web-v1", "weight": 1}]},
+        ]}],
+    });
+    let own = json!({"name": "shop/web", "addresses": ["10.0.0.1"], "accounts": [], "ports": []});
+    json!([
+        {"address": "10.0.9.1:80", "found": "destination", "destinations": [web, own]},
+        {"address": "10.0.9.7:5432", "found": "nothing"},
+    ])
+}
+
+#[test]
+fn routes_and_destinations_that_were_looked_up_are_shown_beside_those_of_the_configuration() {
+    let all = Told {
+        addresses: learned(),
+        ..told(&config())
+    };
+    insta::assert_snapshot!(shown(Part::Routes, &all, View::usual(NOW)).unwrap(), @r#"
+    DESTINATION   PORT   OBJECT                  GENERATION   REQUESTS                                   BACKENDS                       FROM
+    shop/web      80     TrafficSplit/shop/web   4            any method ^(?:/beta) [x-user: ^(?:jo)$]   shop/web-v2 1                  configuration
+    shop/web      80     TrafficSplit/shop/web   4            all                                        shop/web-v1 9, shop/web-v2 1   configuration
+    bank/web      80     TrafficSplit/bank/web   2            all                                        bank/web-v1 1                  lookup of 10.0.9.1:80
+    "#);
+    insta::assert_snapshot!(shown(Part::Destinations, &all, View::usual(NOW)).unwrap(), @r#"
+    DESTINATION   PORT   PROTOCOL   ADDRESSES   ROUTES   SECURITY                   FROM
+    shop/web      80     http       10.0.0.1    2        mutual TLS with shop/web   configuration
+    bank/web      80     http       10.0.9.1    1        plaintext                  lookup of 10.0.9.1:80
+    "#);
+    assert_eq!(all.for_programs()["learned"], learned());
+}
+
+#[test]
+fn programs_read_times_in_rfc_3339() {
+    let all = told(&certificates()).for_programs();
+    assert_eq!(all["certificate"]["notAfter"], "1970-01-13T12:00:00Z");
+}
+
 #[test]
 fn routes_name_the_object_and_the_generation_that_they_come_from() {
-    insta::assert_snapshot!(shown(Part::Routes, &config(), NOW).unwrap(), @r#"
-    DESTINATION   PORT   OBJECT                  GENERATION   REQUESTS                                   BACKENDS
-    shop/web      80     TrafficSplit/shop/web   4            any method ^(?:/beta) [x-user: ^(?:jo)$]   shop/web-v2 1
-    shop/web      80     TrafficSplit/shop/web   4            all                                        shop/web-v1 9, shop/web-v2 1
+    insta::assert_snapshot!(shown(Part::Routes, &told(&config()), View::usual(NOW)).unwrap(), @r#"
+    DESTINATION   PORT   OBJECT                  GENERATION   REQUESTS                                   BACKENDS                       FROM
+    shop/web      80     TrafficSplit/shop/web   4            any method ^(?:/beta) [x-user: ^(?:jo)$]   shop/web-v2 1                  configuration
+    shop/web      80     TrafficSplit/shop/web   4            all                                        shop/web-v1 9, shop/web-v2 1   configuration
     "#);
 }
 
 #[test]
 fn destinations_say_how_they_are_secured() {
-    insta::assert_snapshot!(shown(Part::Destinations, &config(), NOW).unwrap(), @r#"
-    DESTINATION   PORT   PROTOCOL   ADDRESSES   ROUTES   SECURITY
-    shop/web      80     http       10.0.0.1    2        mutual TLS with shop/web
+    insta::assert_snapshot!(shown(Part::Destinations, &told(&config()), View::usual(NOW)).unwrap(), @r#"
+    DESTINATION   PORT   PROTOCOL   ADDRESSES   ROUTES   SECURITY                   FROM
+    shop/web      80     http       10.0.0.1    2        mutual TLS with shop/web   configuration
     "#);
 }
 
 #[test]
 fn access_says_who_may_send_what() {
-    insta::assert_snapshot!(shown(Part::Access, &config(), NOW).unwrap(), @r#"
+    insta::assert_snapshot!(shown(Part::Access, &told(&config()), View::usual(NOW)).unwrap(), @r#"
     WHAT                BY                           RULE
     calls to its pods   TrafficTarget/shop/readers   bank/teller may send GET ^(?:/read)
     calls to its pods   access mode                  deny
@@ -85,7 +134,7 @@ fn access_says_who_may_send_what() {
 
 #[test]
 fn endpoints_are_listed_and_a_port_without_any_says_so() {
-    insta::assert_snapshot!(shown(Part::Endpoints, &endpoints(), NOW).unwrap(), @r#"
+    insta::assert_snapshot!(shown(Part::Endpoints, &told(&endpoints()), View::usual(NOW)).unwrap(), @r#"
     DESTINATION   PORT   ADDRESS         STATE      SECURITY                   ZONE
     shop/web-v1   80     10.1.0.1:8080   Ready      mutual TLS with shop/web   a
     shop/web-v1   80     10.1.0.2:8080   Draining   plaintext                  -
@@ -95,7 +144,7 @@ fn endpoints_are_listed_and_a_port_without_any_says_so() {
 
 #[test]
 fn certificates_say_whom_the_proxy_is_and_whom_it_trusts() {
-    insta::assert_snapshot!(shown(Part::Certificates, &certificates(), NOW).unwrap(), @r#"
+    insta::assert_snapshot!(shown(Part::Certificates, &told(&certificates()), View::usual(NOW)).unwrap(), @r#"
     identity:             spiffe://cluster.local/ns/shop/sa/client
     pod:                  u-1
     expires:              in 22h
@@ -120,7 +169,7 @@ fn the_summary_holds_even_when_the_proxy_lacks_a_part() {
         "certificates": read(&certificates()),
         "endpoints": {"error": "404 Not Found"},
     });
-    insta::assert_snapshot!(view::summary(&all, NOW), @r#"
+    insta::assert_snapshot!(view::summary(&all, View::usual(NOW)), @r#"
     revision:             2.7, applied 90s ago
     refuses the newest:   configuration is malformed at destinations[0]: no, 5s ago
     account:              shop/client
@@ -143,10 +192,14 @@ fn nothing_is_said_in_words() {
         (Part::Destinations, "No destination"),
         (Part::Access, "No rule"),
     ] {
-        assert!(shown(part, &empty, NOW).unwrap().starts_with(says));
+        assert!(
+            shown(part, &told(&empty), View::usual(NOW))
+                .unwrap()
+                .starts_with(says)
+        );
     }
     assert!(
-        shown(Part::Endpoints, &"[]".into(), NOW)
+        shown(Part::Endpoints, &told(&"[]".into()), View::usual(NOW))
             .unwrap()
             .starts_with("No endpoint")
     );
@@ -154,7 +207,7 @@ fn nothing_is_said_in_words() {
 
 #[test]
 fn a_proxy_is_named_as_proxy_status_and_as_kubectl_write_it() {
-    let name = |namespace: Option<&str>| ProxyName::Pod {
+    let name = |namespace: Option<&str>| Target::Pod {
         namespace: namespace.map(str::to_owned),
         pod: "web-1".to_owned(),
     };
@@ -162,14 +215,14 @@ fn a_proxy_is_named_as_proxy_status_and_as_kubectl_write_it() {
     assert_eq!("pod/web-1".parse(), Ok(name(None)));
     assert_eq!("shop/web-1".parse(), Ok(name(Some("shop"))));
     for bad in ["", "/", "shop/", "a/b/c"] {
-        assert!(bad.parse::<ProxyName>().is_err(), "{bad}");
+        assert!(bad.parse::<Target>().is_err(), "{bad}");
     }
 }
 
 #[test]
 fn of_a_controller_a_pod_that_is_ready_is_chosen() {
-    let any = |text: &str| text.parse::<ProxyName>().unwrap();
-    let deployment = ProxyName::AnyOf {
+    let any = |text: &str| text.parse::<Target>().unwrap();
+    let deployment = Target::Controller {
         kind: "deployment",
         name: "web".to_owned(),
     };

@@ -7,7 +7,8 @@ use serde_json::Value;
 use smilax_core::endpoints::{DestinationPortName, Endpoint, EndpointState};
 use smilax_core::{ProxyConfig, config};
 
-use crate::output::{columns, span};
+use super::learned::Destinations;
+use crate::output::{View, Width, columns, counted};
 use crate::plan::facts;
 use crate::world::text;
 
@@ -21,9 +22,9 @@ pub(crate) struct Port {
 }
 
 /// Where requests go.
-pub(crate) fn routes(config: &ProxyConfig) -> String {
+pub(crate) fn routes(destinations: &Destinations) -> String {
     let mut rows = Vec::new();
-    for destination in &config.destinations {
+    for (destination, from) in destinations.all() {
         for port in &destination.ports {
             for route in &port.routes {
                 rows.push([
@@ -36,6 +37,7 @@ pub(crate) fn routes(config: &ProxyConfig) -> String {
                         matches => facts::requests(matches),
                     },
                     facts::backends(&route.backends),
+                    from.to_string(),
                 ]);
             }
         }
@@ -48,16 +50,17 @@ pub(crate) fn routes(config: &ProxyConfig) -> String {
             "GENERATION",
             "REQUESTS",
             "BACKENDS",
+            "FROM",
         ],
         &rows,
-        "No route: whatever is called is sent to what was called.",
+        "No route: every request goes to the Service that it was sent to.",
     )
 }
 
 /// What is called with policy.
-pub(crate) fn destinations(config: &ProxyConfig) -> String {
+pub(crate) fn destinations(destinations: &Destinations) -> String {
     let mut rows = Vec::new();
-    for destination in &config.destinations {
+    for (destination, from) in destinations.all() {
         for port in &destination.ports {
             let addresses: Vec<String> = destination.addresses.iter().map(ToString::to_string).collect();
             rows.push([
@@ -71,6 +74,7 @@ pub(crate) fn destinations(config: &ProxyConfig) -> String {
                 },
                 port.routes.len().to_string(),
                 facts::security(port.security, destination),
+                from.to_string(),
             ]);
         }
     }
@@ -82,9 +86,10 @@ pub(crate) fn destinations(config: &ProxyConfig) -> String {
             "ADDRESSES",
             "ROUTES",
             "SECURITY",
+            "FROM",
         ],
         &rows,
-        "No destination: whatever is called passes untouched.",
+        "No destination: every connection passes untouched.",
     )
 }
 
@@ -141,7 +146,7 @@ pub(crate) fn endpoints(ports: &[Port]) -> String {
 }
 
 /// Its own certificate, and whom it trusts.
-pub(crate) fn certificates(told: &Value, now: u64) -> String {
+pub(crate) fn certificates(told: &Value, view: View) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let mut line = |name: &str, value: String| {
@@ -160,7 +165,7 @@ pub(crate) fn certificates(told: &Value, now: u64) -> String {
     } else {
         line("identity:", or(text(own, "/identity")));
         line("pod:", or(text(own, "/podUid")));
-        line("expires:", expiry(own["notAfter"].as_u64(), now));
+        line("expires:", view.expiry(own["notAfter"].as_u64()));
         line("signed by key:", or(text(own, "/issuer")));
     }
     let bundle = &told["bundle"];
@@ -186,15 +191,14 @@ pub(crate) fn certificates(told: &Value, now: u64) -> String {
 }
 
 /// The most important of everything.
-pub(crate) fn summary(all: &Value, now: u64) -> String {
+pub(crate) fn summary(all: &Value, view: View) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:22}{value}");
     };
-    let ago = |at: &Value| {
-        at.as_u64().map_or("-".to_owned(), |at| {
-            format!("{} ago", span(now.saturating_sub(at)))
-        })
+    let ago = |at: &Value| match (at.as_u64(), view.width) {
+        (at @ Some(_), Width::Usual) => format!("{} ago", view.since(at)),
+        (at, _) => view.since(at),
     };
     let status = &all["status"];
     match status["revision"].as_str() {
@@ -215,11 +219,23 @@ pub(crate) fn summary(all: &Value, now: u64) -> String {
         Ok(config) => {
             line("account:", config.workload.to_string());
             line("destinations:", config.destinations.len().to_string());
-            line("routes:", count_routes(&config).to_string());
+            line("routes:", count_routes(&config.destinations).to_string());
             let rules: usize = config.inbound.iter().map(|policy| policy.targets.len()).sum();
             line("access rules:", rules.to_string());
         }
         Err(_) => line("configuration:", or_error(&all["config"])),
+    }
+    let learned = Destinations::learned(&all["addresses"]);
+    if !learned.is_empty() {
+        let routes = count_routes(learned.all().map(|(destination, _)| destination));
+        line(
+            "learned by lookup:",
+            format!(
+                "{}, {}",
+                counted(learned.len(), "destination"),
+                counted(routes, "route")
+            ),
+        );
     }
     match serde_json::from_value::<Vec<Port>>(all["endpoints"].clone()) {
         Ok(ports) => {
@@ -232,7 +248,7 @@ pub(crate) fn summary(all: &Value, now: u64) -> String {
         Err(_) => line("endpoints:", or_error(&all["endpoints"])),
     }
     let own = &all["certificates"]["certificate"];
-    line("certificate expires:", expiry(own["notAfter"].as_u64(), now));
+    line("certificate expires:", view.expiry(own["notAfter"].as_u64()));
     let connected = match all["certificates"]["operatorConnected"].as_bool() {
         Some(true) => "connected",
         Some(false) => "not connected",
@@ -242,23 +258,13 @@ pub(crate) fn summary(all: &Value, now: u64) -> String {
     out
 }
 
-fn count_routes(config: &ProxyConfig) -> usize {
-    let ports = config.destinations.iter().flat_map(|one| &one.ports);
-    ports
-        .map(|port: &config::DestinationPort| port.routes.len())
-        .sum()
+fn count_routes<'a>(destinations: impl IntoIterator<Item = &'a config::Destination>) -> usize {
+    let ports = destinations.into_iter().flat_map(|one| &one.ports);
+    ports.map(|port| port.routes.len()).sum()
 }
 
 fn or_error(value: &Value) -> String {
     text(value, "/error").to_owned()
-}
-
-fn expiry(at: Option<u64>, now: u64) -> String {
-    match at {
-        None => "-".to_owned(),
-        Some(at) if at <= now => format!("expired {} ago", span(now - at)),
-        Some(at) => format!("in {}", span(at - now)),
-    }
 }
 
 fn or_nothing<const N: usize>(headings: [&str; N], rows: &[[String; N]], nothing: &str) -> String {

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use smilax_compiler::Workloads;
 use smilax_compiler::status::{Enforcement, MOST_NAMED, Rejection};
+use smilax_compiler::{Callers, Workloads};
 use smilax_core::{Revision, Workload};
 
 use super::state::ObjectKey;
@@ -24,6 +24,8 @@ pub struct Acknowledgements {
     pods: HashMap<Arc<str>, CountedPod>,
     pods_of: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     reports: HashMap<Arc<str>, Told>,
+    /// Generations of objects that proxies learned by looking up addresses, by the UID of the pod.
+    learned: BTreeMap<ObjectKey, BTreeMap<Arc<str>, i64>>,
     changed: BTreeSet<ObjectKey>,
 }
 
@@ -36,6 +38,8 @@ pub struct Held {
     pub generation: i64,
     /// Workloads whose configurations contain it.
     pub holders: Workloads,
+    /// Others that count when they learned it.
+    pub learners: Callers,
 }
 
 /// A pod with a proxy that has not ended.
@@ -67,6 +71,8 @@ pub struct Told {
     pub revision: Option<Revision>,
     /// What it did not take into force, and why.
     pub rejected: Option<(Revision, String)>,
+    /// What it enforces beside its configuration, each with its generation.
+    pub learned: BTreeMap<ObjectKey, i64>,
 }
 
 /// A workload's configuration, what is in it, and the proxies that have it.
@@ -162,7 +168,7 @@ impl Acknowledgements {
             self.look_at(&uid);
         }
         for gone in before.difference(&now) {
-            self.reports.remove(gone);
+            self.forget(gone);
             if let Some(pod) = self.pods.remove(gone) {
                 self.count(&pod.workload, gone, None);
             }
@@ -175,18 +181,35 @@ impl Acknowledgements {
     /// Takes in what a proxy told last.
     pub fn tell(&mut self, uid: &str, told: Told) {
         let uid: Arc<str> = uid.into();
-        if self.reports.get(&uid) != Some(&told) {
-            self.reports.insert(uid.clone(), told);
-            self.look_at(&uid);
+        let before = self.reports.get(&uid);
+        if before == Some(&told) {
+            return;
         }
+        let learned = before.map(|before| before.learned.clone()).unwrap_or_default();
+        if learned != told.learned {
+            self.unlearn(&uid, learned.into_keys());
+            for (key, generation) in &told.learned {
+                let by = self.learned.entry(key.clone()).or_default();
+                by.insert(uid.clone(), *generation);
+            }
+            self.changed.extend(told.learned.keys().cloned());
+        }
+        self.reports.insert(uid.clone(), told);
+        self.look_at(&uid);
     }
 
     /// How far an object is.
     pub fn enforcement(&self, key: &ObjectKey) -> Enforcement {
         let mut enforcement = Enforcement::default();
         let mut rejections = BTreeSet::new();
-        let holders = self.objects.get(key).map(|held| held.holders.iter());
-        for workload in holders.into_iter().flatten() {
+        let Some(held) = self.objects.get(key) else {
+            return enforcement;
+        };
+        for generation in self.learned_by(key, held) {
+            enforcement.of += 1;
+            enforcement.enforced += usize::from(generation >= held.generation);
+        }
+        for workload in held.holders.iter() {
             let Some(holding) = self.workloads.get(workload) else {
                 continue;
             };
@@ -211,6 +234,34 @@ impl Acknowledgements {
         std::mem::take(&mut self.changed)
     }
 
+    /// The generations of an object that proxies learned whose configuration does not hold it.
+    fn learned_by<'a>(&'a self, key: &ObjectKey, held: &'a Held) -> impl Iterator<Item = i64> + use<'a> {
+        let learned = self.learned.get(key).into_iter().flatten();
+        learned.filter_map(|(uid, generation)| {
+            let pod = self.pods.get(uid)?;
+            let counts = !held.holders.contains(&pod.workload) && held.learners.contains(&pod.workload);
+            counts.then_some(*generation)
+        })
+    }
+
+    fn forget(&mut self, uid: &Arc<str>) {
+        if let Some(told) = self.reports.remove(uid) {
+            self.unlearn(uid, told.learned.into_keys());
+        }
+    }
+
+    fn unlearn(&mut self, uid: &Arc<str>, objects: impl Iterator<Item = ObjectKey>) {
+        for key in objects {
+            if let Some(by) = self.learned.get_mut(&key) {
+                by.remove(uid);
+                if by.is_empty() {
+                    self.learned.remove(&key);
+                }
+            }
+            self.changed.insert(key);
+        }
+    }
+
     fn release<'a>(&mut self, key: &ObjectKey, workloads: impl Iterator<Item = &'a Workload>) {
         for workload in workloads {
             if let Some(holding) = self.workloads.get_mut(workload) {
@@ -222,6 +273,8 @@ impl Acknowledgements {
     fn look_at(&mut self, uid: &Arc<str>) {
         let Some(pod) = self.pods.get(uid) else { return };
         let told = self.reports.get(uid);
+        self.changed
+            .extend(told.into_iter().flat_map(|told| told.learned.keys().cloned()));
         let proxy = (told.is_some() || pod.ready == Ready::Yes).then(|| Proxy {
             pod: pod.name.clone(),
             told: told.cloned().unwrap_or_default(),

@@ -93,6 +93,7 @@ impl Statuses {
                     uid: uid.unwrap_or_default(),
                     generation: status.object.generation,
                     holders: status.holders.clone(),
+                    learners: status.learners.clone(),
                 },
             );
             self.again.insert(key.clone());

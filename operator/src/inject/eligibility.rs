@@ -62,6 +62,21 @@ impl LeftAlone {
     }
 }
 
+/// What decides whether a pod asks for a sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Its own label.
+    PodLabel,
+    /// Its own annotation.
+    PodAnnotation,
+    /// The label of its Namespace.
+    NamespaceLabel,
+    /// The label of its Namespace; what the pod itself says does not count where its Namespace refuses calls.
+    OptOutRefused,
+    /// Neither it nor its Namespace says anything that counts.
+    Nothing,
+}
+
 /// What a pod and its Namespace ask for.
 #[derive(Debug)]
 enum Wish {
@@ -83,7 +98,7 @@ pub(super) fn left_alone(
     if SYSTEM_NAMESPACES.contains(&name) || name == settings.installation_namespace {
         return (Some(LeftAlone::SystemNamespace), Vec::new());
     }
-    let (wish, warnings) = wish(pod, namespace);
+    let (wish, _, warnings) = wish(pod, namespace);
     let reason = match wish {
         Wish::Nothing => Some(LeftAlone::NotEnabled),
         Wish::StayOut => Some(LeftAlone::OptedOut),
@@ -171,7 +186,12 @@ fn in_container(container: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
+/// What decides whether a pod asks for a sidecar.
+pub(super) fn rule(pod: &Value, namespace: &NamespaceView) -> Rule {
+    wish(pod, namespace).1
+}
+
+fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Rule, Vec<String>) {
     let mut warnings = Vec::new();
     let mut read = |place: &str, value: Option<&str>| match value {
         Some(ENABLED) => Some(Wish::Join),
@@ -188,20 +208,22 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Vec<String>) {
     let by_label = read("label", label(pod, key::INJECT));
     let by_annotation = read("annotation", annotation(pod, key::INJECT));
     let of_namespace = namespace.labels.get(key::INJECT).map(String::as_str);
-    let wish = match (by_label.or(by_annotation), of_namespace) {
-        (Some(Wish::StayOut), _) if modes::keeps_pods_in(namespace) => {
+    let by_label = by_label.map(|wish| (wish, Rule::PodLabel));
+    let by_annotation = by_annotation.map(|wish| (wish, Rule::PodAnnotation));
+    let (wish, rule) = match (by_label.or(by_annotation), of_namespace) {
+        (Some((Wish::StayOut, _)), _) if modes::keeps_pods_in(namespace) => {
             warnings.push(format!(
                 "{}: {DISABLED} is ignored: {}",
                 key::INJECT,
                 modes::reserved(namespace)
             ));
-            Wish::Join
+            (Wish::Join, Rule::OptOutRefused)
         }
-        (Some(wish), _) => wish,
-        (None, Some(ENABLED)) => Wish::Join,
-        (None, _) => Wish::Nothing,
+        (Some(own), _) => own,
+        (None, Some(ENABLED)) => (Wish::Join, Rule::NamespaceLabel),
+        (None, _) => (Wish::Nothing, Rule::Nothing),
     };
-    (wish, warnings)
+    (wish, rule, warnings)
 }
 
 fn host_network(pod: &Value) -> bool {

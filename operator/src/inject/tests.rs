@@ -558,6 +558,19 @@ fn udp_is_dropped_where_the_mode_is_deny_when_the_pod_is_made() {
 }
 
 #[test]
+fn the_rule_that_decides_is_the_pods_label_then_its_annotation_then_the_namespace() {
+    let decides = |pod: &Pod, namespace: &NamespaceView| rule(&pod.0, namespace);
+    let labelled = pod().label(key::INJECT, "disabled");
+    assert_eq!(decides(&labelled, &shop()), Rule::PodLabel);
+    let annotated = pod().annotation(key::INJECT, "enabled");
+    assert_eq!(decides(&annotated, &namespace("plain")), Rule::PodAnnotation);
+    assert_eq!(decides(&pod(), &shop()), Rule::NamespaceLabel);
+    assert_eq!(decides(&pod(), &namespace("plain")), Rule::Nothing);
+    let closed = shop().annotation(key::ACCESS_MODE, "deny");
+    assert_eq!(decides(&labelled, &closed), Rule::OptOutRefused);
+}
+
+#[test]
 fn e7_a_pod_of_an_enforced_namespace_cannot_opt_out_or_skip_ports_by_itself() {
     let enforced = [
         shop().annotation(key::TLS_MODE, "strict"),

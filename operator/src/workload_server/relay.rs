@@ -16,14 +16,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use rustls_pki_types::ServerName;
-use smilax_core::workload_connection::{self as wire, MOST_FRAME_BYTES};
+use smilax_core::workload_connection::{self as wire, FrameError, MOST_FRAME_BYTES};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Counted, Messages};
-use super::fleet::{Fleet, FleetStore, Seen};
+use super::fleet::{Fleet, FleetStore, Report, Seen};
 use super::metrics::WorkloadMetrics;
 use super::route::{Answer, Server, refusal, whole};
 use super::tls::Contexts;
@@ -35,7 +35,7 @@ use crate::lease::{self, Leadership};
 pub(super) const FLEET_PATH: &str = "/v1/fleet";
 /// How long changes are gathered.
 const SETTLE: Duration = Duration::from_millis(150);
-/// Reports in one message: below the bound of a frame, however long their texts are.
+/// Reports in one message at most.
 const REPORTS: usize = 1000;
 const AGAIN: Duration = Duration::from_secs(3);
 /// How often it is looked who leads.
@@ -233,21 +233,73 @@ impl Telling {
             self.changes.changed().await.ok()?;
             tokio::time::sleep(SETTLE).await;
             self.changes.borrow_and_update();
-            let mut reports = self
-                .fleet
-                .news_of_connected(&mut self.seen)
-                .0
-                .into_iter()
-                .peekable();
-            while reports.peek().is_some() {
-                let some = Fleet(reports.by_ref().take(REPORTS).collect());
-                match wire::encode(&some) {
-                    Ok(frame) => self.waiting.push_back(frame),
-                    Err(error) => {
-                        tracing::error!(%error, "the leader cannot be told what this replica hears");
-                    }
-                }
-            }
+            let news = self.fleet.news_of_connected(&mut self.seen).0;
+            self.waiting.extend(frames(news.into_iter().collect()));
         }
+    }
+}
+
+/// Reports in as few messages as hold them: how long one is depends on what its proxy told.
+fn frames(mut reports: Vec<(Box<str>, Report)>) -> Vec<Bytes> {
+    if reports.is_empty() {
+        return Vec::new();
+    }
+    if reports.len() > REPORTS {
+        let others = reports.split_off(REPORTS);
+        return [frames(reports), frames(others)].concat();
+    }
+    let fleet = Fleet(reports.into_iter().collect());
+    match wire::encode(&fleet) {
+        Ok(frame) => vec![frame],
+        Err(FrameError::TooLarge(_)) if fleet.0.len() > 1 => {
+            let mut reports: Vec<_> = fleet.0.into_iter().collect();
+            let others = reports.split_off(reports.len() / 2);
+            [frames(reports), frames(others)].concat()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the leader cannot be told what this replica hears");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use smilax_core::workload_connection::{Hello, MOST_LEARNED};
+    use smilax_core::{ObjectRef, Workload};
+
+    use super::super::fleet::Moment;
+    use super::*;
+
+    #[test]
+    fn reports_of_proxies_that_learned_much_are_told_in_several_messages() {
+        let object = ObjectRef {
+            kind: "TrafficSplit".into(),
+            namespace: "n".repeat(63).into(),
+            name: "n".repeat(253).into(),
+            generation: 1,
+        };
+        let hello = Hello {
+            learned: vec![object; MOST_LEARNED],
+            ..Hello::default()
+        };
+        let now = Moment {
+            seconds: 1,
+            millis: 0,
+        };
+        let report = Report::new(Workload::new("shop", "web"), hello, now);
+        let all: Vec<(Box<str>, Report)> = (0..500)
+            .map(|number| (number.to_string().into(), report.clone()))
+            .collect();
+        let mut received = BytesMut::new();
+        for frame in frames(all.clone()) {
+            received.extend_from_slice(&frame);
+        }
+        let mut heard = Fleet::default();
+        while let Some(some) = wire::decode::<Fleet>(&mut received).unwrap() {
+            heard.0.extend(some.0);
+        }
+        assert_eq!(heard, Fleet(all.into_iter().collect()));
     }
 }

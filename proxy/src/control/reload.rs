@@ -213,6 +213,10 @@ pub fn take_answers(control: &Control, answers: Vec<(SocketAddr, Option<Behind>)
     }
     // As connections wait for it.
     addresses.publish(known);
+    if effect == Effect::Destinations {
+        // The operator wants to know.
+        control.shared.changes.tell();
+    }
     if effect == Effect::Destinations
         && let Some(directory) = &control.shared.settings.state_directory
         && let Err(error) = kept::save(directory, &addresses.shared().load())

@@ -153,6 +153,15 @@ impl Refusal {
         }
     }
 
+    /// Whether it is the called Service that does not answer.
+    pub fn is_of_service(&self) -> bool {
+        match self {
+            Self::NoAddress(_) => true,
+            Self::Upstream(error) => !matches!(error, SendError::CutOff(_)),
+            _ => false,
+        }
+    }
+
     /// One word for what a caller lacks, where it was its right that decided.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
@@ -161,9 +170,18 @@ impl Refusal {
         }
     }
 
-    /// The answer that tells it.
-    pub fn answer(&self, form: Form, mut recording: Recording, client: Client) -> Response<ResponseBody> {
-        let text = format!("smilax: {self}\n");
+    /// The answer that tells it, with what was called, where the caller may be told.
+    pub fn answer(
+        &self,
+        form: Form,
+        called: Option<&str>,
+        mut recording: Recording,
+        client: Client,
+    ) -> Response<ResponseBody> {
+        let text = match called {
+            Some(called) => format!("smilax: {self} ({called})\n"),
+            None => format!("smilax: {self}\n"),
+        };
         recording.flag(self.flags());
         match form {
             Form::Plain => {

@@ -163,7 +163,8 @@ impl Exchange {
             Err(refusal) => {
                 tracing::debug!(original = %self.connection.original, %refusal, "answered a request");
                 unframed = !refusal.is_framed() && self.ends();
-                let mut response = refusal.answer(form, recording, client);
+                let called = self.called(&refusal, &recording);
+                let mut response = refusal.answer(form, called.as_deref(), recording, client);
                 // Only another proxy understands it, and only an inbound one has proven peers.
                 if self.connection.peer().is_some()
                     && let Some(reply) = refusal.local_reply()
@@ -188,6 +189,16 @@ impl Exchange {
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
+    }
+
+    /// What was called in vain. Only a pod that may know reasons is told: what it answers itself may reach strangers.
+    fn called(&self, refusal: &Refusal, recording: &Recording) -> Option<String> {
+        let Connection { worker, original, .. } = &*self.connection;
+        let told = worker.shared.settings.reasons == Reasons::Told
+            && self.connection.direction() == Direction::Outbound
+            && refusal.is_of_service();
+        told.then(|| outbound::called(worker, *original, recording.destination()))
+            .flatten()
     }
 
     /// Whether the response has come before all of the request was read. A connection of HTTP/1 ends then: nobody can

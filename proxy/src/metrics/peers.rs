@@ -73,6 +73,12 @@ impl Peers {
         ])
     }
 
+    /// Namespace and name of the destination.
+    pub(crate) fn destination(&self) -> (&str, &str) {
+        let Self([.., name, namespace, _]) = self;
+        (namespace, name)
+    }
+
     /// Somebody calls this pod; `proven` is who it is, and who this pod is, where both have proven it.
     pub(crate) fn inbound(pod: &Pod, proven: Option<(&SpiffeId, &SpiffeId)>) -> Self {
         let [workload, namespace, mut principal, app, version, canonical] = workload_labels(pod);

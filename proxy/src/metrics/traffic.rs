@@ -286,6 +286,11 @@ impl Recording {
         self.outcome.finished = true;
     }
 
+    /// Namespace and name of the destination that it counts for.
+    pub fn destination(&self) -> (&str, &str) {
+        self.telemetry.peers.destination()
+    }
+
     /// Counts for another destination from here on.
     pub fn concerns(&mut self, telemetry: &Rc<Telemetry>) {
         self.telemetry = Rc::clone(telemetry);

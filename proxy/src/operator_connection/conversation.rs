@@ -3,8 +3,8 @@
 //! It is driven by what is the case, not by what happened: after any order of events, the operator has been told the
 //! newest of everything, and nothing twice on one connection.
 
-use smilax_core::Revision;
 use smilax_core::workload_connection::{Ack, CertificateInfo, Hello, Outcome, ProxyMessage, Subject};
+use smilax_core::{ObjectRef, Revision};
 
 /// What is the case in a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Facts {
     pub refused_revision: Option<(Revision, Refusal)>,
     /// The certificate in use.
     pub certificate: Option<CertificateInfo>,
+    /// The objects that it enforces because it looked up addresses.
+    pub learned: Vec<ObjectRef>,
 }
 
 /// Why something is not in force.
@@ -59,7 +61,7 @@ pub struct Conversation {
 enum State {
     Apart,
     /// What the operator knows, told on this connection.
-    Together(Facts),
+    Together(Box<Facts>),
 }
 
 impl Conversation {
@@ -96,10 +98,11 @@ impl Conversation {
                     bundle: self.facts.bundle,
                     revision: self.facts.revision,
                     certificate: self.facts.certificate.clone(),
+                    learned: self.facts.learned.clone(),
                 });
                 let mut messages = vec![hello];
                 messages.extend(self.refusals(&Facts::default()));
-                self.state = State::Together(self.facts.clone());
+                self.state = State::Together(Box::new(self.facts.clone()));
                 return messages;
             }
             Event::Facts(facts) => self.facts = facts,
@@ -135,7 +138,10 @@ impl Conversation {
         ) {
             messages.push(ProxyMessage::Certificate(certificate.clone()));
         }
-        self.state = State::Together(self.facts.clone());
+        if self.facts.learned != told.learned {
+            messages.push(ProxyMessage::Learned(self.facts.learned.clone()));
+        }
+        self.state = State::Together(Box::new(self.facts.clone()));
         messages
     }
 

@@ -4,10 +4,10 @@
 //! acknowledge one change, and what the operator reads of the first would hold up what it has to tell the last. All else
 //! is said at once, and nothing overtakes what is waiting.
 
-use std::mem::{discriminant, take};
+use std::mem::{Discriminant, discriminant, take};
 use std::time::Duration;
 
-use smilax_core::workload_connection::{Ack, Outcome, ProxyMessage};
+use smilax_core::workload_connection::{Ack, Outcome, ProxyMessage, Subject};
 
 /// How long an acknowledgement waits at least.
 const WAIT: Duration = Duration::from_millis(100);
@@ -26,10 +26,8 @@ impl Outbox {
     pub fn put(&mut self, messages: Vec<ProxyMessage>, now: Duration, dice: f64) -> Vec<ProxyMessage> {
         let mut say = Vec::new();
         for message in messages {
-            if let Some(ack) = applied(&message) {
-                let kind = discriminant(&ack.subject);
-                self.waiting
-                    .retain(|one| applied(one).is_none_or(|one| discriminant(&one.subject) != kind));
+            if let Some(about) = in_force(&message) {
+                self.waiting.retain(|one| in_force(one) != Some(about));
                 self.waiting.push(message);
                 let wait = WAIT + SPREAD.mul_f64(dice.clamp(0.0, 1.0));
                 self.due.get_or_insert(now + wait);
@@ -53,9 +51,20 @@ impl Outbox {
     }
 }
 
-fn applied(message: &ProxyMessage) -> Option<&Ack> {
+/// What a message says to be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InForce {
+    Given(Discriminant<Subject>),
+    Learned,
+}
+
+fn in_force(message: &ProxyMessage) -> Option<InForce> {
     match message {
-        ProxyMessage::Ack(ack) if ack.outcome == Outcome::Applied => Some(ack),
+        ProxyMessage::Ack(Ack {
+            subject,
+            outcome: Outcome::Applied,
+        }) => Some(InForce::Given(discriminant(subject))),
+        ProxyMessage::Learned(_) => Some(InForce::Learned),
         _ => None,
     }
 }
@@ -122,6 +131,30 @@ mod tests {
             outbox.put(vec![subscribe.clone()], Duration::ZERO, 0.0),
             [subscribe]
         );
+    }
+
+    #[test]
+    fn what_was_learned_is_said_later_too() {
+        let mut outbox = Outbox::default();
+        let learned = |generation| {
+            let object = smilax_core::ObjectRef {
+                kind: "TrafficSplit".into(),
+                namespace: "shop".into(),
+                name: "web".into(),
+                generation,
+            };
+            ProxyMessage::Learned(vec![object])
+        };
+        assert_eq!(outbox.put(vec![learned(1)], Duration::ZERO, 0.0), []);
+        assert_eq!(outbox.put(vec![learned(2)], Duration::ZERO, 0.0), []);
+        assert_eq!(outbox.take(), [learned(2)]);
+    }
+
+    fn applied(message: &ProxyMessage) -> Option<&Ack> {
+        match message {
+            ProxyMessage::Ack(ack) if ack.outcome == Outcome::Applied => Some(ack),
+            _ => None,
+        }
     }
 
     proptest! {

@@ -100,6 +100,32 @@ async fn the_first_connection_to_a_destination_of_the_mesh_has_its_policy_alread
 }
 
 #[tokio::test]
+async fn the_operator_and_people_are_told_which_splits_a_lookup_brought() {
+    let (net, operator) = (Net::new(), operator().await);
+    let _v1 = Server::named(net.at(2), "v1").await;
+    let proxy = connected(net, &operator, FOR_EVER).await;
+    first(net, &operator, &proxy, bank(net)).await;
+    let told = async |wanted: usize| {
+        eventually("the operator is told", || {
+            let heard = operator.heard(0);
+            let learned = heard.iter().rev().find_map(|message| match message {
+                ProxyMessage::Learned(learned) => Some(learned.len()),
+                _ => None,
+            });
+            learned == Some(wanted)
+        })
+        .await;
+    };
+    told(1).await;
+    let shown = get(proxy.admin_address(), "/addresses").await.text;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown[0]["address"], net.at(9).to_string());
+    assert_eq!(shown[0]["destinations"][0]["name"], "bank/web");
+    say(net, &operator, Found::Nothing);
+    told(0).await;
+}
+
+#[tokio::test]
 async fn what_is_nothing_of_the_mesh_is_asked_for_once_and_passed_through() {
     let (net, operator) = (Net::new(), operator().await);
     let _web = Server::named(net.at(9), "web").await;

@@ -13,6 +13,7 @@
 mod access;
 mod addresses;
 mod attacks;
+mod called;
 mod configuration;
 mod conformance;
 mod control;

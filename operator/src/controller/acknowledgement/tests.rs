@@ -21,6 +21,7 @@ fn held(generation: i64, accounts: &[&str]) -> Held {
         uid: "u".to_owned(),
         generation,
         holders: Arc::new(accounts.iter().map(|account| workload(account)).collect()),
+        learners: Callers::All,
     }
 }
 
@@ -36,7 +37,22 @@ fn pod(name: &str, account: &str) -> CountedPod {
 fn applied(counter: u64) -> Told {
     Told {
         revision: Some(revision(counter)),
-        rejected: None,
+        ..Told::default()
+    }
+}
+
+/// A proxy whose configuration does not hold the split, but which looked up an address behind which it stands.
+fn learned(generation: i64) -> Told {
+    Told {
+        learned: BTreeMap::from([(key("web"), generation)]),
+        ..applied(1)
+    }
+}
+
+fn guest(name: &str, namespace: &str) -> CountedPod {
+    CountedPod {
+        workload: Workload::new(namespace, "guest"),
+        ..pod(name, "guest")
     }
 }
 
@@ -75,6 +91,68 @@ fn a_proxy_enforces_what_its_revision_or_an_earlier_one_brought() {
     known.tell("a", applied(5));
     known.tell("b", applied(9));
     assert_eq!(count(&known), (2, 2));
+}
+
+#[test]
+fn a_proxy_that_learned_it_from_a_lookup_counts_by_the_generation_that_it_tells() {
+    let mut known = shop();
+    known.set_pods(&"bank".into(), [guest("g", "bank")]);
+    known.tell("g", applied(1));
+    assert_eq!(count(&known), (0, 2), "it has not called the Service");
+    known.take_changed();
+    known.tell("g", learned(1));
+    assert_eq!(count(&known), (1, 3));
+    assert_eq!(known.take_changed(), [key("web")].into());
+    change(&mut known);
+    assert_eq!(count(&known), (0, 3), "generation 2 is not there yet");
+    known.tell("g", learned(2));
+    assert_eq!(count(&known), (1, 3));
+    known.tell("g", applied(1));
+    assert_eq!(count(&known), (0, 2), "it no longer calls the Service");
+}
+
+#[test]
+fn what_was_learned_is_counted_no_longer_than_the_pod_is_there() {
+    let mut known = shop();
+    known.tell("g", learned(1));
+    assert_eq!(count(&known), (0, 2), "the pod is not known yet");
+    known.set_pods(&"bank".into(), [guest("g", "bank")]);
+    assert_eq!(count(&known), (1, 3));
+    known.take_changed();
+    known.set_pods(&"bank".into(), []);
+    assert_eq!(count(&known), (0, 2));
+    assert_eq!(known.take_changed(), [key("web")].into());
+}
+
+#[test]
+fn a_proxy_whose_configuration_holds_it_counts_once() {
+    let mut known = shop();
+    known.tell(
+        "a",
+        Told {
+            learned: learned(1).learned,
+            ..applied(5)
+        },
+    );
+    assert_eq!(count(&known), (1, 2));
+}
+
+#[test]
+fn s12_who_may_not_call_it_cannot_hold_the_count_up_by_claiming_to_have_learned_it() {
+    let mut known = shop();
+    let closed = Held {
+        learners: Callers::Only {
+            workloads: [].into(),
+            namespaces: ["bank".into()].into(),
+        },
+        ..held(1, &["web"])
+    };
+    known.set_objects("shop", BTreeMap::from([(key("web"), closed)]));
+    known.set_pods(&"bank".into(), [guest("g", "bank")]);
+    known.set_pods(&"evil".into(), [guest("e", "evil")]);
+    known.tell("g", learned(1));
+    known.tell("e", learned(0));
+    assert_eq!(count(&known), (1, 3));
 }
 
 #[test]

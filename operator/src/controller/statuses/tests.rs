@@ -106,7 +106,7 @@ impl Fixture {
     fn acknowledge(&mut self, pod: usize, counter: u64) {
         let told = Told {
             revision: Some(Revision { term: 1, counter }),
-            rejected: None,
+            ..Told::default()
         };
         self.statuses.known.tell(&pod.to_string(), told);
     }
@@ -234,6 +234,7 @@ fn a_rejection_is_written_at_once_with_the_pods_name_and_so_is_its_end() {
     let told = Told {
         revision: Some(Revision { term: 1, counter: 4 }),
         rejected: Some((Revision { term: 1, counter: 5 }, "routes: no".to_owned())),
+        ..Told::default()
     };
     fixture.statuses.known.tell("0", told);
     assert_eq!(

@@ -1,42 +1,13 @@
 //! LimitRanges, which the webhooks compare sidecars with.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::LimitRange;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::ResourceExt as _;
 
 use super::{Named, Seen, named};
-use crate::cluster_view::{LimitRangeView, LimitScope, LimitView};
+use crate::cluster_view::LimitRangeView;
 use crate::controller::state::Inner;
 
 pub(super) fn limit_range(object: &LimitRange) -> Named<LimitRangeView> {
-    let limits = object.spec.iter().flat_map(|spec| &spec.limits);
-    let view = LimitRangeView {
-        name: object.name_any(),
-        limits: limits
-            .filter_map(|limit| {
-                Some(LimitView {
-                    scope: match limit.type_.as_str() {
-                        "Container" => LimitScope::Container,
-                        "Pod" => LimitScope::Pod,
-                        _ => return None,
-                    },
-                    min: texts(limit.min.as_ref()),
-                    max: texts(limit.max.as_ref()),
-                    max_limit_request_ratio: texts(limit.max_limit_request_ratio.as_ref()),
-                })
-            })
-            .collect(),
-    };
-    named(object, view)
-}
-
-fn texts(amounts: Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, String> {
-    let amounts = amounts.into_iter().flatten();
-    amounts
-        .map(|(resource, amount)| (resource.clone(), amount.0.clone()))
-        .collect()
+    named(object, LimitRangeView::from(object))
 }
 
 pub(super) fn limit_ranges(inner: &mut Inner, seen: Seen<Named<LimitRangeView>>) {
@@ -64,6 +35,8 @@ pub(super) fn limit_ranges(inner: &mut Inner, seen: Seen<Named<LimitRangeView>>)
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
     use smilax_compiler::index::Settings;
 

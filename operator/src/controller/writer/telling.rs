@@ -1,6 +1,7 @@
 //! What users read: statuses and Events. Beside the policy, and within a budget: a thousand statuses hold no policy up,
 //! and do not flood the API server.
 
+use smilax_core::ObjectRef;
 use tokio::time::Instant;
 
 use super::budget::Budget;
@@ -8,7 +9,16 @@ use super::retry::{Cause, Failed, Retry, until};
 use super::{ACKNOWLEDGED, Term, Writer, as_i64};
 use crate::controller::acknowledgement::Told;
 use crate::controller::events::Outcome;
+use crate::controller::kinds::SmiKind;
+use crate::controller::state::ObjectKey;
 use crate::workload_server::Seen;
+
+/// The object that was learned, and its generation.
+fn learned(object: &ObjectRef) -> Option<(ObjectKey, i64)> {
+    let kind = SmiKind::from_kind(&object.kind)?;
+    let key = (kind, object.namespace.clone(), object.name.clone());
+    Some((key, object.generation))
+}
 
 impl Writer {
     /// Tells what is new, for as long as this process leads.
@@ -66,6 +76,7 @@ impl Writer {
             let told = Told {
                 revision: report.revision,
                 rejected: rejected.map(|(revision, reason)| (revision, reason.to_owned())),
+                learned: report.learned.iter().filter_map(learned).collect(),
             };
             statuses.known.tell(&uid, told);
         }

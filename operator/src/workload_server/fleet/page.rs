@@ -6,6 +6,7 @@
 //!     "workload": {"namespace": "shop", "account": "web"}, "pod": "web-1", "version": "0.1.0",
 //!     "bundle": 7, "revision": "2.6", "wanted": "2.7",
 //!     "rejected": [{"revision": "2.7"}, "destinations[0].ports[0]: port 80 appears twice"],
+//!     "learned": [{"kind": "TrafficSplit", "namespace": "bank", "name": "web", "generation": 4}],
 //!     "certificate": {"issuer": "…", "notAfter": 1764115200},
 //!     "since": 1764111600, "changed": 1764111630, "connected": true
 //!   }
@@ -14,7 +15,7 @@
 //!
 //! By the UID of the pod: what its proxy told, here or to another replica, and `wanted`, the revision that is stored for
 //! its account; null where there is none. `rejected` is null unless something is rejected that nothing later has
-//! replaced. `since` is when its stream began, `changed` when the revision in force or the rejection became another, both
+//! replaced. `learned` are the objects that it enforces because it looked up addresses. `since` is when its stream began, `changed` when the revision in force or the rejection became another, both
 //! in seconds since the epoch. `connected` says whether its stream ends at this replica: each replica knows its own
 //! proxies first, and the one that leads hears of the others.
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use smilax_core::workload_connection::{Ack, CertificateInfo, Hello, Outcome, ProxyMessage, Subject};
-use smilax_core::{Revision, Workload};
+use smilax_core::workload_connection::{
+    Ack, CertificateInfo, Hello, MOST_LEARNED, Outcome, ProxyMessage, Subject,
+};
+use smilax_core::{ObjectRef, Revision, Workload};
 
 /// Bytes of a text of a proxy's that are kept.
 pub(super) const LONGEST_TEXT: usize = 512;
@@ -34,6 +36,9 @@ pub struct Report {
     /// The certificate that it uses.
     #[serde(default)]
     pub certificate: Option<CertificateInfo>,
+    /// The objects that it enforces because it looked up addresses, each with its generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learned: Vec<ObjectRef>,
     /// When its stream began, in seconds since the epoch.
     pub since: u64,
     /// When the revision in force, or what is rejected, last became another, in seconds since the epoch, as far as this
@@ -90,6 +95,7 @@ impl Report {
             revision: hello.revision,
             rejected: None,
             certificate: hello.certificate,
+            learned: bounded(hello.learned),
             since: now.seconds,
             changed: None,
             place: Place {
@@ -114,6 +120,7 @@ impl Report {
                 };
             }
             ProxyMessage::Certificate(certificate) => self.certificate = Some(certificate),
+            ProxyMessage::Learned(learned) => self.learned = bounded(learned),
             ProxyMessage::Subscribe(_) => {}
             ProxyMessage::Ack(Ack { subject, outcome }) => match outcome {
                 Outcome::Applied => match subject {
@@ -213,6 +220,11 @@ fn rank(rejected: Option<&(Subject, String)>) -> Option<(Option<Revision>, u64, 
         Subject::Revision(revision) => (Some(*revision), 0, Reverse(reason.as_str())),
         Subject::Bundle(generation) => (None, *generation, Reverse(reason.as_str())),
     })
+}
+
+fn bounded(mut learned: Vec<ObjectRef>) -> Vec<ObjectRef> {
+    learned.truncate(MOST_LEARNED);
+    learned
 }
 
 fn shortened(mut text: String) -> String {

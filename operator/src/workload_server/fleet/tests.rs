@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::json;
-use smilax_core::workload_connection::{Ack, CertificateInfo, Hello, KeyId, Outcome, ProxyMessage, Subject};
-use smilax_core::{Revision, Workload};
+use smilax_core::workload_connection::{
+    Ack, CertificateInfo, Hello, KeyId, MOST_LEARNED, Outcome, ProxyMessage, Subject,
+};
+use smilax_core::{ObjectRef, Revision, Workload};
 
 use super::forget::Missed;
 use super::report::LONGEST_TEXT;
@@ -56,6 +58,26 @@ fn an_acknowledgement_counts_and_a_rejection_leaves_what_was_in_force() {
     assert_eq!(report.rejected.as_ref().unwrap().1.len(), LONGEST_TEXT);
     report.take(applied(Subject::Bundle(8)), at(3));
     assert_eq!((report.bundle, &report.rejected), (Some(8), &None));
+}
+
+#[test]
+fn what_a_proxy_learned_is_what_it_told_last() {
+    let split = |name: &str| ObjectRef {
+        kind: "TrafficSplit".into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        generation: 1,
+    };
+    let hello = Hello {
+        learned: vec![split("web")],
+        ..Hello::default()
+    };
+    let mut report = Report::new(Workload::new("bank", "teller"), hello, at(1));
+    assert_eq!(report.learned, [split("web")]);
+    report.take(ProxyMessage::Learned(vec![split("cart"); 300]), at(2));
+    assert_eq!(report.learned, vec![split("cart"); MOST_LEARNED]);
+    report.take(ProxyMessage::Learned(vec![]), at(3));
+    assert_eq!(report.learned, []);
 }
 
 #[test]

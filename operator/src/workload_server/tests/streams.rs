@@ -225,6 +225,7 @@ fn report(bundle: u64) -> Report {
         revision: None,
         rejected: None,
         certificate: None,
+        learned: Vec::new(),
         since: 1,
         changed: None,
         place: Place::default(),

@@ -19,6 +19,15 @@ fn facts(bundle: u64, counter: u64) -> Facts {
     }
 }
 
+fn split(generation: i64) -> ObjectRef {
+    ObjectRef {
+        kind: "TrafficSplit".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+        generation,
+    }
+}
+
 /// What an operator knows that was told this.
 fn heard(messages: &[ProxyMessage]) -> Option<Facts> {
     let (ProxyMessage::Hello(hello), rest) = messages.split_first()? else {
@@ -28,12 +37,14 @@ fn heard(messages: &[ProxyMessage]) -> Option<Facts> {
         bundle: hello.bundle,
         revision: hello.revision,
         certificate: hello.certificate.clone(),
+        learned: hello.learned.clone(),
         ..Facts::default()
     };
     for message in rest {
         match message {
             ProxyMessage::Hello(_) => panic!("a second Hello"),
             ProxyMessage::Subscribe(_) => panic!("nothing was used"),
+            ProxyMessage::Learned(learned) => known.learned.clone_from(learned),
             ProxyMessage::Certificate(certificate) => known.certificate = Some(certificate.clone()),
             ProxyMessage::Ack(Ack { subject, outcome }) => match (*subject, outcome.clone()) {
                 (Subject::Bundle(generation), Outcome::Applied) => known.bundle = Some(generation),
@@ -64,6 +75,7 @@ fn a_connection_begins_with_who_this_is_and_what_it_has() {
             bundle: Some(3),
             revision: Some(revision(7)),
             certificate: None,
+            learned: Vec::new(),
         })]
     );
 }
@@ -126,9 +138,11 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         proptest::option::of((0u64..4, 0u8..2)),
         proptest::option::of((0u64..4, 0u8..2)),
         proptest::option::of(0u64..3),
+        proptest::option::of(0i64..3),
     )
         .prop_map(
-            move |(bundle, counter, bad_bundle, bad_revision, certificate)| Facts {
+            move |(bundle, counter, bad_bundle, bad_revision, certificate, learned)| Facts {
+                learned: learned.map(split).into_iter().collect(),
                 refused_bundle: bad_bundle.map(|(generation, path)| (generation, refusal(path))),
                 refused_revision: bad_revision.map(|(counter, path)| (revision(counter), refusal(path))),
                 certificate: certificate.map(|not_after| CertificateInfo {

@@ -1,0 +1,60 @@
+//! Which versions run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use smilax_core::convention::key;
+
+use super::{Snapshot, is_operator, operator_version};
+use crate::output::counted;
+
+/// Versions of this program, the operator and the proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Versions {
+    operators: Vec<String>,
+    /// How many pods run each version.
+    proxies: BTreeMap<String, usize>,
+}
+
+impl Versions {
+    /// Of a cluster, if one was asked.
+    pub(crate) fn of(snapshot: Option<&Snapshot>) -> Self {
+        let deployments = snapshot.into_iter().flat_map(|snapshot| &snapshot.deployments);
+        let operators = deployments.filter(|one| is_operator(one));
+        let mut proxies = BTreeMap::new();
+        for pod in snapshot.into_iter().flat_map(|snapshot| &snapshot.pods) {
+            if let Some(version) = pod["metadata"]["labels"][key::PROXY_VERSION].as_str() {
+                *proxies.entry(version.to_owned()).or_default() += 1;
+            }
+        }
+        Self {
+            operators: operators.map(|one| operator_version(one).to_owned()).collect(),
+            proxies,
+        }
+    }
+
+    /// A line for each.
+    pub(crate) fn table(&self) -> String {
+        let mut text = format!("client:   {}\n", env!("CARGO_PKG_VERSION"));
+        // Writing to a String does not fail.
+        for version in &self.operators {
+            let _ = writeln!(text, "operator: {version}");
+        }
+        for (version, count) in &self.proxies {
+            let _ = writeln!(text, "proxies:  {version} ({})", counted(*count, "pod"));
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self) -> Value {
+        let proxies = self.proxies.iter();
+        let proxies = proxies.map(|(version, pods)| json!({"version": version, "pods": pods}));
+        json!({
+            "client": env!("CARGO_PKG_VERSION"),
+            "operators": self.operators,
+            "proxies": proxies.collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! What is read for it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use k8s_openapi::api::core::v1::LimitRange;
+use kube::Client;
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use smilax_compiler::Modes;
+use smilax_core::convention::key;
+use smilax_operator::app::inject_settings;
+use smilax_operator::args::Args as OperatorArgs;
+use smilax_operator::cluster_view::{LimitRangeView, NamespaceView};
+
+use super::why::{Mesh, Place, Webhook};
+use crate::cluster;
+use crate::controller::Controller;
+use crate::mesh::settings;
+use crate::names;
+use crate::world::text;
+
+const WEBHOOK: &str = "smilax-inject";
+
+/// How the mesh injects: what the operator's Deployment and the MeshConfig say.
+pub(super) async fn mesh(client: &Client, installation: &str) -> anyhow::Result<Mesh> {
+    // Who sees one namespace only is told what follows from the usual settings, and from a webhook that is there.
+    let deployments = of("apps", "Deployment");
+    let deployments = cluster::list(client, Some(installation), &deployments).await;
+    let mut objects = deployments.unwrap_or_default();
+    for object in &mut objects {
+        object["kind"] = json!("Deployment");
+    }
+    let config = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
+    let configs = cluster::list(client, None, &ApiResource::from_gvk(&config)).await;
+    let mut configs = configs.unwrap_or_default();
+    for object in &mut configs {
+        object["kind"] = json!("MeshConfig");
+    }
+    objects.append(&mut configs);
+    let operator = objects
+        .iter()
+        .find(|one| one["metadata"]["name"] == "smilax-operator");
+    let hooks = of("admissionregistration.k8s.io", "MutatingWebhookConfiguration");
+    let hooks = cluster::list(client, None, &hooks).await;
+    Ok(Mesh {
+        settings: inject_settings(&arguments(operator, installation).run)?,
+        access: settings(&objects),
+        webhook: hooks.map_or(Webhook::Registered(None), |hooks| webhook(&hooks)),
+    })
+}
+
+/// The operator's arguments as its Deployment has them; the usual ones where a later version knows others.
+fn arguments(operator: Option<&Value>, installation: &str) -> OperatorArgs {
+    let container = operator.map_or(&Value::Null, |one| {
+        &one["spec"]["template"]["spec"]["containers"][0]
+    });
+    let written = container["args"].as_array();
+    let written = written.into_iter().flatten().filter_map(Value::as_str);
+    // What stands in variables of the pod is not known here.
+    let written = written.filter(|argument| !argument.contains("$("));
+    let program = ["smilax-operator", "--namespace", installation];
+    let given: Vec<&str> = program.into_iter().chain(written).collect();
+    OperatorArgs::try_parse_from(given)
+        .or_else(|_| OperatorArgs::try_parse_from(program))
+        .unwrap_or_else(|_| OperatorArgs::parse_from(["smilax-operator"]))
+}
+
+pub(super) fn webhook(hooks: &[Value]) -> Webhook {
+    let Some(found) = hooks.iter().find(|one| one["metadata"]["name"] == WEBHOOK) else {
+        return Webhook::Missing;
+    };
+    let mut all = found["webhooks"].as_array().into_iter().flatten();
+    let unpublished = all.any(|hook| text(hook, "/clientConfig/caBundle").is_empty());
+    if unpublished {
+        return Webhook::Unpublished;
+    }
+    let since = found["metadata"]["creationTimestamp"].as_str();
+    Webhook::Registered(since.map(ToOwned::to_owned))
+}
+
+/// Pods of all namespaces.
+pub(super) async fn everything(client: &Client) -> anyhow::Result<Vec<Value>> {
+    cluster::list(client, None, &of("", "Pod")).await
+}
+
+/// Pods of a namespace.
+pub(super) async fn namespace(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
+    cluster::expect_namespace(client, namespace).await?;
+    cluster::list(client, Some(namespace), &of("", "Pod")).await
+}
+
+/// One pod; where there is none of a bare name, the pods of the namespace with that name.
+pub(super) async fn pod(
+    client: &Client,
+    written: Option<&str>,
+    of_option: &str,
+    pod: &str,
+) -> anyhow::Result<Vec<Value>> {
+    let namespace = written.unwrap_or(of_option);
+    let mut pods = cluster::list(client, Some(namespace), &of("", "Pod")).await?;
+    let names: Vec<String> = pods
+        .iter()
+        .map(|one| text(one, "/metadata/name").to_owned())
+        .collect();
+    pods.retain(|one| one["metadata"]["name"] == *pod);
+    if !pods.is_empty() {
+        return Ok(pods);
+    }
+    let is_namespace = written.is_none()
+        && cluster::namespaces(client, Some(pod))
+            .await
+            .is_ok_and(|found| !found.is_empty());
+    if is_namespace {
+        return self::namespace(client, pod).await;
+    }
+    let meant = names::did_you_mean(pod, names.iter().map(String::as_str));
+    bail!("there is no pod {pod} in namespace {namespace}{meant}")
+}
+
+/// The pods of a controller; its template where it has none.
+pub(super) async fn controller(
+    client: &Client,
+    namespace: &str,
+    kind: &'static str,
+    name: &str,
+) -> anyhow::Result<Vec<Value>> {
+    let mut pods = self::namespace(client, namespace).await?;
+    pods.retain(|pod| {
+        let controller = Controller::of(pod);
+        controller.kind == kind && controller.name == name
+    });
+    if !pods.is_empty() {
+        return Ok(pods);
+    }
+    let (group, kind_name) = Controller::resource(kind).context("pods of this kind have no template")?;
+    let found = cluster::list(client, Some(namespace), &of(group, kind_name)).await?;
+    let names: Vec<&str> = found.iter().map(|one| text(one, "/metadata/name")).collect();
+    let meant = names::did_you_mean(name, names.into_iter());
+    let Some(object) = found.iter().find(|one| one["metadata"]["name"] == *name) else {
+        bail!("there is no {kind} {name} in namespace {namespace}{meant}");
+    };
+    let mut pod = object["spec"]["template"].clone();
+    pod["kind"] = json!("PodTemplate");
+    pod["metadata"]["namespace"] = json!(namespace);
+    pod["metadata"]["ownerReferences"] = json!([{"kind": kind, "name": name, "controller": true}]);
+    Ok(vec![pod])
+}
+
+/// The namespaces of these pods.
+pub(super) async fn places(
+    client: &Client,
+    mesh: &Mesh,
+    pods: &[Value],
+) -> anyhow::Result<BTreeMap<String, Place>> {
+    let mut limits: BTreeMap<String, Vec<LimitRangeView>> = BTreeMap::new();
+    // Who may not list them is told everything but what they refuse.
+    let scope = one_namespace(pods);
+    for object in cluster::list(client, scope, &of("", "LimitRange"))
+        .await
+        .unwrap_or_default()
+    {
+        let namespace = text(&object, "/metadata/namespace").to_owned();
+        if let Ok(range) = serde_json::from_value::<LimitRange>(object) {
+            limits.entry(namespace).or_default().push((&range).into());
+        }
+    }
+    let namespaces = cluster::namespaces(client, scope).await?;
+    let places = namespaces.iter().map(|object| {
+        let name = text(object, "/metadata/name").to_owned();
+        let limits = limits.remove(&name).unwrap_or_default();
+        (name, place(object, limits, mesh))
+    });
+    Ok(places.collect())
+}
+
+/// The namespace of all of these pods, if it is one.
+fn one_namespace(pods: &[Value]) -> Option<&str> {
+    let mut all = pods.iter().map(|pod| text(pod, "/metadata/namespace"));
+    let first = all.next()?;
+    all.all(|one| one == first).then_some(first)
+}
+
+pub(super) fn place(object: &Value, limit_ranges: Vec<LimitRangeView>, mesh: &Mesh) -> Place {
+    let texts = |field: &str| -> BTreeMap<String, String> {
+        serde_json::from_value(object["metadata"][field].clone()).unwrap_or_default()
+    };
+    let annotations = texts("annotations");
+    Place {
+        labelled: labelled(object),
+        view: NamespaceView {
+            name: text(object, "/metadata/name").to_owned(),
+            labels: texts("labels"),
+            modes: Modes::of(&mesh.access, &annotations).0,
+            annotations,
+            limit_ranges,
+            trust_anchors: None,
+        },
+    }
+}
+
+/// When the label that asks for sidecars was last written, by what the API server notes of who wrote which field.
+fn labelled(namespace: &Value) -> Option<String> {
+    let managers = namespace["metadata"]["managedFields"].as_array()?;
+    let field = format!("f:{}", key::INJECT);
+    let writes = managers
+        .iter()
+        .filter(|one| !one["fieldsV1"]["f:metadata"]["f:labels"][&field].is_null());
+    let times = writes.filter_map(|one| one["time"].as_str());
+    times.max().map(ToOwned::to_owned)
+}
+
+fn of(group: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
+}

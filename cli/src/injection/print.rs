@@ -1,0 +1,73 @@
+//! Explanations as people and as programs read them.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::why::{Sidecar, Why};
+use crate::output::{View, Width, counted, named};
+
+/// Pods that are named of a workload; more are counted.
+const NAMED: usize = 3;
+
+/// A block for each workload.
+pub(crate) fn table(all: &[Why], view: View) -> String {
+    if all.is_empty() {
+        return "There is no pod.\n".to_owned();
+    }
+    let blocks: Vec<String> = all.iter().map(|one| block(one, view)).collect();
+    blocks.join("\n")
+}
+
+fn block(one: &Why, view: View) -> String {
+    let mut text = String::new();
+    let most = match view.width {
+        Width::Usual => NAMED,
+        Width::Wide => usize::MAX,
+    };
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{}: {}", one.controller.subject(), word(one.sidecar));
+    if !one.pods.is_empty() {
+        let count = counted(one.pods.len(), "pod");
+        let _ = writeln!(text, "  pods:  {count}: {}", named(&one.pods, most));
+    }
+    let _ = writeln!(text, "  rule:  {}", one.rule);
+    let _ = writeln!(text, "  why:   {}", one.reason);
+    if let Some(next) = &one.next {
+        let _ = writeln!(text, "  next:  {next}");
+    }
+    text
+}
+
+fn word(sidecar: Sidecar) -> &'static str {
+    match sidecar {
+        Sidecar::Present => "has a sidecar",
+        Sidecar::LeftAlone => "no sidecar, as configured",
+        Sidecar::Lacking => "SIDECAR MISSING",
+        Sidecar::Refused => "PODS REFUSED",
+        Sidecar::Expected => "new pods get a sidecar",
+    }
+}
+
+/// The same for programs.
+pub(crate) fn json(all: &[Why]) -> Value {
+    let all = all.iter().map(|one| {
+        json!({
+            "namespace": one.controller.namespace,
+            "kind": one.controller.kind,
+            "name": one.controller.name,
+            "pods": one.pods,
+            "sidecar": match one.sidecar {
+                Sidecar::Present => "present",
+                Sidecar::LeftAlone => "leftAlone",
+                Sidecar::Lacking => "lacking",
+                Sidecar::Refused => "refused",
+                Sidecar::Expected => "expected",
+            },
+            "rule": one.rule,
+            "reason": one.reason,
+            "next": one.next,
+        })
+    });
+    json!({"workloads": all.collect::<Vec<_>>()})
+}

@@ -1,0 +1,136 @@
+//! What makes pods, asked of the cluster: why it has none with a sidecar.
+
+use anyhow::anyhow;
+use kube::Client;
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::Value;
+use smilax_core::convention::key;
+
+use crate::cluster;
+use crate::controller::Controller;
+use crate::names;
+use crate::world::text;
+
+/// What is scaled, with the places of its kind in the API.
+const SCALED: [(&str, &str); 2] = [("deployment", "Deployment"), ("statefulset", "StatefulSet")];
+
+/// Why a workload has no pod with a sidecar.
+pub(crate) async fn without_sidecar(
+    client: &Client,
+    namespace: &str,
+    kind: &'static str,
+    name: &str,
+) -> anyhow::Error {
+    let resource = Controller::resource(kind)
+        .map(|(group, kind)| ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind)));
+    let all = match &resource {
+        Some(resource) => cluster::list(client, Some(namespace), resource).await,
+        None => Ok(Vec::new()),
+    };
+    match all {
+        Ok(all) => anyhow!(reason(&all, namespace, kind, name)),
+        Err(error) => error,
+    }
+}
+
+fn reason(all: &[Value], namespace: &str, kind: &str, name: &str) -> String {
+    match all.iter().find(|one| one["metadata"]["name"] == *name) {
+        None => {
+            let known = all.iter().map(|one| text(one, "/metadata/name"));
+            let meant = names::did_you_mean(name, known);
+            format!("there is no {kind} {name} in namespace {namespace}{meant}")
+        }
+        Some(found) if is_scaled_to_zero(found) => {
+            format!("{kind} {name} in namespace {namespace} is scaled to 0, so it has no pod")
+        }
+        Some(_) => format!(
+            "{kind} {name} in namespace {namespace} has no pod with a sidecar; smilax why-inject {kind}/{name} -n {namespace} tells why"
+        ),
+    }
+}
+
+/// The workloads of the mesh that are scaled to 0, in these namespaces. Who may not list them sees none.
+pub(crate) async fn scaled_to_zero(client: &Client, namespace: Option<&str>) -> Vec<Controller> {
+    let namespaces = cluster::namespaces(client, namespace).await.unwrap_or_default();
+    let mut found = Vec::new();
+    for (kind, api) in SCALED {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", api));
+        let all = cluster::list(client, namespace, &resource)
+            .await
+            .unwrap_or_default();
+        found.extend(idle(&all, kind, &namespaces));
+    }
+    found.sort();
+    found
+}
+
+fn idle<'a>(
+    all: &'a [Value],
+    kind: &'static str,
+    namespaces: &'a [Value],
+) -> impl Iterator<Item = Controller> + 'a {
+    let in_mesh = move |one: &&Value| {
+        let of_template = one["spec"]["template"]["metadata"]["labels"][key::INJECT].as_str();
+        let namespace = namespaces
+            .iter()
+            .find(|namespace| namespace["metadata"]["name"] == one["metadata"]["namespace"]);
+        let of_namespace =
+            namespace.and_then(|namespace| namespace["metadata"]["labels"][key::INJECT].as_str());
+        of_template.or(of_namespace) == Some("enabled")
+    };
+    all.iter()
+        .filter(|one| is_scaled_to_zero(one))
+        .filter(in_mesh)
+        .map(move |one| Controller {
+            namespace: text(one, "/metadata/namespace").to_owned(),
+            kind,
+            name: text(one, "/metadata/name").to_owned(),
+        })
+}
+
+fn is_scaled_to_zero(workload: &Value) -> bool {
+    workload["spec"]["replicas"] == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(name: &str, replicas: u32) -> Value {
+        json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"replicas": replicas, "template": {}}})
+    }
+
+    #[test]
+    fn a_workload_without_pods_is_missing_scaled_to_zero_or_lacks_sidecars() {
+        let all = [deployment("web", 0), deployment("cart", 2)];
+        let why = |name| reason(&all, "shop", "deployment", name);
+        assert_eq!(
+            why("web"),
+            "deployment web in namespace shop is scaled to 0, so it has no pod"
+        );
+        assert!(why("cart").contains("smilax why-inject deployment/cart -n shop"));
+        assert_eq!(
+            why("crat"),
+            "there is no deployment crat in namespace shop; did you mean cart?"
+        );
+    }
+
+    #[test]
+    fn only_workloads_of_the_mesh_are_said_to_be_scaled_to_zero() {
+        let named = |namespaces: &[Value], workload: &Value| {
+            let all = [workload.clone()];
+            idle(&all, "deployment", namespaces)
+                .map(|one| one.subject())
+                .collect::<Vec<_>>()
+        };
+        let mesh = [json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})];
+        assert_eq!(named(&mesh, &deployment("web", 0)), ["deployment shop/web"]);
+        assert_eq!(named(&mesh, &deployment("web", 1)), [""; 0]);
+        assert_eq!(named(&[], &deployment("web", 0)), [""; 0]);
+        let mut out = deployment("web", 0);
+        out["spec"]["template"] = json!({"metadata": {"labels": {"smilax.dev/inject": "disabled"}}});
+        assert_eq!(named(&mesh, &out), [""; 0]);
+    }
+}
