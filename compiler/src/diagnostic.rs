@@ -1,7 +1,10 @@
 //! What could not be honoured, and why: the source of conditions and Events.
 
+use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use smilax_core::ObjectRef;
 
 /// A finding about an object of the user's.
@@ -34,6 +37,43 @@ impl Diagnostic {
             reason,
             message,
         }
+    }
+
+    /// What tells it from every other finding about the same object.
+    pub fn id(&self) -> FindingId {
+        FindingId::new(self.reason.as_str(), &self.message)
+    }
+}
+
+/// The identity of a finding about an object: its reason, and a digest of what it says. Another value in the same field
+/// is another finding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingId(Arc<str>);
+
+impl FindingId {
+    /// Bytes of the digest that are kept: enough for the findings about one object.
+    const DIGEST: usize = 8;
+
+    /// The identity of what an Event with this reason says.
+    pub fn new(reason: &str, message: &str) -> Self {
+        let digest = Sha256::digest(message);
+        let mut text = format!("{reason}/");
+        for byte in digest.iter().take(Self::DIGEST) {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text.into())
+    }
+
+    /// Reads the identities that a status remembers, written with spaces between them.
+    pub fn list(text: &str) -> impl Iterator<Item = Self> {
+        text.split_whitespace().map(|word| Self(word.into()))
+    }
+}
+
+impl fmt::Display for FindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -30,7 +30,7 @@ pub mod token;
 
 pub use callers::Callers;
 pub use compile::{compile, workloads};
-pub use diagnostic::{Diagnostic, Reason, Severity};
+pub use diagnostic::{Diagnostic, FindingId, Reason, Severity};
 pub use endpoints::{callers_of_address, callers_of_endpoints, endpoints, found, plaintext_only, uncallable};
 pub use holders::Workloads;
 pub use index::Index;
