@@ -19,6 +19,7 @@ pub mod endpoints;
 mod holders;
 pub mod index;
 pub mod ingest;
+pub mod keys;
 pub mod members;
 pub mod model;
 pub mod modes;
@@ -36,7 +37,7 @@ pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;
 pub use modes::Modes;
-pub use plan::NamespacePlan;
+pub use plan::{NamespacePlan, target_warnings};
 pub use token::{NotASidecar, SidecarImages, judge_token};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use smilax_compiler::Modes;
+use smilax_compiler::model::Target;
 use smilax_core::TrustDomain;
 
 /// A Namespace, as far as injection asks for it.
@@ -72,4 +73,7 @@ pub trait ClusterView: Send + Sync {
     /// before the first list is complete. `None` when there is none or when the API server does not answer; it must
     /// end within about 2 seconds, since the caller has 5.
     fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>>;
+
+    /// What the author of a TrafficTarget should know of what is there already.
+    fn target_warnings(&self, target: &Target) -> Vec<String>;
 }

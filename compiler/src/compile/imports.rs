@@ -12,6 +12,8 @@ use smilax_core::{DestinationName, Workload};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::Index;
+pub(crate) use crate::keys::values::Wanted;
+use crate::keys::values::destinations;
 use crate::plan::NamespacePlan;
 
 /// Destinations by name.
@@ -102,15 +104,6 @@ impl Spent {
     }
 }
 
-/// What of another namespace a workload asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// One destination.
-    One(DestinationName),
-    /// All of them.
-    All,
-}
-
 /// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
 pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
     let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
@@ -122,14 +115,7 @@ pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String,
         .into_iter()
         .chain(account)
         .filter_map(|annotations| annotations.get(key::DESTINATIONS))
-        .flat_map(|list| list.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
-        .map(|entry| match entry.split_once('/') {
-            Some((namespace, "*")) if !namespace.is_empty() => Ok((namespace.to_owned(), Wanted::All)),
-            _ => match entry.parse::<DestinationName>() {
-                Ok(name) => Ok((name.namespace.to_string(), Wanted::One(name))),
-                Err(_) => Err(entry.to_owned()),
-            },
-        })
+        .flat_map(|list| destinations(list))
         .collect()
 }
 

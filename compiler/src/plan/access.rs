@@ -3,6 +3,7 @@
 //! A target that is wrong in part never allows more than the part that is right, and still says that the pods which it
 //! names are closed to everybody else.
 
+mod closing;
 mod identity;
 mod rules;
 
@@ -15,6 +16,8 @@ use super::spending::{self, Enforced, Fits};
 use super::{Names, Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Pod, RoutePorts, Target};
+
+pub use closing::target_warnings;
 
 /// What the targets of a namespace allow, by whom it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub struct QuantityError {
 
 impl Quantity {
     /// In units of 10⁻⁹.
-    pub(super) fn nano(&self) -> u128 {
+    pub fn nano(&self) -> u128 {
         self.nano
     }
 
