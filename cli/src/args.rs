@@ -10,6 +10,7 @@ use crate::authz::AuthzArgs;
 use crate::check::CheckArgs;
 use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
+use crate::namespaces::NamespacesArgs;
 use crate::plan::PlanArgs;
 use crate::proxy_config::ConfigArgs;
 
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     /// Shows a line for each proxy: the revision of the configuration that it enforces and the newest, whether it is
     /// Synced, Stale, Rejected, Tampered or Disconnected and since when, and how long its certificate is good for.
     ProxyStatus(StatusArgs),
+    /// Shows what is in force in each namespace: injection, TLS mode, access mode and destinations, and where each comes from.
+    Namespaces(NamespacesArgs),
     /// Shows what one proxy has in force, as it says itself: routes, destinations, endpoints, certificates, access.
     ProxyConfig(ConfigArgs),
     /// Changes the root or the issuer that the mesh trusts, and shows where that stands.

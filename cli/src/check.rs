@@ -1,6 +1,7 @@
 //! What is right and what is wrong, decided from a snapshot of the cluster.
 
 mod definitions;
+mod keys;
 mod pods;
 mod udp;
 
@@ -45,6 +46,8 @@ pub(crate) struct Snapshot {
     pub(crate) meshes: Vec<Value>,
     pub(crate) pods: Vec<Value>,
     pub(crate) objects: Vec<Value>,
+    /// What else labels and annotations of the mesh are written on, each with its kind.
+    pub(crate) keyed: Vec<Value>,
 }
 
 /// One thing that was looked at.
@@ -75,6 +78,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     authority(snapshot, &mut findings);
     pods::check(snapshot, &mut findings);
     udp::check(snapshot, &mut findings);
+    keys::check(snapshot, &mut findings);
     objects(snapshot, &mut findings);
     findings
 }

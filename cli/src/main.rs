@@ -11,6 +11,7 @@ mod files;
 mod fleet;
 mod forward;
 mod mesh;
+mod namespaces;
 mod output;
 #[cfg(test)]
 mod pages;
@@ -139,6 +140,12 @@ async fn run(args: Args) -> anyhow::Result<Done> {
                 Output::Table => fleet::table(&proxies, &missing, now()),
                 Output::Json => format!("{:#}\n", fleet::json(&proxies, &missing)),
             }))
+        }
+        Command::Namespaces(asked) => {
+            let client = cluster::connect(cluster).await?;
+            Ok(Done::good(
+                namespaces::answer(&client, installation, &asked).await?,
+            ))
         }
         Command::ProxyConfig(asked) => {
             let client = cluster::connect(cluster).await?;
