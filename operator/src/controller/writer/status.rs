@@ -183,3 +183,6 @@ pub(crate) fn condition_json(condition: &Stored) -> serde_json::Value {
         "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,
     })
 }
+
+#[cfg(test)]
+mod health;
