@@ -124,6 +124,8 @@ pub enum Reason {
     OverBudget,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
+    /// The access mode of its namespace lets in what it would refuse.
+    Audited,
     /// The ConfigMap of a configuration was written by somebody but the operator.
     Tampered,
 }
@@ -167,6 +169,7 @@ impl Reason {
             Self::PlaintextOnly => "PlaintextOnly",
             Self::OverBudget => "OverBudget",
             Self::TooLarge => "TooLarge",
+            Self::Audited => "Audited",
             Self::Tampered => "Tampered",
         }
     }
@@ -196,6 +199,7 @@ impl Reason {
             | Self::NestedSplit
             | Self::OverlappingBackends
             | Self::PlaintextOnly
+            | Self::Audited
             | Self::Tampered => Severity::Notice,
         }
     }

@@ -10,7 +10,8 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smilax_core::config::{AccessTarget, SourceMatch};
+use smilax_core::config::{AccessMode, AccessTarget, SourceMatch};
+use smilax_core::convention::key;
 
 use super::spending::{self, Enforced, Fits};
 use super::{Names, Scope, object};
@@ -130,6 +131,17 @@ fn one(
         ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
         http: allowed.and_then(|it| it.http),
     };
+    if scope.modes.access == AccessMode::Audit {
+        report(
+            Reason::Audited,
+            format!(
+                "the access mode of namespace {} is audit: what it would refuse is let in, counted and logged; annotate the \
+                 Namespace with {}: allow or deny to enforce it",
+                scope.namespace,
+                key::ACCESS_MODE
+            ),
+        );
+    }
     let size = spending::text_size(&compiled);
     let fits = enforced.take(&closed, size);
     if fits == Fits::No {
