@@ -1,6 +1,8 @@
 //! What is told of pods: that they should have a proxy and have none, that something they ask for is ignored, and that
 //! they must be made again for a setting to count.
 
+mod pod_reason;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use smilax_compiler::model::Pod;
 use smilax_compiler::modes::InboundUdp;
 use smilax_compiler::{Index, Modes, judge_token};
 use smilax_core::convention::key;
+
+pub use pod_reason::PodReason;
 
 /// Something to be told of a pod, once in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,34 +31,6 @@ pub struct PodFinding {
 
 const NOT_INJECTED_MESSAGE: &str = "the pod runs without a proxy though its namespace is in the mesh: it was made while no operator \
          answered, or before the namespace joined; delete it so that it is made again";
-
-/// Why something is told of a pod; also the reason of the Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodReason {
-    /// It slipped past injection, for example because no operator was there when it was made.
-    NotInjected,
-    /// It got its proxy, but something that its annotations ask for cannot be read.
-    InvalidAnnotation,
-    /// It was made while other rules held about something that only its making decides.
-    RestartNeeded,
-    /// It cannot be called from the mesh: it has no proxy on purpose, and its namespace takes nothing but mutual TLS.
-    UnreachableFromMesh,
-    /// It has a token for the mesh that is not its sidecar's alone.
-    NoCertificate,
-}
-
-impl PodReason {
-    /// PascalCase word for Events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotInjected => "NotInjected",
-            Self::InvalidAnnotation => "InvalidAnnotation",
-            Self::RestartNeeded => "RestartNeeded",
-            Self::UnreachableFromMesh => "UnreachableFromMesh",
-            Self::NoCertificate => "NoCertificate",
-        }
-    }
-}
 
 impl PodFinding {
     fn new(pod: &Pod, reason: PodReason, message: String) -> Self {
