@@ -100,7 +100,8 @@ pub enum Reason {
     MatchNotFound,
     /// A referenced TCPRoute or UDPRoute does not exist.
     RouteNotFound,
-    /// The account or binding whose pods a target is about does not exist, or means nobody.
+    /// The account or binding whose pods a target is about does not exist, or means nobody; or a Service or Namespace that
+    /// an annotation asks for does not exist.
     DestinationNotFound,
     /// A ServiceAccount does not exist.
     AccountNotFound,

@@ -124,20 +124,20 @@ impl Events {
     /// Of the findings that hold in a namespace, those that this process has not told. What no longer holds is forgotten, so
     /// that it is told when it holds again.
     pub fn untold(&self, namespace: &Arc<str>, findings: Vec<Finding>) -> Vec<Finding> {
-        let mut all = self.told.lock();
-        let Some(told) = all.get_mut(namespace) else {
-            return findings;
-        };
-        let hold: BTreeSet<Identity> = findings.iter().map(Finding::identity).collect();
-        told.retain(|one| hold.contains(one));
-        let untold = findings
+        // What several workloads find of the same object is one finding.
+        let mut hold: BTreeMap<Identity, Finding> = findings
             .into_iter()
-            .filter(|one| !told.contains(&one.identity()))
+            .map(|finding| (finding.identity(), finding))
             .collect();
-        if told.is_empty() {
-            all.remove(namespace);
+        let mut all = self.told.lock();
+        if let Some(told) = all.get_mut(namespace) {
+            told.retain(|one| hold.contains_key(one));
+            hold.retain(|one, _| !told.contains(one));
+            if told.is_empty() {
+                all.remove(namespace);
+            }
         }
-        untold
+        hold.into_values().collect()
     }
 
     /// Tells a finding about an object without a status to remember it. After a restart the memory of this process is empty,

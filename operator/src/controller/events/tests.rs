@@ -146,6 +146,15 @@ async fn what_no_longer_holds_is_told_when_it_holds_again() {
     assert_eq!(events.untold(&shop, vec![finding]).len(), 1);
 }
 
+#[test]
+fn what_several_workloads_find_is_one_finding() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let events = Events::new(Memory::default().client(), "operator");
+    let findings = vec![uninjected("web-1"), uninjected("web-1"), uninjected("web-2")];
+    assert_eq!(events.untold(&"shop".into(), findings).len(), 2);
+}
+
 #[tokio::test]
 async fn an_event_about_an_object_says_which_one_so_that_describe_finds_it() {
     let memory = Memory::default();
