@@ -39,6 +39,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-events
 	hack/check-attack-campaign
 	hack/check-conformance
+	hack/check-health
 	hack/check-words
 	hack/check-links
 	hack/check-dependencies

@@ -13,6 +13,7 @@ use crate::explain::ExplainArgs;
 use crate::fleet::StatusArgs;
 use crate::injection::WhyArgs;
 use crate::log_level::LevelArgs;
+use crate::namespaces::NamespacesArgs;
 use crate::output::OutputArgs;
 use crate::plan::PlanArgs;
 use crate::proxy_config::ConfigArgs;
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     ///
     /// Exits with 1 if one that is listed does not.
     ProxyStatus(StatusArgs),
+    /// Show what is in force in each namespace: injection, TLS mode, access mode and destinations, and where each comes from.
+    Namespaces(NamespacesArgs),
     /// Show what one sidecar has in force: routes, destinations, endpoints and more.
     ///
     /// The answer comes from the sidecar itself, through a forwarded port.

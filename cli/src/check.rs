@@ -2,6 +2,7 @@
 
 mod before;
 mod definitions;
+mod keys;
 mod pods;
 mod udp;
 mod versions;
@@ -50,6 +51,8 @@ pub(crate) struct Snapshot {
     pub(crate) meshes: Vec<Value>,
     pub(crate) pods: Vec<Value>,
     pub(crate) objects: Vec<Value>,
+    /// What else labels and annotations of the mesh are written on, each with its kind.
+    pub(crate) keyed: Vec<Value>,
 }
 
 /// One thing that was looked at.
@@ -80,6 +83,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     authority(snapshot, &mut findings);
     pods::check(snapshot, &mut findings);
     udp::check(snapshot, &mut findings);
+    keys::check(snapshot, &mut findings);
     objects(snapshot, &mut findings);
     findings
 }

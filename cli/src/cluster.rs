@@ -61,6 +61,7 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
         .await?,
         pods: list(client, None, &ApiResource::from_gvk(&core("Pod"))).await?,
         objects: Vec::new(),
+        keyed: keyed(client).await?,
     };
     for (group, kind, plural) in SMI_KINDS {
         let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
@@ -72,6 +73,49 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
         snapshot.objects.append(&mut found);
     }
     Ok(snapshot)
+}
+
+/// Reads everything that decides what is in force in namespaces.
+///
+/// # Errors
+/// When something cannot be read.
+pub(crate) async fn settings(client: &Client, installation: &str) -> anyhow::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for (group, version, kind, namespace) in [
+        ("", "v1", "Namespace", None),
+        ("", "v1", "ServiceAccount", None),
+        ("apps", "v1", "Deployment", Some(installation)),
+        ("mesh.smilax.dev", "v1alpha1", "MeshConfig", None),
+    ] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let found = list(client, namespace, &resource).await?;
+        all.append(&mut typed(found, &resource.api_version, kind));
+    }
+    Ok(all)
+}
+
+/// Everything that labels and annotations of the mesh are written on, beside Namespaces and pods.
+async fn keyed(client: &Client) -> anyhow::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for (group, api_version, kinds) in [
+        ("", "v1", ["ServiceAccount", "Service"].as_slice()),
+        (
+            "apps",
+            "apps/v1",
+            &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"],
+        ),
+        ("batch", "batch/v1", &["Job", "CronJob"]),
+    ] {
+        for kind in kinds {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+            all.append(&mut typed(
+                list(client, None, &resource).await?,
+                api_version,
+                kind,
+            ));
+        }
+    }
+    Ok(all)
 }
 
 /// Reads everything that policy is compiled from.

@@ -19,14 +19,21 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("See what a change does, before you apply it", &["plan", "authz"]),
     (
         "See what is in force",
-        &["check", "explain", "why-inject", "proxy-status", "proxy-config"],
+        &[
+            "check",
+            "explain",
+            "namespaces",
+            "why-inject",
+            "proxy-status",
+            "proxy-config",
+        ],
     ),
     ("Operate the mesh", &["log-level", "ca"]),
     ("Other commands", &["completion", "version", "help"]),
 ];
 
 /// Examples for the help of a verb, one a line.
-const EXAMPLES: [(&str, &[&str]); 8] = [
+const EXAMPLES: [(&str, &[&str]); 9] = [
     (
         "plan",
         &[
@@ -56,6 +63,10 @@ const EXAMPLES: [(&str, &[&str]); 8] = [
             "smilax why-inject ns/shop",
             "smilax why-inject -A",
         ],
+    ),
+    (
+        "namespaces",
+        &["smilax namespaces", "smilax namespaces shop -o yaml"],
     ),
     (
         "proxy-status",

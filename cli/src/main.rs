@@ -16,6 +16,7 @@ mod injection;
 mod log_level;
 mod mesh;
 mod names;
+mod namespaces;
 mod output;
 #[cfg(test)]
 mod pages;

@@ -42,6 +42,36 @@ pub(crate) fn settings(objects: &[Value]) -> Settings {
     }
 }
 
+/// Who sets something for the whole mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The MeshConfig.
+    MeshConfig,
+    /// An argument of the operator, which the chart's values become.
+    Installation,
+    /// Nobody.
+    Default,
+}
+
+/// Who sets what stands in this field of the MeshConfig, or behind this flag of the operator.
+pub(crate) fn origin(objects: &[Value], field: &str, flag: &str) -> Origin {
+    let named = |kind: &str, name: &str| {
+        objects
+            .iter()
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+    };
+    let mesh = named("MeshConfig", "default").and_then(|mesh| mesh["spec"][field].as_str());
+    let operator = named("Deployment", "smilax-operator");
+    match (
+        mesh,
+        operator.and_then(|operator| argument::<String>(operator, flag)),
+    ) {
+        (Some(_), _) => Origin::MeshConfig,
+        (None, Some(_)) => Origin::Installation,
+        (None, None) => Origin::Default,
+    }
+}
+
 fn read<T: FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }

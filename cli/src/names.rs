@@ -1,6 +1,6 @@
 //! Names that nothing has, and those that were probably meant.
 
-use smilax_operator::inject::nearest;
+use smilax_compiler::nearest;
 
 /// A hint to the name most like this one, to follow an error; empty where none is alike.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {

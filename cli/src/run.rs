@@ -15,7 +15,7 @@ use crate::fleet::{self, State, StatusArgs};
 use crate::injection::{self, WhyArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
-use crate::{cluster, files, help, log_level, preflight, proxy_config, workloads};
+use crate::{cluster, files, help, log_level, namespaces, preflight, proxy_config, workloads};
 
 /// How often `check --wait` looks again.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -74,6 +74,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
         Command::Explain(asked) => explain(&asked, cluster).await,
         Command::WhyInject(asked) => why_inject(&asked, cluster).await,
         Command::ProxyStatus(asked) => proxy_status(&asked, cluster).await,
+        Command::Namespaces(asked) => {
+            let client = cluster::connect(cluster).await?;
+            let answer = namespaces::answer(&client, &cluster.installation, &asked, now()).await?;
+            Ok(Done::good(answer))
+        }
         Command::ProxyConfig(asked) => {
             let client = cluster::connect(cluster).await?;
             Ok(Done::good(proxy_config::answer(&client, &asked, now()).await?))

@@ -1,7 +1,10 @@
 //! What could not be honoured, and why: the source of conditions and Events.
 
+use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use smilax_core::ObjectRef;
 
 /// A finding about an object of the user's.
@@ -35,6 +38,43 @@ impl Diagnostic {
             message,
         }
     }
+
+    /// What tells it from every other finding about the same object.
+    pub fn id(&self) -> FindingId {
+        FindingId::new(self.reason.as_str(), &self.message)
+    }
+}
+
+/// The identity of a finding about an object: its reason, and a digest of what it says. Another value in the same field
+/// is another finding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingId(Arc<str>);
+
+impl FindingId {
+    /// Bytes of the digest that are kept: enough for the findings about one object.
+    const DIGEST: usize = 8;
+
+    /// The identity of what an Event with this reason says.
+    pub fn new(reason: &str, message: &str) -> Self {
+        let digest = Sha256::digest(message);
+        let mut text = format!("{reason}/");
+        for byte in digest.iter().take(Self::DIGEST) {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text.into())
+    }
+
+    /// Reads the identities that a status remembers, written with spaces between them.
+    pub fn list(text: &str) -> impl Iterator<Item = Self> {
+        text.split_whitespace().map(|word| Self(word.into()))
+    }
+}
+
+impl fmt::Display for FindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Kinds of findings. The words are Gateway API's where it has one.
@@ -60,7 +100,8 @@ pub enum Reason {
     MatchNotFound,
     /// A referenced TCPRoute or UDPRoute does not exist.
     RouteNotFound,
-    /// The account or binding whose pods a target is about does not exist, or means nobody.
+    /// The account or binding whose pods a target is about does not exist, or means nobody; or a Service or Namespace that
+    /// an annotation asks for does not exist.
     DestinationNotFound,
     /// A ServiceAccount does not exist.
     AccountNotFound,
@@ -84,6 +125,8 @@ pub enum Reason {
     OverBudget,
     /// A configuration with this object in it is too large to be kept.
     TooLarge,
+    /// The access mode of its namespace lets in what it would refuse.
+    Audited,
     /// The ConfigMap of a configuration was written by somebody but the operator.
     Tampered,
 }
@@ -127,6 +170,7 @@ impl Reason {
             Self::PlaintextOnly => "PlaintextOnly",
             Self::OverBudget => "OverBudget",
             Self::TooLarge => "TooLarge",
+            Self::Audited => "Audited",
             Self::Tampered => "Tampered",
         }
     }
@@ -156,6 +200,7 @@ impl Reason {
             | Self::NestedSplit
             | Self::OverlappingBackends
             | Self::PlaintextOnly
+            | Self::Audited
             | Self::Tampered => Severity::Notice,
         }
     }

@@ -47,6 +47,7 @@ pub fn meta(meta: &ObjectMeta) -> Meta {
 pub fn namespace(object: &core::Namespace) -> Namespace {
     Namespace {
         name: object.metadata.name.as_deref().unwrap_or_default().into(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
         labels: object.metadata.labels.clone().unwrap_or_default(),
         annotations: our_annotations(&object.metadata),
     }

@@ -19,9 +19,11 @@ pub mod endpoints;
 mod holders;
 pub mod index;
 pub mod ingest;
+pub mod keys;
 pub mod members;
 pub mod model;
 pub mod modes;
+mod nearest;
 mod operator;
 pub mod plan;
 pub mod port_names;
@@ -30,13 +32,14 @@ pub mod token;
 
 pub use callers::Callers;
 pub use compile::{compile, workloads};
-pub use diagnostic::{Diagnostic, Reason, Severity};
+pub use diagnostic::{Diagnostic, FindingId, Reason, Severity};
 pub use endpoints::{callers_of_address, callers_of_endpoints, endpoints, found, plaintext_only, uncallable};
 pub use holders::Workloads;
 pub use index::Index;
 pub use members::members;
 pub use modes::Modes;
-pub use plan::NamespacePlan;
+pub use nearest::nearest;
+pub use plan::{NamespacePlan, target_warnings};
 pub use token::{NotASidecar, SidecarImages, judge_token};
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub struct Meta {
 pub struct Namespace {
     /// Name.
     pub name: Arc<str>,
+    /// Unique identity.
+    pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations that are ours.

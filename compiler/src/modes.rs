@@ -6,6 +6,7 @@ use smilax_core::config::{AccessMode, OwnSettings, TlsMode, UnauthenticatedSourc
 use smilax_core::convention::key;
 
 use crate::index::Settings;
+use crate::keys::{Key, values};
 
 /// Modes of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,24 +39,43 @@ pub struct BadAnnotation {
     pub reason: String,
 }
 
+/// Who decides a mode of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its own annotation.
+    Namespace,
+    /// The settings of the mesh.
+    Mesh,
+}
+
+/// Who decides what this annotation is about, in a namespace with these annotations.
+pub fn origin(annotations: &BTreeMap<String, String>, key: &str) -> Origin {
+    let readable = annotations
+        .get(key)
+        .is_some_and(|text| Key::named(key).is_some_and(|known| known.values.check(text).is_ok()));
+    if readable { Origin::Namespace } else { Origin::Mesh }
+}
+
 impl Modes {
     /// The modes of a namespace with these annotations.
     pub fn of(settings: &Settings, annotations: &BTreeMap<String, String>) -> (Self, Vec<BadAnnotation>) {
         let mut bad = Vec::new();
-        let access = read(annotations, key::ACCESS_MODE, &mut bad, |text| {
-            text.parse()
-                .map_err(|error: smilax_core::config::InvalidMode| error.to_string())
+        let access = read(annotations, key::ACCESS_MODE, &mut bad, values::access_mode);
+        let tls = read(annotations, key::TLS_MODE, &mut bad, values::tls_mode);
+        let relax = read(annotations, key::ALLOW_RELAX, &mut bad, values::boolean);
+        let relax = relax.map(|relax| {
+            if relax {
+                OwnSettings::Decide
+            } else {
+                OwnSettings::Tighten
+            }
         });
-        let tls = read(annotations, key::TLS_MODE, &mut bad, |text| {
-            text.parse()
-                .map_err(|error: smilax_core::config::InvalidMode| error.to_string())
-        });
-        let relax = read(annotations, key::ALLOW_RELAX, &mut bad, |text| match text {
-            "true" => Ok(OwnSettings::Decide),
-            "false" => Ok(OwnSettings::Tighten),
-            other => Err(format!("{other:?} is neither true nor false")),
-        });
-        let sources = read(annotations, key::UNAUTHENTICATED_SOURCES, &mut bad, sources);
+        let sources = read(
+            annotations,
+            key::UNAUTHENTICATED_SOURCES,
+            &mut bad,
+            values::unauthenticated_sources,
+        );
         let modes = Self {
             access: access.unwrap_or(settings.access_mode),
             tls: tls.unwrap_or(settings.tls_mode),
@@ -116,20 +136,6 @@ fn read<T>(
         .ok()
 }
 
-fn sources(text: &str) -> Result<Vec<UnauthenticatedSource>, String> {
-    let sources: Vec<UnauthenticatedSource> = serde_json::from_str(text).map_err(|error| {
-        format!(r#"it is no JSON list such as [{{"cidrs": ["10.0.0.0/8"], "ports": [8080]}}]: {error}"#)
-    })?;
-    match sources
-        .iter()
-        .flat_map(|source| &source.ports)
-        .find(|&&port| port == 0)
-    {
-        Some(_) => Err("0 is no port: write 1 to 65535, or leave ports out for all".to_owned()),
-        None => Ok(sources),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +177,19 @@ mod tests {
             assert_eq!(modes, of(&[]).0, "{value}");
             assert_eq!(bad, [annotation]);
         }
+    }
+
+    #[test]
+    fn an_annotation_decides_if_it_can_be_read() {
+        let of = |value: &str| {
+            origin(
+                &[(key::TLS_MODE.to_owned(), value.to_owned())].into(),
+                key::TLS_MODE,
+            )
+        };
+        assert_eq!(of("strict"), Origin::Namespace);
+        assert_eq!(of("Strict"), Origin::Mesh);
+        assert_eq!(origin(&BTreeMap::new(), key::TLS_MODE), Origin::Mesh);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use pods::Pods;
 use security::Behind;
 
 pub(crate) use access::subjects;
-pub use access::{Access, Closed};
+pub use access::{Access, Closed, target_warnings};
 pub use groups::measure;
 
 /// Everything that is compiled from one namespace; shared by all of its workloads and by those that import from it.

@@ -1,21 +1,20 @@
 //! Findings to conditions and Events.
 //!
 //! Conditions are Gateway API's: `Accepted`, `ResolvedRefs`, `Programmed`, and `Ready` for tools that wait for one
-//! word. Every finding stands in some condition's message, so what was told before can be read off the object: after
-//! a restart nothing is told twice.
+//! word. The status remembers which findings Events have reported ([`REPORTED`]): after a restart nothing is told twice.
 
 mod columns;
 mod conditions;
 mod enforcement;
 mod uninjected;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smilax_core::{ObjectRef, Workload};
 
 use crate::callers::Callers;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, FindingId};
 use crate::holders::{Holders, Workloads};
 use crate::index::Index;
 use crate::model::Meta;
@@ -23,9 +22,12 @@ use crate::plan::{NamespacePlan, object};
 
 use uninjected::UninjectedPods;
 
-pub use conditions::{Condition, ConditionStatus, Stored, merge, untold};
+pub use conditions::{Condition, ConditionStatus, Stored, merge};
 pub use enforcement::{Enforcement, Knowledge, MOST_NAMED, Rejection, differs_in_count_only};
 pub use uninjected::Uninjected;
+
+/// Field of the status with the identities of the findings that Events have reported.
+pub const REPORTED: &str = "reported";
 
 /// What an object's status should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +110,41 @@ pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
 }
 
 impl DesiredStatus {
+    /// Whether the strings in a stored status are those that it should have.
+    pub fn columns_match(&self, stored: &BTreeMap<String, String>) -> bool {
+        let reported = stored.get(REPORTED).map_or("", String::as_str);
+        reported == joined(&self.findings())
+            && self
+                .columns
+                .iter()
+                .all(|(name, text)| stored.get(*name).is_some_and(|one| one == text))
+    }
+
+    /// Findings that the stored status does not remember as reported: each is worth an Event of its own.
+    pub fn untold(&self, stored: &BTreeMap<String, String>) -> Vec<&Diagnostic> {
+        let reported = stored.get(REPORTED).map_or("", String::as_str);
+        let reported: BTreeSet<FindingId> = FindingId::list(reported).collect();
+        self.diagnostics
+            .iter()
+            .filter(|one| !reported.contains(&one.id()))
+            .collect()
+    }
+
+    /// The strings of the status, by field. It remembers as reported all findings but those that could not be told.
+    pub fn texts(&self, untold: &BTreeSet<FindingId>) -> BTreeMap<String, String> {
+        let reported: BTreeSet<FindingId> = self.findings().difference(untold).cloned().collect();
+        let reported = (!reported.is_empty()).then(|| (REPORTED.to_owned(), joined(&reported)));
+        self.columns
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), text.clone()))
+            .chain(reported)
+            .collect()
+    }
+
+    fn findings(&self) -> BTreeSet<FindingId> {
+        self.diagnostics.iter().map(Diagnostic::id).collect()
+    }
+
     /// Adds findings that are made only when the configurations of the proxies are written. What they say of other
     /// objects is left out.
     pub fn add_withheld<'a>(&mut self, findings: impl IntoIterator<Item = &'a Diagnostic>) {
@@ -131,6 +168,11 @@ impl DesiredStatus {
         );
         conditions::withhold(&mut self.conditions, &self.diagnostics);
     }
+}
+
+fn joined(ids: &BTreeSet<FindingId>) -> String {
+    let ids: Vec<String> = ids.iter().map(FindingId::to_string).collect();
+    ids.join(" ")
 }
 
 /// An object, and what there is to enforce it.

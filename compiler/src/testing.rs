@@ -60,6 +60,7 @@ impl Cluster {
             name: name.into(),
             labels: map(labels),
             annotations: map(annotations),
+            ..Namespace::default()
         }))
     }
 

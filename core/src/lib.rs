@@ -33,6 +33,7 @@ pub mod path;
 pub mod pattern;
 pub mod pod;
 pub mod probe;
+pub mod quantity;
 pub mod revision;
 pub mod signature;
 pub mod source_ranges;

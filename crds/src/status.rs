@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
+    /// Newest generation of the object that the conditions speak of. Tools that wait look here before they look at any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Accepted, ResolvedRefs, Programmed and Ready, each with the generation of the object it speaks of.
     pub conditions: Vec<Condition>,
+    /// Which findings Events have reported, by reason and digest: what keeps the operator from reporting them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported: Option<String>,
     /// Backends and their weights, as in `web-v1=90 web-v2=10`. TrafficSplit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backends: Option<String>,

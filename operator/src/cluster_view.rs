@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::LimitRange;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
 use smilax_compiler::Modes;
+use smilax_compiler::model::Target;
 use smilax_core::TrustDomain;
 
 /// A Namespace, as far as injection asks for it.
@@ -105,4 +106,7 @@ pub trait ClusterView: Send + Sync {
     /// before the first list is complete. `None` when there is none or when the API server does not answer; it must
     /// end within about 2 seconds, since the caller has 5.
     fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>>;
+
+    /// What the author of a TrafficTarget should know of what is there already.
+    fn target_warnings(&self, target: &Target) -> Vec<String>;
 }

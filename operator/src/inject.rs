@@ -20,12 +20,10 @@ mod evasion;
 pub(crate) mod fixture;
 mod limits;
 mod modes;
-mod nearest;
 mod pod;
 mod ports;
 mod powers;
 mod probes;
-mod quantity;
 mod running;
 mod scrape;
 mod settings;
@@ -36,16 +34,16 @@ mod workload;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
+use smilax_compiler::keys::{self, Fault, Membership};
 use smilax_compiler::modes::InboundUdp;
 use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
 pub use eligibility::{LeftAlone, Rule};
-pub use nearest::nearest;
-pub use quantity::{Quantity, QuantityError};
 pub use running::validate_running;
 pub use settings::{InjectSettings, ProxyLogFormat, PullPolicy, PullPolicyError, Resources};
 pub use sidecar::{INIT, PROXY};
+pub use smilax_compiler::keys::{Quantity, QuantityError};
 pub use validate::{Findings, validate_workload};
 
 use crate::cluster_view::NamespaceView;
@@ -161,7 +159,7 @@ fn inject_as(request: &InjectRequest<'_>) -> Outcome {
             message: format!("smilax cannot inject this pod: {}", too_large.join("; ")),
         };
     }
-    warnings.extend(annotation::unknown_keys(raw));
+    warnings.extend(misplaced_keys(raw));
     warnings.extend(bad.iter().map(|bad| format!("ignored: {bad}")));
     warnings.extend(powers::powers(raw));
     warnings.extend(drains_longer_than_it_lives(raw, options.drain_seconds));
@@ -315,6 +313,15 @@ fn drains_longer_than_it_lives(pod: &Value, drain_seconds: u32) -> Option<String
             key::DRAIN_SECONDS
         )
     })
+}
+
+/// Keys that mean nothing on a pod; values that cannot be read are told with what is taken instead.
+fn misplaced_keys(pod: &Value) -> Vec<String> {
+    keys::judge("Pod", pod, Membership::Joined)
+        .into_iter()
+        .filter(|found| !matches!(found.fault, Fault::Value(_)))
+        .map(|found| found.to_string())
+        .collect()
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl State {
                     self.objects.insert(path, object);
                 }
                 if self.objects.contains_key(&path) {
-                    return failure(StatusCode::CONFLICT);
+                    return failure_with(StatusCode::CONFLICT, "AlreadyExists");
                 }
                 self.store(path, body, version)
             }
@@ -124,6 +124,10 @@ impl State {
                 let Some(mut object) = self.objects.get(path).cloned() else {
                     return failure(StatusCode::NOT_FOUND);
                 };
+                if body.is_object() {
+                    json_patch::merge(&mut object, &body);
+                    return self.store(path.to_owned(), object, version);
+                }
                 let change: json_patch::Patch = serde_json::from_value(body).unwrap();
                 match json_patch::patch(&mut object, &change) {
                     Ok(()) => self.store(path.to_owned(), object, version),
@@ -142,9 +146,13 @@ impl State {
 }
 
 fn failure(status: StatusCode) -> (StatusCode, Value) {
+    failure_with(status, status.canonical_reason().unwrap_or_default())
+}
+
+fn failure_with(status: StatusCode, reason: &str) -> (StatusCode, Value) {
     let answer = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure",
-        "code": status.as_u16(), "reason": status.canonical_reason(), "message": "",
+        "code": status.as_u16(), "reason": reason, "message": "",
     });
     (status, answer)
 }

@@ -1,4 +1,4 @@
-//! The webhooks that the API server calls: `/inject`, `/validate` and `/convert`, over TLS.
+//! The webhooks that the API server calls: `/inject`, `/validate`, `/keys` and `/convert`, over TLS.
 //!
 //! ```text
 //! connection ─► TLS ─► request ─► body, within a budget ─► review ─► decision (pure, off the event loop) ─► answer
@@ -47,16 +47,18 @@ impl fmt::Debug for WebhookState {
 enum Webhook {
     Inject,
     Validate,
+    Keys,
     Convert,
 }
 
 impl Webhook {
-    const ALL: [Self; 3] = [Self::Inject, Self::Validate, Self::Convert];
+    const ALL: [Self; 4] = [Self::Inject, Self::Validate, Self::Keys, Self::Convert];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Inject => "inject",
             Self::Validate => "validate",
+            Self::Keys => "keys",
             Self::Convert => "convert",
         }
     }

@@ -87,3 +87,45 @@ renders is applied by others, to whom the Job that ends the mesh is a Job like a
 {{- define "smilax.isReleased" -}}
 {{- if lookup "v1" "Namespace" "" "kube-system" }}true{{ end }}
 {{- end }}
+
+{{/* Objects that labels and annotations of the mesh are written on. */}}
+{{- define "smilax.keyedObjects" -}}
+- operations: [CREATE, UPDATE]
+  apiGroups: [""]
+  apiVersions: [v1]
+  resources: [namespaces]
+  scope: Cluster
+- operations: [CREATE, UPDATE]
+  apiGroups: [""]
+  apiVersions: [v1]
+  resources: [serviceaccounts, services, pods]
+  scope: Namespaced
+- operations: [CREATE, UPDATE]
+  apiGroups: [apps]
+  apiVersions: [v1]
+  resources: [deployments, statefulsets, daemonsets, replicasets]
+  scope: Namespaced
+- operations: [CREATE, UPDATE]
+  apiGroups: [batch]
+  apiVersions: [v1]
+  resources: [jobs, cronjobs]
+  scope: Namespaced
+{{- end }}
+
+{{/* Whether a label or annotation k of an object, or of its pod template, is as this CEL expression says. */}}
+{{- define "smilax.hasKey" -}}
+{{- $all := list -}}
+{{- range $path := list "object" "object.spec.template" "object.spec.jobTemplate.spec.template" -}}
+{{- range $field := list "labels" "annotations" -}}
+{{- $has := list -}}
+{{- $at := "object" -}}
+{{- range $part := append (rest (splitList "." $path)) "metadata" -}}
+{{- $at = printf "%s.%s" $at $part -}}
+{{- $has = append $has (printf "has(%s)" $at) -}}
+{{- end -}}
+{{- $has = append $has (printf "has(%s.%s)" $at $field) -}}
+{{- $all = append $all (printf "(%s && %s.%s.exists(k, %s))" (join " && " $has) $at $field $) -}}
+{{- end -}}
+{{- end -}}
+{{- join " ||\n" $all -}}
+{{- end }}

@@ -22,6 +22,7 @@ fn healthy() -> Snapshot {
         meshes: Vec::new(),
         pods: vec![pod("web", &json!({"smilax.dev/proxy-version": "0.1.0"}))],
         objects: vec![split("True")],
+        keyed: Vec::new(),
     }
 }
 

@@ -12,6 +12,8 @@ use smilax_core::{DestinationName, Workload};
 
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::index::Index;
+pub(crate) use crate::keys::values::Wanted;
+use crate::keys::values::destinations;
 use crate::plan::NamespacePlan;
 
 /// Destinations by name.
@@ -23,20 +25,10 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
     let mut destinations = own.destinations.clone();
     let mut spent = Spent::default();
     spent.take(&own, &destinations);
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = mistakes(index, workload);
     let mut asked: BTreeMap<String, Vec<Wanted>> = BTreeMap::new();
-    for entry in imports(index, workload) {
-        match entry {
-            Ok((namespace, wanted)) => asked.entry(namespace).or_default().push(wanted),
-            Err(entry) => diagnostics.push(about(
-                workload,
-                Reason::Invalid,
-                format!(
-                    "annotation {}: {entry:?} is not of the form namespace/service or namespace/*; it is left out",
-                    key::DESTINATIONS
-                ),
-            )),
-        }
+    for (namespace, wanted) in imports(index, workload).into_iter().flatten() {
+        asked.entry(namespace).or_default().push(wanted);
     }
     // Its own namespace is there already, all of it.
     asked.remove(&*workload.namespace);
@@ -61,6 +53,62 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
         destinations.append(&mut imported);
     }
     (destinations, diagnostics)
+}
+
+/// Entries that mean nothing, each told on the object that it is written on.
+fn mistakes(index: &Index, workload: &Workload) -> Vec<Diagnostic> {
+    let Workload { namespace, account } = workload;
+    let own = index
+        .contents(namespace)
+        .and_then(|contents| contents.accounts.get(account));
+    let written = [
+        (
+            "Namespace",
+            namespace,
+            index.namespace(namespace).map(|one| &one.annotations),
+        ),
+        ("ServiceAccount", account, own.map(|one| &one.annotations)),
+    ];
+    let mut found = Vec::new();
+    for (kind, name, annotations) in written {
+        let list = annotations.and_then(|all| all.get(key::DESTINATIONS));
+        for entry in list.into_iter().flat_map(|list| destinations(list)) {
+            let (reason, what) = match entry {
+                Err(entry) => (
+                    Reason::Invalid,
+                    format!("{entry:?} is not of the form namespace/service or namespace/*; it is left out"),
+                ),
+                Ok((other, wanted)) => match missing(index, &other, &wanted) {
+                    Some(what) => (
+                        Reason::DestinationNotFound,
+                        format!("{what} does not exist; it counts as soon as it does"),
+                    ),
+                    None => continue,
+                },
+            };
+            let message = format!("annotation {}: {what}", key::DESTINATIONS);
+            found.push(Diagnostic::about(
+                kind,
+                namespace.clone(),
+                name.clone(),
+                reason,
+                message,
+            ));
+        }
+    }
+    found
+}
+
+/// What is asked for and is not there.
+fn missing(index: &Index, namespace: &str, wanted: &Wanted) -> Option<String> {
+    let services = index.contents(namespace).map(|contents| &contents.services);
+    match wanted {
+        Wanted::All if index.namespace(namespace).is_none() => Some(format!("Namespace {namespace}")),
+        Wanted::One(name) if !services.is_some_and(|all| all.contains_key(&name.name)) => {
+            Some(format!("Service {name}"))
+        }
+        Wanted::All | Wanted::One(_) => None,
+    }
 }
 
 /// What the expressions of routes count for so far, each once.
@@ -102,15 +150,6 @@ impl Spent {
     }
 }
 
-/// What of another namespace a workload asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// One destination.
-    One(DestinationName),
-    /// All of them.
-    All,
-}
-
 /// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
 pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
     let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
@@ -122,14 +161,7 @@ pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String,
         .into_iter()
         .chain(account)
         .filter_map(|annotations| annotations.get(key::DESTINATIONS))
-        .flat_map(|list| list.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
-        .map(|entry| match entry.split_once('/') {
-            Some((namespace, "*")) if !namespace.is_empty() => Ok((namespace.to_owned(), Wanted::All)),
-            _ => match entry.parse::<DestinationName>() {
-                Ok(name) => Ok((name.namespace.to_string(), Wanted::One(name))),
-                Err(_) => Err(entry.to_owned()),
-            },
-        })
+        .flat_map(|list| destinations(list))
         .collect()
 }
 

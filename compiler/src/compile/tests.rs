@@ -42,6 +42,38 @@ fn elsewhere_only_accounts_of_injected_pods_have_one() {
 }
 
 #[test]
+fn a_destination_that_does_not_exist_is_told_where_it_is_written() {
+    let mut index = Cluster::new()
+        .namespace(
+            "client",
+            ENABLED,
+            &[(key::DESTINATIONS, "shop/wbe, nowhere/*, shop/web")],
+        )
+        .account("client", "default", &[(key::DESTINATIONS, "shop/*, shop/gone")])
+        .namespace("shop", ENABLED, &[])
+        .service(service("web"))
+        .index();
+    let (_, diagnostics) = compile(&mut index, &Workload::new("client", "default"));
+    let told: Vec<String> = diagnostics
+        .iter()
+        .map(|one| format!("{}: {}", one.object, one.message))
+        .collect();
+    let missing = |object: &str, what: &str| {
+        format!(
+            "{object}: annotation smilax.dev/destinations: {what} does not exist; it counts as soon as it does"
+        )
+    };
+    assert_eq!(
+        told,
+        [
+            missing("Namespace/client/client", "Service shop/wbe"),
+            missing("Namespace/client/client", "Namespace nowhere"),
+            missing("ServiceAccount/client/default", "Service shop/gone"),
+        ]
+    );
+}
+
+#[test]
 fn a_workload_gets_the_destinations_of_its_namespace_and_those_that_it_asks_for() {
     let mut index = Cluster::new()
         .namespace("shop", ENABLED, &[])

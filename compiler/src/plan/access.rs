@@ -3,18 +3,22 @@
 //! A target that is wrong in part never allows more than the part that is right, and still says that the pods which it
 //! names are closed to everybody else.
 
+mod closing;
 mod identity;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use smilax_core::config::{AccessTarget, SourceMatch};
+use smilax_core::config::{AccessMode, AccessTarget, SourceMatch};
+use smilax_core::convention::key;
 
 use super::spending::{self, Enforced, Fits};
 use super::{Names, Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Pod, RoutePorts, Target};
+
+pub use closing::target_warnings;
 
 /// What the targets of a namespace allow, by whom it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +131,17 @@ fn one(
         ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
         http: allowed.and_then(|it| it.http),
     };
+    if scope.modes.access == AccessMode::Audit {
+        report(
+            Reason::Audited,
+            format!(
+                "the access mode of namespace {} is audit: what it would refuse is let in, counted and logged; annotate the \
+                 Namespace with {}: allow or deny to enforce it",
+                scope.namespace,
+                key::ACCESS_MODE
+            ),
+        );
+    }
     let size = spending::text_size(&compiled);
     let fits = enforced.take(&closed, size);
     if fits == Fits::No {

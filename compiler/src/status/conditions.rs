@@ -229,23 +229,6 @@ pub fn merge(stored: &[Stored], desired: &[Condition], now: &str) -> Option<Vec<
     (!same).then_some(merged)
 }
 
-/// Findings that the stored conditions do not tell yet: each is worth one Event.
-pub fn untold<'a>(stored: &[Stored], diagnostics: &'a [Diagnostic]) -> Vec<&'a Diagnostic> {
-    diagnostics
-        .iter()
-        .filter(|diagnostic| {
-            let relevant = match diagnostic.reason.severity() {
-                Severity::Unresolved => "ResolvedRefs",
-                Severity::Withheld => "Programmed",
-                Severity::Rejected | Severity::Notice => "Accepted",
-            };
-            !stored
-                .iter()
-                .any(|one| one.kind == relevant && one.message.contains(&diagnostic.message))
-        })
-        .collect()
-}
-
 fn first(diagnostics: &[Diagnostic], severity: Severity) -> Option<Reason> {
     diagnostics
         .iter()

@@ -258,18 +258,58 @@ fn conditions_of_others_are_kept() {
     assert_eq!(merge(&stored, &status.conditions, "t2"), None);
 }
 
+/// The strings of a status that remembers all that there is to report.
+fn remembered(status: &DesiredStatus) -> BTreeMap<String, String> {
+    status.texts(&BTreeSet::new())
+}
+
+fn reasons(findings: &[&Diagnostic]) -> Vec<Reason> {
+    findings.iter().map(|one| one.reason).collect()
+}
+
 #[test]
 fn every_finding_is_told_once() {
-    let (stored, status) = stored(
-        &shop().split(split("web").backend("gone", 1).backend("web-v1", 0)),
-        "t1",
-    );
+    let cluster = shop().split(split("web").backend("gone", 1).backend("web-v1", 0));
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
     assert_eq!(
-        untold(&[], &status.diagnostics).len(),
-        2,
-        "the missing backend, and that none is left"
+        reasons(&status.untold(&BTreeMap::new())),
+        [Reason::BackendNotFound, Reason::NoUsableBackend]
     );
-    assert!(untold(&stored, &status.diagnostics).is_empty());
+    assert_eq!(status.untold(&remembered(&status)), Vec::<&Diagnostic>::new());
+}
+
+#[test]
+fn a_second_mistake_in_the_same_field_is_another_finding() {
+    let of = |backend: &str| {
+        let cluster = shop().split(split("web").backend(backend, 1).backend("web-v1", 1));
+        statuses(&mut cluster.index(), "shop").remove(0)
+    };
+    let (longer, shorter) = (of("gone-too"), of("gone"));
+    assert_eq!(
+        reasons(&shorter.untold(&remembered(&longer))),
+        [Reason::BackendNotFound]
+    );
+    assert!(!shorter.columns_match(&remembered(&longer)));
+}
+
+#[test]
+fn a_status_remembers_only_what_was_told() {
+    let cluster = shop().split(split("web").backend("gone", 1).backend("web-v1", 0));
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
+    let failed = status.diagnostics[0].id();
+    let stored = status.texts(&[failed.clone()].into());
+    let untold: Vec<FindingId> = status.untold(&stored).iter().map(|one| one.id()).collect();
+    assert_eq!(untold, [failed]);
+}
+
+#[test]
+fn a_finding_that_is_gone_is_forgotten_so_that_it_is_told_when_it_is_back() {
+    let wrong = shop().split(split("web").backend("gone", 1).backend("web-v1", 1));
+    let wrong = statuses(&mut wrong.index(), "shop").remove(0);
+    let right = shop().split(split("web").backend("web-v1", 1));
+    let right = statuses(&mut right.index(), "shop").remove(0);
+    assert!(!right.columns_match(&remembered(&wrong)));
+    assert_eq!(remembered(&right).get(REPORTED), None);
 }
 
 #[test]
@@ -293,8 +333,7 @@ fn what_some_proxies_are_not_given_is_not_programmed_and_not_ready() {
     assert_eq!(condition("Programmed").message, "web is too large");
     assert_eq!(condition("Ready").reason, "TooLarge");
     assert_eq!(condition("Accepted").status, ConditionStatus::True);
-    // It is told once: the condition remembers it.
-    assert_eq!(untold(&[], &status.diagnostics), [&findings[0]]);
-    let stored = merge(&[], &status.conditions, "now").unwrap();
-    assert!(untold(&stored, &status.diagnostics).is_empty());
+    // It is told once: the status remembers it.
+    assert_eq!(status.untold(&BTreeMap::new()), [&findings[0]]);
+    assert!(status.untold(&remembered(&status)).is_empty());
 }

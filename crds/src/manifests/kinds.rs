@@ -24,7 +24,11 @@ fn traffic_split() -> Kind {
     let description = "Divides the traffic of one Service between other Services, by weight.";
     let version = |name, fields| Version {
         name,
-        schema: object(description, fields, &["backends"]),
+        schema: object(
+            description,
+            fields,
+            &["backends", "reported", "observedGeneration"],
+        ),
         columns: vec![
             column("Service", ".spec.service", "The Service that clients call"),
             column("Backends", ".status.backends", "Receivers and their weights"),
@@ -54,7 +58,11 @@ fn traffic_target() -> Kind {
     let description = "Lets sources call a destination, on the routes that its rules name.";
     let version = |name, fields, destination| Version {
         name,
-        schema: object(description, fields, &["sources", "rules"]),
+        schema: object(
+            description,
+            fields,
+            &["sources", "rules", "reported", "observedGeneration"],
+        ),
         columns: vec![
             column("Destination", destination, "Whose pods are called"),
             column("Sources", ".status.sources", "Who may call"),
@@ -100,7 +108,7 @@ fn identity_binding() -> Kind {
             schema: object(
                 description,
                 spec::<access::IdentityBindingSpec>(),
-                &["identities"],
+                &["identities", "reported", "observedGeneration"],
             ),
             columns: vec![
                 column("Identities", ".status.identities", "Workloads that are meant"),
@@ -115,7 +123,11 @@ fn http_route_group() -> Kind {
     let description = "Names kinds of HTTP requests, for TrafficSplits and TrafficTargets to refer to.";
     let version = |name, fields| Version {
         name,
-        schema: object(description, fields, &["matches"]),
+        schema: object(
+            description,
+            fields,
+            &["matches", "reported", "observedGeneration"],
+        ),
         columns: vec![
             column("Matches", ".status.matches", "Names of the matches"),
             accepted(),
@@ -160,7 +172,7 @@ fn tcp_route() -> Kind {
     let description = "Names TCP traffic on some ports, for TrafficTargets to refer to.";
     let version = |name, fields| Version {
         name,
-        schema: object(description, fields, &["ports"]),
+        schema: object(description, fields, &["ports", "reported", "observedGeneration"]),
         columns: vec![
             column("Ports", ".status.ports", "Ports that are meant"),
             accepted(),
@@ -194,7 +206,11 @@ fn udp_route() -> Kind {
         scope: Scope::Namespaced,
         versions: vec![Version {
             name: "v1alpha4",
-            schema: object(description, spec::<specs::PortRouteSpec>(), &["ports"]),
+            schema: object(
+                description,
+                spec::<specs::PortRouteSpec>(),
+                &["ports", "reported", "observedGeneration"],
+            ),
             columns: vec![
                 column("Ports", ".status.ports", "Ports that are meant"),
                 accepted(),

@@ -1,29 +1,25 @@
-//! Events on the objects that users edit. Each finding is told once.
+//! Events on the objects that users edit. Each finding is an Event of its own, and is told once.
 
-mod long_name;
+mod event;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event as CoreEvent, ObjectReference};
-use k8s_openapi::api::events::v1::Event as ApiEvent;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use serde_json::json;
 use smilax_compiler::Diagnostic;
+use smilax_compiler::diagnostic::FindingId;
 use smilax_core::ObjectRef;
 use tokio::time::timeout;
 
-use super::findings::Finding;
-use super::report::PodFinding;
+use super::findings::{Finding, Identity};
 
-/// Longest note that the API accepts, in bytes (events.k8s.io/v1).
-const LONGEST_NOTE: usize = 1024;
-/// Who writes the Events.
-const CONTROLLER: &str = "smilax-operator";
 const CALL: Duration = Duration::from_secs(5);
 /// How often an Event is tried; what it tells is remembered elsewhere and not told again.
 const TRIES: usize = 4;
@@ -34,11 +30,29 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Events {
     client: Client,
-    recorder: Recorder,
     pod_name: Arc<str>,
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// Findings that hold and were told, by namespace.
+    told: Arc<Mutex<BTreeMap<Arc<str>, BTreeSet<Identity>>>>,
     /// Findings about objects whose status does not say them yet, by UID.
-    unremembered: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
+    unremembered: Arc<Mutex<BTreeMap<String, BTreeSet<FindingId>>>>,
+}
+
+/// What is done about an Event that is there already: somebody said the same of the same object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repetition {
+    /// It happened again, which counts.
+    Counts,
+    /// It was told before a restart.
+    Known,
+}
+
+/// What became of telling several findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// Those that could not be told, and are to be tried again.
+    pub failed: BTreeSet<FindingId>,
+    /// How many writes were tried.
+    pub writes: usize,
 }
 
 impl std::fmt::Debug for Events {
@@ -50,12 +64,7 @@ impl std::fmt::Debug for Events {
 impl Events {
     /// Events in the name of this pod.
     pub fn new(client: Client, pod_name: &str) -> Self {
-        let reporter = Reporter {
-            controller: CONTROLLER.to_owned(),
-            instance: Some(pod_name.to_owned()),
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
             client,
             pod_name: pod_name.into(),
             told: Arc::default(),
@@ -63,7 +72,7 @@ impl Events {
         }
     }
 
-    /// Tells findings about an SMI object, one Event for each reason. How many writes that took.
+    /// Tells findings about an SMI object.
     ///
     /// They are told before the status is written that remembers them: whoever is killed in between has told them, and
     /// whoever comes next sees that they are not remembered, and tells them once more. The other way round they would
@@ -74,32 +83,37 @@ impl Events {
         uid: &str,
         api_version: &str,
         findings: &[&Diagnostic],
-    ) -> usize {
-        if findings.is_empty() {
-            return 0;
-        }
-        let mut writes = 0;
+    ) -> Telling {
+        let mut telling = Telling::default();
         let known = self.unremembered.lock().get(uid).cloned().unwrap_or_default();
-        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let reference = reference(api_version, object, uid);
         for finding in findings {
-            if !known.contains(&told_of(finding.reason.as_str(), &finding.message)) {
-                by_reason
-                    .entry(finding.reason.as_str())
-                    .or_default()
-                    .push(&finding.message);
+            let id = finding.id();
+            if known.contains(&id) {
+                continue;
+            }
+            let told = self
+                .publish(
+                    &reference,
+                    finding.reason.as_str(),
+                    &finding.message,
+                    Repetition::Counts,
+                )
+                .await;
+            telling.writes += told.writes;
+            match told.outcome {
+                Outcome::Told => {
+                    let mut unremembered = self.unremembered.lock();
+                    unremembered.entry(uid.to_owned()).or_default().insert(id);
+                }
+                Outcome::Failed | Outcome::Silence => {
+                    telling.failed.insert(id);
+                }
+                // Nothing is gained by trying again.
+                Outcome::Refused => {}
             }
         }
-        let reference = reference(api_version, &object.kind, &object.namespace, &object.name, uid);
-        for (reason, messages) in by_reason {
-            let telling = self.publish(&reference, reason, &messages.join("; ")).await;
-            writes += telling.writes;
-            if telling.outcome == Outcome::Told {
-                let mut unremembered = self.unremembered.lock();
-                let told = unremembered.entry(uid.to_owned()).or_default();
-                told.extend(messages.iter().map(|message| told_of(reason, message)));
-            }
-        }
-        writes
+        telling
     }
 
     /// The object's status says now what was told, or the object is gone.
@@ -107,77 +121,66 @@ impl Events {
         self.unremembered.lock().remove(uid);
     }
 
-    /// Whether this process has told it.
-    pub fn is_told(&self, finding: &Finding) -> bool {
-        self.told.lock().contains(&finding.identity())
-    }
-
-    /// Tells a finding about an object without a status to remember it: once in the life of this process.
-    pub async fn about(&self, finding: &Finding) -> Telling {
-        if self.is_told(finding) {
-            return Telling::of(Outcome::Told, 0);
-        }
-        let telling = match finding {
-            Finding::Object(found) => {
-                let object = &found.object;
-                let reference = reference("v1", &object.kind, &object.namespace, &object.name, "");
-                self.publish(&reference, found.reason.as_str(), &found.message)
-                    .await
+    /// Of the findings that hold in a namespace, those that this process has not told. What no longer holds is forgotten, so
+    /// that it is told when it holds again.
+    pub fn untold(&self, namespace: &Arc<str>, findings: Vec<Finding>) -> Vec<Finding> {
+        // What several workloads find of the same object is one finding.
+        let mut hold: BTreeMap<Identity, Finding> = findings
+            .into_iter()
+            .map(|finding| (finding.identity(), finding))
+            .collect();
+        let mut all = self.told.lock();
+        if let Some(told) = all.get_mut(namespace) {
+            told.retain(|one| hold.contains_key(one));
+            hold.retain(|one, _| !told.contains(one));
+            if told.is_empty() {
+                all.remove(namespace);
             }
-            Finding::Pod(found) => self.about_pod(found).await,
-        };
-        // Not before: what was only tried is still to be told.
-        if telling.outcome == Outcome::Told {
-            self.told.lock().insert(finding.identity());
         }
-        telling
+        hold.into_values().collect()
     }
 
-    async fn about_pod(&self, pod: &PodFinding) -> Telling {
-        // After a restart the memory above is empty, but the Event is still there.
-        let api = Api::<CoreEvent>::namespaced(self.client.clone(), &pod.namespace);
-        let known = ListParams::default()
-            .fields(&format!("involvedObject.uid={},reason={}", pod.uid, pod.reason))
-            .limit(1);
-        match timeout(CALL, api.list(&known)).await {
-            Ok(Ok(list)) if !list.items.is_empty() => return Telling::of(Outcome::Told, 0),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "looking for an earlier Event failed"),
-            Err(_) => tracing::debug!("looking for an earlier Event timed out"),
+    /// Tells a finding about an object without a status to remember it. After a restart the memory of this process is empty,
+    /// but the Event is still there.
+    pub async fn about(&self, namespace: &Arc<str>, finding: &Finding) -> Told {
+        let (object, uid) = (finding.object(), finding.uid());
+        let (reason, message) = (finding.reason(), finding.message());
+        let told = self
+            .publish(&reference("v1", &object, uid), reason, message, Repetition::Known)
+            .await;
+        // Not before: what was only tried is still to be told.
+        if told.outcome == Outcome::Told {
+            tracing::warn!(%object, reason, "{message}");
+            let mut all = self.told.lock();
+            all.entry(namespace.clone())
+                .or_default()
+                .insert(finding.identity());
         }
-        tracing::warn!(
-            namespace = pod.namespace,
-            pod = pod.name,
-            reason = pod.reason,
-            "{}",
-            pod.message
-        );
-        let reference = reference("v1", "Pod", &pod.namespace, &pod.name, &pod.uid);
-        self.publish(&reference, pod.reason, &pod.message).await
+        told
     }
 
     /// Writes an Event, and tries again what may pass.
-    async fn publish(&self, reference: &ObjectReference, reason: &str, message: &str) -> Telling {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(shortened(message)),
-            action: "Compile".to_owned(),
-            secondary: None,
-        };
+    async fn publish(
+        &self,
+        reference: &ObjectReference,
+        reason: &str,
+        message: &str,
+        repetition: Repetition,
+    ) -> Told {
+        let event = event::event(reference, reason, message, (&self.pod_name, Timestamp::now()));
         let object = reference.name.as_deref().unwrap_or_default();
         let (mut writes, mut wait) = (0, AGAIN);
         loop {
             writes += 1;
-            let (error, outcome) = match timeout(CALL, self.write(&event, reference)).await {
-                Ok(Ok(())) => return Telling::of(Outcome::Told, writes),
+            let (error, outcome) = match timeout(CALL, self.write(&event, repetition)).await {
+                Ok(Ok(())) => return Told::of(Outcome::Told, writes),
                 Ok(Err(error)) => (error.to_string(), failure(&error)),
                 Err(_) => ("the API server did not answer".to_owned(), Outcome::Silence),
             };
             // Silence was a long wait already, and a status waits behind it.
             if writes == TRIES || outcome != Outcome::Failed {
                 tracing::warn!(object, reason, error, "Event not written");
-                return Telling::of(outcome, writes);
+                return Told::of(outcome, writes);
             }
             tracing::debug!(object, reason, error, "Event not written; it is tried again");
             tokio::time::sleep(wait).await;
@@ -185,16 +188,20 @@ impl Events {
         }
     }
 
-    async fn write(&self, event: &Event, reference: &ObjectReference) -> kube::Result<()> {
-        if !long_name::is_too_long(reference.name.as_deref().unwrap_or_default()) {
-            return self.recorder.publish(event, reference).await;
+    async fn write(&self, event: &Event, repetition: Repetition) -> kube::Result<()> {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let api = Api::<Event>::namespaced(self.client.clone(), namespace);
+        match api.create(&PostParams::default(), event).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            other => return other.map(drop),
         }
-        let namespace = reference.namespace.as_deref().unwrap_or_default();
-        let event = long_name::event(event, reference, (CONTROLLER, &self.pod_name), Timestamp::now());
-        Api::<ApiEvent>::namespaced(self.client.clone(), namespace)
-            .create(&PostParams::default(), &event)
-            .await
-            .map(drop)
+        if repetition == Repetition::Known {
+            return Ok(());
+        }
+        let name = event.metadata.name.as_deref().unwrap_or_default();
+        let series = event::series(&api.get(name).await?, Timestamp::now());
+        let change = Patch::Merge(json!({"series": series}));
+        api.patch(name, &PatchParams::default(), &change).await.map(drop)
     }
 }
 
@@ -221,136 +228,30 @@ pub enum Outcome {
 
 /// What became of telling something, and how many writes were tried for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Telling {
+pub struct Told {
     /// What became of it.
     pub outcome: Outcome,
     /// How many writes were tried.
     pub writes: usize,
 }
 
-impl Telling {
+impl Told {
     fn of(outcome: Outcome, writes: usize) -> Self {
         Self { outcome, writes }
     }
 }
 
-fn told_of(reason: &str, message: &str) -> String {
-    format!("{reason} {message}")
-}
-
-fn reference(api_version: &str, kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+fn reference(api_version: &str, object: &ObjectRef, uid: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some(api_version.to_owned()),
-        kind: Some(kind.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        name: Some(name.to_owned()),
+        kind: Some(object.kind.to_string()),
+        namespace: Some(object.namespace.to_string()),
+        name: Some(object.name.to_string()),
+        // Without it, kubectl describe does not find the Event.
         uid: (!uid.is_empty()).then(|| uid.to_owned()),
         ..ObjectReference::default()
     }
 }
 
-fn shortened(message: &str) -> String {
-    if message.len() <= LONGEST_NOTE {
-        return message.to_owned();
-    }
-    let end = (0..LONGEST_NOTE - 3)
-        .rev()
-        .find(|&end| message.is_char_boundary(end))
-        .unwrap_or(0);
-    format!("{}...", message.get(..end).unwrap_or_default())
-}
-
 #[cfg(test)]
-mod tests {
-    use smilax_compiler::Reason;
-
-    use super::*;
-    use crate::testing::Api as Memory;
-
-    #[tokio::test]
-    async fn a_finding_is_told_once_though_the_status_that_remembers_it_is_written_in_vain_at_first() {
-        let memory = Memory::default();
-        let events = Events::new(memory.client(), "operator");
-        let object = ObjectRef {
-            kind: "TrafficSplit".into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-            generation: 1,
-        };
-        let missing = Diagnostic {
-            object: object.clone(),
-            reason: Reason::NamespaceMismatch,
-            message: "it is missing".to_owned(),
-        };
-        for _ in 0..2 {
-            events.about_object(&object, "1", "v1", &[&missing]).await;
-        }
-        assert_eq!(memory.writes().len(), 1);
-        events.remembered("1");
-        assert!(events.unremembered.lock().is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_event_that_the_api_server_refuses_for_a_moment_is_told_all_the_same() {
-        let memory = Memory::default();
-        let events = Events::new(memory.client(), "operator");
-        memory.refuse(2);
-        let web = reference("v1", "TrafficSplit", "shop", "web", "1");
-        assert_eq!(
-            events.publish(&web, "Missing", "it is missing").await,
-            Telling::of(Outcome::Told, 3)
-        );
-        memory.refuse(9);
-        let api = reference("v1", "TrafficSplit", "shop", "api", "2");
-        assert_eq!(
-            events.publish(&api, "Missing", "it is missing").await,
-            Telling::of(Outcome::Failed, 4)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_finding_that_could_not_be_told_is_not_taken_for_told() {
-        let memory = Memory::default();
-        let events = Events::new(memory.client(), "operator");
-        let finding = Finding::Pod(PodFinding {
-            namespace: "shop".to_owned(),
-            name: "web-1".to_owned(),
-            uid: "1".to_owned(),
-            reason: "NotInjected",
-            message: "it has no proxy".to_owned(),
-        });
-        memory.refuse(4);
-        assert_eq!(events.about(&finding).await.outcome, Outcome::Failed);
-        assert!(!events.is_told(&finding));
-        assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 1));
-        assert!(events.is_told(&finding));
-        assert_eq!(events.about(&finding).await, Telling::of(Outcome::Told, 0));
-    }
-
-    #[tokio::test]
-    async fn an_event_about_an_object_of_any_name_has_a_name_that_the_api_server_takes() {
-        for length in [1, 236, 237, 253] {
-            let memory = Memory::default();
-            let events = Events::new(memory.client(), "operator");
-            let name = "a".repeat(length);
-            let object = reference("v1", "ServiceAccount", "shop", &name, "1");
-            let told = events.publish(&object, "Invalid", "it is wrong").await;
-            assert_eq!(told, Telling::of(Outcome::Told, 1), "{length}");
-            let written = memory.created("/apis/events.k8s.io/v1/namespaces/shop/events");
-            let [event] = written.as_slice() else {
-                panic!("{written:?}");
-            };
-            let event_name = event["metadata"]["name"].as_str().unwrap();
-            assert!(event_name.len() <= 253, "{length}: {event_name}");
-            assert_eq!(event["regarding"]["name"], name.as_str());
-            assert_eq!(event["reportingController"], CONTROLLER);
-        }
-    }
-
-    #[test]
-    fn a_long_message_is_cut_at_a_character() {
-        let cut = shortened(&"é".repeat(2000));
-        assert!(cut.len() <= LONGEST_NOTE && cut.ends_with("é..."));
-        assert_eq!(shortened("short"), "short");
-    }
-}
+mod tests;

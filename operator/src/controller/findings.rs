@@ -4,25 +4,102 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use smilax_compiler::Diagnostic;
+use smilax_compiler::{Diagnostic, FindingId, Index};
+use smilax_core::ObjectRef;
 
 use super::report::PodFinding;
 
 /// Something to be told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// About a ServiceAccount or a Service.
-    Object(Diagnostic),
+    /// About a ServiceAccount, a Service or a Namespace.
+    Object {
+        /// What is told.
+        diagnostic: Diagnostic,
+        /// Identity of the object; empty for one that does not exist.
+        uid: String,
+    },
     /// About a pod.
     Pod(PodFinding),
 }
 
+/// What tells a finding from every other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    object: ObjectRef,
+    uid: String,
+    finding: FindingId,
+}
+
 impl Finding {
+    /// A finding about an object of Kubernetes itself, as it is now.
+    pub fn about(index: &Index, diagnostic: Diagnostic) -> Self {
+        let ObjectRef {
+            kind,
+            namespace,
+            name,
+            ..
+        } = &diagnostic.object;
+        let contents = index.contents(namespace);
+        let uid = match &**kind {
+            "Namespace" => index.namespace(name).map(|one| one.uid.clone()),
+            "ServiceAccount" => contents
+                .and_then(|all| all.accounts.get(name))
+                .map(|one| one.meta.uid.clone()),
+            "Service" => contents
+                .and_then(|all| all.services.get(name))
+                .map(|one| one.meta.uid.clone()),
+            _ => None,
+        };
+        Self::Object {
+            uid: uid.unwrap_or_default(),
+            diagnostic,
+        }
+    }
+
     /// What tells it from every other.
-    pub fn identity(&self) -> String {
+    pub fn identity(&self) -> Identity {
+        Identity {
+            object: self.object(),
+            uid: self.uid().to_owned(),
+            finding: FindingId::new(self.reason(), self.message()),
+        }
+    }
+
+    /// What it is about.
+    pub fn object(&self) -> ObjectRef {
         match self {
-            Self::Object(found) => format!("{} {}", found.object, found.message),
-            Self::Pod(found) => format!("{} {}", found.uid, found.reason),
+            Self::Object { diagnostic, .. } => diagnostic.object.clone(),
+            Self::Pod(found) => ObjectRef {
+                kind: "Pod".into(),
+                namespace: found.namespace.as_str().into(),
+                name: found.name.as_str().into(),
+                generation: 0,
+            },
+        }
+    }
+
+    /// Identity of that object.
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::Object { uid, .. } => uid,
+            Self::Pod(found) => &found.uid,
+        }
+    }
+
+    /// Reason of the Event.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Object { diagnostic, .. } => diagnostic.reason.as_str(),
+            Self::Pod(found) => found.reason.as_str(),
+        }
+    }
+
+    /// What the Event says.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Object { diagnostic, .. } => &diagnostic.message,
+            Self::Pod(found) => &found.message,
         }
     }
 }
@@ -85,14 +162,61 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
+    use smilax_compiler::Reason;
+    use smilax_compiler::index::Settings;
+
     use super::*;
+    use crate::controller::report::PodReason;
+
+    #[test]
+    fn a_finding_says_which_object_it_is_about() {
+        let meta =
+            |uid: &str| serde_json::json!({"metadata": {"namespace": "shop", "name": "web", "uid": uid}});
+        let mut index = Index::new(Settings::default());
+        let account = serde_json::from_value(meta("account")).unwrap();
+        index.set_account(
+            "shop",
+            "web".into(),
+            Some(smilax_compiler::ingest::account(&account)),
+        );
+        let service = serde_json::from_value(meta("service")).unwrap();
+        index.set_service(
+            "shop",
+            "web".into(),
+            Some(smilax_compiler::ingest::service(&service)),
+        );
+        let namespace = serde_json::from_value(meta("namespace")).unwrap();
+        index.set_namespace("web", Some(smilax_compiler::ingest::namespace(&namespace)));
+        for (kind, uid) in [
+            ("ServiceAccount", "account"),
+            ("Service", "service"),
+            ("Namespace", "namespace"),
+        ] {
+            let diagnostic = Diagnostic::about(kind, "shop", "web", Reason::Invalid, String::new());
+            assert_eq!(Finding::about(&index, diagnostic).uid(), uid);
+        }
+    }
+
+    #[test]
+    fn another_message_about_the_same_pod_is_another_finding() {
+        let says = |message: &str| {
+            Finding::Pod(PodFinding {
+                namespace: String::new(),
+                name: "web-1".to_owned(),
+                uid: "1".to_owned(),
+                reason: PodReason::InvalidAnnotation,
+                message: message.to_owned(),
+            })
+        };
+        assert_ne!(says("a").identity(), says("b").identity());
+    }
 
     fn about(pod: &str) -> Finding {
         Finding::Pod(PodFinding {
             namespace: String::new(),
             name: pod.to_owned(),
             uid: pod.to_owned(),
-            reason: "NotInjected",
+            reason: PodReason::NotInjected,
             message: String::new(),
         })
     }

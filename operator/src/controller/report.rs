@@ -1,6 +1,8 @@
 //! What is told of pods: that they should have a proxy and have none, that something they ask for is ignored, and that
 //! they must be made again for a setting to count.
 
+mod pod_reason;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use smilax_compiler::model::Pod;
 use smilax_compiler::modes::InboundUdp;
 use smilax_compiler::{Index, Modes, judge_token};
 use smilax_core::convention::key;
+
+pub use pod_reason::PodReason;
 
 /// Something to be told of a pod, once in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +24,16 @@ pub struct PodFinding {
     /// Identity of the pod.
     pub uid: String,
     /// Reason of the Event.
-    pub reason: &'static str,
+    pub reason: PodReason,
     /// What the Event says.
     pub message: String,
 }
 
-/// A pod slipped past injection, for example because no operator was there when it was made.
-const NOT_INJECTED: &str = "NotInjected";
 const NOT_INJECTED_MESSAGE: &str = "the pod runs without a proxy though its namespace is in the mesh: it was made while no operator \
          answered, or before the namespace joined; delete it so that it is made again";
 
-/// A pod got its proxy, but something that its annotations ask for cannot be read.
-const INVALID_ANNOTATION: &str = "InvalidAnnotation";
-
 impl PodFinding {
-    fn new(pod: &Pod, reason: &'static str, message: String) -> Self {
+    fn new(pod: &Pod, reason: PodReason, message: String) -> Self {
         Self {
             namespace: pod.meta.namespace.to_string(),
             name: pod.meta.name.to_string(),
@@ -44,15 +43,6 @@ impl PodFinding {
         }
     }
 }
-
-/// A pod was made while other rules held about something that only its making decides.
-const RESTART_NEEDED: &str = "RestartNeeded";
-
-/// A pod cannot be called from the mesh: it has no proxy on purpose, and its namespace takes nothing but mutual TLS.
-const UNREACHABLE: &str = "UnreachableFromMesh";
-
-/// A pod has a token for the mesh that is not its sidecar's alone.
-const NO_CERTIFICATE: &str = "NoCertificate";
 
 /// Everything that is to be told of the pods of a namespace.
 pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
@@ -69,7 +59,7 @@ pub fn findings(index: &Index, namespace: &str) -> Vec<PodFinding> {
 fn ignored(pod: &Pod) -> Option<PodFinding> {
     let note = pod.inject_status.as_deref()?.strip_prefix("injected; ")?;
     pod.injected()
-        .then(|| PodFinding::new(pod, INVALID_ANNOTATION, note.to_owned()))
+        .then(|| PodFinding::new(pod, PodReason::InvalidAnnotation, note.to_owned()))
 }
 
 /// Pods that let UDP in, or keep it out, as an earlier access mode had it.
@@ -99,12 +89,13 @@ fn unreachable(index: &Index, namespace: &str) -> Vec<PodFinding> {
             };
             let message = format!(
                 "the pod has no proxy ({why}), and namespace {namespace} accepts nothing but mutual TLS \
-                 ({}: strict), so pods of the mesh refuse to call it; run it in a permissive namespace, or list its \
-                 ports in its annotation {}",
+                 ({}: strict), so pods of the mesh refuse to call it; run it in a permissive namespace, or annotate the \
+                 Namespace with {}: \"true\" and the pod with {}, which lists its ports",
                 key::TLS_MODE,
+                key::ALLOW_RELAX,
                 key::SKIP_INBOUND_PORTS
             );
-            PodFinding::new(pod, UNREACHABLE, message)
+            PodFinding::new(pod, PodReason::UnreachableFromMesh, message)
         })
         .collect()
 }
@@ -121,7 +112,7 @@ fn without_certificate(index: &Index, namespace: &str) -> Vec<PodFinding> {
             let why = judge_token(pod, &index.settings().sidecar_images).err()?;
             Some(PodFinding::new(
                 pod,
-                NO_CERTIFICATE,
+                PodReason::NoCertificate,
                 format!("no certificate is given to the pod: {why}"),
             ))
         })
@@ -146,7 +137,7 @@ fn restart(pod: &Pod, modes: &Modes) -> Option<PodFinding> {
         }
         (InboundUdp::Drop, true) | (InboundUdp::Open, false) => return None,
     };
-    Some(PodFinding::new(pod, RESTART_NEEDED, message.to_owned()))
+    Some(PodFinding::new(pod, PodReason::RestartNeeded, message.to_owned()))
 }
 
 /// Pods of a namespace that should have a proxy and have none.
@@ -159,7 +150,7 @@ fn uninjected(index: &Index, namespace: &str) -> Vec<PodFinding> {
         .pods
         .values()
         .filter(|pod| wants_proxy(pod, enabled) && !pod.injected())
-        .map(|pod| PodFinding::new(pod, NOT_INJECTED, NOT_INJECTED_MESSAGE.to_owned()))
+        .map(|pod| PodFinding::new(pod, PodReason::NotInjected, NOT_INJECTED_MESSAGE.to_owned()))
         .collect()
 }
 
@@ -242,18 +233,21 @@ mod tests {
         let reason = |pod: &Pod, access| restart(pod, &modes(access)).map(|one| one.reason);
         assert_eq!(
             reason(&pod(Some("open"), None), AccessMode::Deny),
-            Some(RESTART_NEEDED)
+            Some(PodReason::RestartNeeded)
         );
-        assert_eq!(reason(&pod(None, None), AccessMode::Deny), Some(RESTART_NEEDED));
+        assert_eq!(
+            reason(&pod(None, None), AccessMode::Deny),
+            Some(PodReason::RestartNeeded)
+        );
         assert_eq!(
             reason(&pod(Some("drop"), None), AccessMode::Allow),
-            Some(RESTART_NEEDED)
+            Some(PodReason::RestartNeeded)
         );
         assert_eq!(reason(&pod(Some("drop"), None), AccessMode::Deny), None);
         assert_eq!(reason(&pod(Some("open"), None), AccessMode::Allow), None);
         assert_eq!(
             reason(&pod(Some("open"), Some("deny")), AccessMode::Allow),
-            Some(RESTART_NEEDED)
+            Some(PodReason::RestartNeeded)
         );
     }
 
@@ -265,7 +259,7 @@ mod tests {
             ..pod()
         };
         let finding = ignored(&noted("injected; ignored: smilax.dev/log-level: no filter")).unwrap();
-        assert_eq!(finding.reason, "InvalidAnnotation");
+        assert_eq!(finding.reason, PodReason::InvalidAnnotation);
         assert_eq!(finding.message, "ignored: smilax.dev/log-level: no filter");
         assert_eq!(ignored(&noted("injected")), None);
         assert_eq!(ignored(&noted("left alone: it uses the host network")), None);
@@ -279,6 +273,7 @@ mod tests {
             name: "shop".into(),
             labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
             annotations: [(key::TLS_MODE.to_owned(), mode.to_owned())].into(),
+            ..Default::default()
         };
         let service = serde_json::json!({
             "metadata": {"name": "web", "namespace": "shop"},
@@ -295,7 +290,7 @@ mod tests {
         index.set_namespace("shop", Some(namespace("strict")));
         let told = findings(&index, "shop");
         assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0].reason, "UnreachableFromMesh");
+        assert_eq!(told[0].reason, PodReason::UnreachableFromMesh);
         assert!(told[0].message.contains("it uses the host network"), "{told:?}");
         index.set_namespace("shop", Some(namespace("permissive")));
         assert_eq!(findings(&index, "shop"), []);
@@ -390,7 +385,9 @@ mod tests {
             };
             index.set_pod("shop", "web-1".into(), Some(pod));
             let reasons = findings(&index, "shop").into_iter().map(|one| one.reason);
-            reasons.filter(|reason| *reason == NO_CERTIFICATE).count()
+            reasons
+                .filter(|reason| *reason == PodReason::NoCertificate)
+                .count()
         };
         assert_eq!(told(&[holder("application")]), 1);
         assert_eq!(told(&[holder("smilax-proxy")]), 0);

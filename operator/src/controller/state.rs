@@ -83,6 +83,8 @@ pub struct StoredObject {
     pub resource_version: String,
     /// Its conditions.
     pub conditions: Vec<Stored>,
+    /// Generation that its status speaks of as a whole.
+    pub observed_generation: Option<i64>,
     /// Strings in its status.
     pub columns: BTreeMap<String, String>,
 }

@@ -159,7 +159,7 @@ impl Statuses {
             return None;
         }
         let last = self.written.get(key).copied().unwrap_or(self.since);
-        let count_only = columns_match(&desired, object)
+        let count_only = desired.columns_match(&object.columns)
             && status::differs_in_count_only(&object.conditions, &desired.conditions);
         if count_only && now < last + COUNT_PERIOD {
             self.later.insert(key.clone(), last + COUNT_PERIOD);
@@ -201,14 +201,9 @@ impl Statuses {
 }
 
 fn status_differs(desired: &DesiredStatus, object: &StoredObject) -> bool {
-    !columns_match(desired, object) || status::merge(&object.conditions, &desired.conditions, "").is_some()
-}
-
-fn columns_match(desired: &DesiredStatus, object: &StoredObject) -> bool {
-    desired
-        .columns
-        .iter()
-        .all(|(name, text)| object.columns.get(*name).is_some_and(|one| one == text))
+    object.observed_generation != Some(desired.object.generation)
+        || !desired.columns_match(&object.columns)
+        || status::merge(&object.conditions, &desired.conditions, "").is_some()
 }
 
 #[cfg(test)]

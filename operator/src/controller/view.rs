@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
 use smilax_compiler::Modes;
+use smilax_compiler::model::Target;
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -44,6 +45,17 @@ impl ClusterView for Watched {
                 limit_ranges: limit_ranges(inner, name),
                 trust_anchors: inner.anchors(),
             })
+        })
+    }
+
+    fn target_warnings(&self, target: &Target) -> Vec<String> {
+        self.state.read(|inner| {
+            // What was not listed yet would be said not to exist.
+            if inner.is_listed() {
+                smilax_compiler::target_warnings(&inner.index, target)
+            } else {
+                Vec::new()
+            }
         })
     }
 

@@ -3,50 +3,16 @@
 use std::fmt;
 
 use serde_json::Value;
+use smilax_compiler::keys::{PortSet, Quantity, QuantityError, values};
 use smilax_compiler::modes::InboundUdp;
 use smilax_core::LogFilter;
 use smilax_core::convention::key;
 
 use super::modes::{self, OwnModes};
-use super::nearest::nearest;
-use super::pod::{annotation, texts};
-use super::ports::PortSet;
-use super::quantity::Quantity;
+use super::pod::annotation;
 use super::scrape::Merge;
 use super::settings::{InjectSettings, Resources};
 use crate::cluster_view::NamespaceView;
-
-const PREFIX: &str = "smilax.dev/";
-
-/// Longest time that draining may be given, in seconds.
-const LONGEST_DRAIN: u32 = 3600;
-
-/// Annotations of a pod template.
-const ON_PODS: [&str; 15] = [
-    key::INJECT,
-    key::ACCESS_MODE,
-    key::TLS_MODE,
-    key::TLS_PORT_MODES,
-    key::CPU_REQUEST,
-    key::CPU_LIMIT,
-    key::MEMORY_REQUEST,
-    key::MEMORY_LIMIT,
-    key::LOG_LEVEL,
-    key::DENIAL_REASONS,
-    key::SKIP_INBOUND_PORTS,
-    key::SKIP_OUTBOUND_PORTS,
-    key::OPAQUE_PORTS,
-    key::DRAIN_SECONDS,
-    key::MERGE_METRICS,
-];
-/// Keys that injection writes.
-const WRITTEN: [&str; 3] = [key::INJECT_STATUS, key::PROXY_VERSION, key::INBOUND_UDP];
-/// Annotations that belong on other objects than pods.
-const ELSEWHERE: [(&str, &str); 3] = [
-    (key::DESTINATIONS, "the ServiceAccount or the Namespace"),
-    (key::ALLOW_RELAX, "the Namespace"),
-    (key::UNAUTHENTICATED_SOURCES, "the Namespace"),
-];
 
 /// What a sidecar is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +86,9 @@ pub(super) fn resolve(
         (memory_request, memory_limit),
         (&defaults.memory_request, &defaults.memory_limit),
     );
-    let log_level = reader.value(key::LOG_LEVEL, |text| {
-        text.parse::<LogFilter>().map_err(|error| error.to_string())
-    });
-    let drain_seconds = reader.value(key::DRAIN_SECONDS, drain_seconds);
-    let denial_reasons = reader.value(key::DENIAL_REASONS, denial_reasons);
+    let log_level = reader.value(key::LOG_LEVEL, values::log_filter);
+    let drain_seconds = reader.value(key::DRAIN_SECONDS, values::drain_seconds);
+    let denial_reasons = reader.value(key::DENIAL_REASONS, values::denial_reasons);
     let merge_metrics = reader.merge_metrics(settings);
     let own = reader.own_modes();
     let mut ports =
@@ -139,51 +103,15 @@ pub(super) fn resolve(
         asked_cpu,
         log_level: log_level.unwrap_or_else(|| settings.log_level.clone()),
         drain_seconds: drain_seconds.unwrap_or(settings.drain_seconds),
-        skip_inbound: ports(key::SKIP_INBOUND_PORTS, any_ports),
-        skip_outbound: ports(key::SKIP_OUTBOUND_PORTS, any_ports),
-        opaque: ports(key::OPAQUE_PORTS, |text| {
-            PortSet::opaque(text).map_err(|error| error.to_string())
-        }),
+        skip_inbound: ports(key::SKIP_INBOUND_PORTS, values::ports),
+        skip_outbound: ports(key::SKIP_OUTBOUND_PORTS, values::ports),
+        opaque: ports(key::OPAQUE_PORTS, values::opaque_ports),
         merge_metrics,
         denial_reasons,
         inbound_udp: namespace.modes.inbound_udp(own.access),
         own,
     };
     (options, reader.bad)
-}
-
-/// Warnings about keys of a pod that mean nothing there.
-pub(super) fn unknown_keys(pod: &Value) -> Vec<String> {
-    let labels = texts(pod, "/metadata/labels").filter_map(|(key, _)| {
-        let known = key == key::INJECT || WRITTEN.contains(&key);
-        (key.starts_with(PREFIX) && !known).then(|| {
-            if ON_PODS.contains(&key) {
-                format!("label {key} has no effect: write it as an annotation")
-            } else {
-                unknown("label", key)
-            }
-        })
-    });
-    let annotations = texts(pod, "/metadata/annotations").filter_map(|(key, _)| {
-        let known = ON_PODS.contains(&key) || WRITTEN.contains(&key);
-        (key.starts_with(PREFIX) && !known).then(|| {
-            match ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == key) {
-                Some((_, place)) => format!("annotation {key} has no effect on a pod: write it on {place}"),
-                None => unknown("annotation", key),
-            }
-        })
-    });
-    labels.chain(annotations).collect()
-}
-
-fn unknown(what: &str, key: &str) -> String {
-    let known = ON_PODS.into_iter().chain(ELSEWHERE.map(|(key, _)| key));
-    let bare = |key: &'static str| key.strip_prefix(PREFIX).unwrap_or(key);
-    let word = key.strip_prefix(PREFIX).unwrap_or(key);
-    match nearest(word, known.map(bare)) {
-        Some(nearest) => format!("{what} {key} is unknown: did you mean {PREFIX}{nearest}?"),
-        None => format!("{what} {key} is unknown and has no effect"),
-    }
 }
 
 struct Reader<'a> {
@@ -276,8 +204,7 @@ impl Reader<'_> {
 
     fn quantity(&mut self, key: &'static str) -> Option<Quantity> {
         self.value(key, |text| {
-            text.parse()
-                .map_err(|error: super::quantity::QuantityError| error.to_string())
+            text.parse().map_err(|error: QuantityError| error.to_string())
         })
     }
 
@@ -305,32 +232,8 @@ impl Reader<'_> {
     }
 }
 
-fn any_ports(text: &str) -> Result<PortSet, String> {
-    text.parse()
-        .map_err(|error: super::ports::PortsError| error.to_string())
-}
-
-fn denial_reasons(text: &str) -> Result<&'static str, String> {
-    ["kept", "told"]
-        .into_iter()
-        .find(|word| *word == text.trim())
-        .ok_or_else(|| format!("{text:?} is none of kept, told"))
-}
-
 fn merge_metrics(text: &str) -> Result<Merge, String> {
-    match text.trim() {
-        "true" => Ok(Merge::Wanted),
-        "false" => Ok(Merge::NotWanted),
-        _ => Err(format!("{text:?} is neither true nor false")),
-    }
-}
-
-fn drain_seconds(text: &str) -> Result<u32, String> {
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|&seconds| seconds <= LONGEST_DRAIN)
-        .ok_or_else(|| format!("{text:?} is not a number of seconds from 0 to {LONGEST_DRAIN}"))
+    values::boolean(text).map(|wanted| if wanted { Merge::Wanted } else { Merge::NotWanted })
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! a container nor a way out. The rules are those of `plugin/pkg/admission/limitranger` of Kubernetes 1.34.
 
 use serde_json::Value;
+use smilax_compiler::keys::Quantity;
 use smilax_core::convention::key;
 
 use super::pod::{lasting_containers, text};
-use super::quantity::Quantity;
 use super::sidecar::PROXY;
 use crate::cluster_view::{LimitRangeView, LimitScope, LimitView, NamespaceView};
 

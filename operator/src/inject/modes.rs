@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use smilax_compiler::Modes;
-use smilax_core::config::{AccessMode, InvalidMode, OwnSettings, TlsMode};
+use smilax_compiler::keys::values;
+use smilax_core::config::{AccessMode, OwnSettings, TlsMode};
 use smilax_core::convention::key;
 
 use crate::cluster_view::NamespaceView;
@@ -50,32 +51,18 @@ pub(super) fn reserved(namespace: &NamespaceView) -> String {
 }
 
 pub(super) fn access(text: &str, modes: &Modes) -> Result<AccessMode, String> {
-    let own = text.parse().map_err(|error: InvalidMode| error.to_string())?;
-    within(own, modes.access, modes)
+    within(values::access_mode(text)?, modes.access, modes)
 }
 
 pub(super) fn tls(text: &str, modes: &Modes) -> Result<TlsMode, String> {
-    let own = text.parse().map_err(|error: InvalidMode| error.to_string())?;
-    within(own, modes.tls, modes)
+    within(values::tls_mode(text)?, modes.tls, modes)
 }
 
 /// A list such as `8080=strict,9090=permissive`.
 pub(super) fn tls_ports(text: &str, modes: &Modes) -> Result<BTreeMap<u16, TlsMode>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| {
-            let (port, mode) = entry
-                .split_once('=')
-                .ok_or_else(|| format!("{entry:?} is not of the form port=mode, such as 8080=strict"))?;
-            let number = port
-                .trim()
-                .parse()
-                .ok()
-                .filter(|&port: &u16| port > 0)
-                .ok_or_else(|| format!("{port:?} is no port from 1 to 65535"))?;
-            Ok((number, tls(mode.trim(), modes)?))
-        })
+    values::tls_port_modes(text)?
+        .into_iter()
+        .map(|(port, own)| Ok((port, within(own, modes.tls, modes)?)))
         .collect()
 }
 

@@ -16,14 +16,6 @@ pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = 
         .flatten()
 }
 
-/// Entries of the map of texts at a JSON pointer, such as labels.
-pub(super) fn texts<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let map = value.pointer(pointer).and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
-}
-
 /// An entry of a pod's labels.
 pub(super) fn label<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
     entry(pod, "/metadata/labels", key)

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smilax_compiler::keys::{Quantity, QuantityError};
 use smilax_core::{LogFilter, SourceRanges};
-
-use super::quantity::{Quantity, QuantityError};
 
 /// What is the same for every sidecar unless annotations say otherwise.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use smilax_compiler::keys::Quantity;
 use smilax_core::config::Protocol;
 use smilax_core::convention::{
     CONFIG_DIRECTORY, METRICS_PORT, POD_DIRECTORY, PROXY_UID, STATE_DIRECTORY, TOKEN_AUDIENCE,
@@ -13,7 +14,6 @@ use smilax_core::probe::ProbeTable;
 use super::annotation::Options;
 use super::modes;
 use super::pod::{all_containers, label, text};
-use super::quantity::Quantity;
 use super::scrape::Scraping;
 use super::settings::{InjectSettings, Resources};
 use crate::cluster_view::TrustAnchors;

@@ -17,8 +17,8 @@ pub struct Findings {
 }
 
 /// Judges the pod template of a Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob: bad values of our annotations are
-/// errors, and so is what would get around a Namespace that keeps its pods in; unknown annotations, and what else will keep the pods
-/// from being created, are warnings. An error that the object had before the change is only a warning, so that nothing else about it
+/// errors, and so is what would get around a Namespace that keeps its pods in; what else will keep the pods from being created is a
+/// warning. Keys that mean nothing are told by [`smilax_compiler::keys::judge`]. An error that the object had before the change is only a warning, so that nothing else about it
 /// becomes impossible to change.
 ///
 /// Other kinds, and objects without a pod template, have no findings.
@@ -34,7 +34,7 @@ pub fn validate_workload(
     let at = |message: String| format!("{path}: {message}");
     let mut findings = Findings {
         errors: Vec::new(),
-        warnings: annotation::unknown_keys(&pod).into_iter().map(at).collect(),
+        warnings: Vec::new(),
     };
     let earlier = before
         .and_then(template)

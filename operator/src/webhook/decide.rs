@@ -1,10 +1,13 @@
 //! From a review to an answer. Pure; the second value is the outcome that is counted.
 
 use serde_json::Value;
+use smilax_compiler::keys::{self, Membership};
+use smilax_compiler::model::Target;
+use smilax_core::convention::key;
 use smilax_core::probe::PathKey;
 
 use super::review::{Answer, Operation, Request, Verdict};
-use crate::cluster_view::NamespaceView;
+use crate::cluster_view::{ClusterView, NamespaceView};
 use crate::inject::{self, InjectRequest, InjectSettings, LeftAlone, Outcome};
 
 /// An answer and the word under which it is counted.
@@ -84,8 +87,27 @@ pub(super) fn workload(request: &Request, namespace: &NamespaceView, settings: &
     verdict(&findings.errors, findings.warnings)
 }
 
+/// Says what is wrong with the labels and annotations of an object. Never refuses it.
+pub(super) fn keys(request: &Request, namespace: Option<&NamespaceView>) -> Decision {
+    if !is_written(request) {
+        return (Answer::default(), "ignored");
+    }
+    let membership = if request.kind.kind == "Namespace" {
+        let label = request
+            .object
+            .pointer("/metadata/labels")
+            .and_then(|all| all.get(key::INJECT));
+        Membership::labelled(label.and_then(Value::as_str))
+    } else {
+        let label = namespace.and_then(|namespace| namespace.labels.get(key::INJECT));
+        Membership::labelled(label.map(String::as_str))
+    };
+    let findings = keys::judge(&request.kind.kind, &request.object, membership);
+    verdict(&[], findings.iter().map(ToString::to_string).collect())
+}
+
 /// Decides about an SMI object or one of the mesh's own.
-pub(super) fn policy(request: &Request) -> Decision {
+pub(super) fn policy(request: &Request, view: &dyn ClusterView) -> Decision {
     if !is_written(request) {
         return (Answer::default(), "ignored");
     }
@@ -96,7 +118,19 @@ pub(super) fn policy(request: &Request) -> Decision {
     if request.operation == Operation::Update && same_content(&request.object, &request.old_object) {
         warnings.append(&mut errors);
     }
+    if errors.is_empty() && request.kind.kind == "TrafficTarget" {
+        warnings.extend(newest(request).map_or_else(Vec::new, |target| view.target_warnings(&target)));
+    }
     verdict(&errors, warnings)
+}
+
+/// The target as it will be read from the API server.
+fn newest(request: &Request) -> Option<Target> {
+    let mut object = request.object.clone();
+    object["metadata"]["namespace"] = request.namespace.as_str().into();
+    let group = &request.kind.group;
+    let converted = smilax_crds::convert(object, &format!("{group}/v1alpha4")).ok()?;
+    Some(smilax_compiler::ingest::traffic_target(&converted.object))
 }
 
 /// Whether something is stored that will stay.

@@ -43,7 +43,7 @@ pub(super) struct Routes {
 /// Why a request has no decision.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("there is POST /inject, POST /validate and POST /convert, with application/json")]
+    #[error("there is POST /inject, POST /validate, POST /keys and POST /convert, with application/json")]
     Unknown(StatusCode),
     #[error("the body is above {0} bytes")]
     TooLarge(usize),
@@ -116,7 +116,7 @@ impl Routes {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let limit = match webhook {
-            Webhook::Inject | Webhook::Validate => REVIEW_LIMIT,
+            Webhook::Inject | Webhook::Validate | Webhook::Keys => REVIEW_LIMIT,
             Webhook::Convert => CONVERSION_LIMIT,
         };
         let announced = request
@@ -142,6 +142,7 @@ impl Routes {
         };
         match webhook {
             Webhook::Convert => away(move || convert(&body)).await,
+            Webhook::Keys => self.keys(body).await,
             Webhook::Inject | Webhook::Validate => self.review(webhook, body).await,
         }
     }
@@ -151,8 +152,9 @@ impl Routes {
         let settings = self.state.settings.load_full();
         let needs_namespace = match webhook {
             Webhook::Inject => decide::is_pod_creation(&request),
-            Webhook::Validate | Webhook::Convert => decide::is_workload(&request),
+            Webhook::Validate | Webhook::Keys | Webhook::Convert => decide::is_workload(&request),
         };
+        let view = Arc::clone(&self.state.view);
         let namespace = if !needs_namespace {
             NamespaceView::default()
         } else if webhook == Webhook::Inject {
@@ -164,14 +166,24 @@ impl Routes {
             let (answer, outcome): Decision = match webhook {
                 Webhook::Inject if !needs_namespace => (review::Answer::default(), "ignored"),
                 Webhook::Inject => decide::injection(&request, &namespace, &settings, &path_key()?),
-                Webhook::Validate | Webhook::Convert if needs_namespace => {
-                    decide::workload(&request, &namespace, &settings)
-                }
-                Webhook::Validate | Webhook::Convert if decide::is_pod_change(&request) => {
-                    decide::pod_change(&request, &settings)
-                }
-                Webhook::Validate | Webhook::Convert => decide::policy(&request),
+                _ if needs_namespace => decide::workload(&request, &namespace, &settings),
+                _ if decide::is_pod_change(&request) => decide::pod_change(&request, &settings),
+                _ => decide::policy(&request, view.as_ref()),
             };
+            let body =
+                review::write(&request.uid, answer).map_err(|error| Failure::Internal(error.to_string()))?;
+            Ok((body, outcome))
+        })
+        .await
+    }
+
+    /// What is wrong with the labels and annotations of an object. A Namespace that the watch has not delivered counts as one
+    /// that has not joined: nothing waits for a warning.
+    async fn keys(&self, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
+        let request = away(move || Ok(review::read(&body)?)).await?;
+        let namespace = self.state.view.namespace(&request.namespace);
+        away(move || {
+            let (answer, outcome) = decide::keys(&request, namespace.as_ref());
             let body =
                 review::write(&request.uid, answer).map_err(|error| Failure::Internal(error.to_string()))?;
             Ok((body, outcome))

@@ -1,4 +1,5 @@
 mod hostile;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
+use smilax_compiler::model::Target;
 use smilax_core::convention::key;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,16 @@ impl ClusterView for View {
             "late" => Some(namespace("late")),
             _ => None,
         }
+    }
+
+    fn target_warnings(&self, target: &Target) -> Vec<String> {
+        let Target {
+            meta, destination, ..
+        } = target;
+        vec![format!(
+            "{} is closed by {}/{}",
+            destination.name, meta.namespace, meta.name
+        )]
     }
 
     fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>> {
@@ -135,7 +147,9 @@ async fn warnings_name_us() {
     let response = answer("/inject", &creation(&pod)).await;
     assert_eq!(
         response["warnings"],
-        json!(["smilax: annotation smilax.dev/log-levle is unknown: did you mean smilax.dev/log-level?"])
+        json!([
+            "smilax: metadata.annotations[smilax.dev/log-levle]: unknown key without effect; did you mean smilax.dev/log-level?"
+        ])
     );
 }
 

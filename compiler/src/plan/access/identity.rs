@@ -104,7 +104,7 @@ pub(super) fn sources(
     if target.sources.is_empty() {
         report(
             Reason::Invalid,
-            "spec.sources: it names nobody, so nobody may call; name a ServiceAccount or an IdentityBinding"
+            "spec.sources: it names nobody, so it lets nobody call; name a ServiceAccount or an IdentityBinding"
                 .to_owned(),
         );
     }

@@ -96,8 +96,17 @@ fn listed(
             }
         }
     }
-    if !understood || (tcp.is_none() && http.is_none()) {
-        // Only UDPRoutes: TCP and UDP are apart, so no TCP port is allowed.
+    if !understood {
+        return None;
+    }
+    if tcp.is_none() && http.is_none() {
+        // TCP and UDP are apart, so no TCP port is allowed.
+        report(
+            Reason::Unsupported,
+            "spec.rules: it names UDPRoutes only, which proxies do not carry, so nothing may be called by it; name an \
+             HTTPRouteGroup or a TCPRoute"
+                .to_owned(),
+        );
         return None;
     }
     let ports = match tcp {

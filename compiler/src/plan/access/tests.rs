@@ -162,7 +162,35 @@ fn udp_alone_allows_no_tcp() {
         .target(target("t", "web").from("shop", "client").rule("UDPRoute", "dns"))
         .plan();
     assert!(!grants(&only(&plan)));
-    assert_eq!(reasons(&plan), ["Unsupported"]);
+    let told: Vec<String> = plan
+        .diagnostics
+        .iter()
+        .map(|one| format!("{} {}", one.object, one.reason.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "TrafficTarget/shop/t Unsupported",
+            "UDPRoute/shop/dns Unsupported"
+        ]
+    );
+}
+
+#[test]
+fn a_target_in_a_namespace_that_only_audits_says_that_it_refuses_nothing() {
+    let told = |mode: &str| {
+        let target = target("t", "web")
+            .from("shop", "client")
+            .rule("HTTPRouteGroup", "api");
+        let plan = shop()
+            .namespace("shop", &[], &[(key::ACCESS_MODE, mode)])
+            .target(target)
+            .plan();
+        reasons(&plan)
+    };
+    assert_eq!(told("audit"), ["Audited"]);
+    assert_eq!(told("allow"), [""; 0]);
+    assert_eq!(told("deny"), [""; 0]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Fixture {
             Some(Namespace {
                 name: "shop".into(),
                 labels: BTreeMap::from([(key::INJECT.to_owned(), "enabled".to_owned())]),
-                annotations: BTreeMap::new(),
+                ..Namespace::default()
             }),
         );
         let account = Account {
@@ -95,6 +95,7 @@ impl Fixture {
                     uid: "u".to_owned(),
                     resource_version: "1".to_owned(),
                     conditions: Vec::new(),
+                    observed_generation: None,
                     columns: BTreeMap::new(),
                 });
         }
@@ -119,11 +120,8 @@ impl Fixture {
                 let key = key_of(&status).unwrap();
                 let object = self.stored.get_mut(&key).unwrap();
                 object.conditions = merge(&object.conditions, &status.conditions, "now").unwrap();
-                object.columns = status
-                    .columns
-                    .iter()
-                    .map(|(name, text)| ((*name).to_owned(), text.clone()))
-                    .collect();
+                object.columns = status.texts(&BTreeSet::new());
+                object.observed_generation = Some(status.object.generation);
                 self.statuses.wrote(key, self.now);
                 let programmed = status
                     .conditions

@@ -170,6 +170,7 @@ pub fn stored_object(object: &DynamicObject) -> StoredObject {
         uid: object.uid().unwrap_or_default(),
         resource_version: object.resource_version().unwrap_or_default(),
         conditions: conditions.collect(),
+        observed_generation: status["observedGeneration"].as_i64(),
         columns: columns
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect(),

@@ -71,7 +71,11 @@ pub(super) fn batch_of(
         for workload in workloads(&inner.index, namespace) {
             let (config, diagnostics) = compile(&mut inner.index, &workload);
             desired.insert(config_map_name(&workload.account), config);
-            findings.extend(diagnostics.into_iter().map(Finding::Object));
+            findings.extend(
+                diagnostics
+                    .into_iter()
+                    .map(|one| Finding::about(&inner.index, one)),
+            );
         }
         // In a namespace that is gone there is nothing to put right.
         if inner.index.namespace(namespace).is_some() {
@@ -94,13 +98,14 @@ pub(super) fn batch_of(
             }
             for (workload, message) in compared.tampered {
                 batch.tampered += 1;
-                findings.push(Finding::Object(tampered(&workload, message)));
+                findings.push(Finding::about(&inner.index, tampered(&workload, message)));
             }
             for (error, fitted) in &compared.too_large {
-                findings.push(Finding::Object(inner.oversize.insert(fitted, error)));
+                let told = inner.oversize.insert(fitted, error);
+                findings.push(Finding::about(&inner.index, told));
             }
             let services = smilax_compiler::plaintext_only(&inner.index, namespace);
-            findings.extend(services.into_iter().map(Finding::Object));
+            findings.extend(services.into_iter().map(|one| Finding::about(&inner.index, one)));
             findings.extend(
                 report::findings(&inner.index, namespace)
                     .into_iter()

@@ -68,8 +68,7 @@ impl Writer {
         {
             let mut findings = term.findings.lock();
             for (namespace, found) in batch.findings {
-                let untold = found.into_iter().filter(|one| !self.events.is_told(one));
-                findings.set(&namespace, untold);
+                findings.set(&namespace, self.events.untold(&namespace, found));
             }
         }
         term.compiled.notify_one();

@@ -1,16 +1,19 @@
 //! Writes the status of SMI objects.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use serde_json::json;
+use smilax_compiler::FindingId;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_core::ObjectRef;
 use tokio::time::Instant;
 
 use super::outcome::{Outcome, WriteError, call, is_conflict, is_moot};
-use super::retry::Failed;
+use super::retry::{Cause, Failed};
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::kinds::SmiKind;
 use crate::controller::statuses::key_of;
@@ -25,20 +28,31 @@ impl Writer {
         });
         let mut all = 0;
         let writes = due.into_iter().map(|desired| async move {
-            let (result, writes) = self.write_status(&desired).await;
-            if is_conflict(&result) {
+            let wrote = self.write_status(&desired).await;
+            if is_conflict(&wrote.result) {
                 self.look_at_object(&desired.object).await;
             }
-            (desired, result, writes)
+            (desired, wrote)
         });
         let mut writes = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
-        while let Some((desired, result, writes)) = writes.next().await {
-            all += writes;
-            if let (Ok(Outcome::Written), Some(key)) = (&result, key_of(&desired)) {
+        while let Some((desired, wrote)) = writes.next().await {
+            all += wrote.writes;
+            if let (Ok(Outcome::Written), Some(key)) = (&wrote.result, key_of(&desired)) {
                 term.statuses.lock().wrote(key, Instant::now());
             }
             let object = &desired.object;
-            self.account(&object.kind, &object.namespace, &object.name, result, failed);
+            if wrote.untold {
+                failed
+                    .entry(object.namespace.to_string())
+                    .or_insert(Cause::Refused);
+            }
+            self.account(
+                &object.kind,
+                &object.namespace,
+                &object.name,
+                wrote.result,
+                failed,
+            );
         }
         all
     }
@@ -59,11 +73,10 @@ impl Writer {
         }
     }
 
-    /// Writes a status when it differs from what is stored; before that, tells what is new in it. With the number of
-    /// writes.
-    async fn write_status(&self, desired: &DesiredStatus) -> (Result<Outcome, WriteError>, usize) {
+    /// Writes a status when it differs from what is stored; before that, tells what is new in it.
+    async fn write_status(&self, desired: &DesiredStatus) -> Wrote {
         let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
-            return (Ok(Outcome::Unchanged), 0);
+            return Wrote::NOTHING;
         };
         let key = (
             kind,
@@ -71,44 +84,38 @@ impl Writer {
             desired.object.name.clone(),
         );
         let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
-            return (Ok(Outcome::Unchanged), 0);
+            return Wrote::NOTHING;
         };
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
         let merged = status::merge(&stored.conditions, &desired.conditions, &now);
-        let same_columns = desired
-            .columns
-            .iter()
-            .all(|(name, text)| stored.columns.get(*name).is_some_and(|one| one == text));
-        if merged.is_none() && same_columns {
-            return (Ok(Outcome::Unchanged), 0);
+        let observed = stored.observed_generation == Some(desired.object.generation);
+        if merged.is_none() && observed && desired.columns_match(&stored.columns) {
+            return Wrote::NOTHING;
         }
         let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
-        let ours = conditions
-            .iter()
-            .filter(|one| desired.conditions.iter().any(|own| own.kind == one.kind));
-        let mut content = json!({ "conditions": ours.map(condition_json).collect::<Vec<_>>() });
-        for (name, text) in &desired.columns {
-            content[*name] = json!(text);
-        }
         let resource = kind.resource();
+        let told = self
+            .events
+            .about_object(
+                &desired.object,
+                &stored.uid,
+                &resource.api_version,
+                &desired.untold(&stored.columns),
+            )
+            .await;
         let object = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {
                 "name": &*desired.object.name, "namespace": &*desired.object.namespace,
                 "uid": stored.uid, "resourceVersion": stored.resource_version,
             },
-            "status": content,
+            "status": content(desired, &conditions, &told.failed),
         });
         let api =
             Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let untold = status::untold(&stored.conditions, &desired.diagnostics);
-        let told = self
-            .events
-            .about_object(&desired.object, &stored.uid, &resource.api_version, &untold)
-            .await;
         let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
         let gone = matches!(&written, Err(WriteError::Api(kube::Error::Api(status))) if is_moot(status));
         if written.is_ok() || gone {
@@ -125,8 +132,48 @@ impl Writer {
             });
             Outcome::Written
         });
-        (result, told + 1)
+        Wrote {
+            result,
+            writes: told.writes + 1,
+            untold: !told.failed.is_empty(),
+        }
     }
+}
+
+/// What became of a status.
+struct Wrote {
+    result: Result<Outcome, WriteError>,
+    /// How many writes were tried, Events and all.
+    writes: usize,
+    /// Whether some finding could not be told, and is to be tried again.
+    untold: bool,
+}
+
+impl Wrote {
+    const NOTHING: Self = Self {
+        result: Ok(Outcome::Unchanged),
+        writes: 0,
+        untold: false,
+    };
+}
+
+/// The status as it is to be stored. It remembers as reported only what was.
+fn content(
+    desired: &DesiredStatus,
+    conditions: &[Stored],
+    failed: &BTreeSet<FindingId>,
+) -> serde_json::Value {
+    let ours = conditions
+        .iter()
+        .filter(|one| desired.conditions.iter().any(|own| own.kind == one.kind));
+    let mut content = json!({
+        "observedGeneration": desired.object.generation,
+        "conditions": ours.map(condition_json).collect::<Vec<_>>(),
+    });
+    for (name, text) in desired.texts(failed) {
+        content[name] = json!(text);
+    }
+    content
 }
 
 /// A condition as the API writes it.
@@ -136,3 +183,6 @@ pub(crate) fn condition_json(condition: &Stored) -> serde_json::Value {
         "observedGeneration": condition.observed_generation, "lastTransitionTime": condition.last_transition,
     })
 }
+
+#[cfg(test)]
+mod health;

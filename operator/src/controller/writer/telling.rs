@@ -92,10 +92,10 @@ impl Writer {
         if statuses > 0 {
             let finding = term.findings.lock().take();
             if let Some((namespace, finding)) = finding {
-                let telling = self.events.about(&finding).await;
-                budget.spend(telling.writes, Instant::now());
+                let told = self.events.about(&namespace, &finding).await;
+                budget.spend(told.writes, Instant::now());
                 // What may not be told comes back when its namespace is compiled again.
-                if matches!(telling.outcome, Outcome::Failed | Outcome::Silence) {
+                if matches!(told.outcome, Outcome::Failed | Outcome::Silence) {
                     failed.entry(namespace.to_string()).or_insert(Cause::Refused);
                     term.findings.lock().postpone(namespace, finding);
                 }

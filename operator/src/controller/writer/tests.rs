@@ -176,8 +176,8 @@ fn tampered(batch: &Batch) -> Vec<String> {
     let findings = batch.findings.iter().flat_map(|(_, findings)| findings);
     findings
         .filter_map(|finding| match finding {
-            Finding::Object(found) if found.reason == Reason::Tampered => {
-                Some(format!("{}: {}", found.object, found.message))
+            Finding::Object { diagnostic, .. } if diagnostic.reason == Reason::Tampered => {
+                Some(format!("{}: {}", diagnostic.object, diagnostic.message))
             }
             _ => None,
         })

@@ -61,26 +61,3 @@ fn a_bad_value_of_the_namespace_names_the_namespace() {
         [r#"smilax.dev/drain-seconds of Namespace shop: "4000" is not a number of seconds from 0 to 3600"#]
     );
 }
-
-#[test]
-fn unknown_keys_are_answered_with_the_nearest() {
-    let pod = pod()
-        .annotation("smilax.dev/log-levle", "debug")
-        .annotation("smilax.dev/colour", "red")
-        .annotation(key::DESTINATIONS, "billing/*")
-        .annotation("example.com/log-levle", "debug")
-        .label(key::DRAIN_SECONDS, "5")
-        .label("smilax.dev/injekt", "enabled");
-    insta::assert_yaml_snapshot!(unknown_keys(&pod.0));
-}
-
-#[test]
-fn known_keys_are_not_warned_of() {
-    let pod = ON_PODS
-        .into_iter()
-        .chain(WRITTEN)
-        .fold(pod(), |pod, key| pod.annotation(key, "x"))
-        .label(key::INJECT, "enabled")
-        .label(key::PROXY_VERSION, "0.1.0");
-    assert_eq!(unknown_keys(&pod.0), Vec::<String>::new());
-}

@@ -56,16 +56,6 @@ fn the_template_of_every_kind_is_found() {
 }
 
 #[test]
-fn an_unknown_annotation_is_warned_of_where_people_see_it() {
-    let found = findings(&deployment(&pod().annotation("smilax.dev/log-levle", "debug")));
-    assert!(found.errors.is_empty());
-    assert_eq!(
-        found.warnings,
-        ["spec.template: annotation smilax.dev/log-levle is unknown: did you mean smilax.dev/log-level?"]
-    );
-}
-
-#[test]
 fn what_will_keep_the_pods_from_being_created_is_warned_of() {
     let found = findings(&deployment(&pod().container(container("smilax-proxy"))));
     assert!(found.errors.is_empty());

@@ -259,6 +259,7 @@ fn when_a_namespace_no_longer_takes_plaintext_its_endpoints_are_told_anew() {
         name: "shop".into(),
         labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
         annotations: [(key::TLS_MODE.to_owned(), "strict".to_owned())].into(),
+        ..Namespace::default()
     };
     fixture
         .state
@@ -418,6 +419,7 @@ fn access_mode(fixture: &Fixture, mode: &str) {
         name: "shop".into(),
         labels: [(key::INJECT.to_owned(), "enabled".to_owned())].into(),
         annotations: [(key::ACCESS_MODE.to_owned(), mode.to_owned())].into(),
+        ..Namespace::default()
     };
     fixture
         .state

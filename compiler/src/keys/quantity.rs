@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use smilax_crds::quantity;
+use smilax_core::quantity;
 
 /// A positive quantity, kept as it was written.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct QuantityError {
 
 impl Quantity {
     /// In units of 10⁻⁹.
-    pub(super) fn nano(&self) -> u128 {
+    pub fn nano(&self) -> u128 {
         self.nano
     }
 
