@@ -92,7 +92,10 @@ pub(crate) enum Command {
     ///
     /// Exits with 1 if one that is listed does not.
     ProxyStatus(StatusArgs),
-    /// Show what is in force in each namespace: injection, TLS mode, access mode and destinations, and where each comes from.
+    /// Show what is in force in each namespace, and who says so.
+    ///
+    /// Injection, TLS mode, access mode and destinations, each with where it comes from: the Namespace, the MeshConfig or the
+    /// default of the installation.
     Namespaces(NamespacesArgs),
     /// Show what one sidecar has in force: routes, destinations, endpoints and more.
     ///
