@@ -46,7 +46,8 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 
 .PHONY: unit
 unit: ## unit, property and integration tests; no cluster
-	cargo test --workspace --locked
+	@# Tests of whole proxies wait more than they compute.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace --locked
 
 .PHONY: advisories
 advisories: ## known vulnerabilities of dependencies; fetches the RustSec database

@@ -24,6 +24,12 @@ for name in shop orders billing demo; do
 done
 kubectl delete namespace --selector smilax-e2e-documents=true --timeout=180s
 "#;
+/// Namespaces that a page has made: when it began, none of the name was there that is somebody else's.
+const ADOPT: &str = r#"
+for name in shop orders billing demo; do
+  kubectl label --overwrite namespace "$name" smilax-e2e-documents=true 2>/dev/null || true
+done
+"#;
 /// How long one block may take.
 const BLOCK: &str = "300";
 
@@ -36,6 +42,32 @@ fi
 e2e/install
 ";
 
+/// What the page before may have done to the installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installation {
+    /// Nothing.
+    AsItWas,
+    /// Anything.
+    Changed,
+}
+
+impl Installation {
+    /// By the commands of the page.
+    pub fn after(steps: &[Step]) -> Self {
+        let changes = |step: &Step| match &step.action {
+            Action::Run { script, .. } => ["helm ", "config/", "smilax-system", "meshconfig"]
+                .iter()
+                .any(|word| script.contains(word)),
+            Action::Apply(_) => false,
+        };
+        if steps.iter().any(changes) {
+            Self::Changed
+        } else {
+            Self::AsItWas
+        }
+    }
+}
+
 /// A desk.
 #[derive(Debug)]
 pub struct Desk {
@@ -47,11 +79,13 @@ impl Desk {
     ///
     /// # Errors
     /// What cannot be prepared.
-    pub fn fresh(mesh: &Mesh, page: &str) -> Result<Self, String> {
+    pub fn fresh(mesh: &Mesh, page: &str, installation: Installation) -> Result<Self, String> {
         let desk = Self::laid_out(mesh, page)
             .map_err(|error| format!("cannot make a folder for {page}: {error}"))?;
         desk.clear()?;
-        desk.shell("install", INSTALL, 0)?;
+        if installation == Installation::Changed {
+            desk.shell("install", INSTALL, 0)?;
+        }
         desk.shell(
             "objects",
             &format!(
@@ -72,6 +106,14 @@ impl Desk {
     /// What cannot be removed.
     pub fn clear(&self) -> Result<(), String> {
         self.shell("clear", CLEAR, 0)
+    }
+
+    /// Marks the namespaces that the page made as its own, for [`Self::clear`].
+    ///
+    /// # Errors
+    /// When the shell cannot be started.
+    pub fn adopt(&self) -> Result<(), String> {
+        self.shell("adopt", ADOPT, 0)
     }
 
     /// Leaves the mesh installed and nothing of the pages in the cluster.

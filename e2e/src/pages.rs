@@ -128,10 +128,10 @@ impl Block<'_> {
             "sh" => self.text.join("\n"),
             "console" => typed(&self.text),
             "yaml" if self.notes.apply => return Ok(Some(Action::Apply(self.text.join("\n")))),
-            "yaml" | "json" | "text" => String::new(),
+            "yaml" | "json" | "lua" | "text" => String::new(),
             other => {
                 return Err(format!(
-                    "it is of the language {other:?}: commands are sh, or console with their answers; else write yaml, json or text"
+                    "it is of the language {other:?}: commands are sh, or console with their answers; else write yaml, json, lua or text"
                 ));
             }
         };
