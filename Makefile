@@ -23,7 +23,7 @@ down: ## removes the clusters of demo, test and events
 	@NAME=events $(CLUSTER_TOOL) down
 
 .PHONY: test
-test: lint unit charts e2e ## everything that proves it: lints, unit and property tests, charts, end to end
+test: lint unit charts e2e ## the full test suite: lints, unit and property tests, charts, end to end
 
 .PHONY: tools
 tools: ## what the checks need and Debian or Rust do not bring
