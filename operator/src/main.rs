@@ -7,6 +7,7 @@ use clap::Parser as _;
 use smilax_core::log_line::LogLines;
 use smilax_operator::app;
 use smilax_operator::args::{Args, LogFormat};
+use smilax_operator::files;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
         tracing::error!(%error, "the log filter is wrong");
         return ExitCode::from(64);
     }
+    let limit = files::raise_limit();
+    tracing::debug!(?limit, "open files");
     // One provider for everything that speaks TLS; a second one would be a mistake in the build.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

@@ -16,7 +16,7 @@ use smilax_core::{LogFilter, PodView, SourceRanges, TrustDomain};
 
 use crate::log::Format;
 use crate::original_destination::Resolver;
-use crate::overload::{Asked, Capacity};
+use crate::overload::{Asked, Capacity, raise_limit};
 use crate::redirect::{InboundUdp, Rules};
 use crate::settings::{ConfigLocation, IdentitySource, Limits, Pod, Ports, Reasons, Settings, SettingsError};
 use crate::worker;
@@ -312,11 +312,13 @@ impl RunArguments {
                 stalled: Duration::from_secs(self.stalled_seconds),
                 ..Limits::default()
             },
-            capacity: Capacity::by_memory_limit().with(Asked {
-                connections: self.connections,
-                held_bytes: self.held_bytes,
-                request_bytes: self.request_bytes,
-            }),
+            capacity: Capacity::by_memory_limit()
+                .with(Asked {
+                    connections: self.connections,
+                    held_bytes: self.held_bytes,
+                    request_bytes: self.request_bytes,
+                })
+                .within(raise_limit()),
             reasons: self.denial_reasons,
             ..Settings::default()
         })

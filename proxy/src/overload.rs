@@ -11,6 +11,7 @@
 mod admitted;
 mod budget;
 mod capacity;
+mod files;
 mod flow;
 mod large_heads;
 mod sweep;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use admitted::{Admitted, Costs, TooMany};
 pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Reading, Receiver};
 pub use capacity::{Asked, Capacity};
+pub use files::raise_limit;
 pub use flow::{Flow, Held, Way};
 pub use large_heads::LargeHeads;
 pub use sweep::{Patience, sweep_forever};

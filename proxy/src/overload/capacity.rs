@@ -15,6 +15,8 @@ const HELD_PART: u64 = 16;
 const REQUESTS_PART: u64 = 8;
 /// Connections from the application for each inbound one: it is no stranger.
 const OUTBOUND: usize = 8;
+/// Files that are not for connections.
+const OWN_FILES: u64 = 512;
 /// Where there is no limit, there is room for as many connections as if it were this.
 const UNLIMITED: u64 = 1024 * 1024 * 1024;
 /// The same for bytes, which nobody needs to keep for long.
@@ -83,6 +85,21 @@ impl Capacity {
         )
     }
 
+    /// The same where so many files may be open. Each connection takes two, one with the client and one upstream; what
+    /// remains is for configuration, the operator, metrics and probes.
+    #[must_use]
+    pub fn within(mut self, files: Option<u64>) -> Self {
+        let Some(files) = files else {
+            return self;
+        };
+        let most = count(files.saturating_sub(OWN_FILES) / 2).max(2);
+        let all = |all| Caps { all, of_one: all };
+        // Strangers come second: the application's own connections keep half at least.
+        self.inbound = all(self.inbound.all.min(most / 2));
+        self.outbound = all(self.outbound.all.min(most - self.inbound.all));
+        self
+    }
+
     /// Room for so many inbound connections, and for these bytes. One source may have all connections: an ingress is one, and
     /// whoever comes when there is no place left takes that of the source that has most.
     #[must_use]
@@ -137,6 +154,19 @@ mod tests {
             request_bytes: 8192,
         };
         assert_eq!(capacity.with(asked), Capacity::new(10_000, 4096, 8192));
+    }
+
+    #[test]
+    fn s6_connections_leave_files_for_everything_else() {
+        let of = |files| {
+            let capacity = Capacity::of(Some(256 * MIB)).within(files);
+            (capacity.inbound.all, capacity.outbound.all)
+        };
+        assert_eq!(of(None), (2048, 16_384));
+        assert_eq!(of(Some(1_048_576)), (2048, 16_384));
+        assert_eq!(of(Some(20_000)), (2048, 7696));
+        assert_eq!(of(Some(1024)), (128, 128));
+        assert_eq!(of(Some(0)), (1, 1));
     }
 
     #[test]
