@@ -6,6 +6,7 @@ mod departure;
 mod few;
 mod frames;
 mod head;
+mod hpack;
 mod large_head;
 mod lengths;
 mod linger;

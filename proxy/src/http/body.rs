@@ -14,7 +14,7 @@ use smilax_core::grpc;
 use super::expect::Gate;
 use super::headers;
 use super::identity_headers;
-use super::limits::{self, Sender, TooLarge};
+use super::limits::{self, TooLarge};
 use super::local_reply::LocalReply;
 use super::pool::Hold;
 use super::replay::ReplayBody;
@@ -125,7 +125,7 @@ fn checked(polled: Polled<hyper::Error>) -> Polled<BodyError> {
         }
     })?;
     if let Some(trailers) = frame.trailers_ref() {
-        limits::check(trailers, Sender::Proxy)?;
+        limits::check_trailers(trailers)?;
     }
     Poll::Ready(Some(Ok(frame)))
 }

@@ -5,6 +5,8 @@ use http::HeaderMap;
 /// Headers of a message at most. Some applications keep a header for each of hundreds of items. What hyper reserves for
 /// so many costs less than a tenth of a microsecond for each message.
 pub const MAX_HEADERS: usize = 1000;
+/// Trailers of a message at most. They wait, taken apart, until the body before them was read.
+pub const MAX_TRAILERS: usize = 128;
 /// Bytes of the headers of a message at most, as they stand in HTTP/1.
 pub const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes of a request's target at most, over HTTP/1 with its method: the most for which there is room in
@@ -13,6 +15,9 @@ pub const TARGET_BYTES: usize = 63 * 1024;
 /// What a request costs while it is under way, beside its headers: the tasks that carry it, and the connection to the
 /// application with its buffers.
 const REQUEST_BYTES: usize = 32 * 1024;
+/// Headers that [`REQUEST_BYTES`] has room for, and what each further one costs beside its bytes.
+const FEW_HEADERS: usize = 64;
+const HEADER_MEMORY: usize = 96;
 /// Headers that proxies add for each other at most.
 const OURS: usize = 16;
 /// What HTTP/1 puts around a header: a colon, a space, and the end of its line.
@@ -40,6 +45,9 @@ pub enum TooLarge {
     /// Too many.
     #[error("{0} headers are more than {MAX_HEADERS}")]
     Headers(usize),
+    /// Too many trailers.
+    #[error("{0} trailers are more than {MAX_TRAILERS}")]
+    Trailers(usize),
     /// Too large.
     #[error("{0} bytes of headers are more than {HEADER_BYTES}")]
     Bytes(usize),
@@ -64,10 +72,21 @@ pub fn check(headers: &HeaderMap, sender: Sender) -> Result<(), TooLarge> {
     Ok(())
 }
 
+/// Whether these trailers are taken.
+///
+/// # Errors
+/// [`TooLarge`].
+pub fn check_trailers(trailers: &HeaderMap) -> Result<(), TooLarge> {
+    if trailers.len() > MAX_TRAILERS {
+        return Err(TooLarge::Trailers(trailers.len()));
+    }
+    check(trailers, Sender::Proxy)
+}
+
 /// Bytes of memory that a request with these headers costs while it is under way. Its headers are there twice: as they
 /// were taken apart, and as they are put together again.
 pub fn cost(headers: &HeaderMap) -> usize {
-    REQUEST_BYTES + 2 * bytes(headers)
+    REQUEST_BYTES + 2 * bytes(headers) + headers.len().saturating_sub(FEW_HEADERS) * HEADER_MEMORY
 }
 
 fn bytes(headers: &HeaderMap) -> usize {

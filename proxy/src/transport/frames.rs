@@ -2,7 +2,8 @@
 //!
 //! h2 leaves out of trailers what is above its limit and says nothing, so that a message would arrive without them and
 //! look complete. Its limit is therefore above what is taken of any message, and a block that could exceed it ends the
-//! connection here, before h2 sees its end.
+//! connection here, before h2 sees its end. The same holds for a block of more headers than are taken of any message: h2
+//! takes them apart as they come, and each costs many times the byte that it may be sent in.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +15,23 @@ use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use super::hpack::HeaderCount;
 use super::large_head::LargeHead;
 use super::liveness::{Progress, Sending};
+use crate::http::limits::{MAX_HEADERS, MAX_TRAILERS};
 use crate::overload::Admitted;
 
 /// Bytes of a block of headers at most, as it is sent. Their strings come out at most 8/5 as long (RFC 7541 appendix
 /// B), which is what h2 measures.
 const BLOCK_BYTES: usize = 192 * 1024;
+/// Headers of a block at most. A message with more than [`MAX_HEADERS`] is answered, with as many again it is not.
+const BLOCK_HEADERS: usize = 2 * MAX_HEADERS;
+/// Headers of trailers at most: they are kept, taken apart, until the body before them was read.
+const TRAILER_HEADERS: usize = MAX_TRAILERS + 8;
+/// Headers that h2 takes apart before the requests that they are of are looked at.
+const TURN_HEADERS: usize = MAX_HEADERS;
+/// What h2 keeps for each header while it takes a block apart.
+const HEADER_MEMORY: usize = 96;
 /// Bytes of the header of a frame (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
 /// Bytes that a client begins with (RFC 9113 section 3.4).
@@ -32,6 +43,11 @@ const ACK: u8 = 1;
 const CONTINUATION: u8 = 9;
 /// Flag of the last frame of a block of headers.
 const END_HEADERS: u8 = 4;
+/// Flag of a frame that has padding.
+const PADDED: u8 = 8;
+/// Flag of headers with a priority (RFC 9113 section 6.2), which takes so many bytes.
+const PRIORITY: u8 = 0x20;
+const PRIORITY_BYTES: usize = 5;
 
 /// A connection of HTTP/2.
 #[derive(Debug)]
@@ -50,14 +66,48 @@ pub struct Http2Stream {
 struct Scan {
     /// Bytes that are no frame's header.
     skip: usize,
+    /// What they are.
+    payload: Payload,
+    /// Whether streams are opened by the other side, so that headers of one that it has opened before are trailers.
+    opens: Opens,
+    last_stream: u32,
+    headers: HeaderCount,
+    /// Headers at most of the present block.
+    most_headers: usize,
+    /// Headers of complete frames since the other tasks had their turn.
+    this_turn: usize,
     header: [u8; FRAME_HEADER],
     known: usize,
     /// Length of the block of headers so far.
     block: usize,
     block_ends: BlockEnds,
-    /// What is skipped are settings.
-    in_settings: bool,
     settings: Arc<SettingsSignal>,
+}
+
+/// What follows the header of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Payload {
+    /// Nothing that matters here.
+    #[default]
+    Other,
+    Settings,
+    /// Headers, after the length of padding and so many bytes more.
+    PaddedHeaders(usize),
+    /// Headers, after so many bytes, and before so many of padding.
+    Headers {
+        before: usize,
+        padding: usize,
+    },
+}
+
+/// Who opens the streams of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Opens {
+    /// This side.
+    #[default]
+    We,
+    /// The other side, a client.
+    They,
 }
 
 /// Where a block of headers ends.
@@ -97,6 +147,7 @@ impl Http2Stream {
             stream,
             scan: Scan {
                 skip: PREFACE,
+                opens: Opens::They,
                 ..Scan::default()
             },
             progress: None,
@@ -129,17 +180,22 @@ impl Http2Stream {
     }
 }
 
+/// A block of headers that is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum BlockError {
+    #[error("a block of {0} bytes of headers is larger than {BLOCK_BYTES}")]
+    Bytes(usize),
+    #[error("a block has more than {0} headers")]
+    Headers(usize),
+}
+
 impl Scan {
-    /// Looks at the next bytes. `Err`: a block of headers is too large.
-    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), usize> {
+    /// Looks at the next bytes.
+    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), BlockError> {
         loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            if self.in_settings && self.skip == 0 {
-                self.in_settings = false;
-                self.settings.come();
-            }
+            let (payload, rest) = bytes.split_at(self.skip.min(bytes.len()));
+            self.payload(payload)?;
+            bytes = rest;
             let Some((&byte, rest)) = bytes.split_first() else {
                 return Ok(());
             };
@@ -154,12 +210,48 @@ impl Scan {
         }
     }
 
-    fn frame(&mut self) -> Result<(), usize> {
-        let [high, middle, low, kind, flags, ..] = self.header;
+    /// Looks at bytes that belong to a frame.
+    fn payload(&mut self, mut bytes: &[u8]) -> Result<(), BlockError> {
+        if let (Payload::PaddedHeaders(before), Some((&padding, rest))) = (self.payload, bytes.split_first())
+        {
+            let padding = usize::from(padding);
+            self.payload = Payload::Headers { before, padding };
+            self.skip -= 1;
+            bytes = rest;
+        }
+        if let Payload::Headers { before, padding } = &mut self.payload {
+            let passed = (*before).min(bytes.len());
+            *before -= passed;
+            let until = bytes.len().min(self.skip.saturating_sub(*padding));
+            let already = self.headers.get();
+            self.headers.pass(bytes.get(passed..until).unwrap_or_default());
+            self.this_turn += self.headers.get() - already;
+            if self.headers.get() > self.most_headers {
+                return Err(BlockError::Headers(self.most_headers));
+            }
+        }
+        self.skip -= bytes.len();
+        if self.skip == 0 && self.payload == Payload::Settings {
+            self.settings.come();
+            self.payload = Payload::Other;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self) -> Result<(), BlockError> {
+        let [high, middle, low, kind, flags, s1, s2, s3, s4] = self.header;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.known = 0;
         self.skip = length;
-        self.in_settings = kind == SETTINGS && flags & ACK == 0;
+        self.payload = match kind {
+            SETTINGS if flags & ACK == 0 => Payload::Settings,
+            HEADERS => self.begin(u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]), flags),
+            CONTINUATION => Payload::Headers {
+                before: 0,
+                padding: 0,
+            },
+            _ => Payload::Other,
+        };
         self.block = match kind {
             HEADERS => length,
             CONTINUATION => self.block + length,
@@ -170,11 +262,35 @@ impl Scan {
         } else {
             BlockEnds::WithThisFrame
         };
+        // One without content has come already.
+        self.payload(&[])?;
         if self.block > BLOCK_BYTES {
-            Err(self.block)
+            Err(BlockError::Bytes(self.block))
         } else {
             Ok(())
         }
+    }
+
+    /// A block of headers begins.
+    fn begin(&mut self, stream: u32, flags: u8) -> Payload {
+        self.headers = HeaderCount::default();
+        self.most_headers = if self.opens == Opens::They && stream <= self.last_stream {
+            TRAILER_HEADERS
+        } else {
+            BLOCK_HEADERS
+        };
+        self.last_stream = self.last_stream.max(stream);
+        let before = if flags & PRIORITY == 0 { 0 } else { PRIORITY_BYTES };
+        if flags & PADDED == 0 {
+            Payload::Headers { before, padding: 0 }
+        } else {
+            Payload::PaddedHeaders(before)
+        }
+    }
+
+    /// Memory that a block takes that is not complete.
+    fn memory(&self) -> usize {
+        self.block + self.headers.get() * HEADER_MEMORY
     }
 }
 
@@ -185,19 +301,28 @@ impl AsyncRead for Http2Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.scan.this_turn > TURN_HEADERS {
+            // Requests that are here are looked at first: h2 would take apart as many as the kernel holds.
+            this.scan.this_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if polled.is_pending() {
+            this.scan.this_turn = 0;
+        }
+        ready!(polled)?;
         if let Some(progress) = &this.progress {
             progress.made();
         }
         let read = buffer.filled().get(before..).unwrap_or_default();
-        this.scan.pass(read).map_err(|bytes| {
-            let reason = format!("a block of {bytes} bytes of headers is larger than {BLOCK_BYTES}");
-            io::Error::other(reason)
-        })?;
+        this.scan.pass(read).map_err(io::Error::other)?;
         if let Some(large) = &mut this.large {
             match this.scan.block_ends {
-                BlockEnds::Later => large.grows(this.scan.block, BLOCK_BYTES)?,
+                BlockEnds::Later => {
+                    large.grows(this.scan.memory(), BLOCK_BYTES + BLOCK_HEADERS * HEADER_MEMORY)?
+                }
                 BlockEnds::WithThisFrame => large.ends(),
             }
         }
@@ -260,7 +385,10 @@ mod tests {
         for size in [1, 7, 4096, usize::MAX] {
             let mut scan = Scan::default();
             let mut passed = block.chunks(size).map(|bytes| scan.pass(bytes));
-            assert!(passed.any(|passed| passed == Err(BLOCK_BYTES + 1)), "{size}");
+            assert!(
+                passed.any(|passed| passed == Err(BlockError::Bytes(BLOCK_BYTES + 1))),
+                "{size}"
+            );
             let mut scan = Scan::default();
             let mut passed = block[..last].chunks(size).map(|bytes| scan.pass(bytes));
             assert!(passed.all(|passed| passed.is_ok()), "{size}");

@@ -3,6 +3,7 @@
 mod access;
 mod framing;
 mod handshakes;
+mod header_bombs;
 mod http2;
 mod identity;
 mod lying;
