@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 /// The start of every HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest method that is believed to be one.
-const LONGEST_METHOD: usize = 20;
+/// Methods that somebody who stops in the middle of one probably means (RFC 9110 section 9, RFC 5789).
+const METHODS: [&[u8]; 9] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+];
 /// Bytes looked at; a request line that is longer is judged by its beginning.
 const LOOK_BYTES: usize = 512;
 /// How soon a client that began but said too little is looked at again, at first.
@@ -60,37 +62,61 @@ pub fn guess(first: &[u8]) -> Guess {
         [0x16, 3, ..] => return Guess::Spoken(Spoken::Tls),
         _ => {}
     }
-    let line = first.iter().position(|&byte| byte == b'\n');
-    match (is_request_line_so_far(first), line) {
-        (Some(true), Some(end)) => {
-            let line = first.get(..end).unwrap_or_default();
-            let version = line.windows(8).any(|window| window == b" HTTP/1.");
-            Guess::Spoken(if version { Spoken::Http1 } else { Spoken::Bytes })
-        }
-        (Some(true), None) if first.len() >= LOOK_BYTES => Guess::Spoken(Spoken::Http1),
-        (Some(true) | None, None) => Guess::Unclear,
+    // Servers skip empty lines before a request (RFC 9112 section 2.2).
+    let begun = without_empty_lines(first);
+    let whole = first.len() >= LOOK_BYTES;
+    let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
+    match begun.get(method..) {
+        Some([b' ' | b'\t', rest @ ..]) if method > 0 => match memchr::memchr(b'\n', rest) {
+            Some(end) if names_version(rest.get(..end).unwrap_or_default()) => Guess::Spoken(Spoken::Http1),
+            Some(_) => Guess::Spoken(Spoken::Bytes),
+            None if whole => Guess::Spoken(Spoken::Http1),
+            None => Guess::Unclear,
+        },
+        None | Some([]) if !whole => Guess::Unclear,
         _ => Guess::Spoken(Spoken::Bytes),
     }
 }
 
-/// Whether this begins as an HTTP/1 request line does: a method, a space, and a target. `None` while it may become one.
-fn is_request_line_so_far(first: &[u8]) -> Option<bool> {
-    let method = first.iter().take_while(|&&byte| is_token(byte)).count();
-    if method > LONGEST_METHOD {
-        return Some(false);
+/// What a client speaks that began in this way and does not go on. Servers wait for the rest of a request for as long as
+/// they like; carried as bytes, it would reach the application with whatever headers about its caller it claims.
+fn hangs(first: &[u8]) -> Spoken {
+    if first.starts_with(b"PRI ") && PREFACE.starts_with(first) {
+        return Spoken::Http2;
     }
-    match first.get(method..) {
-        None | Some([]) => None,
-        Some([b' ', rest @ ..]) if method > 0 => match rest.first() {
-            None => None,
-            // Origin, asterisk and absolute form (RFC 9112 section 3.2); authority form below.
-            Some(b'/' | b'*' | b'h' | b'H') => Some(true),
-            Some(byte) => {
-                Some(first.starts_with(b"CONNECT ") && (byte.is_ascii_alphanumeric() || *byte == b'['))
-            }
+    let begun = without_empty_lines(first);
+    let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
+    let is_request = match begun.get(method..) {
+        None | Some([]) => METHODS.iter().any(|known| known.starts_with(begun)),
+        Some([b' ' | b'\t', rest @ ..]) => match rest.first() {
+            None | Some(b'/' | b'*' | b'h' | b'H') => true,
+            Some(_) => METHODS.iter().any(|known| begun.get(..method) == Some(known)),
         },
-        Some(_) => Some(false),
+        Some(_) => false,
+    };
+    if is_request && !first.is_empty() {
+        Spoken::Http1
+    } else {
+        Spoken::Bytes
     }
+}
+
+fn without_empty_lines(first: &[u8]) -> &[u8] {
+    let empty = first
+        .iter()
+        .take_while(|&&byte| byte == b'\r' || byte == b'\n')
+        .count();
+    first.get(empty..).unwrap_or_default()
+}
+
+/// Whether a version of HTTP stands behind the target of a request line. Whatever the target looks like and whatever
+/// separates the two, some server takes it.
+fn names_version(rest: &[u8]) -> bool {
+    let mut words = rest.split(|byte| byte.is_ascii_whitespace());
+    words.any(|word| {
+        word.get(..5)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
+    })
 }
 
 /// RFC 9110 section 5.6.2.
@@ -108,7 +134,7 @@ pub struct Patience {
 }
 
 /// Waits until it is clear what the client speaks. `None`: it said nothing. A client that begins and does not go on is
-/// taken to speak something else.
+/// taken to speak something else, unless it has begun a request.
 ///
 /// # Errors
 /// When the connection breaks.
@@ -123,7 +149,9 @@ pub async fn wait(client: &TcpStream, patience: Patience) -> io::Result<Option<S
     loop {
         match guess(first.get(..length).unwrap_or_default()) {
             Guess::Spoken(spoken) => return Ok(Some(spoken)),
-            Guess::Unclear if length == 0 || Instant::now() >= deadline => return Ok(Some(Spoken::Bytes)),
+            Guess::Unclear if length == 0 || Instant::now() >= deadline => {
+                return Ok(Some(hangs(first.get(..length).unwrap_or_default())));
+            }
             // What lies there already keeps the socket readable, so more of it can only be looked for.
             Guess::Unclear => tokio::time::sleep(pause).await,
         }

@@ -29,6 +29,52 @@ fn requests_are_recognised() {
 }
 
 #[test]
+fn f7_no_form_of_a_request_that_a_server_takes_is_carried_as_bytes() {
+    for request in [
+        &b"\r\nGET / HTTP/1.1\r\n"[..],
+        b"\n\n\r\nGET / HTTP/1.1\r\n",
+        b"AMETHODOFMORETHANTWENTYLETTERS / HTTP/1.1\r\n",
+        b"GET ws://web/ HTTP/1.1\r\n",
+        b"GET ?x HTTP/1.1\r\n",
+        b"GET  / HTTP/1.1\r\n",
+        b"GET\t/\tHTTP/1.1\r\n",
+        b"GET / http/1.1\r\n",
+        b"GET / HTTP/3\n",
+    ] {
+        let text = String::from_utf8_lossy(request);
+        assert_eq!(guess(request), Guess::Spoken(Spoken::Http1), "{text}");
+    }
+}
+
+#[test]
+fn f7_who_stops_in_the_middle_of_a_request_line_has_begun_a_request() {
+    for begun in [
+        &b"G"[..],
+        b"GET",
+        b"GET ",
+        b"GET /h",
+        b"\r\n",
+        b"\r\nPOS",
+        b"FOO /a",
+        b"GET a",
+    ] {
+        assert_eq!(hangs(begun), Spoken::Http1, "{}", String::from_utf8_lossy(begun));
+    }
+    assert_eq!(hangs(b"PRI * HTTP/2"), Spoken::Http2);
+    for begun in [
+        &b""[..],
+        b"hello",
+        b"hello world",
+        b"PING",
+        b"EHLO web",
+        b"*1",
+        b"\x16",
+    ] {
+        assert_eq!(hangs(begun), Spoken::Bytes, "{}", String::from_utf8_lossy(begun));
+    }
+}
+
+#[test]
 fn what_only_resembles_a_request_is_bytes() {
     for bytes in [
         &b"*1\r\n$4\r\nPING\r\n"[..],

@@ -366,7 +366,8 @@ mod tests {
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let mut bytes = u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
         bytes.extend([kind, 0, 0, 0, 0, 0]);
-        bytes.extend(vec![CONTINUATION; length]);
+        // One header, whose index never ends.
+        bytes.extend(vec![0xff; length]);
         bytes
     }
 

@@ -105,12 +105,7 @@ impl Starved {
     fn start(original: SocketAddr) -> Self {
         let files = tempfile::tempdir().unwrap();
         let ports = ["outbound", "inbound", "metrics", "probe", "admin"];
-        let mut child = Command::new("sh")
-            .args([
-                "-c",
-                &format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\""),
-                BINARY,
-            ])
+        let mut child = Command::new(BINARY)
             .args(["run", "--listen", "127.0.0.1", "--workers", "1"])
             .args(ports.map(|port| format!("--{port}-port=0")))
             .arg(format!("--outbound-original-destination={original}"))
@@ -134,6 +129,12 @@ impl Starved {
             .nth(1)
             .and_then(|rest| rest.split(' ').next());
         proxy.outbound = SocketAddr::from(([127, 0, 0, 1], port.unwrap().parse().unwrap()));
+        // Only now: a proxy that starts with few takes no more connections than it has files for.
+        let limited = Command::new("prlimit")
+            .arg(format!("--pid={}", proxy.child.id()))
+            .arg(format!("--nofile={DESCRIPTORS}"))
+            .status();
+        assert!(limited.unwrap().success());
         proxy
     }
 
