@@ -46,8 +46,7 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 
 .PHONY: unit
 unit: ## unit, property and integration tests; no cluster
-	@# Tests of whole proxies wait more than they compute.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace --locked
+	cargo test --workspace --locked
 
 .PHONY: advisories
 advisories: ## known vulnerabilities of dependencies; fetches the RustSec database
