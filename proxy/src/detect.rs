@@ -112,7 +112,7 @@ fn without_empty_lines(first: &[u8]) -> &[u8] {
 /// Whether a version of HTTP stands behind the target of a request line. Whatever the target looks like and whatever
 /// separates the two, some server takes it.
 fn names_version(rest: &[u8]) -> bool {
-    let mut words = rest.split(|byte| byte.is_ascii_whitespace());
+    let mut words = rest.split(u8::is_ascii_whitespace);
     words.any(|word| {
         word.get(..5)
             .is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))

@@ -321,7 +321,7 @@ impl AsyncRead for Http2Stream {
         if let Some(large) = &mut this.large {
             match this.scan.block_ends {
                 BlockEnds::Later => {
-                    large.grows(this.scan.memory(), BLOCK_BYTES + BLOCK_HEADERS * HEADER_MEMORY)?
+                    large.grows(this.scan.memory(), BLOCK_BYTES + BLOCK_HEADERS * HEADER_MEMORY)?;
                 }
                 BlockEnds::WithThisFrame => large.ends(),
             }
