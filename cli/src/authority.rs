@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Subcommand;
 use kube::api::{Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use smilax_core::convention::key;
 use tokio::time::timeout;
 
+use crate::cluster;
 use crate::output::OutputArgs;
 
 const CALL: Duration = Duration::from_secs(10);
@@ -104,7 +105,7 @@ impl RotateArgs {
 pub(crate) async fn rotate(client: Client, args: &RotateArgs) -> anyhow::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let request = args.request(&now.as_millis().to_string());
-    let resource = resource();
+    let resource = cluster::mesh_config();
     // Made if there is none.
     let object = json!({
         "apiVersion": resource.api_version, "kind": resource.kind,
@@ -123,7 +124,7 @@ pub(crate) async fn rotate(client: Client, args: &RotateArgs) -> anyhow::Result<
 
 /// What the operator tells.
 pub(crate) async fn status(client: Client) -> anyhow::Result<Status> {
-    let api = Api::<DynamicObject>::all_with(client, &resource());
+    let api = Api::<DynamicObject>::all_with(client, &cluster::mesh_config());
     let found = timeout(CALL, api.get_opt(NAME))
         .await
         .context("the API server does not answer")?
@@ -160,14 +161,6 @@ fn read(mesh: Option<&Value>) -> Status {
         lines.push((word, told));
     }
     Status { lines, health }
-}
-
-fn resource() -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(
-        "mesh.smilax.dev",
-        "v1alpha1",
-        "MeshConfig",
-    ))
 }
 
 #[cfg(test)]

@@ -24,52 +24,22 @@ pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// # Errors
 /// When something cannot be read.
 pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result<Snapshot> {
-    let crds = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let hooks = |kind: &str| GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
-    let core = |kind: &str| GroupVersionKind::gvk("", "v1", kind);
+    let hooks = |kind| resource("admissionregistration.k8s.io", kind);
+    let definitions = resource("apiextensions.k8s.io", "CustomResourceDefinition");
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
-        definitions: list(client, None, &ApiResource::from_gvk(&crds)).await?,
-        deployments: list(
-            client,
-            Some(namespace),
-            &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")),
-        )
-        .await?,
-        mutating: list(
-            client,
-            None,
-            &ApiResource::from_gvk(&hooks("MutatingWebhookConfiguration")),
-        )
-        .await?,
-        validating: list(
-            client,
-            None,
-            &ApiResource::from_gvk(&hooks("ValidatingWebhookConfiguration")),
-        )
-        .await?,
-        namespaces: list(client, None, &ApiResource::from_gvk(&core("Namespace"))).await?,
-        meshes: list(
-            client,
-            None,
-            &ApiResource::from_gvk(&GroupVersionKind::gvk(
-                "mesh.smilax.dev",
-                "v1alpha1",
-                "MeshConfig",
-            )),
-        )
-        .await?,
-        pods: list(client, None, &ApiResource::from_gvk(&core("Pod"))).await?,
+        definitions: list(client, None, &definitions).await?,
+        deployments: list(client, Some(namespace), &resource("apps", "Deployment")).await?,
+        mutating: list(client, None, &hooks("MutatingWebhookConfiguration")).await?,
+        validating: list(client, None, &hooks("ValidatingWebhookConfiguration")).await?,
+        namespaces: list(client, None, &resource("", "Namespace")).await?,
+        meshes: list(client, None, &mesh_config()).await?,
+        pods: list(client, None, &resource("", "Pod")).await?,
         objects: Vec::new(),
         keyed: keyed(client).await?,
     };
     for (group, kind, plural) in SMI_KINDS {
-        let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
-        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let mut found = list(client, None, &resource).await?;
-        for object in &mut found {
-            object["kind"] = Value::from(kind);
-        }
+        let mut found = typed(client, None, &smi(group, kind, plural)).await?;
         snapshot.objects.append(&mut found);
     }
     Ok(snapshot)
@@ -81,15 +51,13 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
 /// When something cannot be read.
 pub(crate) async fn settings(client: &Client, installation: &str) -> anyhow::Result<Vec<Value>> {
     let mut all = Vec::new();
-    for (group, version, kind, namespace) in [
-        ("", "v1", "Namespace", None),
-        ("", "v1", "ServiceAccount", None),
-        ("apps", "v1", "Deployment", Some(installation)),
-        ("mesh.smilax.dev", "v1alpha1", "MeshConfig", None),
+    for (resource, namespace) in [
+        (resource("", "Namespace"), None),
+        (resource("", "ServiceAccount"), None),
+        (resource("apps", "Deployment"), Some(installation)),
+        (mesh_config(), None),
     ] {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let found = list(client, namespace, &resource).await?;
-        all.append(&mut typed(found, &resource.api_version, kind));
+        all.append(&mut typed(client, namespace, &resource).await?);
     }
     Ok(all)
 }
@@ -97,22 +65,13 @@ pub(crate) async fn settings(client: &Client, installation: &str) -> anyhow::Res
 /// Everything that labels and annotations of the mesh are written on, beside Namespaces and pods.
 async fn keyed(client: &Client) -> anyhow::Result<Vec<Value>> {
     let mut all = Vec::new();
-    for (group, api_version, kinds) in [
-        ("", "v1", ["ServiceAccount", "Service"].as_slice()),
-        (
-            "apps",
-            "apps/v1",
-            &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"],
-        ),
-        ("batch", "batch/v1", &["Job", "CronJob"]),
+    for (group, kinds) in [
+        ("", ["ServiceAccount", "Service"].as_slice()),
+        ("apps", &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"]),
+        ("batch", &["Job", "CronJob"]),
     ] {
         for kind in kinds {
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-            all.append(&mut typed(
-                list(client, None, &resource).await?,
-                api_version,
-                kind,
-            ));
+            all.append(&mut typed(client, None, &resource(group, kind)).await?);
         }
     }
     Ok(all)
@@ -120,35 +79,53 @@ async fn keyed(client: &Client) -> anyhow::Result<Vec<Value>> {
 
 /// Reads everything that policy is compiled from.
 pub(crate) async fn policy(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
-    let deployment = GroupVersionKind::gvk("apps", "v1", "Deployment");
-    let found = list(client, Some(namespace), &ApiResource::from_gvk(&deployment)).await?;
-    let mut all = typed(found, "apps/v1", "Deployment");
+    let mut all = typed(client, Some(namespace), &resource("apps", "Deployment")).await?;
     for kind in ["Namespace", "ServiceAccount", "Service", "Pod"] {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
-        all.append(&mut typed(list(client, None, &resource).await?, "v1", kind));
+        all.append(&mut typed(client, None, &resource("", kind)).await?);
     }
-    let slices = GroupVersionKind::gvk("discovery.k8s.io", "v1", "EndpointSlice");
-    let found = list(client, None, &ApiResource::from_gvk(&slices)).await?;
-    all.append(&mut typed(found, "discovery.k8s.io/v1", "EndpointSlice"));
-    let mesh = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
-    let found = list(client, None, &ApiResource::from_gvk(&mesh)).await?;
-    all.append(&mut typed(found, "mesh.smilax.dev/v1alpha1", "MeshConfig"));
+    let slices = resource("discovery.k8s.io", "EndpointSlice");
+    all.append(&mut typed(client, None, &slices).await?);
+    all.append(&mut typed(client, None, &mesh_config()).await?);
     for (group, kind, plural) in SMI_KINDS {
-        let gvk = GroupVersionKind::gvk(group, "v1alpha4", kind);
-        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        let found = list(client, None, &resource).await?;
-        all.append(&mut typed(found, &format!("{group}/v1alpha4"), kind));
+        all.append(&mut typed(client, None, &smi(group, kind, plural)).await?);
     }
     Ok(all)
 }
 
-/// Elements of a list do not say what they are; these do.
-fn typed(mut objects: Vec<Value>, api_version: &str, kind: &str) -> Vec<Value> {
+/// A resource of Kubernetes itself, in version v1. The core group has no name.
+pub(crate) fn resource(group: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
+}
+
+/// A resource of SMI, in the stored version.
+pub(crate) fn smi(group: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1alpha4", kind), plural)
+}
+
+/// The settings of the mesh.
+pub(crate) fn mesh_config() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "mesh.smilax.dev",
+        "v1alpha1",
+        "MeshConfig",
+    ))
+}
+
+/// Every object of a resource, each saying what it is: elements of a list do not.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) async fn typed(
+    client: &Client,
+    namespace: Option<&str>,
+    resource: &ApiResource,
+) -> anyhow::Result<Vec<Value>> {
+    let mut objects = list(client, namespace, resource).await?;
     for object in &mut objects {
-        object["apiVersion"] = Value::from(api_version);
-        object["kind"] = Value::from(kind);
+        object["apiVersion"] = Value::from(resource.api_version.as_str());
+        object["kind"] = Value::from(resource.kind.as_str());
     }
-    objects
+    Ok(objects)
 }
 
 /// Access to the cluster.
@@ -208,8 +185,8 @@ pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow
         .context("the API server does not answer")?
     {
         Ok(None) => {
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-            let all = list(client, None, &resource).await.unwrap_or_default();
+            let all = list(client, None, &resource("", "Namespace")).await;
+            let all = all.unwrap_or_default();
             let known = all.iter().map(|one| text(one, "/metadata/name"));
             bail!(
                 "there is no namespace {namespace}{}",
@@ -228,8 +205,7 @@ pub(crate) async fn expect_namespace(client: &Client, namespace: &str) -> anyhow
 /// When they cannot be read.
 pub(crate) async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::Result<Vec<Value>> {
     let Some(name) = only else {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-        return list(client, None, &resource).await;
+        return list(client, None, &resource("", "Namespace")).await;
     };
     let all = Api::<Namespace>::all(client.clone());
     let found = timeout(CALL, all.get_opt(name))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::ApiResource;
 use serde_json::Value;
 use smilax_core::convention::key;
 use tokio::time::timeout;
@@ -50,8 +50,7 @@ pub(crate) fn objects(typed: &OsStr) -> Vec<CompletionCandidate> {
         let Some((group, kind, plural)) = known else {
             return Ok(Vec::new());
         };
-        let kind = GroupVersionKind::gvk(group, "v1alpha4", kind);
-        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+        let resource = cluster::smi(group, kind, plural);
         let names = names(&client, Some(given.namespace(&client)), &resource, "").await?;
         Ok(within(written, names))
     })
@@ -114,7 +113,7 @@ async fn pods(client: &Client, namespace: &str, typed: &str, labels: &str) -> an
     };
     match Controller::kind(written).and_then(Controller::resource) {
         Some((group, kind)) => {
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+            let resource = cluster::resource(group, kind);
             Ok(within(
                 written,
                 names(client, Some(namespace), &resource, "").await?,
@@ -143,7 +142,7 @@ fn within(place: &str, names: Vec<String>) -> Vec<String> {
 }
 
 fn core(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+    cluster::resource("", kind)
 }
 
 /// What begins with what was typed, of the names that are found.

@@ -3,7 +3,6 @@
 use anyhow::{Context as _, bail};
 use clap_complete::ArgValueCompleter;
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use smilax_core::LogFilter;
 use smilax_core::convention::{ADMIN_PORT, key};
@@ -63,7 +62,7 @@ pub(crate) async fn answer(client: &Client, asked: &LevelArgs) -> anyhow::Result
         _ => of_option,
     };
     let scope = (!asked.all_namespaces).then_some(namespace);
-    let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    let pods = cluster::resource("", "Pod");
     let pods = cluster::labelled(client, scope, &pods, key::PROXY_VERSION).await?;
     let chosen = chosen(&pods, asked.target.as_ref(), namespace)?;
     if let (true, Some(Target::Controller { kind, name })) = (chosen.is_empty(), &asked.target) {

@@ -8,13 +8,8 @@ use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 /// The settings that decide about access: those of the MeshConfig among these objects, and below them the arguments of
 /// the operator's Deployment.
 pub(crate) fn settings(objects: &[Value]) -> Settings {
-    let named = |kind: &str, name: &str| {
-        objects
-            .iter()
-            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
-    };
-    let mesh = named("MeshConfig", "default");
-    let operator = named("Deployment", "smilax-operator");
+    let mesh = mesh_config(objects);
+    let operator = operator(objects);
     let spec = mesh.map_or(&Value::Null, |mesh| &mesh["spec"]);
     let text = |field: &str| spec[field].as_str();
     let defaults = Settings::default();
@@ -55,13 +50,8 @@ pub(crate) enum Origin {
 
 /// Who sets what stands in this field of the MeshConfig, or behind this flag of the operator.
 pub(crate) fn origin(objects: &[Value], field: &str, flag: &str) -> Origin {
-    let named = |kind: &str, name: &str| {
-        objects
-            .iter()
-            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
-    };
-    let mesh = named("MeshConfig", "default").and_then(|mesh| mesh["spec"][field].as_str());
-    let operator = named("Deployment", "smilax-operator");
+    let mesh = mesh_config(objects).and_then(|mesh| mesh["spec"][field].as_str());
+    let operator = operator(objects);
     match (
         mesh,
         operator.and_then(|operator| argument::<String>(operator, flag)),
@@ -70,6 +60,20 @@ pub(crate) fn origin(objects: &[Value], field: &str, flag: &str) -> Origin {
         (None, Some(_)) => Origin::Installation,
         (None, None) => Origin::Default,
     }
+}
+
+fn mesh_config(objects: &[Value]) -> Option<&Value> {
+    named(objects, "MeshConfig", "default")
+}
+
+fn operator(objects: &[Value]) -> Option<&Value> {
+    named(objects, "Deployment", "smilax-operator")
+}
+
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
+    objects
+        .iter()
+        .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
 }
 
 fn read<T: FromStr>(text: Option<&str>) -> Option<T> {

@@ -7,6 +7,17 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>)
     nearest(name, known).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 
+/// Says that a namespace has no object of this name, and which one was probably meant.
+pub(crate) fn missing<'a>(
+    kind: &str,
+    name: &str,
+    namespace: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> String {
+    let meant = did_you_mean(name, known);
+    format!("there is no {kind} {name} in namespace {namespace}{meant}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,6 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
-use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use tokio::time::timeout;
 
@@ -65,10 +64,8 @@ pub(crate) async fn read(client: &Client, installation: &str) -> anyhow::Result<
             });
         }
     }
-    let list = async |group: &str, kind: &str| {
-        let kind = GroupVersionKind::gvk(group, "v1", kind);
-        cluster::list(client, None, &ApiResource::from_gvk(&kind)).await
-    };
+    let list =
+        async |group: &str, kind: &str| cluster::list(client, None, &cluster::resource(group, kind)).await;
     Ok(Before {
         version: version.git_version,
         denied,

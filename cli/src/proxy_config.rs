@@ -8,7 +8,6 @@ use bytes::Bytes;
 use clap_complete::ArgValueCompleter;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use smilax_core::config;
@@ -209,7 +208,13 @@ async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Byt
 /// Name of a pod with a proxy that this controller makes: a Ready one if there is one.
 async fn any_of(client: &Client, namespace: &str, kind: &'static str, name: &str) -> anyhow::Result<String> {
     cluster::expect_namespace(client, namespace).await?;
-    let pods = cluster::labelled(client, Some(namespace), &pod_resource(), key::PROXY_VERSION).await?;
+    let pods = cluster::labelled(
+        client,
+        Some(namespace),
+        &cluster::resource("", "Pod"),
+        key::PROXY_VERSION,
+    )
+    .await?;
     match chosen(&pods, kind, name) {
         Some(pod) => Ok(pod),
         None => Err(workloads::without_sidecar(client, namespace, kind, name).await),
@@ -240,7 +245,13 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         .context("the API server does not answer")?
         .with_context(|| format!("pod {namespace}/{name} cannot be read"))?;
     let Some(pod) = pod else {
-        let known = cluster::labelled(client, Some(namespace), &pod_resource(), key::PROXY_VERSION).await?;
+        let known = cluster::labelled(
+            client,
+            Some(namespace),
+            &cluster::resource("", "Pod"),
+            key::PROXY_VERSION,
+        )
+        .await?;
         let known = known.iter().map(|one| text(one, "/metadata/name"));
         let meant = names::did_you_mean(name, known);
         bail!(
@@ -256,10 +267,6 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         bail!("pod {namespace}/{name} has no sidecar{noted}; smilax why-inject {namespace}/{name} tells why");
     }
     Ok(())
-}
-
-fn pod_resource() -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"))
 }
 
 fn json_of(body: &Bytes) -> anyhow::Result<Value> {

@@ -2,7 +2,6 @@
 
 use anyhow::anyhow;
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 use smilax_core::convention::key;
 
@@ -21,8 +20,7 @@ pub(crate) async fn without_sidecar(
     kind: &'static str,
     name: &str,
 ) -> anyhow::Error {
-    let resource = Controller::resource(kind)
-        .map(|(group, kind)| ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind)));
+    let resource = Controller::resource(kind).map(|(group, kind)| cluster::resource(group, kind));
     let all = match &resource {
         Some(resource) => cluster::list(client, Some(namespace), resource).await,
         None => Ok(Vec::new()),
@@ -37,8 +35,7 @@ fn reason(all: &[Value], namespace: &str, kind: &str, name: &str) -> String {
     match all.iter().find(|one| one["metadata"]["name"] == *name) {
         None => {
             let known = all.iter().map(|one| text(one, "/metadata/name"));
-            let meant = names::did_you_mean(name, known);
-            format!("there is no {kind} {name} in namespace {namespace}{meant}")
+            names::missing(kind, name, namespace, known)
         }
         Some(found) if is_scaled_to_zero(found) => {
             format!("{kind} {name} in namespace {namespace} is scaled to 0, so it has no pod")
@@ -54,8 +51,7 @@ pub(crate) async fn scaled_to_zero(client: &Client, namespace: Option<&str>) -> 
     let namespaces = cluster::namespaces(client, namespace).await.unwrap_or_default();
     let mut found = Vec::new();
     for (kind, api) in SCALED {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", api));
-        let all = cluster::list(client, namespace, &resource)
+        let all = cluster::list(client, namespace, &cluster::resource("apps", api))
             .await
             .unwrap_or_default();
         found.extend(idle(&all, kind, &namespaces));

@@ -1,5 +1,7 @@
 //! Labels and annotations without effect, as the webhook warns of them at apply.
 
+use std::collections::BTreeMap;
+
 use smilax_compiler::keys::{self, Fault, Membership};
 use smilax_core::convention::key;
 
@@ -7,13 +9,14 @@ use super::{Finding, Snapshot, failed, notice};
 use crate::world::text;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let label = |namespace: &str| {
-        let found = snapshot
-            .namespaces
-            .iter()
-            .find(|one| text(one, "/metadata/name") == namespace);
-        found.and_then(|one| one["metadata"]["labels"][key::INJECT].as_str())
-    };
+    let memberships: BTreeMap<&str, Membership> = snapshot
+        .namespaces
+        .iter()
+        .map(|one| {
+            let label = one["metadata"]["labels"][key::INJECT].as_str();
+            (text(one, "/metadata/name"), Membership::labelled(label))
+        })
+        .collect();
     let namespaces = snapshot.namespaces.iter().map(|object| ("Namespace", object));
     let pods = snapshot.pods.iter().map(|object| ("Pod", object));
     let others = snapshot
@@ -28,7 +31,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             "" => (format!("{kind} {name}"), name),
             namespace => (format!("{kind} {namespace}/{name}"), namespace),
         };
-        for found in keys::judge(kind, object, Membership::labelled(label(namespace))) {
+        let membership = memberships.get(namespace).copied();
+        for found in keys::judge(kind, object, membership.unwrap_or(Membership::Apart)) {
             findings.push(match found.fault {
                 Fault::Foreign { .. } => notice(&subject, found.to_string()),
                 _ => failed(&subject, found.to_string()),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 use smilax_core::{ProxyConfig, Workload};
 
@@ -59,8 +58,14 @@ pub(crate) struct Heard {
 /// # Errors
 /// When something cannot be read.
 pub(crate) async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Result<Cluster> {
-    let pods = cluster::list(client, namespace, &core("Pod")).await?;
-    let maps = cluster::labelled(client, namespace, &core("ConfigMap"), CONFIGURATIONS).await?;
+    let pods = cluster::list(client, namespace, &cluster::resource("", "Pod")).await?;
+    let maps = cluster::labelled(
+        client,
+        namespace,
+        &cluster::resource("", "ConfigMap"),
+        CONFIGURATIONS,
+    )
+    .await?;
     let (mut configs, mut unreadable) = (BTreeMap::new(), Vec::new());
     for map in &maps {
         match state::newest(map) {
@@ -84,16 +89,18 @@ pub(crate) async fn read(client: &Client, namespace: Option<&str>) -> anyhow::Re
     })
 }
 
-fn core(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
-}
-
 /// Asks every replica of the operator that runs.
 ///
 /// # Errors
 /// When none answers.
 pub(crate) async fn hear(client: &Client, installation: &str) -> anyhow::Result<Heard> {
-    let replicas = cluster::labelled(client, Some(installation), &core("Pod"), OPERATOR).await?;
+    let replicas = cluster::labelled(
+        client,
+        Some(installation),
+        &cluster::resource("", "Pod"),
+        OPERATOR,
+    )
+    .await?;
     let running: Vec<&Value> = replicas
         .iter()
         .filter(|pod| {

@@ -6,7 +6,6 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use k8s_openapi::api::core::v1::LimitRange;
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use smilax_compiler::Modes;
 use smilax_core::convention::key;
@@ -15,7 +14,7 @@ use smilax_operator::args::Args as OperatorArgs;
 use smilax_operator::cluster_view::{LimitRangeView, NamespaceView};
 
 use super::why::{Mesh, Place, Webhook};
-use crate::cluster;
+use crate::cluster::{self, resource};
 use crate::controller::Controller;
 use crate::mesh::settings;
 use crate::names;
@@ -26,23 +25,15 @@ const WEBHOOK: &str = "smilax-inject";
 /// How the mesh injects: what the operator's Deployment and the MeshConfig say.
 pub(super) async fn mesh(client: &Client, installation: &str) -> anyhow::Result<Mesh> {
     // Who sees one namespace only is told what follows from the usual settings, and from a webhook that is there.
-    let deployments = of("apps", "Deployment");
-    let deployments = cluster::list(client, Some(installation), &deployments).await;
+    let deployments = resource("apps", "Deployment");
+    let deployments = cluster::typed(client, Some(installation), &deployments).await;
     let mut objects = deployments.unwrap_or_default();
-    for object in &mut objects {
-        object["kind"] = json!("Deployment");
-    }
-    let config = GroupVersionKind::gvk("mesh.smilax.dev", "v1alpha1", "MeshConfig");
-    let configs = cluster::list(client, None, &ApiResource::from_gvk(&config)).await;
-    let mut configs = configs.unwrap_or_default();
-    for object in &mut configs {
-        object["kind"] = json!("MeshConfig");
-    }
-    objects.append(&mut configs);
+    let configs = cluster::typed(client, None, &cluster::mesh_config()).await;
+    objects.append(&mut configs.unwrap_or_default());
     let operator = objects
         .iter()
         .find(|one| one["metadata"]["name"] == "smilax-operator");
-    let hooks = of("admissionregistration.k8s.io", "MutatingWebhookConfiguration");
+    let hooks = resource("admissionregistration.k8s.io", "MutatingWebhookConfiguration");
     let hooks = cluster::list(client, None, &hooks).await;
     Ok(Mesh {
         settings: inject_settings(&arguments(operator, installation).run)?,
@@ -82,13 +73,13 @@ pub(super) fn webhook(hooks: &[Value]) -> Webhook {
 
 /// Pods of all namespaces.
 pub(super) async fn everything(client: &Client) -> anyhow::Result<Vec<Value>> {
-    cluster::list(client, None, &of("", "Pod")).await
+    cluster::list(client, None, &resource("", "Pod")).await
 }
 
 /// Pods of a namespace.
 pub(super) async fn namespace(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
     cluster::expect_namespace(client, namespace).await?;
-    cluster::list(client, Some(namespace), &of("", "Pod")).await
+    cluster::list(client, Some(namespace), &resource("", "Pod")).await
 }
 
 /// One pod; where there is none of a bare name, the pods of the namespace with that name.
@@ -99,7 +90,7 @@ pub(super) async fn pod(
     pod: &str,
 ) -> anyhow::Result<Vec<Value>> {
     let namespace = written.unwrap_or(of_option);
-    let mut pods = cluster::list(client, Some(namespace), &of("", "Pod")).await?;
+    let mut pods = cluster::list(client, Some(namespace), &resource("", "Pod")).await?;
     let names: Vec<String> = pods
         .iter()
         .map(|one| text(one, "/metadata/name").to_owned())
@@ -115,8 +106,12 @@ pub(super) async fn pod(
     if is_namespace {
         return self::namespace(client, pod).await;
     }
-    let meant = names::did_you_mean(pod, names.iter().map(String::as_str));
-    bail!("there is no pod {pod} in namespace {namespace}{meant}")
+    bail!(names::missing(
+        "pod",
+        pod,
+        namespace,
+        names.iter().map(String::as_str)
+    ))
 }
 
 /// The pods of a controller; its template where it has none.
@@ -135,11 +130,10 @@ pub(super) async fn controller(
         return Ok(pods);
     }
     let (group, kind_name) = Controller::resource(kind).context("pods of this kind have no template")?;
-    let found = cluster::list(client, Some(namespace), &of(group, kind_name)).await?;
-    let names: Vec<&str> = found.iter().map(|one| text(one, "/metadata/name")).collect();
-    let meant = names::did_you_mean(name, names.into_iter());
+    let found = cluster::list(client, Some(namespace), &resource(group, kind_name)).await?;
     let Some(object) = found.iter().find(|one| one["metadata"]["name"] == *name) else {
-        bail!("there is no {kind} {name} in namespace {namespace}{meant}");
+        let known = found.iter().map(|one| text(one, "/metadata/name"));
+        bail!(names::missing(kind, name, namespace, known));
     };
     let mut pod = object["spec"]["template"].clone();
     pod["kind"] = json!("PodTemplate");
@@ -157,7 +151,7 @@ pub(super) async fn places(
     let mut limits: BTreeMap<String, Vec<LimitRangeView>> = BTreeMap::new();
     // Who may not list them is told everything but what they refuse.
     let scope = one_namespace(pods);
-    for object in cluster::list(client, scope, &of("", "LimitRange"))
+    for object in cluster::list(client, scope, &resource("", "LimitRange"))
         .await
         .unwrap_or_default()
     {
@@ -209,8 +203,4 @@ fn labelled(namespace: &Value) -> Option<String> {
         .filter(|one| !one["fieldsV1"]["f:metadata"]["f:labels"][&field].is_null());
     let times = writes.filter_map(|one| one["time"].as_str());
     times.max().map(ToOwned::to_owned)
-}
-
-fn of(group: &str, kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
+use smilax_compiler::index::Settings;
 use smilax_compiler::keys::{self, Membership};
 use smilax_compiler::modes::{self, Modes};
 use smilax_core::convention::key;
@@ -65,23 +66,29 @@ impl fmt::Display for Setting {
 /// What is in force in every namespace among these objects, by name.
 pub(super) fn resolve(objects: &[Value]) -> Vec<InForce> {
     let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+    let settings = mesh::settings(objects);
     let mut all: Vec<InForce> = of_kind("Namespace")
         .map(|namespace| {
             let name = text(namespace, "/metadata/name");
             let accounts = of_kind("ServiceAccount").filter(|one| text(one, "/metadata/namespace") == name);
-            one(objects, namespace, accounts)
+            one(objects, &settings, namespace, accounts)
         })
         .collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     all
 }
 
-fn one<'a>(objects: &[Value], namespace: &Value, accounts: impl Iterator<Item = &'a Value>) -> InForce {
+fn one<'a>(
+    objects: &[Value],
+    settings: &Settings,
+    namespace: &Value,
+    accounts: impl Iterator<Item = &'a Value>,
+) -> InForce {
     let annotations: BTreeMap<String, String> =
         serde_json::from_value(namespace["metadata"]["annotations"].clone()).unwrap_or_default();
     let label = namespace["metadata"]["labels"][key::INJECT].as_str();
     let membership = Membership::labelled(label);
-    let (modes, _) = Modes::of(&mesh::settings(objects), &annotations);
+    let (modes, _) = Modes::of(settings, &annotations);
     let mode = |key, value: String, field, flag| Setting {
         value,
         origin: match modes::origin(&annotations, key) {
