@@ -1,11 +1,11 @@
 //! What could not be honoured, and why: the source of conditions and Events.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use smilax_core::ObjectRef;
+use smilax_core::hex::hex;
 
 /// A finding about an object of the user's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +57,8 @@ impl FindingId {
     /// The identity of what an Event with this reason says.
     pub fn new(reason: &str, message: &str) -> Self {
         let digest = Sha256::digest(message);
-        let mut text = format!("{reason}/");
-        for byte in digest.iter().take(Self::DIGEST) {
-            // Writing to a String does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text.into())
+        let kept = digest.get(..Self::DIGEST).unwrap_or(&digest);
+        Self(format!("{reason}/{}", hex(kept)).into())
     }
 
     /// Reads the identities that a status remembers, written with spaces between them.

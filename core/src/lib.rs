@@ -20,6 +20,7 @@ pub mod convention;
 pub mod endpoints;
 pub mod expected;
 pub mod grpc;
+pub mod hex;
 pub mod host;
 pub mod identity;
 pub mod log_filter;

@@ -1,8 +1,6 @@
 //! What every authority of ours shares: certificates and keys as PEM, what is wrong with them, and how long they last.
 //! ECDSA on P-256 throughout.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{DistinguishedName, DnType, KeyPair};
@@ -13,6 +11,7 @@ use rustls::{RootCertStore, pki_types};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
+use smilax_core::hex::hex;
 use smilax_core::workload_connection::KeyId;
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -195,13 +194,7 @@ pub(crate) fn leads_to(
 
 /// The name of a certificate's key.
 pub(crate) fn key_id(certificate: &X509Certificate<'_>) -> KeyId {
-    let digest = Sha256::digest(certificate.public_key().raw);
-    let mut text = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    KeyId(text)
+    KeyId(hex(&Sha256::digest(certificate.public_key().raw)))
 }
 
 pub(crate) fn named(common_name: String) -> DistinguishedName {

@@ -2,10 +2,9 @@
 //!
 //! Chains are verified by webpki. This reads what webpki does not tell: URIs as they stand there, the pod, and times.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use smilax_core::convention::wire::POD_UID_OID;
+use smilax_core::hex::hex;
 use smilax_core::workload_connection::KeyId;
 
 use super::der::{self, Element, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, UTF8_STRING};
@@ -147,13 +146,7 @@ impl<'a> Fields<'a> {
 
 /// Names the key of a SubjectPublicKeyInfo.
 pub(crate) fn key_id(subject_public_key_info: &[u8]) -> KeyId {
-    let hash = digest(&SHA256, subject_public_key_info);
-    let mut text = String::with_capacity(2 * hash.as_ref().len());
-    for byte in hash.as_ref() {
-        // A String takes all that is written to it.
-        let _ = write!(text, "{byte:02x}");
-    }
-    KeyId(text)
+    KeyId(hex(digest(&SHA256, subject_public_key_info).as_ref()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! An Event as it is written. Pure: the time comes in.
 
-use std::fmt::Write as _;
-
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use smilax_core::hex::hex;
 
 /// Longest name of an Event (RFC 1123 subdomain).
 const LONGEST_NAME: usize = 253;
@@ -68,12 +67,8 @@ fn name(about: &ObjectReference, reason: &str, message: &str) -> String {
         hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }
-    let mut name = format!("{kept}.");
-    for byte in hasher.finalize().iter().take(DIGEST) {
-        // Writing to a String does not fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    let digest = hasher.finalize();
+    format!("{kept}.{}", hex(digest.get(..DIGEST).unwrap_or(&digest)))
 }
 
 fn shortened(message: &str) -> String {
