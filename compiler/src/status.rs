@@ -148,10 +148,9 @@ impl DesiredStatus {
     /// Adds findings that are made only when the configurations of the proxies are written. What they say of other
     /// objects is left out.
     pub fn add_withheld<'a>(&mut self, findings: impl IntoIterator<Item = &'a Diagnostic>) {
-        let about = findings.into_iter().filter(|one| {
-            (&one.object.kind, &one.object.namespace, &one.object.name)
-                == (&self.object.kind, &self.object.namespace, &self.object.name)
-        });
+        let about = findings
+            .into_iter()
+            .filter(|one| one.object.is_same_object(&self.object));
         self.diagnostics.extend(about.cloned());
         conditions::withhold(&mut self.conditions, &self.diagnostics);
     }

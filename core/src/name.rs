@@ -102,6 +102,13 @@ impl fmt::Display for Workload {
     }
 }
 
+impl ObjectRef {
+    /// Whether both are the same object, whatever their generations are.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
+    }
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)

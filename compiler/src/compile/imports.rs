@@ -4,6 +4,7 @@
 //! out when there are too many.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use smilax_core::config::Destination;
 use smilax_core::convention::key;
@@ -57,22 +58,9 @@ pub(super) fn with_imports(index: &mut Index, workload: &Workload) -> (Destinati
 
 /// Entries that mean nothing, each told on the object that it is written on.
 fn mistakes(index: &Index, workload: &Workload) -> Vec<Diagnostic> {
-    let Workload { namespace, account } = workload;
-    let own = index
-        .contents(namespace)
-        .and_then(|contents| contents.accounts.get(account));
-    let written = [
-        (
-            "Namespace",
-            namespace,
-            index.namespace(namespace).map(|one| &one.annotations),
-        ),
-        ("ServiceAccount", account, own.map(|one| &one.annotations)),
-    ];
     let mut found = Vec::new();
-    for (kind, name, annotations) in written {
-        let list = annotations.and_then(|all| all.get(key::DESTINATIONS));
-        for entry in list.into_iter().flat_map(|list| destinations(list)) {
+    for (kind, name, list) in written(index, workload) {
+        for entry in destinations(list) {
             let (reason, what) = match entry {
                 Err(entry) => (
                     Reason::Invalid,
@@ -89,7 +77,7 @@ fn mistakes(index: &Index, workload: &Workload) -> Vec<Diagnostic> {
             let message = format!("annotation {}: {what}", key::DESTINATIONS);
             found.push(Diagnostic::about(
                 kind,
-                namespace.clone(),
+                workload.namespace.clone(),
                 name.clone(),
                 reason,
                 message,
@@ -152,17 +140,31 @@ impl Spent {
 
 /// Entries of the annotation of the account and of its namespace; `Err` carries an entry that cannot be read.
 pub(crate) fn imports(index: &Index, workload: &Workload) -> Vec<Result<(String, Wanted), String>> {
-    let namespace = index.namespace(&workload.namespace).map(|one| &one.annotations);
-    let account = index
-        .contents(&workload.namespace)
-        .and_then(|contents| contents.accounts.get(&workload.account))
-        .map(|account| &account.annotations);
-    namespace
-        .into_iter()
-        .chain(account)
-        .filter_map(|annotations| annotations.get(key::DESTINATIONS))
-        .flat_map(|list| destinations(list))
+    written(index, workload)
+        .flat_map(|(_, _, list)| destinations(list))
         .collect()
+}
+
+/// The annotation of the namespace and that of the account, each with the kind and the name of its object.
+fn written<'a>(
+    index: &'a Index,
+    workload: &'a Workload,
+) -> impl Iterator<Item = (&'static str, &'a Arc<str>, &'a str)> {
+    let Workload { namespace, account } = workload;
+    let of_namespace = index.namespace(namespace).map(|one| &one.annotations);
+    let of_account = index
+        .contents(namespace)
+        .and_then(|contents| contents.accounts.get(account))
+        .map(|one| &one.annotations);
+    [
+        ("Namespace", namespace, of_namespace),
+        ("ServiceAccount", account, of_account),
+    ]
+    .into_iter()
+    .filter_map(|(kind, name, annotations)| {
+        let list = annotations?.get(key::DESTINATIONS)?;
+        Some((kind, name, list.as_str()))
+    })
 }
 
 /// For whom something is imported.

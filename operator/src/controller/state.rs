@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
-use smilax_compiler::status::Stored;
+use smilax_compiler::status::{DesiredStatus, Stored};
 use smilax_core::Workload;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -87,6 +87,13 @@ pub struct StoredObject {
     pub observed_generation: Option<i64>,
     /// Strings in its status.
     pub columns: BTreeMap<String, String>,
+}
+
+impl StoredObject {
+    /// Whether its status says what it should, beside its conditions.
+    pub fn is_in_keeping(&self, desired: &DesiredStatus) -> bool {
+        self.observed_generation == Some(desired.object.generation) && desired.columns_match(&self.columns)
+    }
 }
 
 impl State {

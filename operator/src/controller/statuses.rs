@@ -201,9 +201,7 @@ impl Statuses {
 }
 
 fn status_differs(desired: &DesiredStatus, object: &StoredObject) -> bool {
-    object.observed_generation != Some(desired.object.generation)
-        || !desired.columns_match(&object.columns)
-        || status::merge(&object.conditions, &desired.conditions, "").is_some()
+    !object.is_in_keeping(desired) || status::merge(&object.conditions, &desired.conditions, "").is_some()
 }
 
 #[cfg(test)]

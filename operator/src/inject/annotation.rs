@@ -177,15 +177,10 @@ impl Reader<'_> {
     /// A pod may not let everybody read what a closed Namespace refuses; its Namespace may.
     fn merge_metrics(&mut self, settings: &InjectSettings) -> Merge {
         let reserved = modes::is_binding(self.namespace) && settings.metrics_sources.is_empty();
-        let opens =
-            reserved && annotation(self.pod, key::MERGE_METRICS).is_some_and(|text| text.trim() == "true");
-        if opens
-            && self
-                .namespace
-                .annotations
-                .get(key::MERGE_METRICS)
-                .is_none_or(|text| text.trim() != "true")
-        {
+        let wants = |text: &str| values::boolean(text) == Ok(true);
+        let by_pod = annotation(self.pod, key::MERGE_METRICS).is_some_and(wants);
+        let by_namespace = self.namespace.annotations.get(key::MERGE_METRICS);
+        if reserved && by_pod && !by_namespace.is_some_and(|text| wants(text)) {
             self.bad.push(BadValue {
                 origin: Origin::Pod,
                 key: key::MERGE_METRICS,

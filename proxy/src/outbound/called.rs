@@ -22,7 +22,7 @@ pub(super) fn described(routes: &PortRoutes, (namespace, name): BackendName<'_>)
         return service;
     };
     let backend = format!("backend {namespace}/{name}");
-    if sources.all(|source| is_same(source, first)) {
+    if sources.all(|source| source.is_same_object(first)) {
         let ObjectRef {
             kind,
             namespace,
@@ -33,10 +33,6 @@ pub(super) fn described(routes: &PortRoutes, (namespace, name): BackendName<'_>)
     } else {
         format!("{service}, {backend}")
     }
-}
-
-fn is_same(one: &ObjectRef, other: &ObjectRef) -> bool {
-    (&one.kind, &one.namespace, &one.name) == (&other.kind, &other.namespace, &other.name)
 }
 
 #[cfg(test)]

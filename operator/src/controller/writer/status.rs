@@ -90,8 +90,7 @@ impl Writer {
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
         let merged = status::merge(&stored.conditions, &desired.conditions, &now);
-        let observed = stored.observed_generation == Some(desired.object.generation);
-        if merged.is_none() && observed && desired.columns_match(&stored.columns) {
+        if merged.is_none() && stored.is_in_keeping(desired) {
             return Wrote::NOTHING;
         }
         let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
