@@ -62,18 +62,15 @@ pub fn guess(first: &[u8]) -> Guess {
         [0x16, 3, ..] => return Guess::Spoken(Spoken::Tls),
         _ => {}
     }
-    // Servers skip empty lines before a request (RFC 9112 section 2.2).
-    let begun = without_empty_lines(first);
     let whole = first.len() >= LOOK_BYTES;
-    let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
-    match begun.get(method..) {
-        Some([b' ' | b'\t', rest @ ..]) if method > 0 => match memchr::memchr(b'\n', rest) {
+    match split_method(first) {
+        (method, [b' ' | b'\t', rest @ ..]) if !method.is_empty() => match memchr::memchr(b'\n', rest) {
             Some(end) if names_version(rest.get(..end).unwrap_or_default()) => Guess::Spoken(Spoken::Http1),
             Some(_) => Guess::Spoken(Spoken::Bytes),
             None if whole => Guess::Spoken(Spoken::Http1),
             None => Guess::Unclear,
         },
-        None | Some([]) if !whole => Guess::Unclear,
+        (_, []) if !whole => Guess::Unclear,
         _ => Guess::Spoken(Spoken::Bytes),
     }
 }
@@ -84,15 +81,11 @@ fn hangs(first: &[u8]) -> Spoken {
     if first.starts_with(b"PRI ") && PREFACE.starts_with(first) {
         return Spoken::Http2;
     }
-    let begun = without_empty_lines(first);
-    let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
-    let is_request = match begun.get(method..) {
-        None | Some([]) => METHODS.iter().any(|known| known.starts_with(begun)),
-        Some([b' ' | b'\t', rest @ ..]) => match rest.first() {
-            None | Some(b'/' | b'*' | b'h' | b'H') => true,
-            Some(_) => METHODS.iter().any(|known| begun.get(..method) == Some(known)),
-        },
-        Some(_) => false,
+    let is_request = match split_method(first) {
+        (method, []) => METHODS.iter().any(|known| known.starts_with(method)),
+        (_, [b' ' | b'\t'] | [b' ' | b'\t', b'/' | b'*' | b'h' | b'H', ..]) => true,
+        (method, [b' ' | b'\t', ..]) => METHODS.contains(&method),
+        _ => false,
     };
     if is_request && !first.is_empty() {
         Spoken::Http1
@@ -101,12 +94,13 @@ fn hangs(first: &[u8]) -> Spoken {
     }
 }
 
-fn without_empty_lines(first: &[u8]) -> &[u8] {
-    let empty = first
-        .iter()
-        .take_while(|&&byte| byte == b'\r' || byte == b'\n')
-        .count();
-    first.get(empty..).unwrap_or_default()
+/// What stands where a request has its method, and what follows. Servers skip empty lines before it (RFC 9112 section 2.2).
+fn split_method(first: &[u8]) -> (&[u8], &[u8]) {
+    let empty = |&&byte: &&u8| byte == b'\r' || byte == b'\n';
+    let begins = first.iter().take_while(empty).count();
+    let begun = first.get(begins..).unwrap_or_default();
+    let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
+    begun.split_at(method)
 }
 
 /// Whether a version of HTTP stands behind the target of a request line. Whatever the target looks like and whatever

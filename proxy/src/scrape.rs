@@ -149,10 +149,7 @@ impl Scraper {
         query: Option<&str>,
     ) -> Result<Page, prometheus::Error> {
         let Some(application) = &self.application else {
-            return own(metrics, Format::Text).map(|text| Page {
-                format: Format::Text,
-                text: text.into(),
-            });
+            return alone(metrics);
         };
         match self.fetch(application, asked, query).await {
             Ok((Fetched { format, text }, place)) => {
@@ -171,11 +168,7 @@ impl Scraper {
                     "no metrics of the application: {failure}"
                 );
                 metrics.application.scraped(failure.outcome());
-                let text = own(metrics, Format::Text)?.into();
-                Ok(Page {
-                    format: Format::Text,
-                    text,
-                })
+                alone(metrics)
             }
         }
     }
@@ -187,6 +180,13 @@ fn patience(asked: &HeaderMap) -> Duration {
     let seconds = told.and_then(|told| told.to_str().ok()?.parse::<f64>().ok());
     let part = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds * 0.7).ok());
     part.map_or(PATIENCE, |part| part.min(PATIENCE))
+}
+
+/// The sidecar's metrics without those of the application.
+fn alone(metrics: &Metrics) -> Result<Page, prometheus::Error> {
+    let format = Format::Text;
+    let text = own(metrics, format)?.into();
+    Ok(Page { format, text })
 }
 
 fn own(metrics: &Metrics, format: Format) -> Result<Vec<u8>, prometheus::Error> {

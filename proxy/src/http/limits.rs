@@ -15,9 +15,10 @@ pub const TARGET_BYTES: usize = 63 * 1024;
 /// What a request costs while it is under way, beside its headers: the tasks that carry it, and the connection to the
 /// application with its buffers.
 const REQUEST_BYTES: usize = 32 * 1024;
-/// Headers that [`REQUEST_BYTES`] has room for, and what each further one costs beside its bytes.
+/// Headers that [`REQUEST_BYTES`] has room for.
 const FEW_HEADERS: usize = 64;
-const HEADER_MEMORY: usize = 96;
+/// Bytes of memory that a header takes beside its own, in the libraries that take it apart.
+pub const HEADER_MEMORY: usize = 96;
 /// Headers that proxies add for each other at most.
 const OURS: usize = 16;
 /// What HTTP/1 puts around a header: a colon, a space, and the end of its line.

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use smilax_core::convention::wire::REASON_HEADER;
 
-use self::ending::{Ending, finish, peer_is_over};
+use self::ending::{finish, has_to_end};
 use self::forward::{Answered, Sent};
 pub use self::servers::Servers;
 use super::body::{Client, GatedBody, RequestBody, ResponseBody};
@@ -79,15 +79,13 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
             lifecycle.stopping()
         }
     };
-    let peer = connection.peer().cloned();
     let admitted = Arc::clone(&connection.admitted);
     admitted.activity.allow_pauses();
-    let over = connection.admitted.end.clone();
     let builder = match version {
         Version::Multiplexed => &worker.servers.multiplexed,
         Version::Http1 | Version::Http2 => &worker.servers.http2,
     };
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
         let exchange = Exchange {
             connection: Rc::clone(&connection),
             clock: None,
@@ -99,9 +97,7 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
     let mut served = pin!(served);
     let ending = tokio::select! {
         result = served.as_mut() => return result,
-        () = end.cancelled() => Ending::Gentle,
-        () = over.cancelled() => Ending::Soon,
-        ending = peer_is_over(&worker.shared, peer.as_deref()) => ending,
+        ending = has_to_end(&connection, end) => ending,
     };
     served.as_mut().graceful_shutdown();
     finish(served, ending, worker.shared.settings.limits.distrusted).await

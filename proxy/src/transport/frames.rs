@@ -18,7 +18,7 @@ use super::Stream;
 use super::hpack::HeaderCount;
 use super::large_head::LargeHead;
 use super::liveness::{Progress, Sending};
-use crate::http::limits::{MAX_HEADERS, MAX_TRAILERS};
+use crate::http::limits::{HEADER_MEMORY, MAX_HEADERS, MAX_TRAILERS};
 use crate::overload::Admitted;
 
 /// Bytes of a block of headers at most, as it is sent. Their strings come out at most 8/5 as long (RFC 7541 appendix
@@ -30,8 +30,6 @@ const BLOCK_HEADERS: usize = 2 * MAX_HEADERS;
 const TRAILER_HEADERS: usize = MAX_TRAILERS + 8;
 /// Headers that h2 takes apart before the requests that they are of are looked at.
 const TURN_HEADERS: usize = MAX_HEADERS;
-/// What h2 keeps for each header while it takes a block apart.
-const HEADER_MEMORY: usize = 96;
 /// Bytes of the header of a frame (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
 /// Bytes that a client begins with (RFC 9113 section 3.4).

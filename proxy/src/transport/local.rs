@@ -1,6 +1,5 @@
 //! Connecting to the application of this pod.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::ConnectError;
 /// full makes the kernel drop the first segment, which is sent again after a second only: a burst of connections would delay
 /// whoever comes next by that much.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(30);
+
 /// Connects to the application, which listens at `target`.
 ///
 /// # Errors
@@ -21,19 +21,11 @@ pub async fn connect_to_application(target: SocketAddr, limit: Duration) -> Resu
     let until = Instant::now() + limit;
     let mut attempt = FIRST_ATTEMPT;
     loop {
-        let end = until.min(Instant::now() + attempt);
-        match tokio::time::timeout_at(end, TcpStream::connect(target)).await {
-            Ok(Ok(stream)) => {
-                // Only latency is at stake when this fails.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(ConnectError::TimedOut(target, limit));
-            }
-            Ok(Err(error)) => return Err(ConnectError::Refused(target, error)),
-            Err(_) if end == until => return Err(ConnectError::TimedOut(target, limit)),
-            Err(_) => attempt *= 2,
+        let left = until.saturating_duration_since(Instant::now());
+        match super::connect(target, attempt.min(left)).await {
+            Err(ConnectError::TimedOut(..)) if attempt < left => attempt *= 2,
+            Err(ConnectError::TimedOut(..)) => return Err(ConnectError::TimedOut(target, limit)),
+            result => return result,
         }
     }
 }

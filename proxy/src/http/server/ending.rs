@@ -1,7 +1,11 @@
 //! Connections that end before their clients end them.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
 use crate::tls::Peer;
 use crate::worker::Shared;
 
@@ -28,9 +32,20 @@ pub(super) async fn finish(
     }
 }
 
+/// Completes when a connection has to end for a reason that is not its client's: `gently`, because its place or its time is
+/// over, or because of who is at its other end.
+pub(super) async fn has_to_end(connection: &Connection, gently: &CancellationToken) -> Ending {
+    let shared = &connection.worker.shared;
+    tokio::select! {
+        () = gently.cancelled() => Ending::Gentle,
+        () = connection.admitted.end.cancelled() => Ending::Soon,
+        ending = peer_is_over(shared, connection.peer().map(Arc::as_ref)) => ending,
+    }
+}
+
 /// Completes when a peer's certificate has run out, or when whoever vouches for it is no longer trusted. A new
 /// connection proves anew who it is.
-pub(super) async fn peer_is_over(shared: &Shared, peer: Option<&Peer>) -> Ending {
+async fn peer_is_over(shared: &Shared, peer: Option<&Peer>) -> Ending {
     let Some(peer) = peer else {
         return std::future::pending().await;
     };

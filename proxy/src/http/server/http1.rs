@@ -11,7 +11,7 @@ use http::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 
-use super::ending::{Ending, finish, peer_is_over};
+use super::ending::{Ending, finish, has_to_end};
 use super::{Exchange, Version, vetting};
 use crate::connection::{Connection, Direction};
 use crate::tcp::CarryError;
@@ -38,6 +38,7 @@ enum Turn {
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(connection: Rc<Connection>, stream: Stream) -> Result<(), CarryError> {
+    let stopping = connection.worker.shared.lifecycle.stopping();
     let clock = Arc::new(HeadClock::default());
     let mut stream = ClientStream::new(
         stream,
@@ -50,7 +51,7 @@ pub(super) async fn serve(connection: Rc<Connection>, stream: Stream) -> Result<
         let next = tokio::select! {
             biased;
             next = stream.next_request() => next?,
-            _ = has_to_end(&connection) => Next::End,
+            _ = has_to_end(&connection, stopping) => Next::End,
         };
         if next == Next::End {
             return Ok(stream.end().await?);
@@ -101,7 +102,7 @@ async fn serve_requests(
     });
     let turn = tokio::select! {
         turn = turn => turn,
-        ending = has_to_end(connection) => Turn::HasToEnd(ending),
+        ending = has_to_end(connection, worker.shared.lifecycle.stopping()) => Turn::HasToEnd(ending),
     };
     match turn {
         Turn::Over(result) => {
@@ -118,16 +119,6 @@ async fn serve_requests(
         }
     }
     Ok(None)
-}
-
-/// Completes when the connection has to end for a reason that is not its client's.
-async fn has_to_end(connection: &Connection) -> Ending {
-    let shared = &connection.worker.shared;
-    tokio::select! {
-        () = shared.lifecycle.stopping().cancelled() => Ending::Gentle,
-        () = connection.admitted.end.cancelled() => Ending::Soon,
-        ending = peer_is_over(shared, connection.peer().map(Arc::as_ref)) => ending,
-    }
 }
 
 fn limits(connection: &Connection) -> HeadLimits {
