@@ -9,7 +9,6 @@ mod call;
 pub mod certificate;
 pub mod cluster_view;
 pub mod controller;
-pub mod files;
 pub mod inject;
 pub mod installed;
 pub mod lease;

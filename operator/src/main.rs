@@ -7,7 +7,6 @@ use clap::Parser as _;
 use smilax_core::log_line::LogLines;
 use smilax_operator::app;
 use smilax_operator::args::{Args, LogFormat};
-use smilax_operator::files;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,8 +15,11 @@ fn main() -> ExitCode {
         tracing::error!(%error, "the log filter is wrong");
         return ExitCode::from(64);
     }
-    let limit = files::raise_limit();
-    tracing::debug!(?limit, "open files");
+    // The stream of each proxy takes a file; container runtimes start processes with room for 1,024.
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
     // One provider for everything that speaks TLS; a second one would be a mistake in the build.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
