@@ -24,6 +24,11 @@ async fn s6_a_head_of_many_headers_is_refused_and_one_of_thousands_ends_its_conn
         .await;
     let refused = soon("an answer", client.until(HEADERS)).await.unwrap();
     assert_eq!(refused.stream, 1);
+    // `:status: 431`, as HPACK writes it.
+    assert!(
+        refused.payload.starts_with(b"\x48\x83\x69\x90\xff"),
+        "{refused:?}"
+    );
     client
         .say(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &bomb(2500)))
         .await;
