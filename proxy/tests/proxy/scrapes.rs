@@ -1,6 +1,6 @@
 //! One scrape of the sidecar finds the application's metrics too, and nothing that the application does hides the sidecar's.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
@@ -8,7 +8,8 @@ use http_body_util::BodyExt as _;
 use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::probe::Scheme;
 use smilax_core::{ProxyConfig, Workload};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::TestProxy;
 use crate::support::client::{Answer, Http1, get};
@@ -17,11 +18,8 @@ use crate::support::server::{Body, Server, empty, full};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
 
-/// A port of loopback that nobody else has.
-fn free() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
+/// A port of loopback that the kernel chooses: one that was free a moment ago may be somebody else's by now.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The sidecar of an application that serves its metrics there.
 fn sidecar(application: SocketAddr) -> TestProxy {
@@ -46,9 +44,17 @@ fn answer(content_type: &str, text: impl Into<String>) -> Response<Body> {
 
 /// The sidecar of an application that always answers so.
 async fn of(answer: impl Fn() -> Response<Body> + Send + Sync + 'static) -> (Server, TestProxy) {
-    let address = free();
-    let server = Server::http(address, move |_| std::future::ready(answer())).await;
-    (server, sidecar(address))
+    let server = Server::http(ANY_PORT, move |_| std::future::ready(answer())).await;
+    let proxy = sidecar(server.address());
+    (server, proxy)
+}
+
+/// Waits for the request: an answer that comes before it is none.
+async fn request_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
 }
 
 async fn scrape(proxy: &TestProxy, accept: &str, path: &str) -> Answer {
@@ -86,17 +92,15 @@ async fn one_scrape_finds_the_metrics_of_the_sidecar_and_of_the_application() {
 #[tokio::test]
 async fn the_application_is_asked_at_its_path_with_the_scrapers_parameters_and_for_text() {
     let (asked, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let address = free();
-    let _app = Server::http(address, move |request| {
+    let app = Server::http(ANY_PORT, move |request| {
         let accept = request.headers()["accept"].to_str().unwrap().to_owned();
         asked.send((request.uri().to_string(), accept)).unwrap();
         std::future::ready(answer("text/plain", "app_orders 7\n"))
     })
     .await;
-    let proxy = sidecar(address);
     let protobuf = "application/vnd.google.protobuf;q=0.6,text/plain;q=0.3";
     assert!(
-        scrape(&proxy, protobuf, "/metrics?collect=all")
+        scrape(&sidecar(app.address()), protobuf, "/metrics?collect=all")
             .await
             .text
             .contains("app_orders 7")
@@ -130,7 +134,9 @@ async fn openmetrics_ends_once() {
 
 #[tokio::test]
 async fn an_application_that_is_not_there_hides_nothing() {
-    alone(&sidecar(free()), "unreachable").await;
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind(ANY_PORT).unwrap();
+    alone(&sidecar(bound.local_addr().unwrap()), "unreachable").await;
 }
 
 #[tokio::test]
@@ -159,20 +165,20 @@ async fn what_is_no_text_of_prometheus_is_not_merged() {
 
 #[tokio::test]
 async fn an_application_that_answers_without_end_is_given_up() {
-    let address = free();
-    let _app = Server::tcp(address, |mut stream| async move {
+    let app = Server::tcp(ANY_PORT, |mut stream| async move {
+        request_head(&mut stream).await;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
         let _ = stream.write_all(head.as_bytes()).await;
         while stream.write_all(&b"app_orders 7\n".repeat(1000)).await.is_ok() {}
     })
     .await;
-    alone(&sidecar(address), "too_large").await;
+    alone(&sidecar(app.address()), "too_large").await;
 }
 
 #[tokio::test]
 async fn a_slow_application_is_given_up_while_the_scraper_still_waits() {
-    let address = free();
-    let _app = Server::tcp(address, |mut stream| async move {
+    let app = Server::tcp(ANY_PORT, |mut stream| async move {
+        request_head(&mut stream).await;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
         let _ = stream.write_all(head.as_bytes()).await;
         while stream.write_all(b"app_orders 7\n").await.is_ok() {
@@ -181,19 +187,19 @@ async fn a_slow_application_is_given_up_while_the_scraper_still_waits() {
     })
     .await;
     let began = Instant::now();
-    alone(&sidecar(address), "timed_out").await;
+    alone(&sidecar(app.address()), "timed_out").await;
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn an_application_that_breaks_off_hides_nothing() {
-    let address = free();
-    let _app = Server::tcp(address, |mut stream| async move {
+    let app = Server::tcp(ANY_PORT, |mut stream| async move {
+        request_head(&mut stream).await;
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\napp_orders 7\n";
         let _ = stream.write_all(head.as_bytes()).await;
     })
     .await;
-    alone(&sidecar(address), "broken").await;
+    alone(&sidecar(app.address()), "broken").await;
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
 /// A server that answers until it is dropped.
 pub(crate) struct Server {
+    address: SocketAddr,
     requests: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -92,6 +93,7 @@ impl Server {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
@@ -103,6 +105,7 @@ impl Server {
             }
         });
         Self {
+            address,
             requests: Arc::default(),
             connections,
             task,
@@ -113,6 +116,11 @@ impl Server {
     pub(crate) async fn stop(mut self) {
         self.task.abort();
         assert!((&mut self.task).await.unwrap_err().is_cancelled());
+    }
+
+    /// Where it listens: on a port that the kernel chose when it was told port 0.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Requests so far.
