@@ -45,8 +45,9 @@ lint: tools ## format, clippy, purity of the core, words, links, pages made from
 	hack/check-dependencies
 
 .PHONY: unit
+# Three tests for each of two processors: most of them wait for a timer or a peer.
 unit: ## unit, property and integration tests; no cluster
-	cargo test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace --locked
 
 .PHONY: advisories
 advisories: ## known vulnerabilities of dependencies; fetches the RustSec database

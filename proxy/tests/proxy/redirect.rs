@@ -74,27 +74,34 @@ fn the_kernel_holds_what_the_dry_run_shows() {
 #[test]
 fn e6_udp_that_nobody_in_the_pod_asked_for_is_dropped_where_init_is_told_so() {
     let Some(cable) = Cable::new("udp") else { return };
+    let bind = |address: IpAddr, port| {
+        let socket = UdpSocket::bind((address, port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    };
+    // Bound once: a program that another test starts holds a socket for a moment after it is closed here.
+    let sockets = Family::BOTH.map(|family| {
+        let pod = cable.in_pod(|| (bind(family.pod(), 9999), bind(family.pod(), 5353)));
+        let peer = cable.in_peer(|| (bind(family.peer(), 0), bind(family.peer(), 0)));
+        (family, pod, peer)
+    });
     for (udp, first) in [("open", "unasked"), ("drop", "answer")] {
         cable
             .init_with(&["--inbound-udp", udp, "--skip-inbound-ports", "5353"], None)
             .unwrap();
-        for family in Family::BOTH {
-            let bind = |address: IpAddr, port| {
-                let socket = UdpSocket::bind((address, port)).unwrap();
-                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-                socket
-            };
-            let (pod, skipped) = cable.in_pod(|| (bind(family.pod(), 9999), bind(family.pod(), 5353)));
-            let (stranger, asked) = cable.in_peer(|| (bind(family.peer(), 0), bind(family.peer(), 0)));
+        for (family, (pod, skipped), (stranger, asked)) in &sockets {
             // In this order, so that what was dropped is known not to come any more once something else has.
             stranger.send_to(b"unasked", (family.pod(), 9999)).unwrap();
             stranger.send_to(b"skipped", (family.pod(), 5353)).unwrap();
-            assert_eq!(received(&skipped).0, "skipped");
+            assert_eq!(received(skipped).0, "skipped");
             pod.send_to(b"question", asked.local_addr().unwrap()).unwrap();
-            let (question, from) = received(&asked);
+            let (question, from) = received(asked);
             assert_eq!(question, "question");
             asked.send_to(b"answer", from).unwrap();
-            assert_eq!(received(&pod).0, first, "{udp}");
+            assert_eq!(received(pod).0, first, "{udp}");
+            if first == "unasked" {
+                assert_eq!(received(pod).0, "answer");
+            }
         }
     }
 }
@@ -136,14 +143,34 @@ fn raw(family: Family, protocol: i32, address: IpAddr) -> Socket {
     socket
 }
 
-/// Sends something that comes in. What was sent before it has come in by then, or never will.
-fn overtake(cable: &Cable, family: Family) {
-    let bind = |address: IpAddr, port| UdpSocket::bind((address, port)).unwrap();
-    let skipped = cable.in_pod(|| bind(family.pod(), 5353));
-    skipped.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let stranger = cable.in_peer(|| bind(family.peer(), 0));
-    stranger.send_to(b"skipped", (family.pod(), 5353)).unwrap();
-    assert_eq!(received(&skipped).0, "skipped");
+/// Sends what comes in whatever the mode.
+struct Overtaker {
+    family: Family,
+    stranger: UdpSocket,
+    skipped: UdpSocket,
+}
+
+impl Overtaker {
+    /// Its sockets are bound once: a program that another test starts holds a socket for a moment after it is closed here.
+    fn new(cable: &Cable, family: Family) -> Self {
+        let bind = |address: IpAddr, port| UdpSocket::bind((address, port)).unwrap();
+        let skipped = cable.in_pod(|| bind(family.pod(), 5353));
+        skipped.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let stranger = cable.in_peer(|| bind(family.peer(), 0));
+        Self {
+            family,
+            stranger,
+            skipped,
+        }
+    }
+
+    /// Sends something that comes in. What was sent before it has come in by then, or never will.
+    fn overtake(&self) {
+        self.stranger
+            .send_to(b"skipped", (self.family.pod(), 5353))
+            .unwrap();
+        assert_eq!(received(&self.skipped).0, "skipped");
+    }
 }
 
 /// Whether something that begins like this came in. Of ICMPv6 a socket hears of neighbours too.
@@ -165,18 +192,20 @@ fn has_any(socket: &Socket, family: Family, packet: &[u8]) -> bool {
 #[test]
 fn s22_where_everything_is_denied_nothing_but_tcp_comes_in_that_nobody_asked_for() {
     let Some(cable) = Cable::new("s22") else { return };
+    let overtakers = Family::BOTH.map(|family| Overtaker::new(&cable, family));
     for (mode, comes_in, identifier) in [("open", true, 1), ("drop", false, 2)] {
         cable
             .init_with(&["--inbound-udp", mode, "--skip-inbound-ports", "5353"], None)
             .unwrap();
-        for family in Family::BOTH {
+        for overtaker in &overtakers {
+            let family = overtaker.family;
             for (protocol, packet) in uncarried(family, identifier) {
                 let pod = cable.in_pod(|| raw(family, protocol, family.pod()));
                 let stranger = cable.in_peer(|| raw(family, protocol, family.peer()));
                 stranger
                     .send_to(&packet, &SocketAddr::new(family.pod(), 0).into())
                     .unwrap();
-                overtake(&cable, family);
+                overtaker.overtake();
                 assert_eq!(
                     has_any(&pod, family, &packet),
                     comes_in,
@@ -202,7 +231,7 @@ fn s22_a_port_of_sctp_that_is_left_alone_stays_open() {
         stranger
             .send_to(&packet, &SocketAddr::new(family.pod(), 0).into())
             .unwrap();
-        overtake(&cable, family);
+        Overtaker::new(&cable, family).overtake();
         assert!(has_any(&pod, family, &packet), "{family:?}");
     }
 }
@@ -230,7 +259,7 @@ fn s22_errors_that_path_mtu_needs_still_come_in() {
         stranger
             .send_to(&error, &SocketAddr::new(family.pod(), 0).into())
             .unwrap();
-        overtake(&cable, family);
+        Overtaker::new(&cable, family).overtake();
         assert!(has_any(&pod, family, &error), "{family:?}");
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::support::client::{Http1, Http2, get};
 use crate::support::mesh::Mesh;
-use crate::support::server::{Server, full, text};
+use crate::support::server::{Body, Server, full, text};
 use crate::support::{Net, TestProxy, eventually, over_both, soon};
 
 pub(super) const BRIEF: Duration = Duration::from_millis(200);
@@ -60,20 +60,27 @@ pub(super) async fn is_ended(mut stream: TcpStream) {
 
 /// An application whose responses are large at `/large`, late at `/late` and short elsewhere; it takes what it is sent.
 pub(super) async fn application(address: SocketAddr) -> Server {
-    Server::http(address, |request| async move {
-        match request.uri().path() {
-            "/large" => Response::new(full(vec![b'x'; LARGE])),
-            "/late" => {
-                tokio::time::sleep(5 * BRIEF).await;
-                text("late")
-            }
-            _ => match request.into_body().collect().await {
-                Ok(body) => Response::new(full(body.to_bytes())),
-                Err(_) => text("broken off"),
-            },
-        }
+    // All answers share it: pages of their own, for hundreds at a time, would cost more than what is tested.
+    let large = Bytes::from(vec![b'x'; LARGE]);
+    Server::http(address, move |request| {
+        let large = large.clone();
+        async move { answer(request, large).await }
     })
     .await
+}
+
+async fn answer(request: Request<Incoming>, large: Bytes) -> Response<Body> {
+    match request.uri().path() {
+        "/large" => Response::new(full(large)),
+        "/late" => {
+            tokio::time::sleep(5 * BRIEF).await;
+            text("late")
+        }
+        _ => match request.into_body().collect().await {
+            Ok(body) => Response::new(full(body.to_bytes())),
+            Err(_) => text("broken off"),
+        },
+    }
 }
 
 #[tokio::test]

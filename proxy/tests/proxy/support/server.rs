@@ -1,9 +1,11 @@
 //! Servers.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -16,6 +18,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
+
+use super::soon;
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -92,7 +96,7 @@ impl Server {
         H: Fn(TcpStream) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = listen(address).await;
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
@@ -138,6 +142,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Listens as soon as the address is free: of a server that was stopped here, a program that another test starts at that
+/// moment holds the socket until it runs.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let freed = async {
+        loop {
+            match TcpListener::bind(address).await {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                bound => return bound.unwrap(),
+            }
+        }
+    };
+    soon("the address is free", freed).await
 }
 
 fn describe(seen: &mut String, headers: &HeaderMap) {
