@@ -88,6 +88,10 @@ impl RequestView for View<'_> {
         let others = others.into_iter().flatten().map(HeaderValue::as_bytes);
         authority.into_iter().chain(others)
     }
+
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.0.headers.keys().map(HeaderName::as_str)
+    }
 }
 
 /// The name that the request is for, if it says one.

@@ -13,6 +13,7 @@ pub(crate) mod raw_http2;
 mod requests;
 mod resources;
 mod servers;
+mod spelling;
 pub(crate) mod stage;
 mod websocket;
 

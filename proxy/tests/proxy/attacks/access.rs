@@ -17,14 +17,14 @@ use crate::support::mesh::{Mesh, config, target, targets};
 use crate::support::server::{Server, empty, frames};
 use crate::support::{TestProxy, eventually, matched, over_both, soon, split};
 
-fn method(name: &str) -> HttpMatch {
+pub(super) fn method(name: &str) -> HttpMatch {
     HttpMatch {
         methods: vec![name.to_owned()],
         ..HttpMatch::default()
     }
 }
 
-fn header(name: &str, value: &str) -> HttpMatch {
+pub(super) fn header(name: &str, value: &str) -> HttpMatch {
     HttpMatch {
         headers: vec![HeaderMatch {
             name: name.to_owned(),
@@ -35,7 +35,7 @@ fn header(name: &str, value: &str) -> HttpMatch {
 }
 
 /// A proxy of an application in which `shop/client` may do this.
-fn allowing(mesh: &Mesh, http: Vec<HttpMatch>) -> TestProxy {
+pub(super) fn allowing(mesh: &Mesh, http: Vec<HttpMatch>) -> TestProxy {
     mesh.web(targets(vec![target(&["shop/client"], Some(http))]))
 }
 
