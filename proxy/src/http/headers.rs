@@ -168,7 +168,7 @@ pub fn has_grpc_trailers(headers: &HeaderMap) -> bool {
 fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let nominated: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
             .filter(|name| !NEVER_NOMINATED.contains(name))
             .collect();
         for name in nominated {
@@ -181,15 +181,17 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// `h2c` is not passed on: after it, requests would go by unseen. The request stays HTTP/1.1, as the server may choose.
+/// An upgrade to HTTP itself is not passed on: after it, requests would go by unseen. Nor is a list with an element that
+/// is no protocol, which a server could read differently. The request stays HTTP/1.1, as the server may choose (RFC 9110
+/// section 7.8).
 fn requested_upgrade(parts: &Parts) -> Upgrade {
     if parts.version != Version::HTTP_11 {
         return Upgrade::None;
     }
     match parts.headers.get(UPGRADE) {
         Some(protocol)
-            if tokens(&parts.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
-                && !tokens(&parts.headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c")) =>
+            if tokens(&parts.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+                && tokens(&parts.headers, &UPGRADE).all(may_be_upgraded_to) =>
         {
             Upgrade::To(protocol.clone())
         }
@@ -197,18 +199,34 @@ fn requested_upgrade(parts: &Parts) -> Upgrade {
     }
 }
 
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(TE) && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"))
+/// Whether this is a protocol (RFC 9110 section 7.8), and not HTTP.
+fn may_be_upgraded_to(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    let is_http = [&b"h2c"[..], b"h2", b"http"]
+        .iter()
+        .any(|http| name.eq_ignore_ascii_case(http));
+    !is_http && is_token(name) && parts.next().is_none_or(is_token)
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.contains_key(TE) && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The elements of a list (RFC 9110 section 5.6.1), over all its lines. Some may be no token: values may have any byte
+/// above ASCII, and one such byte must not hide the elements beside it.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty())
+}
+
+/// RFC 9110 section 5.6.2. Names of headers are tokens, and every token could be one.
+fn is_token(text: &[u8]) -> bool {
+    HeaderName::from_bytes(text).is_ok()
 }
 
 #[cfg(test)]

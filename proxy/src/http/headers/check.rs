@@ -252,16 +252,16 @@ fn is_chunked(coding: &HeaderValue) -> bool {
 
 /// What is wrong with codings that are not `chunked` alone. hyper saw to it that the last is `chunked`.
 fn other_coding(headers: &HeaderMap) -> BadRequest {
-    let exists = |coding: &str| {
+    let exists = |coding: &[u8]| {
         ["gzip", "x-gzip", "deflate", "compress", "x-compress"]
             .iter()
-            .any(|known| coding.eq_ignore_ascii_case(known))
+            .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
     };
     let mut others = 0;
     for coding in tokens(headers, &TRANSFER_ENCODING) {
         if exists(coding) {
             others += 1;
-        } else if !coding.eq_ignore_ascii_case("chunked") {
+        } else if !coding.eq_ignore_ascii_case(b"chunked") {
             return BadRequest::TransferEncoding;
         }
     }
