@@ -176,7 +176,7 @@ async fn d6_an_identity_that_only_begins_or_ends_like_one_that_may_is_denied_as_
     let mut named = target(&["shop/client"], None);
     let spiffe = "spiffe://cluster.local/ns/shop/sa/client2".parse().unwrap();
     named.sources.push(SourceMatch::Spiffe(spiffe));
-    let _web = mesh.web(targets(vec![named]));
+    let _web = mesh.web_declaring(Protocol::Tcp, targets(vec![named]));
     for account in ["shop/client22", "shop/clien", "workshop/client", "shop/xclient"] {
         let client = mesh.client_of(account, Protocol::Tcp);
         assert_eq!(exchange(client.outbound_address(), PLAIN).await, "", "{account}");
