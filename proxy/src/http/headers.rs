@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 use smilax_core::RequestView;
 
-pub use self::check::{BadRequest, BadResponse, check, check_response, same_host};
+pub use self::check::{BadRequest, BadResponse, check, check_response, check_tunnel, same_host};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

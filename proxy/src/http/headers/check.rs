@@ -61,6 +61,10 @@ pub enum BadResponse {
     /// RFC 9110 section 15.2.2.
     #[error("the server switches protocols, which it was not asked to")]
     Unasked,
+    /// RFC 9110 section 9.3.6: an answer with content opens no tunnel. Who sends it goes on with HTTP, and would take what
+    /// comes through the tunnel for requests that nobody has seen.
+    #[error("the server answers CONNECT with content, and so opens no tunnel")]
+    TunnelContent,
     /// It begins with what the client has not finished saying (RFC 9110 section 7.8).
     #[error("the server switches protocols before it has read the request")]
     EarlySwitch,
@@ -176,6 +180,20 @@ pub fn check_response(headers: &HeaderMap) -> Result<(), BadResponse> {
         Ok(())
     } else {
         Err(BadResponse::TransferEncoding)
+    }
+}
+
+/// Refuses an answer to CONNECT after which its server goes on with HTTP.
+///
+/// # Errors
+/// [`BadResponse::TunnelContent`].
+pub fn check_tunnel(status: StatusCode, headers: &HeaderMap) -> Result<(), BadResponse> {
+    let has_content = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let says_so = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if status.is_success() && (has_content || says_so) {
+        Err(BadResponse::TunnelContent)
+    } else {
+        Ok(())
     }
 }
 
@@ -348,6 +366,23 @@ mod tests {
         let mut both = codings(&["chunked"]);
         both.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
         assert_eq!(check_response(&both), Err(BadResponse::TwoLengths));
+    }
+
+    #[test]
+    fn s32_an_answer_with_content_opens_no_tunnel() {
+        let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+        let none = HeaderMap::new();
+        for (status, headers) in [
+            (200, &length),
+            (200, &codings(&["chunked"])),
+            (204, &none),
+            (205, &none),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(check_tunnel(status, headers), Err(BadResponse::TunnelContent));
+        }
+        assert_eq!(check_tunnel(StatusCode::OK, &none), Ok(()));
+        assert_eq!(check_tunnel(StatusCode::FORBIDDEN, &length), Ok(()));
     }
 
     #[test]
