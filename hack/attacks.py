@@ -146,6 +146,9 @@ ITEMS = [
     ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
     ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
+    ("S32", "a member with its own TLS client that announces bytes and sends requests: whole, in pieces, as HTTP/2, after the server has spoken, or behind CONNECT", "served as HTTP, with the identity that was proven and the rules about requests; bytes only where the pod declares TCP"),
+    ("S33", "bytes above ASCII in lists: Connection, Upgrade, Transfer-Encoding", "the other elements count all the same; no upgrade to HTTP is passed on; 400 where a request's end depends on it"),
+    ("S34", "another spelling of a header that rules read; a GET with a body in chunks", "400 where rules read that header; the body arrives"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

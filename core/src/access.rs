@@ -20,6 +20,7 @@ use crate::matching::{Matcher, RequestView};
 use crate::members::Members;
 use crate::name::ObjectRef;
 use crate::path;
+use crate::spelling::{self, HeaderNames};
 
 pub use decision::{Decision, Denial, DenialReason, Grant};
 pub use lower::lower;
@@ -31,6 +32,8 @@ pub struct AccessTable {
     tls: TlsPolicy,
     unauthenticated: Box<[UnauthenticatedSource]>,
     targets: Box<[Target]>,
+    /// The headers that targets read, on whatever port. One list for all connections, as it may be long.
+    read_headers: HeaderNames,
 }
 
 /// Who calls, as far as it is proven.
@@ -102,6 +105,8 @@ struct Judged {
     otherwise: (DenialReason, Option<u32>),
     /// Whether some target reads paths on this port.
     reads_path: bool,
+    /// The port, where some target reads headers on it.
+    reads_headers: Option<u16>,
 }
 
 impl AccessTable {
@@ -172,10 +177,8 @@ impl AccessTable {
         Standing(State::Judged(Judged {
             applicable: applicable.into(),
             otherwise,
-            reads_path: self
-                .targets
-                .iter()
-                .any(|target| target.has_port(port) && target.reads_path()),
+            reads_path: self.on_port(port).any(Target::reads_path),
+            reads_headers: self.on_port(port).any(Target::reads_headers).then_some(port),
         }))
     }
 
@@ -204,10 +207,32 @@ impl AccessTable {
         {
             return Decision::AmbiguousPath(ambiguity);
         }
+        if let Some(port) = judged.reads_headers
+            && let Some(read) = self.ambiguous_header(port, request)
+        {
+            return Decision::AmbiguousHeader(read);
+        }
         match self.applicable(judged).find(|target| target.allows(request)) {
             Some(target) => Decision::Allowed(Grant::Target(&target.source)),
             None => self.denied(judged, DenialReason::Request),
         }
+    }
+
+    /// The header that a target reads on this port and that the request has in another spelling.
+    fn ambiguous_header(&self, port: u16, request: &impl RequestView) -> Option<&str> {
+        request
+            .header_names()
+            // Few names are in doubt on any port, so that the targets are seldom looked through.
+            .filter(|name| self.read_headers.has_other_spelling_of(name))
+            .find_map(|name| {
+                self.on_port(port)
+                    .flat_map(Target::header_names)
+                    .find(|read| spelling::are_confusable(read, name))
+            })
+    }
+
+    fn on_port(&self, port: u16) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(move |target| target.has_port(port))
     }
 
     fn applicable<'a>(&'a self, judged: &Judged) -> impl Iterator<Item = &'a Target> {
@@ -255,6 +280,14 @@ impl Target {
 
     fn reads_path(&self) -> bool {
         self.http.iter().flatten().any(Matcher::reads_path)
+    }
+
+    fn reads_headers(&self) -> bool {
+        self.header_names().next().is_some()
+    }
+
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.http.iter().flatten().flat_map(Matcher::header_names)
     }
 
     fn allows(&self, request: &impl RequestView) -> bool {

@@ -38,6 +38,7 @@ pub mod quantity;
 pub mod revision;
 pub mod signature;
 pub mod source_ranges;
+pub mod spelling;
 pub mod table;
 pub mod workload_connection;
 

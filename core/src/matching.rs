@@ -14,6 +14,8 @@ pub trait RequestView {
     fn path(&self) -> &str;
     /// Every value of the header of this lower-case name, in order. `host` is the authority, in HTTP/2 too.
     fn header(&self, name: &str) -> impl Iterator<Item = &[u8]>;
+    /// The name of every header, in any order, also several times.
+    fn header_names(&self) -> impl Iterator<Item = &str>;
 }
 
 /// A match with its regular expressions compiled.
@@ -71,6 +73,11 @@ impl Matcher {
     /// Whether it looks at the path, so that ambiguous paths must be refused before it is asked.
     pub fn reads_path(&self) -> bool {
         self.path.is_some()
+    }
+
+    /// The headers that it looks at, so that other spellings of them must be refused before it is asked.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(name, _)| &**name)
     }
 
     /// Whether the request meets every condition. A header must be present, and each of its values must match:

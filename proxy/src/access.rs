@@ -23,7 +23,7 @@ pub use caller::{Caller, IdentityHeaders};
 pub use report::Reports;
 
 /// Why something may not go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No rule allows it.
     #[error("access is denied: {0}")]
@@ -34,6 +34,9 @@ pub enum Refused {
     /// A rule reads paths, and this one can be read in two ways.
     #[error("the path is ambiguous: {0}")]
     AmbiguousPath(Ambiguity),
+    /// A rule reads the header of this name, and the request has it in another spelling.
+    #[error("the header {0} is spelled with another separator, which some servers take for the same")]
+    AmbiguousHeader(Box<str>),
     /// Nobody has said yet who may call.
     #[error("there is no configuration yet that says who may call")]
     NoPolicy,
@@ -63,11 +66,12 @@ struct Known {
 
 impl Refused {
     /// One word, for metrics and for the header that says it when asked to.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Denied(reason) => reason.as_str(),
             Self::Plaintext => "plaintext",
             Self::AmbiguousPath(_) => "ambiguous_path",
+            Self::AmbiguousHeader(_) => "ambiguous_header",
             Self::NoPolicy => "no_policy",
             Self::Distrusted => "distrusted",
         }
@@ -171,7 +175,7 @@ impl Judge {
         let known = self.known(&state);
         let access = &state.table.access;
         if let Some(refused) = known.precludes(&state) {
-            self.tell(Enforcement::Enforced, refused, None, request);
+            self.tell(Enforcement::Enforced, &refused, None, request);
             return Err(refused);
         }
         let (refused, nearest) = match known.decision(access, request) {
@@ -181,8 +185,9 @@ impl Judge {
             }
             Decision::Denied(denial) => (Refused::Denied(denial.reason), denial.nearest),
             Decision::AmbiguousPath(ambiguity) => (Refused::AmbiguousPath(ambiguity), None),
+            Decision::AmbiguousHeader(read) => (Refused::AmbiguousHeader(read.into()), None),
         };
-        self.tell(access.enforcement(), refused, nearest, request);
+        self.tell(access.enforcement(), &refused, nearest, request);
         match access.enforcement() {
             Enforcement::Enforced => Err(refused),
             Enforcement::Audited => Ok(()),
@@ -193,7 +198,7 @@ impl Judge {
     fn tell(
         &self,
         enforcement: Enforcement,
-        refused: Refused,
+        refused: &Refused,
         nearest: Option<&ObjectRef>,
         request: Option<&Parts>,
     ) {

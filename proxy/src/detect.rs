@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::transport::{SecuredStream, Stream};
+
 /// The start of every HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Methods that somebody who stops in the middle of one probably means (RFC 9110 section 9, RFC 5789).
@@ -22,6 +24,8 @@ const LOOK_BYTES: usize = 512;
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// The same after many times.
 const LOOK_AGAIN_MOST: Duration = Duration::from_millis(100);
+/// Bytes of a server that are looked at: the header of a frame of HTTP/2.
+const GREETING_BYTES: usize = 9;
 /// Servers remembered at most.
 const MEMORY_ENTRIES: usize = 1024;
 
@@ -125,6 +129,75 @@ pub struct Patience {
     pub first: Duration,
     /// From its first byte until it is clear what it speaks.
     pub clear: Duration,
+}
+
+/// Waits until it is clear what a client speaks, in TLS or not. As [`wait`].
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn wait_on(client: &mut Stream, patience: Patience) -> io::Result<Option<Spoken>> {
+    match client {
+        Stream::Plain(client) => wait(client, patience).await,
+        Stream::Tls(client) => wait_inside(client, patience).await,
+    }
+}
+
+async fn wait_inside(client: &mut SecuredStream, patience: Patience) -> io::Result<Option<Spoken>> {
+    let mut deadline = Instant::now() + patience.first;
+    let mut known = 0;
+    loop {
+        let first = match tokio::time::timeout_at(deadline, client.look(known)).await {
+            Ok(first) => first?,
+            Err(_) if known == 0 => return Ok(None),
+            Err(_) => return Ok(Some(hangs(client.seen()))),
+        };
+        match guess(first) {
+            Guess::Spoken(spoken) => return Ok(Some(spoken)),
+            Guess::Unclear if first.len() == known => return Ok(Some(hangs(first))),
+            Guess::Unclear => {}
+        }
+        if known == 0 {
+            deadline = Instant::now() + patience.clear;
+        }
+        known = first.len();
+    }
+}
+
+/// Whether a server that speaks first speaks HTTP: it may begin a connection of HTTP/2 with its settings before it has
+/// seen the client's preface (RFC 9113 section 3.4), or say that the client took too long. One that breaks off does not.
+pub async fn server_speaks_http(server: &TcpStream, clear: Duration) -> bool {
+    let deadline = Instant::now() + clear;
+    let mut pause = LOOK_AGAIN;
+    let mut first = [0; GREETING_BYTES];
+    loop {
+        let length = server.peek(&mut first).await.unwrap_or_default();
+        match greets_in_http(first.get(..length).unwrap_or_default()) {
+            Some(greets) => return greets,
+            None if length == 0 || Instant::now() >= deadline => return false,
+            None => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(LOOK_AGAIN_MOST);
+    }
+}
+
+/// Whether the first bytes of a server are of HTTP. `None`: more are needed.
+fn greets_in_http(first: &[u8]) -> Option<bool> {
+    const RESPONSE: &[u8] = b"HTTP/";
+    let may_respond = first.iter().zip(RESPONSE).all(|(one, other)| one == other);
+    // A frame of settings: its length, of which the first byte is 0 as there are few settings; its type; no flags, and no
+    // stream (RFC 9113 sections 4.1 and 6.5).
+    let mut frame = (0..GREETING_BYTES).zip(first);
+    let may_set = frame.all(|(at, &byte)| match at {
+        1 | 2 => true,
+        3 => byte == 4,
+        _ => byte == 0,
+    });
+    let greets = may_respond && first.len() >= RESPONSE.len() || may_set && first.len() >= GREETING_BYTES;
+    match (greets, may_respond || may_set) {
+        (true, _) => Some(true),
+        (false, true) => None,
+        (false, false) => Some(false),
+    }
 }
 
 /// Waits until it is clear what the client speaks. `None`: it said nothing. A client that begins and does not go on is

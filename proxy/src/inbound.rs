@@ -5,6 +5,7 @@
 
 pub(crate) mod arrival;
 mod handshakes;
+mod silent;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -124,7 +125,7 @@ async fn shake_hands(
         .alpn_protocol()
         .and_then(Wire::of)
         .ok_or(TlsFailure::Protocol)?;
-    Ok(Secured::Proxy(Stream::Tls(Box::new(stream.into())), wire, peer))
+    Ok(Secured::Proxy(Stream::secured(stream), wire, peer))
 }
 
 /// A client in TLS 1.3 sends requests before it hears that it is not believed. Closing at once would reset the

@@ -245,7 +245,7 @@ impl<'a> Direction<'a> {
         match to {
             // Nothing is kept back.
             Stream::Plain(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod liveness;
 mod local;
 mod owner;
 mod secure;
+mod secured;
 mod server;
 
 use std::io;
@@ -33,6 +34,7 @@ pub use frames::Http2Stream;
 pub use head::{ClientStream, HeadClock, HeadLimits, Next, RequestRest};
 pub use local::connect_to_application;
 pub use secure::{Expected, fits, secure};
+pub use secured::SecuredStream;
 pub use server::{ServerSignals, ServerStream, Unacknowledged};
 
 use crate::tls::{Peer, PeerError};
@@ -46,7 +48,7 @@ pub enum Stream {
     /// As the other side sends it.
     Plain(TcpStream),
     /// In TLS between proxies.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<SecuredStream>),
 }
 
 /// A connection upstream, and who is there, where that was proven.
@@ -162,11 +164,16 @@ pub async fn connect(target: SocketAddr, limit: Duration) -> Result<TcpStream, C
 }
 
 impl Stream {
+    /// One in TLS, after its handshake.
+    pub fn secured(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self::Tls(Box::new(stream.into().into()))
+    }
+
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.socket(),
         }
     }
 
@@ -210,7 +217,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
     }
 }
@@ -219,21 +226,21 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 
@@ -251,7 +258,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
         }
     }
 }

@@ -257,6 +257,12 @@ fn decide(
             refused,
             format!("the path could be read in two ways: {ambiguity}"),
         ),
+        Decision::AmbiguousHeader(read) => (
+            refused,
+            format!(
+                "a TrafficTarget decides by the header {read}, and the request has it in another spelling"
+            ),
+        ),
         Decision::Denied(denial) => {
             let nearest = denial
                 .nearest

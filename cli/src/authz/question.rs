@@ -136,6 +136,10 @@ impl RequestView for Request {
             .filter(move |header| header.name == name)
             .map(|header| header.value.as_bytes())
     }
+
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|header| header.name.as_str())
+    }
 }
 
 impl FromStr for AccountName {

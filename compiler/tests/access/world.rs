@@ -235,6 +235,9 @@ impl RequestView for Request {
     fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.2.filter(|_| name == "x").map(str::as_bytes).into_iter()
     }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.2.map(|_| "x").into_iter()
+    }
 }
 
 impl World {

@@ -12,6 +12,8 @@ pub enum Decision<'a> {
     Denied(Denial<'a>),
     /// Its path could be read in two ways, and a rule on this port reads paths.
     AmbiguousPath(Ambiguity),
+    /// A rule on this port reads the header of this name, and the request has it in another spelling.
+    AmbiguousHeader(&'a str),
 }
 
 /// What allows a call.
@@ -98,6 +100,7 @@ mod tests {
         };
         assert!(!Decision::Denied(denial).is_allowed());
         assert!(!Decision::AmbiguousPath(Ambiguity::Nul).is_allowed());
+        assert!(!Decision::AmbiguousHeader("x-role").is_allowed());
     }
 
     #[test]

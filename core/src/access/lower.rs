@@ -68,6 +68,7 @@ pub fn lower(
             .flat_map(|policy| &policy.unauthenticated_sources)
             .cloned()
             .collect(),
+        read_headers: targets.iter().flat_map(Target::header_names).collect(),
         targets: targets.into(),
     })
 }

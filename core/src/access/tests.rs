@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::AccessMode::{Allow, Deny};
-use crate::config::{AccessTarget, ContainerPort, HttpMatch, InboundPolicy, OwnSettings, PortMatch};
+use crate::config::{
+    AccessTarget, ContainerPort, HeaderMatch, HttpMatch, InboundPolicy, OwnSettings, PortMatch,
+};
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::name::Workload;
 use crate::pattern::{Compiled, Patterns};
@@ -21,6 +23,9 @@ impl RequestView for Request {
         self.1
     }
     fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
+        std::iter::empty()
+    }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
         std::iter::empty()
     }
 }
@@ -120,6 +125,7 @@ fn word(decision: Decision<'_>) -> String {
             denial.nearest.map_or("-", |target| &target.name)
         ),
         Decision::AmbiguousPath(_) => "ambiguous".to_owned(),
+        Decision::AmbiguousHeader(read) => format!("ambiguous {read}"),
     }
 }
 
@@ -264,6 +270,52 @@ fn a_path_that_can_be_read_in_two_ways_is_refused_only_where_rules_read_paths() 
     let request = Request("GET", "/a/../b");
     assert_eq!(asks(&table, Some(&client()), 8080, &request), "ambiguous");
     assert_eq!(asks(&table, Some(&client()), 80, &request), "all");
+}
+
+/// A request that has these headers.
+struct With(&'static [(&'static str, &'static str)]);
+
+impl RequestView for With {
+    fn method(&self) -> &'static str {
+        "GET"
+    }
+    fn path(&self) -> &'static str {
+        "/"
+    }
+    fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let values = self.0.iter().filter(move |(known, _)| *known == name);
+        values.map(|(_, value)| value.as_bytes())
+    }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| *name)
+    }
+}
+
+#[test]
+fn s34_another_spelling_of_a_header_is_refused_only_where_a_rule_reads_that_header() {
+    let readers = HttpMatch {
+        headers: vec![HeaderMatch {
+            name: "x-role".to_owned(),
+            value: "^(?:reader)$".to_owned(),
+        }],
+        ..HttpMatch::default()
+    };
+    let of_8080 = AccessTarget {
+        ports: vec![vec![number(8080)]],
+        http: Some(vec![readers]),
+        ..target("readers")
+    };
+    let table = table(policy(AccessMode::Deny, vec![of_8080, target("all")]));
+    let client = client();
+    let asks = |port, headers| {
+        let standing = table.standing(caller(Some(&client)), port, &Members::default());
+        word(table.decide_request(&standing, &With(headers)))
+    };
+    let twins = &[("x-role", "reader"), ("x_role", "admin")];
+    assert_eq!(asks(8080, twins), "ambiguous x-role");
+    assert_eq!(asks(8080, &[("x.role", "admin")]), "ambiguous x-role");
+    assert_eq!(asks(8080, &[("x-role", "reader"), ("x_user", "a")]), "readers");
+    assert_eq!(asks(80, twins), "all");
 }
 
 #[test]

@@ -21,6 +21,9 @@ impl RequestView for Request<'_> {
             .filter(move |(key, _)| *key == name)
             .map(|(_, value)| value.as_bytes())
     }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(name, _)| *name)
+    }
 }
 
 fn request<'a>(method: &'a str, path: &'a str, headers: &'a [(&'a str, &'a str)]) -> Request<'a> {
@@ -94,6 +97,9 @@ impl RequestView for Raw {
     }
     fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&b"a\xff"[..])
+    }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once("x-user")
     }
 }
 

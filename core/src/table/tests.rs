@@ -13,6 +13,9 @@ impl RequestView for Get<'_> {
     fn header(&self, _: &str) -> impl Iterator<Item = &[u8]> {
         std::iter::empty()
     }
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::empty()
+    }
 }
 
 fn destination(name: &str, address: Option<&str>, routes: Vec<RouteConfig>) -> Destination {

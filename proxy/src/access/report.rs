@@ -18,7 +18,7 @@ pub(super) struct Report<'a> {
     pub(super) caller: &'a Caller,
     pub(super) port: u16,
     pub(super) decision: &'static str,
-    pub(super) refused: Refused,
+    pub(super) refused: &'a Refused,
     pub(super) nearest: Option<&'a ObjectRef>,
     pub(super) request: Option<&'a Parts>,
 }

@@ -29,6 +29,33 @@ fn requests_are_recognised() {
 }
 
 #[test]
+fn s32_a_server_that_greets_in_http_is_told_from_one_that_greets_in_its_own_protocol() {
+    let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+    for greeting in [
+        &settings[..],
+        &settings[..9],
+        b"HTTP/1.1 408 Request Timeout\r\n",
+        b"HTTP/",
+    ] {
+        assert_eq!(greets_in_http(greeting), Some(true), "{greeting:?}");
+    }
+    for unclear in [&b""[..], &settings[..1], &settings[..8], b"H", b"HTTP"] {
+        assert_eq!(greets_in_http(unclear), None, "{unclear:?}");
+    }
+    let mysql = b"\x4a\0\0\0\x0a8.0.36\0";
+    for other in [
+        &mysql[..],
+        b"SSH-2.0-x\r\n",
+        b"220 mail ESMTP\r\n",
+        b"\xff\xfd\x18",
+        b"\0\0\0\x05",
+        b"HELO",
+    ] {
+        assert_eq!(greets_in_http(other), Some(false), "{other:?}");
+    }
+}
+
+#[test]
 fn f7_no_form_of_a_request_that_a_server_takes_is_carried_as_bytes() {
     for request in [
         &b"\r\nGET / HTTP/1.1\r\n"[..],

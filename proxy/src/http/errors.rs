@@ -40,6 +40,9 @@ pub enum Refusal {
     /// A rule reads paths, and this one can be read in two ways.
     #[error("the path is ambiguous: {0}")]
     AmbiguousPath(#[from] Ambiguity),
+    /// A rule reads the header of this name, and the request has it in another spelling.
+    #[error("the header {0} is spelled with another separator, which some servers take for the same")]
+    AmbiguousHeader(Box<str>),
     /// The chosen backend has no address.
     #[error("{0} has no address")]
     NoAddress(String),
@@ -70,7 +73,9 @@ impl Refusal {
         match self {
             Self::BadRequest(bad) => bad.status(),
             Self::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::AmbiguousPath(_) | Self::Upstream(SendError::CutOff(_)) => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath(_) | Self::AmbiguousHeader(_) | Self::Upstream(SendError::CutOff(_)) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Denied(Refused::NoPolicy)
             | Self::NoAddress(_)
             | Self::TooMany(_)
@@ -93,7 +98,7 @@ impl Refusal {
 
     fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest(_) | Self::TooLarge(_) | Self::AmbiguousPath(_) => {
+            Self::BadRequest(_) | Self::TooLarge(_) | Self::AmbiguousPath(_) | Self::AmbiguousHeader(_) => {
                 Flags::DownstreamProtocolError
             }
             Self::Denied(_) => Flags::None,
@@ -117,6 +122,7 @@ impl Refusal {
             Self::BadRequest(_)
             | Self::TooLarge(_)
             | Self::AmbiguousPath(_)
+            | Self::AmbiguousHeader(_)
             | Self::Denied(_)
             | Self::Upstream(SendError::CutOff(_)) => Some(LocalReply::Policy),
             // The application may have acted on it.
@@ -137,7 +143,8 @@ impl Refusal {
             | Self::TooLarge(_)
             | Self::Response(_)
             | Self::BadResponse(_)
-            | Self::AmbiguousPath(_) => GRPC_INTERNAL,
+            | Self::AmbiguousPath(_)
+            | Self::AmbiguousHeader(_) => GRPC_INTERNAL,
             Self::Denied(Refused::NoPolicy) | Self::NoAddress(_) | Self::TooMany(_) | Self::Upstream(_) => {
                 GRPC_UNAVAILABLE
             }
@@ -225,6 +232,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::AmbiguousPath(ambiguity) => Self::AmbiguousPath(ambiguity),
+            Refused::AmbiguousHeader(name) => Self::AmbiguousHeader(name),
             refused => Self::Denied(refused),
         }
     }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 use smilax_core::RequestView;
 
-pub use self::check::{BadRequest, BadResponse, check, check_response, same_host};
+pub use self::check::{BadRequest, BadResponse, check, check_response, check_tunnel, same_host};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -87,6 +87,10 @@ impl RequestView for View<'_> {
         let others = authority.is_none().then(|| self.0.headers.get_all(name));
         let others = others.into_iter().flatten().map(HeaderValue::as_bytes);
         authority.into_iter().chain(others)
+    }
+
+    fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.0.headers.keys().map(HeaderName::as_str)
     }
 }
 
@@ -164,7 +168,7 @@ pub fn has_grpc_trailers(headers: &HeaderMap) -> bool {
 fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let nominated: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
             .filter(|name| !NEVER_NOMINATED.contains(name))
             .collect();
         for name in nominated {
@@ -177,15 +181,17 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// `h2c` is not passed on: after it, requests would go by unseen. The request stays HTTP/1.1, as the server may choose.
+/// An upgrade to HTTP itself is not passed on: after it, requests would go by unseen. Nor is a list with an element that
+/// is no protocol, which a server could read differently. The request stays HTTP/1.1, as the server may choose (RFC 9110
+/// section 7.8).
 fn requested_upgrade(parts: &Parts) -> Upgrade {
     if parts.version != Version::HTTP_11 {
         return Upgrade::None;
     }
     match parts.headers.get(UPGRADE) {
         Some(protocol)
-            if tokens(&parts.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
-                && !tokens(&parts.headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c")) =>
+            if tokens(&parts.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+                && tokens(&parts.headers, &UPGRADE).all(may_be_upgraded_to) =>
         {
             Upgrade::To(protocol.clone())
         }
@@ -193,18 +199,34 @@ fn requested_upgrade(parts: &Parts) -> Upgrade {
     }
 }
 
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(TE) && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"))
+/// Whether this is a protocol (RFC 9110 section 7.8), and not HTTP.
+fn may_be_upgraded_to(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    let is_http = [&b"h2c"[..], b"h2", b"http"]
+        .iter()
+        .any(|http| name.eq_ignore_ascii_case(http));
+    !is_http && is_token(name) && parts.next().is_none_or(is_token)
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.contains_key(TE) && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The elements of a list (RFC 9110 section 5.6.1), over all its lines. Some may be no token: values may have any byte
+/// above ASCII, and one such byte must not hide the elements beside it.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty())
+}
+
+/// RFC 9110 section 5.6.2. Names of headers are tokens, and every token could be one.
+fn is_token(text: &[u8]) -> bool {
+    HeaderName::from_bytes(text).is_ok()
 }
 
 #[cfg(test)]

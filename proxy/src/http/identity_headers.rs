@@ -5,6 +5,7 @@
 use http::HeaderMap;
 use http::header::HeaderName;
 use smilax_core::convention::wire;
+use smilax_core::spelling;
 
 use crate::access::IdentityHeaders;
 
@@ -27,16 +28,11 @@ pub fn add(headers: &mut HeaderMap, caller: &IdentityHeaders) {
     headers.insert(CERTIFICATE, caller.certificate.clone());
 }
 
-/// Whether a name is one of ours, or becomes the same variable of CGI. Names are in lower case.
+/// Whether a name is one of ours, or becomes the same variable of CGI.
 fn is_twin(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
-    OURS.iter().any(|ours| {
-        let ours = ours.as_str().as_bytes();
-        let same = |(one, other): (&u8, &u8)| {
-            one == other || !one.is_ascii_alphanumeric() && !other.is_ascii_alphanumeric()
-        };
-        name.len() == ours.len() && name.iter().zip(ours).all(same)
-    })
+    let name = name.as_str();
+    OURS.iter()
+        .any(|ours| name.len() == ours.as_str().len() && spelling::is_twin(name, ours.as_str()))
 }
 
 #[cfg(test)]

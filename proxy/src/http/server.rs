@@ -268,7 +268,13 @@ impl Exchange {
             },
         )
         .await?;
-        vetting::vet(&mut answered, &upgrade, progress.as_deref()).await?;
+        vetting::vet(
+            &mut answered,
+            &upgrade,
+            progress.as_deref(),
+            self.connection.direction(),
+        )
+        .await?;
         if let Some(progress) = progress {
             answered.hold.sends(progress);
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -248,7 +249,7 @@ impl Hold {
 
     async fn try_send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         Some(match self {
             Self::Http1(lease) => {
@@ -257,12 +258,27 @@ impl Hold {
                 }
                 let signals = Arc::clone(lease.signals());
                 signals.awaits();
+                say_chunked(&mut request);
                 let answer = lease.sender()?.try_send_request(request).await;
                 signals.answers();
                 answer
             }
             Self::Http2(stream) => stream.sender().try_send_request(request).await,
         })
+    }
+}
+
+/// Says that the body of a GET or HEAD has chunks. hyper takes one whose length it does not know for none, and would leave
+/// it out, unless a header says that it is there.
+fn say_chunked<B: http_body::Body>(request: &mut Request<B>) {
+    let unexpected = matches!(*request.method(), Method::GET | Method::HEAD);
+    if unexpected
+        && !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
     }
 }
 

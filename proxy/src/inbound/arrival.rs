@@ -3,19 +3,20 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use smilax_core::access::Plaintext;
 use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
 
-use super::Secured;
+use super::{Secured, silent};
 use crate::access::Caller;
 use crate::connection::{Connection, patience};
 use crate::detect::{self, Patience, Spoken};
 use crate::http::server::Version;
 use crate::inbound;
 use crate::overload::Admitted;
+use crate::settings::Limits;
 use crate::tcp::CarryError;
 use crate::tls::{Peer, Wire};
 use crate::transport::{Stream, TlsFailure};
@@ -54,7 +55,7 @@ fn first_patience(worker: &Worker, client: SocketAddr, original: SocketAddr) -> 
     let plaintext = inbound::plaintext(worker, client.ip(), original.port());
     match inbound::protocol(worker, original) {
         _ if plaintext == Plaintext::Refused => Some(patience(limits.handshake, limits.handshake)),
-        Protocol::Http => Some(patience(limits.idle, limits.header_read)),
+        Protocol::Http => Some(patience_for_http(&limits)),
         Protocol::Tcp | Protocol::Detect if secured && known => {
             Some(patience(limits.detect / 10, limits.detect))
         }
@@ -64,13 +65,18 @@ fn first_patience(worker: &Worker, client: SocketAddr, original: SocketAddr) -> 
     }
 }
 
+/// Where the application speaks HTTP, its clients may keep connections for later.
+pub(super) fn patience_for_http(limits: &Limits) -> Patience {
+    patience(limits.idle, limits.header_read)
+}
+
 /// What is remembered of a client that lets the application speak first: it is no proxy.
-fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
+pub(super) fn silent(client: SocketAddr, original: SocketAddr) -> SocketAddr {
     SocketAddr::new(client.ip().to_canonical(), original.port())
 }
 
 /// Carries what begins with TLS: that of another proxy, or the application's own.
-async fn carry_tls(
+pub(super) async fn carry_tls(
     worker: Rc<Worker>,
     admitted: Arc<Admitted>,
     stream: TcpStream,
@@ -107,7 +113,6 @@ async fn carry_plaintext(
     original: SocketAddr,
     spoken: Option<Spoken>,
 ) -> Result<(), CarryError> {
-    let limits = worker.shared.settings.limits;
     let plaintext = inbound::plaintext(&worker, client.ip(), original.port());
     // Who has said nothing yet may still be a proxy that is slow to begin, and who went away without a word, one that
     // only looked whether somebody is there.
@@ -127,22 +132,44 @@ async fn carry_plaintext(
     if plaintext == Plaintext::Refused {
         return connection.carry_bytes(stream.into()).await;
     }
-    match (inbound::protocol(&worker, original), spoken) {
-        (Protocol::Http, None) => Err(CarryError::Idle(limits.idle)),
+    let protocol = inbound::protocol(&worker, original);
+    if protocol == Protocol::Tcp && spoken.is_none() && worker.shared.tls.load().is_none() {
+        inbound::count_plaintext(&worker, client.ip(), plaintext);
+        return connection.carry_bytes(stream.into()).await;
+    }
+    carry_spoken(connection, stream.into(), client, protocol, spoken).await
+}
+
+/// Carries what the client speaks, if it has said anything.
+async fn carry_spoken(
+    connection: Rc<Connection>,
+    stream: Stream,
+    client: SocketAddr,
+    protocol: Protocol,
+    spoken: Option<Spoken>,
+) -> Result<(), CarryError> {
+    match (protocol, spoken) {
+        (Protocol::Http, None) => {
+            let limits = connection.worker.shared.settings.limits;
+            Err(CarryError::Idle(limits.idle))
+        }
+        (Protocol::Tcp | Protocol::Detect, None) => Box::pin(silent::carry(connection, stream, client)).await,
+        (_, Some(spoken)) => match version((protocol, spoken)) {
+            Some(version) => connection.serve(stream, version).await,
+            None => connection.carry_bytes(stream).await,
+        },
+    }
+}
+
+/// As which version of HTTP a client is served; `None`: as bytes.
+pub(super) fn version(spoken: (Protocol, Spoken)) -> Option<Version> {
+    match spoken {
+        (Protocol::Tcp, _) | (_, Spoken::Tls) | (Protocol::Detect, Spoken::Bytes) => None,
+        (Protocol::Http | Protocol::Detect, Spoken::Http2) => Some(Version::Http2),
         // What is no HTTP is told so by the server.
-        (Protocol::Http, Some(Spoken::Http1 | Spoken::Bytes)) => {
-            connection.serve(stream, Version::Http1).await
+        (Protocol::Http | Protocol::Detect, Spoken::Http1) | (Protocol::Http, Spoken::Bytes) => {
+            Some(Version::Http1)
         }
-        (Protocol::Detect, Some(Spoken::Http1)) => connection.serve(stream, Version::Http1).await,
-        (Protocol::Http | Protocol::Detect, Some(Spoken::Http2)) => {
-            connection.serve(stream, Version::Http2).await
-        }
-        (Protocol::Tcp, None) if worker.shared.tls.load().is_none() => {
-            inbound::count_plaintext(&worker, client.ip(), plaintext);
-            connection.carry_bytes(stream.into()).await
-        }
-        (Protocol::Tcp | Protocol::Detect, None) => Box::pin(carry_silent(connection, stream, client)).await,
-        (_, Some(_)) => connection.carry_bytes(stream.into()).await,
     }
 }
 
@@ -180,69 +207,25 @@ async fn carry_proven(
     match wire {
         Wire::Http2 => connection.serve(stream, Version::Multiplexed).await,
         Wire::Http1 => connection.serve(stream, Version::Http1).await,
-        Wire::Bytes => connection.carry_bytes(stream).await,
+        Wire::Bytes => carry_announced(connection, stream, client).await,
     }
 }
 
-/// Carries what comes of a client from outside that has said nothing so far. Whoever speaks first decides.
-async fn carry_silent(
+/// Carries what a proven caller announces as bytes. Whoever has a certificate may announce what it likes, so it is believed
+/// only where the application is known to speak no HTTP: as bytes, a request would bring its own word about who calls.
+async fn carry_announced(
     connection: Rc<Connection>,
-    stream: TcpStream,
+    mut stream: Stream,
     client: SocketAddr,
 ) -> Result<(), CarryError> {
     let limits = connection.worker.shared.settings.limits;
     let protocol = inbound::protocol(&connection.worker, connection.original);
-    let count = || {
-        let (worker, port) = (&connection.worker, connection.original.port());
-        inbound::count_plaintext(worker, client.ip(), inbound::plaintext(worker, client.ip(), port));
+    let patience = match protocol {
+        Protocol::Tcp => return connection.carry_bytes(stream).await,
+        Protocol::Http => patience_for_http(&limits),
+        // The caller's proxy has waited already where nothing was said.
+        Protocol::Detect => patience(Duration::ZERO, limits.detect),
     };
-    let patience = patience(limits.idle, limits.detect);
-    let refused = connection.judge().is_some_and(|judge| judge.would_refuse(None));
-    if refused && protocol == Protocol::Tcp {
-        count();
-        return connection.carry_bytes(stream.into()).await;
-    }
-    // Where bytes would be refused, the application is not asked, and only the client can begin.
-    let (spoken, upstream) = if refused {
-        (detect::wait(&stream, patience).await?, None)
-    } else {
-        let mut upstream = connection
-            .connect(&stream, &mut connection.bytes_target())
-            .await?;
-        // The application has a connection, so neither silence nor a lack of places is a stranger's.
-        let _under_way = connection.admitted.activity.begin();
-        tokio::select! {
-            biased;
-            spoken = detect::wait(&stream, patience) => (spoken?, Some(upstream)),
-            greeting = upstream.stream.speaks() => {
-                count();
-                connection.remember(silent(client, connection.original));
-                connection.judged()?;
-                let target = connection.bytes_target();
-                return connection.between(stream.into(), upstream, &target, &greeting?).await;
-            }
-        }
-    };
-    let spoken = spoken.ok_or(CarryError::Idle(limits.idle))?;
-    if spoken != Spoken::Tls {
-        count();
-    }
-    match (spoken, upstream) {
-        // A proxy that was very slow to begin, perhaps.
-        (Spoken::Tls, _) => {
-            let worker = Rc::clone(&connection.worker);
-            let admitted = Arc::clone(&connection.admitted);
-            Box::pin(carry_tls(worker, admitted, stream, client, connection.original)).await
-        }
-        (Spoken::Http1, _) if protocol == Protocol::Detect => connection.serve(stream, Version::Http1).await,
-        (Spoken::Http2, _) if protocol == Protocol::Detect => connection.serve(stream, Version::Http2).await,
-        (_, Some(upstream)) => {
-            connection.judged()?;
-            let target = connection.bytes_target();
-            connection
-                .between(stream.into(), upstream, &target, &Bytes::new())
-                .await
-        }
-        (_, None) => connection.carry_bytes(stream.into()).await,
-    }
+    let spoken = detect::wait_on(&mut stream, patience).await?;
+    carry_spoken(connection, stream, client, protocol, spoken).await
 }

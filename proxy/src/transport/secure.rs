@@ -58,7 +58,7 @@ pub async fn secure(
         });
     }
     Ok(Upstream {
-        stream: Stream::Tls(Box::new(stream.into())),
+        stream: Stream::secured(stream),
         peer: Some(peer),
     })
 }

@@ -1,6 +1,7 @@
 //! Attacks on identity and access, by their numbers in `docs/attacks.md`.
 
 mod access;
+mod announced;
 mod framing;
 mod handshakes;
 mod header_bombs;
@@ -13,6 +14,7 @@ pub(crate) mod raw_http2;
 mod requests;
 mod resources;
 mod servers;
+mod spelling;
 pub(crate) mod stage;
 mod websocket;
 

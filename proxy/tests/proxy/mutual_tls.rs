@@ -517,7 +517,7 @@ async fn bytes_are_carried_and_each_side_may_finish_first() {
         stream.write_all(&all).await.unwrap();
     })
     .await;
-    let web = mesh.web(vec![]);
+    let web = mesh.web_declaring(Protocol::Tcp, vec![]);
     let client = mesh.client(Protocol::Tcp);
     let mut stream = TcpStream::connect(client.outbound_address()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();

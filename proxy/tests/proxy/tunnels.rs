@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::client::{Http2, exchange, to_end, until};
 use crate::support::mesh::{Mesh, target, targets};
 use crate::support::server::{Server, empty};
-use crate::support::{Net, TestProxy, over_both};
+use crate::support::{Net, TestProxy, over_both, soon};
 
 /// A forward proxy that answers with this, and then sends back what it gets.
 async fn forward_proxy(address: SocketAddr, answer: &'static str) -> Server {
@@ -127,6 +127,37 @@ async fn d18_no_tunnel_leads_into_the_pod_or_is_read_in_two_ways() {
         assert_eq!(app.requests(), 0);
     })
     .await;
+}
+
+#[tokio::test]
+async fn s32_a_server_that_goes_on_with_http_after_connect_gets_no_bytes_of_a_tunnel() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let mesh = Mesh::new();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let _app = Server::tcp(mesh.app(1), move |mut stream| {
+            let tell = tell.clone();
+            async move {
+                until(&mut stream, "\r\n\r\n").await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                tell.send(to_end(&mut stream).await).unwrap();
+            }
+        })
+        .await;
+        let web = mesh.web(vec![]);
+        let client = mesh.client(Protocol::Http);
+        for address in [client.outbound_address(), web.inbound_address()] {
+            let connect =
+                b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\nconnection: close\r\n\r\n";
+            let forged = b"GET / HTTP/1.1\r\nhost: web\r\nsmilax-client-identity: forged\r\n\r\n";
+            let answer = exchange(address, &[&connect[..], forged].concat()).await;
+            assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+            assert_eq!(soon("the end", told.recv()).await.unwrap(), "");
+        }
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,10 @@ pub enum BadResponse {
     /// RFC 9110 section 15.2.2.
     #[error("the server switches protocols, which it was not asked to")]
     Unasked,
+    /// RFC 9110 section 9.3.6: an answer with content opens no tunnel. Who sends it goes on with HTTP, and would take what
+    /// comes through the tunnel for requests that nobody has seen.
+    #[error("the server answers CONNECT with content, and so opens no tunnel")]
+    TunnelContent,
     /// It begins with what the client has not finished saying (RFC 9110 section 7.8).
     #[error("the server switches protocols before it has read the request")]
     EarlySwitch,
@@ -179,6 +183,20 @@ pub fn check_response(headers: &HeaderMap) -> Result<(), BadResponse> {
     }
 }
 
+/// Refuses an answer to CONNECT after which its server goes on with HTTP.
+///
+/// # Errors
+/// [`BadResponse::TunnelContent`].
+pub fn check_tunnel(status: StatusCode, headers: &HeaderMap) -> Result<(), BadResponse> {
+    let has_content = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let says_so = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if status.is_success() && (has_content || says_so) {
+        Err(BadResponse::TunnelContent)
+    } else {
+        Ok(())
+    }
+}
+
 /// Where no body follows, as after HEAD, nobody else reads it, and it would be passed on as it is.
 fn check_length(headers: &HeaderMap) -> Result<(), BadResponse> {
     let values = headers.get_all(CONTENT_LENGTH).iter();
@@ -252,16 +270,16 @@ fn is_chunked(coding: &HeaderValue) -> bool {
 
 /// What is wrong with codings that are not `chunked` alone. hyper saw to it that the last is `chunked`.
 fn other_coding(headers: &HeaderMap) -> BadRequest {
-    let exists = |coding: &str| {
+    let exists = |coding: &[u8]| {
         ["gzip", "x-gzip", "deflate", "compress", "x-compress"]
             .iter()
-            .any(|known| coding.eq_ignore_ascii_case(known))
+            .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
     };
     let mut others = 0;
     for coding in tokens(headers, &TRANSFER_ENCODING) {
         if exists(coding) {
             others += 1;
-        } else if !coding.eq_ignore_ascii_case("chunked") {
+        } else if !coding.eq_ignore_ascii_case(b"chunked") {
             return BadRequest::TransferEncoding;
         }
     }
@@ -348,6 +366,23 @@ mod tests {
         let mut both = codings(&["chunked"]);
         both.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
         assert_eq!(check_response(&both), Err(BadResponse::TwoLengths));
+    }
+
+    #[test]
+    fn s32_an_answer_with_content_opens_no_tunnel() {
+        let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+        let none = HeaderMap::new();
+        for (status, headers) in [
+            (200, &length),
+            (200, &codings(&["chunked"])),
+            (204, &none),
+            (205, &none),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(check_tunnel(status, headers), Err(BadResponse::TunnelContent));
+        }
+        assert_eq!(check_tunnel(StatusCode::OK, &none), Ok(()));
+        assert_eq!(check_tunnel(StatusCode::FORBIDDEN, &length), Ok(()));
     }
 
     #[test]

@@ -70,6 +70,79 @@ fn an_upgrade_to_cleartext_http2_is_not_passed_on() {
     assert_eq!(names(&parts), ["host"]);
 }
 
+/// A request with values that may have any byte.
+fn with_bytes(headers: &[(&'static str, &[u8])]) -> Parts {
+    let mut parts = request(Version::HTTP_11, "/", &[("host", "web")]);
+    for (name, value) in headers {
+        parts
+            .headers
+            .append(*name, HeaderValue::from_bytes(value).unwrap());
+    }
+    parts
+}
+
+#[test]
+fn s33_a_byte_above_ascii_hides_no_header_that_concerns_one_connection() {
+    for connection in [
+        &b"x-secret, \xff"[..],
+        b"\xff, x-secret",
+        b"\xff,\t x-secret ,\xc3\xa9",
+    ] {
+        let mut parts = with_bytes(&[
+            ("connection", connection),
+            ("x-secret", b"1"),
+            ("accept", b"\xe9"),
+        ]);
+        assert_eq!(strip_request(&mut parts), Upgrade::None);
+        assert_eq!(names(&parts), ["host", "accept"]);
+        let mut response = with_bytes(&[("connection", connection), ("x-secret", b"1")]);
+        strip_response(StatusCode::OK, &mut response.headers);
+        assert_eq!(names(&response), ["host"]);
+    }
+}
+
+#[test]
+fn s33_no_spelling_of_an_upgrade_to_http_is_passed_on() {
+    for upgrade in [
+        &b"h2c"[..],
+        b"H2C",
+        b"h2c, \xff",
+        b"\xff, h2c",
+        b"websocket, h2c",
+        b"websocket, \xff",
+        b"\xffh2c",
+        b"h2c/1",
+        b"h2",
+        b"HTTP/2.0",
+        b"http",
+        b"\"h2c\"",
+        b"h2c;q=1",
+        b"a b",
+        b"/1",
+        b"a/",
+    ] {
+        let mut parts = with_bytes(&[("connection", b"upgrade"), ("upgrade", upgrade)]);
+        let shown = String::from_utf8_lossy(upgrade);
+        assert_eq!(strip_request(&mut parts), Upgrade::None, "{shown}");
+        assert_eq!(names(&parts), ["host"], "{shown}");
+    }
+    let mut parts = with_bytes(&[
+        ("connection", b"upgrade"),
+        ("upgrade", b"websocket"),
+        ("upgrade", b"\xff, h2c"),
+    ]);
+    assert_eq!(strip_request(&mut parts), Upgrade::None);
+}
+
+#[test]
+fn an_upgrade_to_other_protocols_goes_on_beside_a_byte_above_ascii_in_connection() {
+    for upgrade in [&b"websocket"[..], b"SPDY/3.1", b"IRC/6.9, RTA/x11"] {
+        let mut parts = with_bytes(&[("connection", b"\xff, Upgrade"), ("upgrade", upgrade)]);
+        let expected = HeaderValue::from_bytes(upgrade).unwrap();
+        assert_eq!(strip_request(&mut parts), Upgrade::To(expected));
+    }
+}
+
 #[test]
 fn asking_for_trailers_goes_on() {
     let mut parts = request(Version::HTTP_2, "http://web/", &[("te", "trailers")]);

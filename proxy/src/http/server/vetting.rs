@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
 
 use super::forward::Answered;
+use crate::connection::Direction;
 use crate::http::body::Begun;
 use crate::http::errors::Refusal;
 use crate::http::headers::{self, BadResponse, Upgrade};
@@ -34,8 +35,13 @@ pub(super) async fn vet(
     answered: &mut Answered,
     upgrade: &Upgrade,
     progress: Option<&Progress>,
+    direction: Direction,
 ) -> Result<(), Refusal> {
     let response = &mut answered.response;
+    // What an application trusts is at stake. Servers elsewhere are their own affair, and some forward proxies say a length.
+    if *upgrade == Upgrade::Tunnel && direction == Direction::Inbound {
+        headers::check_tunnel(response.status(), response.headers())?;
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         check_switch(upgrade, progress)?;
     }

@@ -17,14 +17,14 @@ use crate::support::mesh::{Mesh, config, target, targets};
 use crate::support::server::{Server, empty, frames};
 use crate::support::{TestProxy, eventually, matched, over_both, soon, split};
 
-fn method(name: &str) -> HttpMatch {
+pub(super) fn method(name: &str) -> HttpMatch {
     HttpMatch {
         methods: vec![name.to_owned()],
         ..HttpMatch::default()
     }
 }
 
-fn header(name: &str, value: &str) -> HttpMatch {
+pub(super) fn header(name: &str, value: &str) -> HttpMatch {
     HttpMatch {
         headers: vec![HeaderMatch {
             name: name.to_owned(),
@@ -35,7 +35,7 @@ fn header(name: &str, value: &str) -> HttpMatch {
 }
 
 /// A proxy of an application in which `shop/client` may do this.
-fn allowing(mesh: &Mesh, http: Vec<HttpMatch>) -> TestProxy {
+pub(super) fn allowing(mesh: &Mesh, http: Vec<HttpMatch>) -> TestProxy {
     mesh.web(targets(vec![target(&["shop/client"], Some(http))]))
 }
 
@@ -176,7 +176,7 @@ async fn d6_an_identity_that_only_begins_or_ends_like_one_that_may_is_denied_as_
     let mut named = target(&["shop/client"], None);
     let spiffe = "spiffe://cluster.local/ns/shop/sa/client2".parse().unwrap();
     named.sources.push(SourceMatch::Spiffe(spiffe));
-    let _web = mesh.web(targets(vec![named]));
+    let _web = mesh.web_declaring(Protocol::Tcp, targets(vec![named]));
     for account in ["shop/client22", "shop/clien", "workshop/client", "shop/xclient"] {
         let client = mesh.client_of(account, Protocol::Tcp);
         assert_eq!(exchange(client.outbound_address(), PLAIN).await, "", "{account}");

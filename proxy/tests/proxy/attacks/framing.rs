@@ -1,10 +1,14 @@
 //! A: where one request of HTTP/1 ends and the next begins. A further payload is a line.
 
+use bytes::Bytes;
+use http::Request;
+use hyper::body::Frame;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::stage::{Recorder, Stage, Way};
-use crate::support::client::{exchange, get, to_end};
+use crate::support::client::{Http2, exchange, get, to_end};
+use crate::support::server::{Server, frames};
 
 /// What must never reach an application as a request.
 pub(super) const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: web\r\n\r\n";
@@ -283,6 +287,54 @@ async fn a7_http_1_0_has_no_chunks_and_no_end_by_closing() {
         let answer = half_closed(&stage, &old("", SMUGGLED)).await;
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "{:?}: {answer}", stage.way);
         assert!(!app.seen().contains("smuggled"), "{:?}", stage.way);
+    }
+}
+
+#[tokio::test]
+async fn s34_the_body_of_a_get_in_chunks_arrives_and_is_never_a_request() {
+    let length = SMUGGLED.len();
+    for method in ["GET", "HEAD", "DELETE"] {
+        let head = format!("{method} / HTTP/1.1\r\nhost: web\r\n");
+        let chunks = format!("{head}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n");
+        let whole = format!("{head}content-length: {length}\r\n\r\n{SMUGGLED}");
+        for stage in Stage::all() {
+            let app = Recorder::at(stage.app).await;
+            for payload in [&chunks, &whole] {
+                let payload = format!("{payload}GET /next HTTP/1.1\r\nhost: web\r\n\r\n");
+                let before = app.whole();
+                let answer = half_closed(&stage, &payload).await;
+                assert_eq!(
+                    answer.matches("HTTP/1.1 200").count(),
+                    2,
+                    "{method}, {:?}: {answer}",
+                    stage.way
+                );
+                assert_eq!(app.whole() - before, 2, "{method}, {:?}", stage.way);
+            }
+            let seen = app.seen();
+            assert_eq!(
+                seen.matches("/smuggled").count(),
+                2,
+                "{method}, {:?}: {seen}",
+                stage.way
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn s34_the_body_of_a_get_without_a_length_arrives_over_http2() {
+    for stage in Stage::all() {
+        let _app = Server::mirror(stage.app).await;
+        let body = frames(vec![Frame::data(Bytes::from_static(b"the body"))]);
+        let request = Request::get("http://web/").body(body).unwrap();
+        let answer = Http2::connect(stage.address).await.send(request).await;
+        assert!(
+            answer.text.ends_with("\nthe body"),
+            "{:?}: {}",
+            stage.way,
+            answer.text
+        );
     }
 }
 

@@ -1,8 +1,11 @@
 //! A: requests of HTTP/1 that are none, or that are for nobody.
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use super::framing::{SMUGGLED, half_closed, refused};
 use super::stage::{Recorder, Stage, Way};
-use crate::support::client::exchange;
+use crate::support::client::{exchange, to_end};
 
 fn with(line: &str) -> String {
     format!("GET / HTTP/1.1\r\nhost: web\r\n{line}\r\n\r\n{SMUGGLED}")
@@ -217,6 +220,52 @@ async fn a19_what_concerns_one_connection_ends_with_it_and_takes_nothing_else_al
             "{:?}: {seen}",
             stage.way
         );
+    }
+}
+
+/// What a client without a further request sends, with bytes that no text has.
+async fn ask(stage: &Stage, headers: &[u8]) -> String {
+    let payload = [b"GET / HTTP/1.1\r\nhost: web\r\n", headers, b"\r\n"].concat();
+    let mut stream = TcpStream::connect(stage.address).await.unwrap();
+    stream.write_all(&payload).await.unwrap();
+    stream.shutdown().await.unwrap();
+    to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn s33_a_byte_above_ascii_hides_nothing_that_concerns_one_connection() {
+    for stage in Stage::all() {
+        let app = Recorder::at(stage.app).await;
+        for headers in [
+            &b"connection: x-foo, \xff\r\nx-foo: 1\r\n"[..],
+            b"connection: \xff, x-foo\r\nx-foo: 1\r\n",
+            b"connection: upgrade, \xff, x-foo\r\nx-foo: 1\r\nupgrade: h2c, \xff\r\n",
+            b"connection: upgrade\r\nupgrade: \xff\r\nupgrade: h2c\r\n",
+        ] {
+            let answer = ask(&stage, headers).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{:?}: {answer}", stage.way);
+        }
+        for gone in ["x-foo", "h2c", "upgrade"] {
+            assert!(!app.seen().contains(gone), "{:?}: {}", stage.way, app.seen());
+        }
+    }
+}
+
+#[tokio::test]
+async fn s33_a_byte_above_ascii_in_what_frames_a_request_is_refused() {
+    for stage in Stage::all() {
+        let app = Recorder::at(stage.app).await;
+        for headers in [
+            &b"transfer-encoding: chunked, \xff\r\n"[..],
+            b"transfer-encoding: \xff, chunked\r\n",
+            b"transfer-encoding: \xff\r\ntransfer-encoding: chunked\r\n",
+            b"content-length: 0\xff\r\n",
+            b"host: web\xff\r\n",
+        ] {
+            let answer = ask(&stage, headers).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{:?}: {answer}", stage.way);
+        }
+        assert_eq!(app.whole(), 0, "{:?}", stage.way);
     }
 }
 

@@ -82,6 +82,16 @@ impl Mesh {
         proxy
     }
 
+    /// The same, of a pod that declares what its port speaks.
+    pub(crate) fn web_declaring(&self, protocol: Protocol, inbound: Vec<InboundPolicy>) -> TestProxy {
+        self.web_with(inbound, |builder| {
+            builder.set(|settings| {
+                let port = self.app(1).port();
+                settings.inbound_protocols.insert(port, protocol);
+            })
+        })
+    }
+
     /// A proxy without a certificate in front of the application behind `last`.
     pub(crate) fn inbound(
         &self,
