@@ -146,6 +146,9 @@ ITEMS = [
     ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
     ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
+    ("S29", "objects with hundreds of mistakes each, until Events and statuses of other namespaces are late", "ten Events for an object and one that counts the rest, from a budget of its namespace; statuses come first, and namespaces take turns"),
+    ("S30", "a proxy that reports a rejection, a revision or a generation of its choice", "counts for configurations that were written for its own account; in other namespaces it is one that does not enforce an object, and none of its words are repeated"),
+    ("S31", "labels and annotations of a running pod that claim a sidecar, or deny one", "nothing changes: containers say whether there is a sidecar, what it carries and whose it is"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -82,10 +82,11 @@ fn world(objects: &[Value], pods: Pods) -> Index {
     if pods != Pods::None {
         let mut pod = named("web-0");
         pod["metadata"]["labels"] = json!({"app": "web"});
-        if pods == Pods::Injected {
-            pod["metadata"]["labels"]["smilax.dev/proxy-version"] = json!("0.1.0");
-        }
         pod["spec"] = json!({"serviceAccountName": "web", "containers": []});
+        if pods == Pods::Injected {
+            let proxy = json!({"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]});
+            pod["spec"]["initContainers"] = json!([proxy]);
+        }
         let pod = ingest::pod(&serde_json::from_value(pod).unwrap());
         index.set_pod("shop", "web-0".into(), Some(pod));
     }
