@@ -237,9 +237,9 @@ fn a_rejection_is_written_at_once_with_the_pods_name_and_so_is_its_end() {
     fixture.statuses.known.tell("0", told);
     assert_eq!(
         fixture.write(),
-        ["False: generation 1 enforced by 1/2 proxies; rejected by shop/web-0: routes: no"]
+        ["False: generation 1 enforced by 1/2 proxies; rejected by shop/web-0, which says \"routes: no\""]
     );
-    fixture.acknowledge(0, 6);
+    fixture.acknowledge(0, 5);
     assert_eq!(fixture.write(), ["True: generation 1 enforced by 2/2 proxies"]);
 }
 

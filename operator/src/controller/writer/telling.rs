@@ -11,7 +11,7 @@ use crate::controller::acknowledgement::Told;
 use crate::controller::events::Outcome;
 use crate::controller::kinds::SmiKind;
 use crate::controller::state::ObjectKey;
-use crate::workload_server::Seen;
+use crate::workload_server::{Seen, said};
 
 /// The object that was learned, and its generation.
 fn learned(object: &ObjectRef) -> Option<(ObjectKey, i64)> {
@@ -75,7 +75,7 @@ impl Writer {
             let rejected = report.rejected_revision();
             let told = Told {
                 revision: report.revision,
-                rejected: rejected.map(|(revision, reason)| (revision, reason.to_owned())),
+                rejected: rejected.map(|(revision, reason)| (revision, said(reason))),
                 learned: report.learned.iter().filter_map(learned).collect(),
             };
             statuses.known.tell(&uid, told);
