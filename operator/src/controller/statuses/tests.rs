@@ -1,3 +1,5 @@
+mod flood;
+
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
 use smilax_compiler::model::{Account, Meta, Namespace, Split, SplitBackend};
@@ -120,9 +122,9 @@ impl Fixture {
                 let key = key_of(&status).unwrap();
                 let object = self.stored.get_mut(&key).unwrap();
                 object.conditions = merge(&object.conditions, &status.conditions, "now").unwrap();
-                object.columns = status.texts(&BTreeSet::new());
+                object.columns = status.texts();
                 object.observed_generation = Some(status.object.generation);
-                self.statuses.wrote(key, self.now);
+                self.statuses.wrote(&status, self.now);
                 let programmed = status
                     .conditions
                     .iter()

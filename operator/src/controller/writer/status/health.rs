@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use smilax_compiler::Diagnostic;
 use smilax_compiler::index::{Index, Settings};
 use smilax_compiler::ingest;
 use smilax_compiler::status::{Enforcement, Knowledge, Rejection, merge, statuses};
@@ -114,7 +115,9 @@ fn written(objects: &[Value], pods: Pods, enforcement: &Enforcement) -> BTreeMap
             let conditions = merge(&[], &status.conditions, "2026-01-01T00:00:00Z").unwrap();
             let kind = status.object.kind.to_string();
             let mut object = objects.iter().find(|one| one["kind"] == kind).unwrap().clone();
-            object["status"] = content(&status, &conditions, &BTreeSet::new());
+            let told = status.untold().iter().map(Diagnostic::id).collect();
+            status.recall(&BTreeMap::new(), &told);
+            object["status"] = content(&status, &conditions);
             (kind, object)
         })
         .collect()
