@@ -10,6 +10,7 @@ use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use smilax_compiler::ingest;
 use smilax_core::config;
 use smilax_core::convention::{ADMIN_PORT, key};
 use tokio::time::timeout;
@@ -258,8 +259,7 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
             "there is no pod {name} in namespace {namespace}{meant}; smilax proxy-status lists every sidecar"
         );
     };
-    let labels = pod.metadata.labels.unwrap_or_default();
-    if !labels.contains_key(key::PROXY_VERSION) {
+    if pod.spec.as_ref().and_then(ingest::sidecar).is_none() {
         let annotations = pod.metadata.annotations.unwrap_or_default();
         let noted = annotations
             .get(key::INJECT_STATUS)

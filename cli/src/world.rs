@@ -10,7 +10,7 @@ use smilax_compiler::index::Index;
 use smilax_compiler::ingest;
 use smilax_compiler::model::{Slice, SliceEndpoint};
 use smilax_core::Workload;
-use smilax_core::convention::key;
+use smilax_core::convention::{container, key, variable};
 use smilax_core::endpoints::EndpointState;
 
 use crate::mesh;
@@ -245,10 +245,29 @@ fn meshed(object: Value) -> Value {
     if pod["kind"] == "Pod" {
         let uid = format!("{}/{}", pod["metadata"]["namespace"], pod["metadata"]["name"]);
         pod["metadata"]["uid"] = json!(uid);
-        if !pod["metadata"]["labels"].is_object() {
-            pod["metadata"]["labels"] = json!({});
-        }
-        pod["metadata"]["labels"][key::PROXY_VERSION] = json!(env!("CARGO_PKG_VERSION"));
+        add_sidecar(&mut pod);
     }
     pod
+}
+
+/// Of what injection adds, what the compiler looks at.
+fn add_sidecar(pod: &mut Value) {
+    let mut containers = match pod["spec"]["initContainers"].take() {
+        Value::Array(containers) => containers,
+        _ => Vec::new(),
+    };
+    if !containers.iter().any(|one| one["name"] == container::PROXY) {
+        let skipped = text(&pod["metadata"]["annotations"], &pointer(key::SKIP_INBOUND_PORTS));
+        let skipped = json!({"name": variable::SKIP_INBOUND_PORTS, "value": skipped});
+        let init = json!({"name": container::INIT, "env": [skipped]});
+        let proxy = json!({
+            "name": container::PROXY, "args": container::PROXY_ARGUMENTS, "restartPolicy": "Always",
+        });
+        containers.splice(0..0, [init, proxy]);
+    }
+    pod["spec"]["initContainers"] = Value::Array(containers);
+}
+
+fn pointer(key: &str) -> String {
+    format!("/{}", key.replace('/', "~1"))
 }

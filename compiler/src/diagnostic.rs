@@ -125,6 +125,8 @@ pub enum Reason {
     Audited,
     /// The ConfigMap of a configuration was written by somebody but the operator.
     Tampered,
+    /// There is more to be told of an object than has an Event of its own.
+    MoreFindings,
 }
 
 /// What a finding does to the object's conditions.
@@ -168,6 +170,7 @@ impl Reason {
             Self::TooLarge => "TooLarge",
             Self::Audited => "Audited",
             Self::Tampered => "Tampered",
+            Self::MoreFindings => "MoreFindings",
         }
     }
 
@@ -197,7 +200,8 @@ impl Reason {
             | Self::OverlappingBackends
             | Self::PlaintextOnly
             | Self::Audited
-            | Self::Tampered => Severity::Notice,
+            | Self::Tampered
+            | Self::MoreFindings => Severity::Notice,
         }
     }
 }

@@ -89,7 +89,7 @@ fn found_pod(index: &Index, contents: &Contents, pod: &Pod, port: u16) -> Option
     let sidecar = if can_answer(pod, port) {
         Sidecar::Present
     } else if lacks_sidecar(pod)
-        && !pod.skips_inbound(port)
+        && !takes_plaintext(index, pod, port)
         && serves(contents, pod, port)
         && takes_no_plaintext(index, &pod.meta.namespace)
     {
@@ -115,7 +115,7 @@ pub fn uncallable<'a>(index: &'a Index, namespace: &str) -> impl Iterator<Item =
         let mut ports = selecting
             .flat_map(|service| service.target_ports.values())
             .filter_map(|target| pod.port(target));
-        ports.any(|port| !pod.skips_inbound(port))
+        ports.any(|port| !takes_plaintext(index, pod, port))
     };
     contents.into_iter().flat_map(move |contents| {
         contents
@@ -168,11 +168,22 @@ fn serves(contents: &Contents, pod: &Pod, port: u16) -> bool {
 
 /// Whether pods of a namespace refuse calls from outside the mesh, and so have a sidecar or are not to be called.
 fn takes_no_plaintext(index: &Index, namespace: &str) -> bool {
-    let strict = index.namespace(namespace).is_some_and(|one| {
-        let (modes, _) = Modes::of(index.settings(), &one.annotations);
-        modes.tls == TlsMode::Strict
-    });
+    let strict = modes(index, namespace).is_some_and(|modes| modes.tls == TlsMode::Strict);
     strict && is_enabled(index, namespace)
+}
+
+/// Whether a pod is to be called in plaintext on a port, even where its namespace takes none.
+fn takes_plaintext(index: &Index, pod: &Pod, port: u16) -> bool {
+    let asked = || {
+        let modes = modes(index, &pod.meta.namespace).unwrap_or_default();
+        modes.take_plaintext(pod, port)
+    };
+    pod.skips_inbound(port) || pod.asks_for_plaintext(port) && asked()
+}
+
+fn modes(index: &Index, namespace: &str) -> Option<Modes> {
+    let found = index.namespace(namespace)?;
+    Some(Modes::of(index.settings(), &found.annotations).0)
 }
 
 fn behind_service(index: &mut Index, name: &DestinationName, port: u16) -> Found {
@@ -258,7 +269,7 @@ impl Behind<'_> {
         let workload = match (rightful, self.expected) {
             (Some(pod), _) if can_answer(pod, port) => Some(account(pod)),
             // Nobody there could prove it, so it is not worth trying.
-            (Some(pod), Expected::All) if !pod.skips_inbound(port) => return None,
+            (Some(pod), Expected::All) if !takes_plaintext(self.index, pod, port) => return None,
             (Some(_), _) => None,
             (None, Expected::All) => Some(self.stand_in(port)?),
             (None, Expected::WhoCan | Expected::Resident) => self.stand_in(port),
@@ -274,7 +285,8 @@ impl Behind<'_> {
                 return Some((Some(pod), Some(account(pod))));
             }
             // As by the pod's address: nobody there could prove anything.
-            let callable = pod.skips_inbound(port) || !takes_no_plaintext(self.index, &pod.meta.namespace);
+            let callable = takes_plaintext(self.index, pod, port)
+                || !takes_no_plaintext(self.index, &pod.meta.namespace);
             return callable.then_some((Some(pod), None));
         }
         let Some(named) = &endpoint.pod else {

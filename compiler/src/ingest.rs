@@ -3,6 +3,7 @@
 mod access;
 mod pod;
 mod port_protocol;
+mod sidecar;
 mod slice;
 mod smi;
 mod token;
@@ -20,6 +21,7 @@ use crate::model::{Account, Addressing, Meta, Namespace, Reach, Service};
 
 pub use access::{identity_binding, port_route, traffic_target};
 pub use pod::pod;
+pub use sidecar::sidecar;
 pub use slice::slice;
 pub use smi::{route_group, split};
 

@@ -11,9 +11,11 @@ use smilax_core::pattern::{self, Anchors, Measure};
 use crate::token::TokenHolder;
 
 mod access;
+mod sidecar;
 mod slice;
 
 pub use access::{Binding, DestinationPort, PortRoute, RoutePorts, Rule, Rules, Subject, Target};
+pub use sidecar::{InboundUdp, Sidecar};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 
 /// What every namespaced object has.
@@ -62,8 +64,8 @@ pub struct Pod {
     pub account: Arc<str>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Version of its proxy; `None` without one.
-    pub proxy_version: Option<String>,
+    /// Its sidecar, by its containers; `None` without one.
+    pub sidecar: Option<Sidecar>,
     /// What injection noted on it.
     pub inject_status: Option<String>,
     /// Whether it shares its node's network.
@@ -77,6 +79,9 @@ pub struct Pod {
     pub token_holders: Vec<TokenHolder>,
     /// Inbound ports that its proxy does not carry, as ranges.
     pub skip_inbound: Vec<(u16, u16)>,
+    /// Inbound ports that a pod without a sidecar asks to be called on in plaintext, as ranges. Whoever may patch the pod
+    /// may write them.
+    pub asks_to_skip: Vec<(u16, u16)>,
     /// Annotations that are ours.
     pub annotations: BTreeMap<String, String>,
     /// Whether it has ended or is about to.
@@ -233,7 +238,7 @@ impl Service {
 impl Pod {
     /// Whether a proxy runs beside it.
     pub fn injected(&self) -> bool {
-        self.proxy_version.is_some()
+        self.sidecar.is_some()
     }
 
     /// Whether it has no proxy on purpose: by its label, or since injection left it alone.
@@ -255,11 +260,13 @@ impl Pod {
     /// Whether connections to a port never reach its proxy's inbound listener: the port is left alone on request, or it is
     /// one of the proxy's own, such as that of metrics, which speak plaintext whatever the mode is.
     pub fn skips_inbound(&self, port: u16) -> bool {
-        let asked = self
-            .skip_inbound
-            .iter()
-            .any(|&(from, to)| (from..=to).contains(&port));
-        asked || self.injected() && !self.host_network && PROXY_PORTS.contains(&port)
+        let own = self.injected() && !self.host_network && PROXY_PORTS.contains(&port);
+        own || contain(&self.skip_inbound, port)
+    }
+
+    /// Whether it has no sidecar and asks to be called in plaintext on a port.
+    pub fn asks_for_plaintext(&self, port: u16) -> bool {
+        !self.injected() && contain(&self.asks_to_skip, port)
     }
 
     /// Number of a port; a name that no container gives is none.
@@ -269,4 +276,8 @@ impl Pod {
             ContainerPort::Name(name) => self.port_names.get(name).copied(),
         }
     }
+}
+
+fn contain(ranges: &[(u16, u16)], port: u16) -> bool {
+    ranges.iter().any(|&(from, to)| (from..=to).contains(&port))
 }

@@ -7,6 +7,9 @@ use smilax_core::convention::key;
 
 use crate::index::Settings;
 use crate::keys::{Key, values};
+use crate::model::Pod;
+
+pub use crate::model::InboundUdp;
 
 /// Modes of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,15 +22,6 @@ pub struct Modes {
     pub own_settings: OwnSettings,
     /// Callers without an identity that are let in all the same.
     pub unauthenticated_sources: Vec<UnauthenticatedSource>,
-}
-
-/// What becomes of UDP that comes into a pod unasked, which proxies do not carry. It is decided when the pod is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InboundUdp {
-    /// It comes in.
-    Open,
-    /// It is dropped; answers to what the pod sent come in.
-    Drop,
 }
 
 /// An annotation of a namespace that cannot be read, and so leaves things as the mesh has them.
@@ -108,19 +102,20 @@ impl Modes {
         }
     }
 
+    /// Whether pods must not get around by themselves what the namespace enforces.
+    pub fn binds_pods(&self) -> bool {
+        self.is_enforced() && self.own_settings == OwnSettings::Tighten
+    }
+
+    /// Whether callers are to send plaintext to a port of a pod, whatever the mode is. A pod without a sidecar may ask for
+    /// that, unless pods must not loosen what the namespace enforces: whoever may patch a pod may ask in its name.
+    pub fn take_plaintext(&self, pod: &Pod, port: u16) -> bool {
+        pod.skips_inbound(port) || !self.binds_pods() && pod.asks_for_plaintext(port)
+    }
+
     /// Whether calls are refused that could be let in: what pods must not get around by themselves.
     pub fn is_enforced(&self) -> bool {
         self.tls == TlsMode::Strict || self.access == AccessMode::Deny
-    }
-}
-
-impl InboundUdp {
-    /// The word for it, in the pod's annotation and in the environment of init.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Drop => "drop",
-        }
     }
 }
 

@@ -48,6 +48,21 @@ pub struct NamespacePlan {
 }
 
 impl NamespacePlan {
+    /// The findings about one object. A namespace may have thousands of them.
+    pub(crate) fn diagnostics_of<'a>(
+        &'a self,
+        object: &'a ObjectRef,
+    ) -> impl Iterator<Item = &'a Diagnostic> {
+        let first = Diagnostic {
+            object: object.clone(),
+            reason: Reason::NamespaceMismatch,
+            message: String::new(),
+        };
+        self.diagnostics
+            .range(first..)
+            .take_while(move |one| one.object == *object)
+    }
+
     /// Whether a workload may call a destination, or something that its routes lead to.
     pub(crate) fn may_call(&self, workload: &Workload, destination: &DestinationName) -> bool {
         let callers = self.callers.get(destination);

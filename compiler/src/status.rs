@@ -6,6 +6,7 @@
 mod columns;
 mod conditions;
 mod enforcement;
+mod telling;
 mod uninjected;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use uninjected::UninjectedPods;
 
 pub use conditions::{Condition, ConditionStatus, Stored, merge};
 pub use enforcement::{Enforcement, Knowledge, MOST_NAMED, Rejection, differs_in_count_only};
+pub use telling::{MOST_EVENTS, announcements};
 pub use uninjected::Uninjected;
 
 /// Field of the status with the identities of the findings that Events have reported.
@@ -38,8 +40,10 @@ pub struct DesiredStatus {
     pub conditions: Vec<Condition>,
     /// Printer columns that a list could not show otherwise, by field of status.
     pub columns: BTreeMap<&'static str, String>,
-    /// Findings about it, for Events.
+    /// Findings about it.
     pub diagnostics: Vec<Diagnostic>,
+    /// Those that Events have reported, as far as they still hold.
+    pub reported: BTreeSet<FindingId>,
     /// The workloads whose configurations contain it.
     pub holders: Workloads,
     /// Other workloads that it counts for: their proxies learn it when they look up the address of what it is about.
@@ -113,36 +117,37 @@ impl DesiredStatus {
     /// Whether the strings in a stored status are those that it should have.
     pub fn columns_match(&self, stored: &BTreeMap<String, String>) -> bool {
         let reported = stored.get(REPORTED).map_or("", String::as_str);
-        reported == joined(&self.findings())
+        reported == joined(&self.reported)
             && self
                 .columns
                 .iter()
                 .all(|(name, text)| stored.get(*name).is_some_and(|one| one == text))
     }
 
-    /// Findings that the stored status does not remember as reported: each is worth an Event of its own.
-    pub fn untold(&self, stored: &BTreeMap<String, String>) -> Vec<&Diagnostic> {
-        let reported = stored.get(REPORTED).map_or("", String::as_str);
-        let reported: BTreeSet<FindingId> = FindingId::list(reported).collect();
-        self.diagnostics
-            .iter()
-            .filter(|one| !reported.contains(&one.id()))
-            .collect()
+    /// Takes in what Events have reported: what the stored status remembers, and what was told since it was written.
+    pub fn recall(&mut self, stored: &BTreeMap<String, String>, told: &BTreeSet<FindingId>) {
+        let remembered = stored.get(REPORTED).map_or("", String::as_str);
+        let remembered: BTreeSet<FindingId> = FindingId::list(remembered).collect();
+        let is_reported = |one: &FindingId| remembered.contains(one) || told.contains(one);
+        let all = telling::announcements(&self.diagnostics);
+        self.reported = all.iter().map(Diagnostic::id).filter(is_reported).collect();
     }
 
-    /// The strings of the status, by field. It remembers as reported all findings but those that could not be told.
-    pub fn texts(&self, untold: &BTreeSet<FindingId>) -> BTreeMap<String, String> {
-        let reported: BTreeSet<FindingId> = self.findings().difference(untold).cloned().collect();
-        let reported = (!reported.is_empty()).then(|| (REPORTED.to_owned(), joined(&reported)));
+    /// What Events have yet to report: each finding by itself, while they are few.
+    pub fn untold(&self) -> Vec<Diagnostic> {
+        let mut all = telling::announcements(&self.diagnostics);
+        all.retain(|one| !self.reported.contains(&one.id()));
+        all
+    }
+
+    /// The strings of the status, by field.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let reported = (!self.reported.is_empty()).then(|| (REPORTED.to_owned(), joined(&self.reported)));
         self.columns
             .iter()
             .map(|(name, text)| ((*name).to_owned(), text.clone()))
             .chain(reported)
             .collect()
-    }
-
-    fn findings(&self) -> BTreeSet<FindingId> {
-        self.diagnostics.iter().map(Diagnostic::id).collect()
     }
 
     /// Adds findings that are made only when the configurations of the proxies are written. What they say of other
@@ -184,12 +189,7 @@ struct Unsettled {
 
 impl Unsettled {
     fn desired(self, proxies: &mut Proxies<'_>, plan: &NamespacePlan) -> DesiredStatus {
-        let diagnostics: Vec<Diagnostic> = plan
-            .diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.object == self.object)
-            .cloned()
-            .collect();
+        let diagnostics: Vec<Diagnostic> = plan.diagnostics_of(&self.object).cloned().collect();
         let enforcement = Enforcement {
             of: self.holders.iter().map(|workload| proxies.of(workload)).sum(),
             ..Enforcement::default()
@@ -205,6 +205,7 @@ impl Unsettled {
             object: self.object,
             columns: self.columns,
             diagnostics,
+            reported: BTreeSet::new(),
             holders: self.holders,
             uninjected: self.uninjected,
         }

@@ -8,8 +8,9 @@ use smilax_core::endpoints::EndpointState;
 
 use crate::index::{Index, Settings};
 use crate::model::{
-    Account, Addressing, Binding, GroupMatch, Meta, Namespace, Pod, PortRoute, Reach, Reference, RouteGroup,
-    RoutePorts, Rule, Rules, Service, Slice, SliceEndpoint, SlicePort, Split, SplitBackend, Subject, Target,
+    Account, Addressing, Binding, GroupMatch, InboundUdp, Meta, Namespace, Pod, PortRoute, Reach, Reference,
+    RouteGroup, RoutePorts, Rule, Rules, Service, Sidecar, Slice, SliceEndpoint, SlicePort, Split,
+    SplitBackend, Subject, Target,
 };
 use crate::plan::NamespacePlan;
 
@@ -100,7 +101,7 @@ impl Cluster {
         self.with(Change::Pod(Pod {
             meta: named(namespace, name),
             account: account.into(),
-            proxy_version: Some("0.1.0".to_owned()),
+            sidecar: Some(sidecar()),
             ..Pod::default()
         }))
     }
@@ -215,7 +216,7 @@ impl PodBuilder {
     }
 
     pub(crate) fn injected(mut self) -> Self {
-        self.0.proxy_version = Some("0.1.0".to_owned());
+        self.0.sidecar = Some(sidecar());
         self
     }
 
@@ -239,9 +240,23 @@ impl PodBuilder {
         self
     }
 
+    /// A port that the redirect leaves alone, or that a pod without a sidecar asks to be called on in plaintext.
     pub(crate) fn skipping(mut self, port: u16) -> Self {
-        self.0.skip_inbound.push((port, port));
+        let ports = if self.0.injected() {
+            &mut self.0.skip_inbound
+        } else {
+            &mut self.0.asks_to_skip
+        };
+        ports.push((port, port));
         self
+    }
+}
+
+fn sidecar() -> Sidecar {
+    Sidecar {
+        image: "registry.example/smilax-proxy:0.1.0".to_owned(),
+        inbound_udp: InboundUdp::Open,
+        access: None,
     }
 }
 

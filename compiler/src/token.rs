@@ -6,13 +6,9 @@
 use std::fmt;
 
 use smilax_core::convention::TOKEN_AUDIENCE;
+use smilax_core::convention::container::{PROXY as SIDECAR, PROXY_ARGUMENTS as ARGUMENTS};
 
 use crate::model::Pod;
-
-/// Name of the sidecar's container.
-const SIDECAR: &str = "smilax-proxy";
-/// What a sidecar is run with, in every version.
-const ARGUMENTS: [&str; 1] = ["run"];
 
 /// A container that mounts a token for the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -67,7 +63,8 @@ impl SidecarImages {
         Self::Repositories(repositories.collect())
     }
 
-    fn has(&self, image: &str) -> bool {
+    /// Whether an image is from one of them.
+    pub fn has(&self, image: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Repositories(all) => all.iter().any(|one| one == repository(image)),

@@ -113,6 +113,16 @@ pub mod variable {
     pub const SKIP_OUTBOUND_PORTS: &str = "SMILAX_SKIP_OUTBOUND_PORTS";
 }
 
+/// Containers that injection adds. The API server lets nobody rename them, or change their arguments and environment.
+pub mod container {
+    /// Init container that programs the redirect.
+    pub const INIT: &str = "smilax-init";
+    /// Native sidecar that runs the proxy.
+    pub const PROXY: &str = "smilax-proxy";
+    /// Arguments of the proxy, in every version.
+    pub const PROXY_ARGUMENTS: [&str; 1] = ["run"];
+}
+
 /// Labels and annotations.
 pub mod key {
     /// Label or annotation: join the mesh or not.

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! watch ─► State { Index, what is stored } ─notify─► writer (leader only) ─► policy: ConfigMaps
-//!                                                                         └► telling: status, Events; within a budget
+//!                                                                         └► telling: status, then Events; each within
+//!                                                                            a budget, namespaces in turn
 //! ```
 
 pub mod acknowledgement;
+pub mod allowance;
 pub mod change;
 pub mod events;
 pub mod findings;
@@ -20,6 +22,7 @@ pub mod report;
 pub mod state;
 pub mod statuses;
 pub mod stored;
+pub mod turns;
 pub mod uninstall;
 pub mod view;
 pub mod watch;

@@ -26,6 +26,7 @@ mod tls;
 mod transport;
 
 pub use accept::serve;
+pub(crate) use fleet::said;
 pub use fleet::{Fleet, FleetStore, Moment, Place, Report, Seen, Shown, forget, page as fleet_page};
 pub use metrics::WorkloadMetrics;
 pub use publish::Hub;

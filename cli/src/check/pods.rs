@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+use smilax_compiler::ingest;
+use smilax_compiler::model::Sidecar;
 use smilax_core::convention::key;
 
 use super::{Finding, Snapshot, failed, good, is_operator, notice, operator_version};
@@ -12,6 +15,12 @@ use crate::world::text;
 
 /// Pods that are named of a controller; more are counted.
 pub(super) const NAMED: usize = 3;
+
+/// The sidecar of a pod, by its containers: labels may be changed by whoever may patch the pod.
+pub(super) fn sidecar_of(pod: &Value) -> Option<Sidecar> {
+    let spec = serde_json::from_value(pod["spec"].clone()).ok()?;
+    ingest::sidecar(&spec)
+}
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let enabled: BTreeSet<&str> = snapshot
@@ -29,10 +38,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         let labels = &pod["metadata"]["labels"];
         let namespace = text(pod, "/metadata/namespace");
         let name = text(pod, "/metadata/name");
-        if let Some(version) = labels[key::PROXY_VERSION].as_str() {
+        if sidecar_of(pod).is_some() {
             meshed += 1;
             namespaces.insert(namespace);
-            if operator.is_some_and(|operator| !is_near(operator, version)) {
+            let version = labels[key::PROXY_VERSION].as_str();
+            let far = version.filter(|version| operator.is_some_and(|operator| !is_near(operator, version)));
+            if let Some(version) = far {
                 old.entry((Controller::of(pod), version)).or_default().push(name);
             }
             continue;

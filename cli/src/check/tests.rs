@@ -20,7 +20,7 @@ fn healthy() -> Snapshot {
         ],
         namespaces: vec![json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})],
         meshes: Vec::new(),
-        pods: vec![pod("web", &json!({"smilax.dev/proxy-version": "0.1.0"}))],
+        pods: vec![injected("web", "0.1.0")],
         objects: vec![split("True")],
         keyed: Vec::new(),
     }
@@ -37,6 +37,16 @@ fn published(definition: &CustomResourceDefinition) -> Value {
 
 fn pod(name: &str, labels: &Value) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "labels": labels}, "spec": {}, "status": {"phase": "Running"}})
+}
+
+/// A pod with a sidecar of this version.
+fn injected(name: &str, version: &str) -> Value {
+    let mut pod = pod(name, &json!({"smilax.dev/proxy-version": version}));
+    pod["spec"]["initContainers"] = json!([
+        {"name": "smilax-init", "env": [{"name": "SMILAX_INBOUND_UDP", "value": "open"}]},
+        {"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]},
+    ]);
+    pod
 }
 
 fn split(accepted: &str) -> Value {
@@ -119,7 +129,7 @@ fn an_object_that_is_not_accepted_is_named_with_its_reason() {
 #[test]
 fn a_proxy_two_minor_versions_away_is_named() {
     let mut snapshot = healthy();
-    snapshot.pods = vec![pod("old", &json!({"smilax.dev/proxy-version": "0.3.0"}))];
+    snapshot.pods = vec![injected("old", "0.3.0")];
     assert_eq!(complaints(&snapshot).len(), 1);
     assert!(pods::is_near("0.1.0", "0.2.9") && pods::is_near("latest", "0.9.0"));
 }
@@ -153,6 +163,12 @@ fn a_pod_that_was_made_under_another_access_mode_is_to_be_restarted() {
         ]
     );
     snapshot.pods[0]["metadata"]["annotations"] = json!({"smilax.dev/inbound-udp": "drop"});
+    assert_eq!(
+        complaints(&snapshot).len(),
+        1,
+        "an annotation changes nothing about it"
+    );
+    snapshot.pods[0]["spec"]["initContainers"][0]["env"][0]["value"] = json!("drop");
     assert_eq!(complaints(&snapshot), [""; 0]);
 }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use smilax_compiler::Modes;
-use smilax_core::convention::key;
 
-use super::pods::NAMED;
+use super::pods::{NAMED, sidecar_of};
 use super::{Finding, Snapshot, is_operator, notice};
 use crate::controller::{Controller, is_gone};
 use crate::mesh;
@@ -39,19 +38,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         .collect();
     let mut outdated: BTreeMap<(Controller, &str, &str), Vec<&str>> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| !is_gone(pod)) {
-        let metadata = &pod["metadata"];
-        let injected = metadata["labels"][key::PROXY_VERSION].is_string();
         let modes = modes.get(text(pod, "/metadata/namespace"));
-        let Some(modes) = modes.filter(|_| injected) else {
+        let Some((modes, sidecar)) = modes.zip(sidecar_of(pod)) else {
             continue;
         };
-        let own = metadata["annotations"][key::ACCESS_MODE]
-            .as_str()
-            .and_then(|mode| mode.trim().parse().ok());
-        let wanted = modes.inbound_udp(own).as_str();
-        let made = metadata["annotations"][key::INBOUND_UDP]
-            .as_str()
-            .unwrap_or("open");
+        let wanted = modes.inbound_udp(sidecar.access).as_str();
+        let made = sidecar.inbound_udp.as_str();
         if wanted != made {
             let pods = outdated.entry((Controller::of(pod), made, wanted)).or_default();
             pods.push(text(pod, "/metadata/name"));

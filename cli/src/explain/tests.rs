@@ -22,12 +22,12 @@ fn objects() -> Vec<Value> {
   spec: {clusterIP: 10.0.0.2, selector: {app: web}, ports: [{port: 80}]}
 - apiVersion: v1
   kind: Pod
-  metadata: {name: web-1, namespace: shop, uid: u1, labels: {app: web, smilax.dev/proxy-version: 0.1.0}}
-  spec: {serviceAccountName: web, containers: []}
+  metadata: {name: web-1, namespace: shop, uid: u1, labels: {app: web}}
+  spec: {serviceAccountName: web, containers: [], initContainers: [{name: smilax-proxy, restartPolicy: Always, args: [run]}]}
 - apiVersion: v1
   kind: Pod
-  metadata: {name: client-1, namespace: shop, uid: u2, labels: {smilax.dev/proxy-version: 0.1.0}}
-  spec: {serviceAccountName: client, containers: []}
+  metadata: {name: client-1, namespace: shop, uid: u2, labels: {}}
+  spec: {serviceAccountName: client, containers: [], initContainers: [{name: smilax-proxy, restartPolicy: Always, args: [run]}]}
 - apiVersion: v1
   kind: Pod
   metadata: {name: client-2, namespace: shop, uid: u3, annotations: {smilax.dev/inject-status: 'left alone: hostNetwork'}}

@@ -149,6 +149,15 @@ fn an_endpoint_that_is_no_pod_is_plaintext_and_in_a_strict_namespace_nothing() {
     assert_eq!(told(&strict().slice("s", by_hand())).unwrap(), [""; 0]);
 }
 
+/// A strict namespace whose pods may loosen that.
+fn relaxed(cluster: Cluster) -> Cluster {
+    cluster.namespace(
+        "shop",
+        &[(key::INJECT, "enabled")],
+        &[(key::TLS_MODE, "strict"), (key::ALLOW_RELAX, "true")],
+    )
+}
+
 fn by_hand() -> Cluster {
     Cluster::new()
         .namespace("shop", &[(key::INJECT, "enabled")], &[(key::TLS_MODE, "strict")])
@@ -212,7 +221,8 @@ fn a_pod_without_a_sidecar_in_a_strict_namespace_is_not_called_through_endpoints
         .add_pod(pod("a").at("10.1.0.1"))
         .add_pod(pod("b").skipping(8080).at("10.1.0.2"))
         .slice("s", slice("web", ["10.1.0.1", "10.1.0.2"].map(endpoint)));
-    assert_eq!(told(&cluster).unwrap(), ["10.1.0.2:8080 - Ready"]);
+    assert!(told(&cluster).unwrap().is_empty());
+    assert_eq!(told(&relaxed(cluster)).unwrap(), ["10.1.0.2:8080 - Ready"]);
 }
 
 #[test]
@@ -529,8 +539,20 @@ fn pods_of_a_strict_namespace_that_a_service_leads_to_and_that_have_no_sidecar_c
             .map(|pod| pod.meta.name.to_string())
             .collect()
     };
-    assert_eq!(names(&with_pods(strict())), ["host", "plain"]);
+    assert_eq!(names(&with_pods(relaxed(strict()))), ["host", "plain"]);
     assert_eq!(names(&with_pods(shop())), [""; 0]);
+}
+
+#[test]
+fn s31_a_pod_cannot_be_made_one_that_is_called_in_plaintext_where_pods_must_not_loosen_that() {
+    let with = |pod| {
+        strict()
+            .add_pod(pod)
+            .slice("s", slice("web", [endpoint_of("a", "10.1.0.1")]))
+    };
+    let asking = with(web_pod("a").at("10.1.0.1").skipping(8080));
+    assert!(told(&asking).unwrap().is_empty());
+    assert_eq!(told(&relaxed(asking)).unwrap(), ["10.1.0.1:8080 - Ready"]);
 }
 
 #[test]

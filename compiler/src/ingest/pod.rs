@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
-use smilax_core::convention::{key, variable};
+use smilax_core::convention::key;
 
+use super::sidecar::port_ranges;
 use super::{meta, our_annotations};
-use crate::model::Pod;
+use crate::model::{Pod, Sidecar};
 use crate::port_names::{ContainerRole, DeclaredPort, port_names, tcp_ports};
 
 /// A Pod.
@@ -19,13 +20,14 @@ pub fn pod(object: &core::Pod) -> Pod {
     let account = spec
         .and_then(|spec| spec.service_account_name.as_deref())
         .filter(|name| !name.is_empty());
+    let sidecar = spec.and_then(super::sidecar::sidecar);
     let mut meta = meta(&object.metadata);
     // Nobody asks which generation of a pod this is.
     meta.generation = 0;
     Pod {
         meta,
         account: account.unwrap_or("default").into(),
-        proxy_version: labels.get(key::PROXY_VERSION).cloned(),
+        asks_to_skip: asked_to_skip(sidecar.as_ref(), &annotations),
         inject_status: annotations.get(key::INJECT_STATUS).cloned(),
         host_network,
         port_names: port_names(declared()),
@@ -35,7 +37,8 @@ pub fn pod(object: &core::Pod) -> Pod {
             Vec::new()
         },
         token_holders: spec.map(super::token::holders).unwrap_or_default(),
-        skip_inbound: skipped(spec, &annotations),
+        skip_inbound: spec.map(super::sidecar::skipped_inbound).unwrap_or_default(),
+        sidecar,
         finished: object.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),
         addresses: addresses(object.status.as_ref()),
@@ -77,27 +80,12 @@ fn declared_ports(spec: &core::PodSpec) -> impl Iterator<Item = DeclaredPort<'_>
     })
 }
 
-/// Ports that are not carried: what init was given, which is what holds; else what the annotation says.
-fn skipped(spec: Option<&core::PodSpec>, annotations: &BTreeMap<String, String>) -> Vec<(u16, u16)> {
-    let given = spec
-        .into_iter()
-        .flat_map(|spec| spec.init_containers.iter().flatten())
-        .flat_map(|container| container.env.iter().flatten())
-        .find(|one| one.name == variable::SKIP_INBOUND_PORTS)
-        .and_then(|one| one.value.as_ref());
-    given
-        .or_else(|| annotations.get(key::SKIP_INBOUND_PORTS))
-        .map(|list| ranges(list))
-        .unwrap_or_default()
-}
-
-fn ranges(list: &str) -> Vec<(u16, u16)> {
-    list.split(',')
-        .filter_map(|entry| {
-            let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
-            Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
-        })
-        .collect()
+/// What a sidecar carries was settled when the pod was made, so the annotation says nothing about it.
+fn asked_to_skip(sidecar: Option<&Sidecar>, annotations: &BTreeMap<String, String>) -> Vec<(u16, u16)> {
+    let asked = annotations
+        .get(key::SKIP_INBOUND_PORTS)
+        .filter(|_| sidecar.is_none());
+    asked.map(|list| port_ranges(list)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -108,18 +96,6 @@ mod tests {
 
     fn read(pod: serde_json::Value) -> Pod {
         super::pod(&serde_json::from_value(pod).unwrap())
-    }
-
-    #[test]
-    fn ports_that_init_was_told_to_skip_count_before_the_annotation() {
-        let found = read(json!({
-            "metadata": {"annotations": {key::SKIP_INBOUND_PORTS: "1"}},
-            "spec": {"containers": [], "initContainers": [
-                {"name": "smilax-init", "env": [{"name": variable::SKIP_INBOUND_PORTS, "value": "80,9000-9010"}]},
-            ]},
-        }));
-        assert!(found.skips_inbound(80) && found.skips_inbound(9005));
-        assert!(!found.skips_inbound(1) && !found.skips_inbound(9011));
     }
 
     #[test]

@@ -8,12 +8,14 @@ use smilax_core::{ExpectedIdentity, Workload};
 use super::Scope;
 use crate::compile::is_enabled;
 use crate::model::{Addressing, Pod, Service};
+use crate::modes::Modes;
 
 /// Pods that a Service sends to, as far as it selects them.
 pub(super) struct Behind<'a> {
     service: &'a Service,
     pods: Vec<&'a Pod>,
     strict: Strict,
+    modes: &'a Modes,
 }
 
 /// Whether a namespace refuses calls from outside the mesh, so that nothing else is worth trying.
@@ -24,11 +26,12 @@ enum Strict {
 }
 
 impl<'a> Behind<'a> {
-    pub(super) fn of(scope: &Scope<'a>, service: &'a Service) -> Self {
+    pub(super) fn of(scope: &'a Scope<'_>, service: &'a Service) -> Self {
         let selects = !service.selector.is_empty() && !matches!(service.addressing, Addressing::External(_));
         let strict = scope.modes.tls == TlsMode::Strict && is_enabled(scope.index, scope.namespace);
         Self {
             service,
+            modes: &scope.modes,
             pods: scope.pods.behind(&service.meta.name).to_vec(),
             strict: if selects && strict {
                 Strict::Yes
@@ -55,9 +58,10 @@ impl<'a> Behind<'a> {
     pub(super) fn security(&self, port: u16) -> Security {
         let all_can = !self.pods.is_empty() && self.pods.iter().all(|pod| can_answer(pod));
         let skipped = self.service.target_ports.get(&port).is_some_and(|target| {
-            self.pods
-                .iter()
-                .any(|pod| pod.port(target).is_some_and(|port| pod.skips_inbound(port)))
+            self.pods.iter().any(|pod| {
+                pod.port(target)
+                    .is_some_and(|port| self.modes.take_plaintext(pod, port))
+            })
         });
         if (all_can || self.strict == Strict::Yes) && !skipped {
             Security::MutualTls

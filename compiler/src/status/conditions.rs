@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Reason, Severity};
 use crate::status::enforcement::{self, Enforcement, Knowledge};
+use crate::status::telling;
 use crate::status::uninjected::Uninjected;
 
 /// A condition as it should be.
@@ -144,7 +145,7 @@ fn make_ready(conditions: &mut [Condition], diagnostics: &[Diagnostic]) {
         _ if let Some(missing) = indispensable(diagnostics) => (
             ConditionStatus::False,
             missing.reason.as_str(),
-            format!("it has no effect: {}", missing.message),
+            format!("it has no effect: {}", telling::shortened(&missing.message)),
         ),
         (_, Some(programmed)) if programmed.status == ConditionStatus::False => (
             ConditionStatus::False,
@@ -237,12 +238,8 @@ fn first(diagnostics: &[Diagnostic], severity: Severity) -> Option<Reason> {
 }
 
 fn messages(diagnostics: &[Diagnostic], severity: Severity) -> String {
-    let all: Vec<&str> = diagnostics
-        .iter()
-        .filter(|one| one.reason.severity() == severity)
-        .map(|one| one.message.as_str())
-        .collect();
-    all.join("; ")
+    let all = diagnostics.iter().filter(|one| one.reason.severity() == severity);
+    telling::quoted(all.map(|one| one.message.as_str()))
 }
 
 fn or(text: String, otherwise: &str) -> String {

@@ -24,7 +24,7 @@ pub struct Enforcement {
 pub struct Rejection {
     /// Its pod, `namespace/name`.
     pub pod: String,
-    /// Path of the field, and what is wrong there.
+    /// Path of the field, and what is wrong there: the words of the proxy.
     pub reason: String,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn programmed(
     if !rejections.is_empty() {
         let named: Vec<String> = rejections
             .iter()
-            .map(|one| format!("{}: {}", one.pod, one.reason))
+            .map(|one| format!("{}, which says \"{}\"", one.pod, one.reason))
             .collect();
         let others = match more_rejections {
             0 => String::new(),

@@ -258,12 +258,24 @@ fn conditions_of_others_are_kept() {
     assert_eq!(merge(&stored, &status.conditions, "t2"), None);
 }
 
-/// The strings of a status that remembers all that there is to report.
-fn remembered(status: &DesiredStatus) -> BTreeMap<String, String> {
-    status.texts(&BTreeSet::new())
+/// The status, as far as what is stored remembers Events, and these were told since.
+fn recalled(
+    status: &DesiredStatus,
+    stored: &BTreeMap<String, String>,
+    told: &BTreeSet<FindingId>,
+) -> DesiredStatus {
+    let mut status = status.clone();
+    status.recall(stored, told);
+    status
 }
 
-fn reasons(findings: &[&Diagnostic]) -> Vec<Reason> {
+/// The strings of a status that remembers all that there is to report.
+fn remembered(status: &DesiredStatus) -> BTreeMap<String, String> {
+    let all = status.untold().iter().map(Diagnostic::id).collect();
+    recalled(status, &BTreeMap::new(), &all).texts()
+}
+
+fn reasons(findings: &[Diagnostic]) -> Vec<Reason> {
     findings.iter().map(|one| one.reason).collect()
 }
 
@@ -272,10 +284,11 @@ fn every_finding_is_told_once() {
     let cluster = shop().split(split("web").backend("gone", 1).backend("web-v1", 0));
     let status = statuses(&mut cluster.index(), "shop").remove(0);
     assert_eq!(
-        reasons(&status.untold(&BTreeMap::new())),
+        reasons(&status.untold()),
         [Reason::BackendNotFound, Reason::NoUsableBackend]
     );
-    assert_eq!(status.untold(&remembered(&status)), Vec::<&Diagnostic>::new());
+    let told = recalled(&status, &remembered(&status), &BTreeSet::new());
+    assert_eq!(told.untold(), []);
 }
 
 #[test]
@@ -285,10 +298,8 @@ fn a_second_mistake_in_the_same_field_is_another_finding() {
         statuses(&mut cluster.index(), "shop").remove(0)
     };
     let (longer, shorter) = (of("gone-too"), of("gone"));
-    assert_eq!(
-        reasons(&shorter.untold(&remembered(&longer))),
-        [Reason::BackendNotFound]
-    );
+    let shorter = recalled(&shorter, &remembered(&longer), &BTreeSet::new());
+    assert_eq!(reasons(&shorter.untold()), [Reason::BackendNotFound]);
     assert!(!shorter.columns_match(&remembered(&longer)));
 }
 
@@ -296,10 +307,23 @@ fn a_second_mistake_in_the_same_field_is_another_finding() {
 fn a_status_remembers_only_what_was_told() {
     let cluster = shop().split(split("web").backend("gone", 1).backend("web-v1", 0));
     let status = statuses(&mut cluster.index(), "shop").remove(0);
-    let failed = status.diagnostics[0].id();
-    let stored = status.texts(&[failed.clone()].into());
-    let untold: Vec<FindingId> = status.untold(&stored).iter().map(|one| one.id()).collect();
+    let [failed, told] = [0, 1].map(|number| status.diagnostics[number].id());
+    let status = recalled(&status, &BTreeMap::new(), &[told.clone()].into());
+    assert_eq!(status.texts()[REPORTED], told.to_string());
+    let untold: Vec<FindingId> = status.untold().iter().map(Diagnostic::id).collect();
     assert_eq!(untold, [failed]);
+}
+
+#[test]
+fn s29_a_status_with_hundreds_of_findings_stays_small() {
+    let mistakes = (0..250).fold(split("web"), |split, one| {
+        split.backend(&format!("gone-{one}"), 1)
+    });
+    let status = statuses(&mut shop().split(mistakes).index(), "shop").remove(0);
+    assert!(status.diagnostics.len() > 250);
+    let texts: usize = remembered(&status).values().map(String::len).sum();
+    let messages: usize = status.conditions.iter().map(|one| one.message.len()).sum();
+    assert!(texts < 1024 && messages < 2048, "{texts}, {messages}");
 }
 
 #[test]
@@ -334,6 +358,7 @@ fn what_some_proxies_are_not_given_is_not_programmed_and_not_ready() {
     assert_eq!(condition("Ready").reason, "TooLarge");
     assert_eq!(condition("Accepted").status, ConditionStatus::True);
     // It is told once: the status remembers it.
-    assert_eq!(status.untold(&BTreeMap::new()), [&findings[0]]);
-    assert!(status.untold(&remembered(&status)).is_empty());
+    assert_eq!(status.untold(), [findings[0].clone()]);
+    let told = recalled(&status, &remembered(&status), &BTreeSet::new());
+    assert!(told.untold().is_empty());
 }

@@ -300,12 +300,13 @@ impl World {
             let labels: serde_json::Map<String, Value> = pod
                 .labels
                 .iter()
-                .chain(&[("smilax.dev/proxy-version", "1")])
                 .map(|(key, value)| ((*key).to_owned(), json!(value)))
                 .collect();
             let object = json!({
                 "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": pod.name, "labels": labels},
-                "spec": {"serviceAccountName": pod.account, "containers": []},
+                "spec": {"serviceAccountName": pod.account, "containers": [], "initContainers": [
+                    {"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]},
+                ]},
                 "status": {"podIP": format!("10.1.1.{number}")},
             });
             index.set_pod(

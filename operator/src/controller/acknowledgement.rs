@@ -4,6 +4,10 @@
 //! first look at what is stored, after the generation was seen. A proxy enforces it when what it has in force is that
 //! revision or a later one. What a change may concern is found by workload and revision, so that thousands of
 //! acknowledgements of one change cost little each.
+//!
+//! What a proxy reports is its own word. It counts as far as it speaks of revisions that were written for its workload and
+//! of generations that objects have. A proxy of another namespace is one of those that enforce an object or one of those
+//! that do not; what else it says is not repeated to the object's owner.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -80,6 +84,8 @@ pub struct Told {
 struct Holding {
     /// The latest revision that is known to carry all that was compiled; `None` while a later one is to be written.
     current: Option<Revision>,
+    /// The latest revision that was written. What proxies tell of later ones is not true, or not known to be true yet.
+    latest: Option<Revision>,
     /// From which revision on each object's generation is in it.
     required: BTreeMap<ObjectKey, Revision>,
     by_revision: BTreeMap<Revision, BTreeSet<ObjectKey>>,
@@ -109,6 +115,9 @@ impl Acknowledgements {
     pub fn is_stored(&mut self, workload: &Workload, revision: Revision) {
         let holding = self.workloads.entry(workload.clone()).or_default();
         holding.current = Some(revision);
+        if holding.raise(revision) {
+            self.changed.extend(holding.required.keys().cloned());
+        }
         for object in std::mem::take(&mut holding.awaiting) {
             holding.require(&object, revision);
             self.changed.insert(object);
@@ -207,7 +216,7 @@ impl Acknowledgements {
         };
         for generation in self.learned_by(key, held) {
             enforcement.of += 1;
-            enforcement.enforced += usize::from(generation >= held.generation);
+            enforcement.enforced += usize::from(generation == held.generation);
         }
         for workload in held.holders.iter() {
             let Some(holding) = self.workloads.get(workload) else {
@@ -217,12 +226,11 @@ impl Acknowledgements {
             let Some(&required) = holding.required.get(key) else {
                 continue;
             };
-            enforcement.enforced += holding
-                .in_force
-                .range(required..)
-                .map(|(_, count)| count)
-                .sum::<usize>();
-            rejections.extend(holding.rejections(required));
+            enforcement.enforced += holding.enforcing(required);
+            // The owner of an object is told nothing that somebody in another namespace may choose.
+            if workload.namespace == key.1 {
+                rejections.extend(holding.rejections(required));
+            }
         }
         enforcement.more_rejections = rejections.len().saturating_sub(MOST_NAMED);
         enforcement.rejections = rejections.into_iter().take(MOST_NAMED).collect();
@@ -234,13 +242,14 @@ impl Acknowledgements {
         std::mem::take(&mut self.changed)
     }
 
-    /// The generations of an object that proxies learned whose configuration does not hold it.
+    /// The generations of an object that proxies learned whose configuration does not hold it. Later ones than it has are
+    /// not known, and do not count.
     fn learned_by<'a>(&'a self, key: &ObjectKey, held: &'a Held) -> impl Iterator<Item = i64> + use<'a> {
         let learned = self.learned.get(key).into_iter().flatten();
         learned.filter_map(|(uid, generation)| {
             let pod = self.pods.get(uid)?;
             let counts = !held.holders.contains(&pod.workload) && held.learners.contains(&pod.workload);
-            counts.then_some(*generation)
+            (counts && *generation <= held.generation).then_some(*generation)
         })
     }
 
@@ -365,12 +374,40 @@ impl Holding {
         before
     }
 
+    /// A revision was written. Whether some proxy had told of it, or of one before it that was not known either.
+    fn raise(&mut self, revision: Revision) -> bool {
+        if self.latest >= Some(revision) {
+            return false;
+        }
+        let unknown = (
+            self.latest.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Included(revision),
+        );
+        self.latest = Some(revision);
+        self.in_force.range(unknown).next().is_some() || !self.rejecting.is_empty()
+    }
+
+    /// Whether a revision is known to have been written, or one after it.
+    fn knows(&self, revision: Revision) -> bool {
+        self.latest >= Some(revision)
+    }
+
+    /// How many proxies have what is required in force.
+    fn enforcing(&self, required: Revision) -> usize {
+        let later = self.in_force.range(required..);
+        later
+            .filter(|(revision, _)| self.knows(**revision))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// Proxies that refuse a configuration with what is required, and have none with it in force.
     fn rejections(&self, required: Revision) -> impl Iterator<Item = Rejection> {
         self.rejecting.iter().filter_map(move |uid| {
             let proxy = self.proxies.get(uid)?;
             let (revision, reason) = proxy.told.rejected.as_ref()?;
-            let refuses = *revision >= required && proxy.told.revision < Some(required);
+            let refuses =
+                *revision >= required && self.knows(*revision) && proxy.told.revision < Some(required);
             refuses.then(|| Rejection {
                 pod: proxy.pod.clone(),
                 reason: reason.clone(),

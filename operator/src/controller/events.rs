@@ -13,12 +13,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use serde_json::json;
-use smilax_compiler::Diagnostic;
-use smilax_compiler::diagnostic::FindingId;
 use smilax_core::ObjectRef;
 use tokio::time::timeout;
 
-use super::findings::{Finding, Identity};
+use super::findings::{self, Finding, Identity};
 
 const CALL: Duration = Duration::from_secs(5);
 /// How often an Event is tried; what it tells is remembered elsewhere and not told again.
@@ -31,10 +29,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub struct Events {
     client: Client,
     pod_name: Arc<str>,
-    /// Findings that hold and were told, by namespace.
+    /// Findings that hold and were told of objects without a status to remember it, by namespace.
     told: Arc<Mutex<BTreeMap<Arc<str>, BTreeSet<Identity>>>>,
-    /// Findings about objects whose status does not say them yet, by UID.
-    unremembered: Arc<Mutex<BTreeMap<String, BTreeSet<FindingId>>>>,
 }
 
 /// What is done about an Event that is there already: somebody said the same of the same object.
@@ -44,15 +40,6 @@ enum Repetition {
     Counts,
     /// It was told before a restart.
     Known,
-}
-
-/// What became of telling several findings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Telling {
-    /// Those that could not be told, and are to be tried again.
-    pub failed: BTreeSet<FindingId>,
-    /// How many writes were tried.
-    pub writes: usize,
 }
 
 impl std::fmt::Debug for Events {
@@ -68,64 +55,13 @@ impl Events {
             client,
             pod_name: pod_name.into(),
             told: Arc::default(),
-            unremembered: Arc::default(),
         }
-    }
-
-    /// Tells findings about an SMI object.
-    ///
-    /// They are told before the status is written that remembers them: whoever is killed in between has told them, and
-    /// whoever comes next sees that they are not remembered, and tells them once more. The other way round they would
-    /// never be told. Until [`Self::remembered`], this process does not tell them twice.
-    pub async fn about_object(
-        &self,
-        object: &ObjectRef,
-        uid: &str,
-        api_version: &str,
-        findings: &[&Diagnostic],
-    ) -> Telling {
-        let mut telling = Telling::default();
-        let known = self.unremembered.lock().get(uid).cloned().unwrap_or_default();
-        let reference = reference(api_version, object, uid);
-        for finding in findings {
-            let id = finding.id();
-            if known.contains(&id) {
-                continue;
-            }
-            let told = self
-                .publish(
-                    &reference,
-                    finding.reason.as_str(),
-                    &finding.message,
-                    Repetition::Counts,
-                )
-                .await;
-            telling.writes += told.writes;
-            match told.outcome {
-                Outcome::Told => {
-                    let mut unremembered = self.unremembered.lock();
-                    unremembered.entry(uid.to_owned()).or_default().insert(id);
-                }
-                Outcome::Failed | Outcome::Silence => {
-                    telling.failed.insert(id);
-                }
-                // Nothing is gained by trying again.
-                Outcome::Refused => {}
-            }
-        }
-        telling
-    }
-
-    /// The object's status says now what was told, or the object is gone.
-    pub fn remembered(&self, uid: &str) {
-        self.unremembered.lock().remove(uid);
     }
 
     /// Of the findings that hold in a namespace, those that this process has not told. What no longer holds is forgotten, so
     /// that it is told when it holds again.
     pub fn untold(&self, namespace: &Arc<str>, findings: Vec<Finding>) -> Vec<Finding> {
-        // What several workloads find of the same object is one finding.
-        let mut hold: BTreeMap<Identity, Finding> = findings
+        let mut hold: BTreeMap<Identity, Finding> = findings::bounded(findings)
             .into_iter()
             .map(|finding| (finding.identity(), finding))
             .collect();
@@ -140,16 +76,18 @@ impl Events {
         hold.into_values().collect()
     }
 
-    /// Tells a finding about an object without a status to remember it. After a restart the memory of this process is empty,
+    /// Tells a finding. Of an object without a status to remember it, the memory of this process is empty after a restart,
     /// but the Event is still there.
     pub async fn about(&self, namespace: &Arc<str>, finding: &Finding) -> Told {
-        let (object, uid) = (finding.object(), finding.uid());
-        let (reason, message) = (finding.reason(), finding.message());
-        let told = self
-            .publish(&reference("v1", &object, uid), reason, message, Repetition::Known)
-            .await;
+        let (object, reason, message) = (finding.object(), finding.reason(), finding.message());
+        let repetition = match finding {
+            Finding::Object { .. } | Finding::Pod(_) => Repetition::Known,
+            Finding::Smi { .. } => Repetition::Counts,
+        };
+        let reference = reference(&finding.api_version(), &object, finding.uid());
+        let told = self.publish(&reference, reason, message, repetition).await;
         // Not before: what was only tried is still to be told.
-        if told.outcome == Outcome::Told {
+        if told.outcome == Outcome::Told && repetition == Repetition::Known {
             tracing::warn!(%object, reason, "{message}");
             let mut all = self.told.lock();
             all.entry(namespace.clone())
@@ -177,7 +115,7 @@ impl Events {
                 Ok(Err(error)) => (error.to_string(), failure(&error)),
                 Err(_) => ("the API server did not answer".to_owned(), Outcome::Silence),
             };
-            // Silence was a long wait already, and a status waits behind it.
+            // Silence was a long wait already, and other namespaces wait behind it.
             if writes == TRIES || outcome != Outcome::Failed {
                 tracing::warn!(object, reason, error, "Event not written");
                 return Told::of(outcome, writes);

@@ -1,13 +1,16 @@
-//! What is still to be told of objects that have no status to say it: ServiceAccounts, Services and pods. Pure.
+//! What Events are still to tell, and whose turn it is. Pure: the time comes in.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use smilax_compiler::{Diagnostic, FindingId, Index};
+use smilax_compiler::{Diagnostic, FindingId, Index, status};
 use smilax_core::ObjectRef;
+use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::report::PodFinding;
+use super::state::ObjectKey;
+use super::turns::Turns;
 
 /// Something to be told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,15 @@ pub enum Finding {
     },
     /// About a pod.
     Pod(PodFinding),
+    /// About an SMI object, whose status remembers what was told.
+    Smi {
+        /// Which.
+        key: ObjectKey,
+        /// Identity of the object.
+        uid: String,
+        /// What is told.
+        diagnostic: Diagnostic,
+    },
 }
 
 /// What tells a finding from every other.
@@ -62,14 +74,19 @@ impl Finding {
         Identity {
             object: self.object(),
             uid: self.uid().to_owned(),
-            finding: FindingId::new(self.reason(), self.message()),
+            finding: self.id(),
         }
+    }
+
+    /// What tells it from every other about the same object.
+    pub fn id(&self) -> FindingId {
+        FindingId::new(self.reason(), self.message())
     }
 
     /// What it is about.
     pub fn object(&self) -> ObjectRef {
         match self {
-            Self::Object { diagnostic, .. } => diagnostic.object.clone(),
+            Self::Object { diagnostic, .. } | Self::Smi { diagnostic, .. } => diagnostic.object.clone(),
             Self::Pod(found) => ObjectRef {
                 kind: "Pod".into(),
                 namespace: found.namespace.as_str().into(),
@@ -82,7 +99,7 @@ impl Finding {
     /// Identity of that object.
     pub fn uid(&self) -> &str {
         match self {
-            Self::Object { uid, .. } => uid,
+            Self::Object { uid, .. } | Self::Smi { uid, .. } => uid,
             Self::Pod(found) => &found.uid,
         }
     }
@@ -90,7 +107,7 @@ impl Finding {
     /// Reason of the Event.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Object { diagnostic, .. } => diagnostic.reason.as_str(),
+            Self::Object { diagnostic, .. } | Self::Smi { diagnostic, .. } => diagnostic.reason.as_str(),
             Self::Pod(found) => found.reason.as_str(),
         }
     }
@@ -98,48 +115,144 @@ impl Finding {
     /// What the Event says.
     pub fn message(&self) -> &str {
         match self {
-            Self::Object { diagnostic, .. } => &diagnostic.message,
+            Self::Object { diagnostic, .. } | Self::Smi { diagnostic, .. } => &diagnostic.message,
             Self::Pod(found) => &found.message,
         }
     }
-}
 
-/// What waits to be told, by namespace. Namespaces take turns, so that one with a thousand pods does not keep another
-/// silent.
-#[derive(Debug, Default)]
-pub struct Findings {
-    waiting: BTreeMap<Arc<str>, VecDeque<Finding>>,
-    /// Could not be told, and wait until it is tried again.
-    postponed: BTreeMap<Arc<str>, Vec<Finding>>,
-    /// Whose turn it was.
-    last: Option<Arc<str>>,
-}
-
-impl Findings {
-    /// Replaces what waits of a namespace: what no longer holds is not told.
-    pub fn set(&mut self, namespace: &Arc<str>, findings: impl IntoIterator<Item = Finding>) {
-        let findings: VecDeque<Finding> = findings.into_iter().collect();
-        self.postponed.remove(namespace);
-        if findings.is_empty() {
-            self.waiting.remove(namespace);
-        } else {
-            self.waiting.insert(namespace.clone(), findings);
+    /// Version of the API that the object is of.
+    pub fn api_version(&self) -> String {
+        match self {
+            Self::Object { .. } | Self::Pod(_) => "v1".to_owned(),
+            Self::Smi { key, .. } => key.0.resource().api_version,
         }
     }
 
-    /// The next to be told, with its namespace, whose turn it is.
-    pub fn take(&mut self) -> Option<(Arc<str>, Finding)> {
-        let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.waiting.range((after, Bound::Unbounded)).next();
-        let (namespace, _) = next.or_else(|| self.waiting.first_key_value())?;
-        let namespace = namespace.clone();
-        let waiting = self.waiting.get_mut(&namespace)?;
-        let finding = waiting.pop_front();
-        if waiting.is_empty() {
-            self.waiting.remove(&namespace);
+    fn source(&self, namespace: &Arc<str>) -> Source {
+        match self {
+            Self::Object { .. } | Self::Pod(_) => Source::Namespace(namespace.clone()),
+            Self::Smi { key, .. } => Source::Object(key.clone()),
         }
-        self.last = Some(namespace.clone());
+    }
+}
+
+/// What several workloads find of the same object is one finding, and of one object no more is told than of an SMI object.
+pub fn bounded(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut bounded = Vec::new();
+    let mut by_object: BTreeMap<(ObjectRef, String), BTreeSet<Diagnostic>> = BTreeMap::new();
+    for finding in findings {
+        match finding {
+            Finding::Object { diagnostic, uid } => {
+                let object = (diagnostic.object.clone(), uid);
+                by_object.entry(object).or_default().insert(diagnostic);
+            }
+            other => bounded.push(other),
+        }
+    }
+    for ((_, uid), diagnostics) in by_object {
+        let told = status::announcements(&diagnostics.into_iter().collect::<Vec<_>>());
+        bounded.extend(told.into_iter().map(|diagnostic| Finding::Object {
+            diagnostic,
+            uid: uid.clone(),
+        }));
+    }
+    bounded
+}
+
+/// What findings wait together, and are replaced together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// Those about objects of a namespace that have no status to say them.
+    Namespace(Arc<str>),
+    /// Those about an SMI object.
+    Object(ObjectKey),
+}
+
+impl Source {
+    fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Namespace(namespace) | Self::Object((_, namespace, _)) => namespace,
+        }
+    }
+}
+
+/// What waits to be told. Namespaces take turns, and objects within them, and each namespace has its own allowance: one with
+/// thousands of findings does not keep another silent.
+#[derive(Debug, Default)]
+pub struct Findings {
+    waiting: BTreeMap<Source, VecDeque<Finding>>,
+    turns: Turns<Arc<str>, Source>,
+    /// Could not be told, and wait until it is tried again.
+    postponed: BTreeMap<Arc<str>, Vec<Finding>>,
+    /// What is being told: it is neither told nor waits.
+    under_way: Option<Identity>,
+    allowance: Allowance<Arc<str>>,
+}
+
+impl Findings {
+    /// Replaces what waits of a namespace beside its SMI objects: what no longer holds is not told.
+    pub fn set(&mut self, namespace: &Arc<str>, findings: impl IntoIterator<Item = Finding>) {
+        self.replace(Source::Namespace(namespace.clone()), findings);
+    }
+
+    /// Replaces what waits of an SMI object.
+    pub fn set_object(&mut self, key: ObjectKey, findings: impl IntoIterator<Item = Finding>) {
+        self.replace(Source::Object(key), findings);
+    }
+
+    fn replace(&mut self, source: Source, findings: impl IntoIterator<Item = Finding>) {
+        let namespace = source.namespace().clone();
+        if let Some(postponed) = self.postponed.get_mut(&namespace) {
+            postponed.retain(|one| one.source(&namespace) != source);
+            if postponed.is_empty() {
+                self.postponed.remove(&namespace);
+            }
+        }
+        let findings = findings.into_iter();
+        let findings: VecDeque<Finding> = findings
+            .filter(|one| self.under_way.as_ref() != Some(&one.identity()))
+            .collect();
+        if findings.is_empty() {
+            self.turns.remove(&namespace, &source);
+            self.waiting.remove(&source);
+        } else {
+            self.turns.insert(&namespace, source.clone());
+            self.waiting.insert(source, findings);
+        }
+    }
+
+    /// The next to be told, with its namespace, until it is [`Self::settled`]. It is taken from the allowance of that
+    /// namespace.
+    pub fn take(&mut self, now: Instant) -> Option<(Arc<str>, Finding)> {
+        let allowance = &self.allowance;
+        let source = self.turns.take(|namespace| allowance.allows(namespace, now))?;
+        let namespace = source.namespace().clone();
+        let waiting = self.waiting.get_mut(&source)?;
+        let finding = waiting.pop_front();
+        self.under_way = finding.as_ref().map(Finding::identity);
+        if waiting.is_empty() {
+            self.waiting.remove(&source);
+        } else {
+            self.turns.insert(&namespace, source);
+        }
+        self.allowance.spend(&namespace, now);
         Some((namespace, finding?))
+    }
+
+    /// When the next may be told, if there is one.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let groups = self.turns.groups();
+        groups.map(|namespace| self.allowance.next(namespace, now)).min()
+    }
+
+    /// Whether something more is to be told of an SMI object.
+    pub fn waits(&self, key: &ObjectKey) -> bool {
+        self.waiting.contains_key(&Source::Object(key.clone()))
+    }
+
+    /// What was taken last is told, or cannot be.
+    pub fn settled(&mut self) {
+        self.under_way = None;
     }
 
     /// Takes back what could not be told, until [`Self::look_again`].
@@ -149,8 +262,13 @@ impl Findings {
 
     /// What was postponed of a namespace is to be told now.
     pub fn look_again(&mut self, namespace: &str) {
-        if let Some((namespace, findings)) = self.postponed.remove_entry(namespace) {
-            self.waiting.entry(namespace).or_default().extend(findings);
+        let Some((namespace, findings)) = self.postponed.remove_entry(namespace) else {
+            return;
+        };
+        for finding in findings {
+            let source = finding.source(&namespace);
+            self.turns.insert(&namespace, source.clone());
+            self.waiting.entry(source).or_default().push_back(finding);
         }
     }
 
@@ -161,112 +279,4 @@ impl Findings {
 }
 
 #[cfg(test)]
-mod tests {
-    use smilax_compiler::Reason;
-    use smilax_compiler::index::Settings;
-
-    use super::*;
-    use crate::controller::report::PodReason;
-
-    #[test]
-    fn a_finding_says_which_object_it_is_about() {
-        let meta =
-            |uid: &str| serde_json::json!({"metadata": {"namespace": "shop", "name": "web", "uid": uid}});
-        let mut index = Index::new(Settings::default());
-        let account = serde_json::from_value(meta("account")).unwrap();
-        index.set_account(
-            "shop",
-            "web".into(),
-            Some(smilax_compiler::ingest::account(&account)),
-        );
-        let service = serde_json::from_value(meta("service")).unwrap();
-        index.set_service(
-            "shop",
-            "web".into(),
-            Some(smilax_compiler::ingest::service(&service)),
-        );
-        let namespace = serde_json::from_value(meta("namespace")).unwrap();
-        index.set_namespace("web", Some(smilax_compiler::ingest::namespace(&namespace)));
-        for (kind, uid) in [
-            ("ServiceAccount", "account"),
-            ("Service", "service"),
-            ("Namespace", "namespace"),
-        ] {
-            let diagnostic = Diagnostic::about(kind, "shop", "web", Reason::Invalid, String::new());
-            assert_eq!(Finding::about(&index, diagnostic).uid(), uid);
-        }
-    }
-
-    #[test]
-    fn another_message_about_the_same_pod_is_another_finding() {
-        let says = |message: &str| {
-            Finding::Pod(PodFinding {
-                namespace: String::new(),
-                name: "web-1".to_owned(),
-                uid: "1".to_owned(),
-                reason: PodReason::InvalidAnnotation,
-                message: message.to_owned(),
-            })
-        };
-        assert_ne!(says("a").identity(), says("b").identity());
-    }
-
-    fn about(pod: &str) -> Finding {
-        Finding::Pod(PodFinding {
-            namespace: String::new(),
-            name: pod.to_owned(),
-            uid: pod.to_owned(),
-            reason: PodReason::NotInjected,
-            message: String::new(),
-        })
-    }
-
-    fn next(findings: &mut Findings) -> Option<Finding> {
-        findings.take().map(|(_, finding)| finding)
-    }
-
-    #[test]
-    fn what_could_not_be_told_waits_until_it_is_tried_again() {
-        let mut findings = Findings::default();
-        let shop: Arc<str> = "shop".into();
-        findings.set(&shop, ["a"].map(about));
-        let (namespace, finding) = findings.take().unwrap();
-        findings.postpone(namespace, finding);
-        assert_eq!(findings.take(), None);
-        findings.look_again("elsewhere");
-        assert!(findings.is_empty());
-        findings.look_again("shop");
-        assert_eq!(next(&mut findings), Some(about("a")));
-    }
-
-    #[test]
-    fn what_could_not_be_told_and_no_longer_holds_is_not_told() {
-        let mut findings = Findings::default();
-        let shop: Arc<str> = "shop".into();
-        findings.postpone(shop.clone(), about("a"));
-        findings.set(&shop, []);
-        findings.look_again("shop");
-        assert_eq!(findings.take(), None);
-    }
-
-    #[test]
-    fn namespaces_take_turns() {
-        let mut findings = Findings::default();
-        findings.set(&"a".into(), ["a1", "a2", "a3"].map(about));
-        findings.set(&"b".into(), ["b1"].map(about));
-        let order: Vec<Finding> = std::iter::from_fn(|| next(&mut findings)).collect();
-        assert_eq!(order, ["a1", "b1", "a2", "a3"].map(about));
-        assert!(findings.is_empty());
-    }
-
-    #[test]
-    fn what_no_longer_holds_is_not_told() {
-        let mut findings = Findings::default();
-        findings.set(&"a".into(), ["a1", "a2"].map(about));
-        findings.set(&"a".into(), ["a2"].map(about));
-        assert_eq!(next(&mut findings), Some(about("a2")));
-        findings.set(&"a".into(), ["a3"].map(about));
-        findings.set(&"a".into(), []);
-        assert_eq!(findings.take(), None);
-    }
-}
+mod tests;

@@ -68,19 +68,16 @@ fn outdated(index: &Index, namespace: &str) -> Vec<PodFinding> {
         return Vec::new();
     };
     let (modes, _) = Modes::of(index.settings(), &found.annotations);
-    let living = contents
-        .pods
-        .values()
-        .filter(|pod| pod.injected() && !pod.finished);
+    let living = contents.pods.values().filter(|pod| !pod.finished);
     living.filter_map(|pod| restart(pod, &modes)).collect()
 }
 
 /// Pods left alone on purpose to which a Service of a strict namespace leads. Those that slipped past injection are told of
 /// that instead.
 fn unreachable(index: &Index, namespace: &str) -> Vec<PodFinding> {
-    let enabled = is_enabled(index, namespace);
+    let membership = Membership::of(index, namespace);
     smilax_compiler::uncallable(index, namespace)
-        .filter(|pod| !wants_proxy(pod, enabled))
+        .filter(|pod| !wants_proxy(pod, membership))
         .map(|pod| {
             let why = if pod.host_network {
                 "it uses the host network"
@@ -120,22 +117,15 @@ fn without_certificate(index: &Index, namespace: &str) -> Vec<PodFinding> {
 }
 
 fn restart(pod: &Pod, modes: &Modes) -> Option<PodFinding> {
-    let own = pod
-        .annotations
-        .get(key::ACCESS_MODE)
-        .and_then(|mode| mode.trim().parse().ok());
-    let drops = pod
-        .annotations
-        .get(key::INBOUND_UDP)
-        .is_some_and(|word| word == InboundUdp::Drop.as_str());
-    let message = match (modes.inbound_udp(own), drops) {
-        (InboundUdp::Drop, false) => {
+    let sidecar = pod.sidecar.as_ref()?;
+    let message = match (modes.inbound_udp(sidecar.access), sidecar.inbound_udp) {
+        (InboundUdp::Drop, InboundUdp::Open) => {
             "the access mode is deny by now, but the pod lets new inbound UDP in, as it did when it was made; restart it"
         }
-        (InboundUdp::Open, true) => {
+        (InboundUdp::Open, InboundUdp::Drop) => {
             "the access mode is deny no more, but the pod drops new inbound UDP, as it did when it was made; restart it"
         }
-        (InboundUdp::Drop, true) | (InboundUdp::Open, false) => return None,
+        (InboundUdp::Drop, InboundUdp::Drop) | (InboundUdp::Open, InboundUdp::Open) => return None,
     };
     Some(PodFinding::new(pod, PodReason::RestartNeeded, message.to_owned()))
 }
@@ -145,24 +135,49 @@ fn uninjected(index: &Index, namespace: &str) -> Vec<PodFinding> {
     let Some(contents) = index.contents(namespace) else {
         return Vec::new();
     };
-    let enabled = is_enabled(index, namespace);
+    let membership = Membership::of(index, namespace);
     contents
         .pods
         .values()
-        .filter(|pod| wants_proxy(pod, enabled) && !pod.injected())
+        .filter(|pod| wants_proxy(pod, membership) && !pod.injected())
         .map(|pod| PodFinding::new(pod, PodReason::NotInjected, NOT_INJECTED_MESSAGE.to_owned()))
         .collect()
 }
 
-/// A pod that was left alone on purpose carries the reason, and one that has ended needs nothing.
-fn wants_proxy(pod: &Pod, namespace_enabled: bool) -> bool {
+/// Which pods of a namespace are to have a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    /// Those that ask for one.
+    Outside,
+    /// All but those that stay out on purpose.
+    Joined,
+    /// All of them: the namespace enforces something that pods must not get around by themselves.
+    Bound,
+}
+
+impl Membership {
+    fn of(index: &Index, namespace: &str) -> Self {
+        if !is_enabled(index, namespace) {
+            return Self::Outside;
+        }
+        let binds = index
+            .namespace(namespace)
+            .is_some_and(|one| Modes::of(index.settings(), &one.annotations).0.binds_pods());
+        if binds { Self::Bound } else { Self::Joined }
+    }
+}
+
+/// A pod that was left alone on purpose carries the reason, and one that has ended needs nothing. Whoever may patch a pod
+/// may write that reason, so it does not count where no pod may stay out.
+fn wants_proxy(pod: &Pod, membership: Membership) -> bool {
     let label = pod.labels.get(key::INJECT).map(String::as_str);
-    let asked = match label {
-        Some("enabled") => true,
-        Some("disabled") => false,
-        _ => namespace_enabled,
+    let asked = match (membership, label) {
+        (Membership::Bound, _) | (_, Some("enabled")) => true,
+        (_, Some("disabled")) | (Membership::Outside, _) => false,
+        (Membership::Joined, _) => true,
     };
-    asked && !pod.finished && !pod.host_network && pod.inject_status.is_none()
+    let left_alone = membership != Membership::Bound && pod.inject_status.is_some();
+    asked && !left_alone && !pod.finished && !pod.host_network
 }
 
 /// Pods with a proxy, and pods that lack one, by namespace. Only namespaces that moved are looked at.
@@ -208,6 +223,7 @@ impl PodCounts {
 
 #[cfg(test)]
 mod tests {
+    use smilax_compiler::model::Sidecar;
     use smilax_compiler::token::TokenHolder;
     use smilax_core::config::AccessMode;
 
@@ -217,46 +233,55 @@ mod tests {
         Pod::default()
     }
 
+    fn injected(inbound_udp: InboundUdp, access: Option<AccessMode>) -> Pod {
+        Pod {
+            sidecar: Some(Sidecar {
+                image: String::new(),
+                inbound_udp,
+                access,
+            }),
+            ..pod()
+        }
+    }
+
     #[test]
     fn a_pod_that_was_made_under_another_mode_is_to_be_restarted() {
-        let pod = |udp: Option<&str>, own: Option<&str>| Pod {
-            annotations: [(key::INBOUND_UDP, udp), (key::ACCESS_MODE, own)]
-                .into_iter()
-                .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
-                .collect(),
-            ..pod()
+        let is_told = |udp, own, access| {
+            let modes = Modes {
+                access,
+                ..Modes::default()
+            };
+            let told = restart(&injected(udp, own), &modes).map(|one| one.reason);
+            told == Some(PodReason::RestartNeeded)
         };
-        let modes = |access| Modes {
-            access,
+        assert!(is_told(InboundUdp::Open, None, AccessMode::Deny));
+        assert!(is_told(InboundUdp::Drop, None, AccessMode::Allow));
+        assert!(!is_told(InboundUdp::Drop, None, AccessMode::Deny));
+        assert!(!is_told(InboundUdp::Open, None, AccessMode::Allow));
+        assert!(is_told(
+            InboundUdp::Open,
+            Some(AccessMode::Deny),
+            AccessMode::Allow
+        ));
+    }
+
+    #[test]
+    fn s31_a_patch_makes_no_pod_one_that_is_in_keeping_with_its_access_mode() {
+        let mut pod = injected(InboundUdp::Open, None);
+        pod.annotations
+            .insert(key::INBOUND_UDP.to_owned(), "drop".to_owned());
+        let modes = Modes {
+            access: AccessMode::Deny,
             ..Modes::default()
         };
-        let reason = |pod: &Pod, access| restart(pod, &modes(access)).map(|one| one.reason);
-        assert_eq!(
-            reason(&pod(Some("open"), None), AccessMode::Deny),
-            Some(PodReason::RestartNeeded)
-        );
-        assert_eq!(
-            reason(&pod(None, None), AccessMode::Deny),
-            Some(PodReason::RestartNeeded)
-        );
-        assert_eq!(
-            reason(&pod(Some("drop"), None), AccessMode::Allow),
-            Some(PodReason::RestartNeeded)
-        );
-        assert_eq!(reason(&pod(Some("drop"), None), AccessMode::Deny), None);
-        assert_eq!(reason(&pod(Some("open"), None), AccessMode::Allow), None);
-        assert_eq!(
-            reason(&pod(Some("open"), Some("deny")), AccessMode::Allow),
-            Some(PodReason::RestartNeeded)
-        );
+        assert!(restart(&pod, &modes).is_some());
     }
 
     #[test]
     fn what_injection_ignored_is_told_and_a_plain_note_is_not() {
         let noted = |status: &str| Pod {
-            proxy_version: Some("1".to_owned()),
             inject_status: Some(status.to_owned()),
-            ..pod()
+            ..injected(InboundUdp::Open, None)
         };
         let finding = ignored(&noted("injected; ignored: smilax.dev/log-level: no filter")).unwrap();
         assert_eq!(finding.reason, PodReason::InvalidAnnotation);
@@ -306,10 +331,7 @@ mod tests {
             ..Default::default()
         };
         index.set_namespace("shop", Some(enabled));
-        let injected = Pod {
-            proxy_version: Some("1".to_owned()),
-            ..pod()
-        };
+        let injected = injected(InboundUdp::Open, None);
         let ended = Pod {
             finished: true,
             ..injected.clone()
@@ -330,8 +352,8 @@ mod tests {
 
     #[test]
     fn a_pod_of_an_enabled_namespace_wants_a_proxy() {
-        assert!(wants_proxy(&pod(), true));
-        assert!(!wants_proxy(&pod(), false));
+        assert!(wants_proxy(&pod(), Membership::Joined));
+        assert!(!wants_proxy(&pod(), Membership::Outside));
     }
 
     #[test]
@@ -341,33 +363,39 @@ mod tests {
             pod.labels.insert(key::INJECT.to_owned(), value.to_owned());
             pod
         };
-        assert!(wants_proxy(&labelled("enabled"), false));
-        assert!(!wants_proxy(&labelled("disabled"), true));
+        assert!(wants_proxy(&labelled("enabled"), Membership::Outside));
+        assert!(!wants_proxy(&labelled("disabled"), Membership::Joined));
+    }
+
+    fn left_alone() -> Pod {
+        Pod {
+            inject_status: Some("left alone".to_owned()),
+            ..pod()
+        }
     }
 
     #[test]
     fn pods_that_ended_or_were_left_alone_on_purpose_want_none() {
-        assert!(!wants_proxy(
-            &Pod {
-                finished: true,
-                ..pod()
-            },
-            true
-        ));
-        assert!(!wants_proxy(
-            &Pod {
-                host_network: true,
-                ..pod()
-            },
-            true
-        ));
-        assert!(!wants_proxy(
-            &Pod {
-                inject_status: Some("left alone".to_owned()),
-                ..pod()
-            },
-            true
-        ));
+        let ended = Pod {
+            finished: true,
+            ..pod()
+        };
+        let on_host = Pod {
+            host_network: true,
+            ..pod()
+        };
+        for pod in [ended, on_host, left_alone()] {
+            assert!(!wants_proxy(&pod, Membership::Joined), "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn s31_a_patch_makes_no_pod_one_that_stays_out_on_purpose_where_none_may() {
+        let mut opted_out = left_alone();
+        opted_out
+            .labels
+            .insert(key::INJECT.to_owned(), "disabled".to_owned());
+        assert!(wants_proxy(&opted_out, Membership::Bound));
     }
 
     #[test]

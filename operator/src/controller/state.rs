@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
+use smilax_compiler::model::Pod;
 use smilax_compiler::status::{DesiredStatus, Stored};
 use smilax_core::Workload;
 use tokio::sync::{Notify, watch};
@@ -246,7 +247,7 @@ impl Inner {
             .map(|contents| contents.pods.values());
         pods.into_iter()
             .flatten()
-            .filter(|pod| pod.injected() && !pod.finished)
+            .filter(|pod| self.is_of_installation(pod) && !pod.finished)
             .map(|pod| CountedPod {
                 uid: pod.meta.uid.as_str().into(),
                 name: format!("{}/{}", pod.meta.namespace, pod.meta.name),
@@ -260,18 +261,24 @@ impl Inner {
             .collect()
     }
 
-    /// Every Ready pod with a proxy: its UID, and `namespace/name`.
+    /// Every Ready pod with a proxy of this installation: its UID, and `namespace/name`. A rotation waits for them, and not
+    /// for a pod whose containers only bear the names of ours.
     pub fn ready_proxies(&self) -> Vec<(String, String)> {
         self.index
             .namespaces()
             .filter_map(|namespace| self.index.contents(&namespace.name))
             .flat_map(|contents| contents.pods.values())
-            .filter(|pod| pod.injected() && !pod.finished && self.ready.contains(&pod.meta.uid))
+            .filter(|pod| self.is_of_installation(pod) && !pod.finished && self.ready.contains(&pod.meta.uid))
             .map(|pod| {
                 let name = format!("{}/{}", pod.meta.namespace, pod.meta.name);
                 (pod.meta.uid.clone(), name)
             })
             .collect()
+    }
+
+    fn is_of_installation(&self, pod: &Pod) -> bool {
+        let images = &self.index.settings().sidecar_images;
+        pod.sidecar.as_ref().is_some_and(|one| images.has(&one.image))
     }
 
     /// UIDs of every pod that is known.

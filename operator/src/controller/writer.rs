@@ -1,6 +1,7 @@
 //! Writes what was compiled: ConfigMaps, status, Events. Only while leading, only what differs, each with a timeout.
 //!
-//! Two halves run beside each other: the policy, which traffic waits for, and telling, which keeps within a budget.
+//! Three parts run beside each other: the policy, which traffic waits for, statuses, and Events. The latter two keep within
+//! a budget each.
 
 mod batch;
 mod budget;
@@ -73,15 +74,17 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// What both halves of a leader share for as long as it leads.
+/// What the parts of a leader share for as long as it leads.
 ///
-/// Whoever holds the lock of the [`State`] may take one of these, never the other way round.
+/// Locks are taken in this order: that of the [`State`], of the statuses, of the findings.
 #[derive(Debug)]
 struct Term {
     statuses: Mutex<Statuses>,
     findings: Mutex<Findings>,
-    /// Something was compiled, and is written.
-    compiled: Notify,
+    /// Statuses are to be looked at.
+    statuses_moved: Notify,
+    /// Findings are to be told.
+    findings_moved: Notify,
 }
 
 impl Writer {
@@ -150,10 +153,15 @@ impl Writer {
             let shared = Term {
                 statuses: Mutex::new(Statuses::new(Instant::now())),
                 findings: Mutex::default(),
-                compiled: Notify::new(),
+                statuses_moved: Notify::new(),
+                findings_moved: Notify::new(),
             };
             tracing::info!(term, "leading; writing what differs");
-            tokio::join!(self.write_policy(compiling, &shared), self.tell(&shared));
+            tokio::join!(
+                self.write_policy(compiling, &shared),
+                self.tell_statuses(&shared),
+                self.tell_events(&shared)
+            );
         };
         tokio::select! {
             () = lost => {}

@@ -35,7 +35,7 @@ pub(super) fn keeps_pods_in(namespace: &NamespaceView) -> bool {
 
 /// Whether pods of the mesh may not get around the rules of their Namespace by themselves.
 pub(super) fn is_binding(namespace: &NamespaceView) -> bool {
-    namespace.modes.is_enforced() && namespace.modes.own_settings == OwnSettings::Tighten
+    namespace.modes.binds_pods()
 }
 
 /// Why it does not count.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use smilax_compiler::keys::Quantity;
 use smilax_core::config::Protocol;
+use smilax_core::convention::container::PROXY_ARGUMENTS;
 use smilax_core::convention::{
     CONFIG_DIRECTORY, METRICS_PORT, POD_DIRECTORY, PROXY_UID, STATE_DIRECTORY, TOKEN_AUDIENCE,
     config_map_name, variable,
@@ -18,10 +19,7 @@ use super::scrape::Scraping;
 use super::settings::{InjectSettings, Resources};
 use crate::cluster_view::TrustAnchors;
 
-/// Container that programs the redirect.
-pub const INIT: &str = "smilax-init";
-/// Container of the proxy.
-pub const PROXY: &str = "smilax-proxy";
+pub use smilax_core::convention::container::{INIT, PROXY};
 
 /// Both containers, in their order.
 pub(super) const CONTAINERS: [&str; 2] = [INIT, PROXY];
@@ -98,7 +96,7 @@ impl Sidecar<'_> {
             "image": self.settings.proxy_image,
             "imagePullPolicy": self.settings.pull_policy.as_str(),
             "restartPolicy": "Always",
-            "args": ["run"],
+            "args": PROXY_ARGUMENTS,
             "env": self.environment(pod),
             "ports": [{"name": "smilax-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
             "startupProbe": {

@@ -15,7 +15,7 @@ use smilax_core::workload_connection::{self as wire, Outcome, ProxyMessage, Subj
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::fleet::{FleetStore, Report};
+use super::fleet::{FleetStore, Report, said};
 use super::publish::Connection;
 use super::route::{Answer, Server};
 
@@ -136,10 +136,9 @@ impl Listening {
             Subject::Bundle(_) => "bundle",
         };
         self.rejected.with_label_values(&[subject]).inc();
-        let short = |text: &str| text.chars().take(200).collect::<String>();
         tracing::warn!(
             workload = %self.workload, pod_uid = &*self.uid, subject = ?ack.subject,
-            path = short(path), reason = short(reason),
+            path = said(path), reason = said(reason),
             "a proxy does not take what it was given"
         );
     }

@@ -3,11 +3,13 @@
 mod forget;
 mod page;
 mod report;
+mod said;
 mod store;
 
 pub use forget::forget;
 pub use page::{Shown, page};
 pub use report::{Fleet, Moment, Place, Report};
+pub(crate) use said::said;
 pub use store::{FleetStore, Seen};
 
 #[cfg(test)]

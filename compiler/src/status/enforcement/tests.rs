@@ -75,8 +75,8 @@ fn a_rejection_names_three_pods_and_makes_it_unready() {
     let stored = fresh(&rejected(5));
     assert_eq!(
         word(&stored, "Programmed"),
-        "False/Rejected: generation 1 enforced by 1/9 proxies; rejected by shop/web-0: routes: no; \
-         shop/web-1: routes: no; shop/web-2: routes: no; and 2 more"
+        "False/Rejected: generation 1 enforced by 1/9 proxies; rejected by shop/web-0, which says \"routes: no\"; \
+         shop/web-1, which says \"routes: no\"; shop/web-2, which says \"routes: no\"; and 2 more"
     );
     assert!(word(&stored, "Ready").starts_with("False/Rejected"));
 }

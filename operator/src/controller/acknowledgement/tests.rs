@@ -88,6 +88,7 @@ fn a_proxy_enforces_what_its_revision_or_an_earlier_one_brought() {
     let mut known = shop();
     known.tell("a", applied(4));
     assert_eq!(count(&known), (0, 2));
+    known.is_stored(&workload("web"), revision(9));
     known.tell("a", applied(5));
     known.tell("b", applied(9));
     assert_eq!(count(&known), (2, 2));
@@ -197,6 +198,7 @@ fn a_later_write_about_something_else_asks_nothing_more_of_a_proxy() {
 #[test]
 fn who_rejects_what_carries_it_is_named_and_who_rejects_something_later_is_not() {
     let mut known = shop();
+    known.is_stored(&workload("web"), revision(6));
     known.tell("a", rejects(4, 5));
     known.tell("b", rejects(5, 6));
     let named: Vec<String> = known
@@ -206,6 +208,57 @@ fn who_rejects_what_carries_it_is_named_and_who_rejects_something_later_is_not()
         .map(|one| one.pod)
         .collect();
     assert_eq!(named, ["shop/a"]);
+}
+
+#[test]
+fn s30_a_revision_that_nobody_wrote_is_not_believed_until_it_is_written() {
+    let mut known = shop();
+    known.tell("a", applied(u64::MAX));
+    known.tell("b", rejects(4, 6));
+    assert_eq!(count(&known), (0, 2));
+    assert_eq!(known.enforcement(&key("web")).rejections, []);
+    known.take_changed();
+    known.is_stored(&workload("web"), revision(6));
+    assert_eq!(known.take_changed(), [key("web")].into());
+    assert_eq!(known.enforcement(&key("web")).rejections.len(), 1);
+    assert_eq!(count(&known), (0, 2), "the other one is still unknown");
+}
+
+#[test]
+fn s30_an_acknowledgement_that_comes_before_the_write_is_known_counts_afterwards() {
+    let mut known = shop();
+    change(&mut known);
+    known.tell("a", applied(6));
+    assert_eq!(count(&known), (0, 2));
+    known.is_stored(&workload("web"), revision(6));
+    assert_eq!(count(&known), (1, 2));
+}
+
+#[test]
+fn s30_a_proxy_of_another_namespace_is_counted_and_not_quoted() {
+    let mut known = shop();
+    let importer = Workload::new("bank", "guest");
+    known.is_stored(&importer, revision(7));
+    let mut shared = held(1, &["web"]);
+    shared.holders = Arc::new([workload("web"), importer].into());
+    known.set_objects("shop", BTreeMap::from([(key("web"), shared)]));
+    known.set_pods(&"bank".into(), [guest("g", "bank")]);
+    known.tell("a", applied(5));
+    known.tell("b", applied(5));
+    known.tell("g", rejects(6, 7));
+    let enforcement = known.enforcement(&key("web"));
+    assert_eq!((enforcement.enforced, enforcement.of), (2, 3));
+    assert_eq!((enforcement.rejections, enforcement.more_rejections), (vec![], 0));
+}
+
+#[test]
+fn s30_a_generation_that_an_object_does_not_have_was_not_learned() {
+    let mut known = shop();
+    known.set_pods(&"bank".into(), [guest("g", "bank")]);
+    known.tell("g", learned(i64::MAX));
+    assert_eq!(count(&known), (0, 2));
+    known.tell("g", learned(1));
+    assert_eq!(count(&known), (1, 3));
 }
 
 #[test]

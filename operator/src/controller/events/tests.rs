@@ -1,6 +1,8 @@
-use smilax_compiler::Reason;
+use smilax_compiler::status::MOST_EVENTS;
+use smilax_compiler::{Diagnostic, Reason};
 
 use super::*;
+use crate::controller::kinds::SmiKind;
 use crate::controller::report::{PodFinding, PodReason};
 use crate::testing::Api as Memory;
 
@@ -15,11 +17,16 @@ fn object(kind: &str, name: &str) -> ObjectRef {
     }
 }
 
-fn missing(backend: &str) -> Diagnostic {
-    Diagnostic {
-        object: object("TrafficSplit", "web"),
-        reason: Reason::BackendNotFound,
-        message: format!("Service {backend} does not exist"),
+fn missing(backend: &str) -> Finding {
+    let kind = SmiKind::from_kind("TrafficSplit").unwrap();
+    Finding::Smi {
+        key: (kind, "shop".into(), "web".into()),
+        uid: "1".to_owned(),
+        diagnostic: Diagnostic {
+            object: object("TrafficSplit", "web"),
+            reason: Reason::BackendNotFound,
+            message: format!("Service {backend} does not exist"),
+        },
     }
 }
 
@@ -33,10 +40,8 @@ fn uninjected(pod: &str) -> Finding {
     })
 }
 
-async fn tell(events: &Events, finding: &Diagnostic) {
-    events
-        .about_object(&finding.object, "1", "split.smi-spec.io/v1alpha4", &[finding])
-        .await;
+async fn tell(events: &Events, finding: &Finding) {
+    events.about(&"shop".into(), finding).await;
 }
 
 /// Notes of the Events there are, and how often each happened.
@@ -51,18 +56,6 @@ fn notes(memory: &Memory) -> Vec<(String, u64)> {
         .collect();
     notes.sort();
     notes
-}
-
-#[tokio::test]
-async fn a_finding_is_told_once_though_the_status_that_remembers_it_is_written_in_vain_at_first() {
-    let memory = Memory::default();
-    let events = Events::new(memory.client(), "operator");
-    for _ in 0..2 {
-        tell(&events, &missing("web-v3")).await;
-    }
-    assert_eq!(memory.writes().len(), 1);
-    events.remembered("1");
-    assert!(events.unremembered.lock().is_empty());
 }
 
 #[tokio::test]
@@ -90,13 +83,32 @@ async fn a_mistake_that_is_made_again_counts_in_the_event_that_there_is() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_told_is_named_so_that_no_status_remembers_it() {
+async fn an_event_about_an_smi_object_says_its_version() {
     let memory = Memory::default();
-    let events = Events::new(memory.client(), "operator");
-    memory.refuse(4);
-    let finding = missing("web-v3");
-    let telling = events.about_object(&finding.object, "1", "v1", &[&finding]).await;
-    assert_eq!(telling.failed, [finding.id()].into());
+    tell(&Events::new(memory.client(), "operator"), &missing("web-v3")).await;
+    let regarding = &memory.created(PATH)[0]["regarding"];
+    assert_eq!(regarding["apiVersion"], "split.smi-spec.io/v1alpha4");
+}
+
+#[test]
+fn s29_a_service_account_with_hundreds_of_mistakes_causes_few_events() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let events = Events::new(Memory::default().client(), "operator");
+    let mistake = |number: u32| Finding::Object {
+        diagnostic: Diagnostic::about(
+            "ServiceAccount",
+            "shop",
+            "web",
+            Reason::Invalid,
+            format!("{number:03}"),
+        ),
+        uid: "1".to_owned(),
+    };
+    let untold = events.untold(&"shop".into(), (0..250).map(mistake).collect());
+    assert_eq!(untold.len(), MOST_EVENTS + 1);
+    let more = untold.iter().find(|one| one.reason() == "MoreFindings").unwrap();
+    assert!(more.message().starts_with("and 240 more findings"));
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+mod flood;
+
 use smilax_compiler::Index;
 use smilax_compiler::index::Settings;
 use smilax_compiler::model::{Account, Meta, Namespace, Split, SplitBackend};
@@ -120,9 +122,9 @@ impl Fixture {
                 let key = key_of(&status).unwrap();
                 let object = self.stored.get_mut(&key).unwrap();
                 object.conditions = merge(&object.conditions, &status.conditions, "now").unwrap();
-                object.columns = status.texts(&BTreeSet::new());
+                object.columns = status.texts();
                 object.observed_generation = Some(status.object.generation);
-                self.statuses.wrote(key, self.now);
+                self.statuses.wrote(&status, self.now);
                 let programmed = status
                     .conditions
                     .iter()
@@ -237,9 +239,9 @@ fn a_rejection_is_written_at_once_with_the_pods_name_and_so_is_its_end() {
     fixture.statuses.known.tell("0", told);
     assert_eq!(
         fixture.write(),
-        ["False: generation 1 enforced by 1/2 proxies; rejected by shop/web-0: routes: no"]
+        ["False: generation 1 enforced by 1/2 proxies; rejected by shop/web-0, which says \"routes: no\""]
     );
-    fixture.acknowledge(0, 6);
+    fixture.acknowledge(0, 5);
     assert_eq!(fixture.write(), ["True: generation 1 enforced by 2/2 proxies"]);
 }
 

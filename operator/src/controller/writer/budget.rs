@@ -1,4 +1,5 @@
-//! How many writes telling may make: at most fifty in any second, however much there is to tell. Pure: the time comes in.
+//! How many writes there may be in any second, however much there is to tell. Statuses and Events have a budget each, so that
+//! neither waits for the other; both together make fifty. Pure: the time comes in.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,22 +8,41 @@ use tokio::time::Instant;
 
 /// In how much time.
 const WINDOW: Duration = Duration::from_secs(1);
-/// How many in it. What a turn writes is known afterwards: three more than were left, where a status brings one Event.
-const MOST: usize = 46;
-/// Statuses of one turn. A turn counts when it is over, so a long one would leave time unused.
-const STATUSES: usize = 4;
+/// Statuses in it.
+const STATUSES: usize = 38;
+/// Events in it. The last one may take three writes more: it is tried four times.
+const EVENTS: usize = 9;
+/// Writes of one turn. A turn counts when it is over, so a long one would leave time unused.
+const TURN: usize = 4;
 
 /// What was written within the last second.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
+    most: usize,
     spent: VecDeque<(Instant, usize)>,
 }
 
 impl Budget {
-    /// How many statuses may be told now. Each may bring an Event with it.
-    pub(super) fn statuses(&mut self, now: Instant) -> usize {
-        let left = MOST.saturating_sub(self.spent(now));
-        left.div_ceil(2).min(STATUSES)
+    /// That of statuses.
+    pub(super) fn of_statuses() -> Self {
+        Self::new(STATUSES)
+    }
+
+    /// That of Events.
+    pub(super) fn of_events() -> Self {
+        Self::new(EVENTS)
+    }
+
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            spent: VecDeque::new(),
+        }
+    }
+
+    /// How many writes a turn may make now.
+    pub(super) fn turn(&mut self, now: Instant) -> usize {
+        self.most.saturating_sub(self.spent(now)).min(TURN)
     }
 
     /// So many writes were made until now.
@@ -36,7 +56,7 @@ impl Budget {
     pub(super) fn next(&mut self, now: Instant) -> Instant {
         let (mut spent, mut at) = (self.spent(now), now);
         for (time, writes) in &self.spent {
-            if spent < MOST {
+            if spent < self.most {
                 break;
             }
             (spent, at) = (spent - writes, *time + WINDOW);
@@ -59,19 +79,15 @@ mod tests {
 
     use super::*;
 
-    const STATUS_WITH_EVENT: usize = 2;
-    const FINDING: usize = 2;
-
-    /// Times of the writes of turns that take so many milliseconds, tell as many statuses as they may, each with its Event,
-    /// and write so often of something else.
-    fn turns(turns: &[(u64, usize)]) -> (Vec<Instant>, Duration) {
+    /// Times of the writes of turns that take so many milliseconds, each of as many writes as it may have, or of so many.
+    fn turns(mut budget: Budget, turns: &[u64], writes: Option<usize>) -> (Vec<Instant>, Duration) {
         let begin = Instant::now();
-        let (mut now, mut budget, mut times) = (begin, Budget::default(), Vec::new());
-        for (milliseconds, findings) in turns {
+        let (mut now, mut times) = (begin, Vec::new());
+        for milliseconds in turns {
             now = now.max(budget.next(now));
-            let statuses = budget.statuses(now);
-            assert!(statuses > 0, "a turn that tells nothing");
-            let writes = statuses * STATUS_WITH_EVENT + findings;
+            let most = budget.turn(now);
+            assert!(most > 0, "a turn that tells nothing");
+            let writes = writes.unwrap_or(most);
             let share = Duration::from_millis(*milliseconds) / u32::try_from(writes).unwrap();
             for _ in 0..writes {
                 times.push(now);
@@ -85,42 +101,52 @@ mod tests {
     #[test]
     fn what_one_change_asks_for_need_not_wait() {
         let now = Instant::now();
-        let mut budget = Budget::default();
-        for _ in 0..5 {
-            assert_eq!(budget.statuses(now), 4);
-            budget.spend(8, now);
+        let mut budget = Budget::of_statuses();
+        for _ in 0..9 {
+            assert_eq!(budget.turn(now), 4);
+            budget.spend(4, now);
         }
-        assert_eq!(budget.statuses(now), 3);
+        assert_eq!(budget.turn(now), 2);
         assert_eq!(budget.next(now), now);
     }
 
     #[test]
     fn what_was_spent_is_there_again_after_a_second() {
         let now = Instant::now();
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_events();
         budget.spend(1, now);
-        budget.spend(47, now + WINDOW / 2);
-        assert_eq!(budget.statuses(now + WINDOW / 2), 0);
-        assert_eq!(budget.statuses(now + WINDOW), 0);
+        budget.spend(8, now + WINDOW / 2);
+        assert_eq!(budget.turn(now + WINDOW / 2), 0);
+        assert_eq!(budget.next(now + WINDOW / 2), now + WINDOW);
+        assert_eq!(budget.turn(now + WINDOW), 1);
+        budget.spend(1, now + WINDOW);
         assert_eq!(budget.next(now + WINDOW), now + WINDOW * 3 / 2);
-        assert_eq!(budget.statuses(now + WINDOW * 3 / 2), 4);
+        assert_eq!(budget.turn(now + WINDOW * 3 / 2), 4);
     }
 
     #[test]
     fn turns_of_a_tenth_of_a_second_waste_little_time() {
-        let (times, time) = turns(&[(100, FINDING); 100]);
+        let (times, time) = turns(Budget::of_statuses(), &[100; 100], None);
         let rate = f64::from(u32::try_from(times.len()).unwrap()) / time.as_secs_f64();
-        assert!(rate > 40.0, "{rate}");
+        assert!(rate > 34.0, "{rate}");
+    }
+
+    fn most_within_a_second(times: &[Instant]) -> usize {
+        let within = |from: &Instant| {
+            times
+                .iter()
+                .filter(|at| (*from..*from + WINDOW).contains(at))
+                .count()
+        };
+        times.iter().map(within).max().unwrap_or_default()
     }
 
     proptest! {
         #[test]
-        fn no_second_has_more_than_fifty_writes(lasting in prop::collection::vec((0_u64..150, 0..=FINDING), 1..100)) {
-            let (times, _) = turns(&lasting);
-            for from in &times {
-                let within = times.iter().filter(|at| (*from..*from + WINDOW).contains(at)).count();
-                prop_assert!(within <= 50, "{within}");
-            }
+        fn no_second_has_more_than_fifty_writes(lasting in prop::collection::vec(0_u64..150, 1..100)) {
+            let (statuses, _) = turns(Budget::of_statuses(), &lasting, None);
+            let (events, _) = turns(Budget::of_events(), &lasting, Some(4));
+            prop_assert!(most_within_a_second(&statuses) + most_within_a_second(&events) <= 50);
         }
     }
 }

@@ -71,7 +71,8 @@ impl Writer {
                 findings.set(&namespace, self.events.untold(&namespace, found));
             }
         }
-        term.compiled.notify_one();
+        term.statuses_moved.notify_one();
+        term.findings_moved.notify_one();
         if batch.more {
             // Whoever did not get a turn is next.
             self.state.update(|_| ());

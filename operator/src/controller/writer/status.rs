@@ -1,26 +1,23 @@
 //! Writes the status of SMI objects.
 
-use std::collections::BTreeSet;
-
 use futures::StreamExt;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use serde_json::json;
-use smilax_compiler::FindingId;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_core::ObjectRef;
 use tokio::time::Instant;
 
-use super::outcome::{Outcome, WriteError, call, is_conflict, is_moot};
-use super::retry::{Cause, Failed};
+use super::outcome::{Outcome, WriteError, call, is_conflict};
+use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::kinds::SmiKind;
 use crate::controller::statuses::key_of;
 use crate::controller::watch::stored_object;
 
 impl Writer {
-    /// Writes as many of those that are due. How many writes that were, Events and all.
+    /// Writes as many of those that are due. How many writes that were.
     pub(super) async fn write_statuses(&self, term: &Term, most: usize, failed: &mut Failed) -> usize {
         let due = self.state.read(|inner| {
             let mut statuses = term.statuses.lock();
@@ -28,31 +25,20 @@ impl Writer {
         });
         let mut all = 0;
         let writes = due.into_iter().map(|desired| async move {
-            let wrote = self.write_status(&desired).await;
-            if is_conflict(&wrote.result) {
+            let result = self.write_status(&desired).await;
+            if is_conflict(&result) {
                 self.look_at_object(&desired.object).await;
             }
-            (desired, wrote)
+            (desired, result)
         });
         let mut writes = futures::stream::iter(writes).buffer_unordered(CONCURRENCY);
-        while let Some((desired, wrote)) = writes.next().await {
-            all += wrote.writes;
-            if let (Ok(Outcome::Written), Some(key)) = (&wrote.result, key_of(&desired)) {
-                term.statuses.lock().wrote(key, Instant::now());
+        while let Some((desired, result)) = writes.next().await {
+            all += usize::from(!matches!(result, Ok(Outcome::Unchanged)));
+            if let Ok(Outcome::Written) = &result {
+                term.statuses.lock().wrote(&desired, Instant::now());
             }
             let object = &desired.object;
-            if wrote.untold {
-                failed
-                    .entry(object.namespace.to_string())
-                    .or_insert(Cause::Refused);
-            }
-            self.account(
-                &object.kind,
-                &object.namespace,
-                &object.name,
-                wrote.result,
-                failed,
-            );
+            self.account(&object.kind, &object.namespace, &object.name, result, failed);
         }
         all
     }
@@ -73,54 +59,36 @@ impl Writer {
         }
     }
 
-    /// Writes a status when it differs from what is stored; before that, tells what is new in it.
-    async fn write_status(&self, desired: &DesiredStatus) -> Wrote {
-        let Some(kind) = SmiKind::from_kind(&desired.object.kind) else {
-            return Wrote::NOTHING;
+    /// Writes a status when it differs from what is stored.
+    async fn write_status(&self, desired: &DesiredStatus) -> Result<Outcome, WriteError> {
+        let Some(key) = key_of(desired) else {
+            return Ok(Outcome::Unchanged);
         };
-        let key = (
-            kind,
-            desired.object.namespace.clone(),
-            desired.object.name.clone(),
-        );
         let Some(stored) = self.state.read(|inner| inner.objects.get(&key).cloned()) else {
-            return Wrote::NOTHING;
+            return Ok(Outcome::Unchanged);
         };
         let now = k8s_openapi::jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
         let merged = status::merge(&stored.conditions, &desired.conditions, &now);
         if merged.is_none() && stored.is_in_keeping(desired) {
-            return Wrote::NOTHING;
+            return Ok(Outcome::Unchanged);
         }
         let conditions = merged.unwrap_or_else(|| stored.conditions.clone());
-        let resource = kind.resource();
-        let told = self
-            .events
-            .about_object(
-                &desired.object,
-                &stored.uid,
-                &resource.api_version,
-                &desired.untold(&stored.columns),
-            )
-            .await;
+        let resource = key.0.resource();
         let object = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {
                 "name": &*desired.object.name, "namespace": &*desired.object.namespace,
                 "uid": stored.uid, "resourceVersion": stored.resource_version,
             },
-            "status": content(desired, &conditions, &told.failed),
+            "status": content(desired, &conditions),
         });
         let api =
             Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
-        let gone = matches!(&written, Err(WriteError::Api(kube::Error::Api(status))) if is_moot(status));
-        if written.is_ok() || gone {
-            self.events.remembered(&stored.uid);
-        }
-        let result = written.map(|written| {
+        written.map(|written| {
             self.state.read(|inner| {
                 // It may be gone by now, or another of its name.
                 if let Some(known) = inner.objects.get_mut(&key)
@@ -130,38 +98,12 @@ impl Writer {
                 }
             });
             Outcome::Written
-        });
-        Wrote {
-            result,
-            writes: told.writes + 1,
-            untold: !told.failed.is_empty(),
-        }
+        })
     }
 }
 
-/// What became of a status.
-struct Wrote {
-    result: Result<Outcome, WriteError>,
-    /// How many writes were tried, Events and all.
-    writes: usize,
-    /// Whether some finding could not be told, and is to be tried again.
-    untold: bool,
-}
-
-impl Wrote {
-    const NOTHING: Self = Self {
-        result: Ok(Outcome::Unchanged),
-        writes: 0,
-        untold: false,
-    };
-}
-
-/// The status as it is to be stored. It remembers as reported only what was.
-fn content(
-    desired: &DesiredStatus,
-    conditions: &[Stored],
-    failed: &BTreeSet<FindingId>,
-) -> serde_json::Value {
+/// The status as it is to be stored.
+fn content(desired: &DesiredStatus, conditions: &[Stored]) -> serde_json::Value {
     let ours = conditions
         .iter()
         .filter(|one| desired.conditions.iter().any(|own| own.kind == one.kind));
@@ -169,7 +111,7 @@ fn content(
         "observedGeneration": desired.object.generation,
         "conditions": ours.map(condition_json).collect::<Vec<_>>(),
     });
-    for (name, text) in desired.texts(failed) {
+    for (name, text) in desired.texts() {
         content[name] = json!(text);
     }
     content

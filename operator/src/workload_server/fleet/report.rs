@@ -10,8 +10,7 @@ use smilax_core::workload_connection::{
 };
 use smilax_core::{ObjectRef, Revision, Workload};
 
-/// Bytes of a text of a proxy's that are kept.
-pub(super) const LONGEST_TEXT: usize = 512;
+use super::said::said;
 
 /// What one proxy has told. Replicas tell it each other, also those of another version: a field may be added, never
 /// changed.
@@ -89,8 +88,8 @@ impl Report {
     pub fn new(workload: Workload, hello: Hello, now: Moment) -> Self {
         Self {
             workload,
-            pod: shortened(hello.pod),
-            version: shortened(hello.version),
+            pod: said(&hello.pod),
+            version: said(&hello.version),
             bundle: hello.bundle,
             revision: hello.revision,
             rejected: None,
@@ -133,7 +132,7 @@ impl Report {
                         (Some((Subject::Revision(_), _)), Subject::Bundle(_))
                     );
                     if !counts_more {
-                        self.rejected = Some((subject, shortened(format!("{path}: {reason}"))));
+                        self.rejected = Some((subject, said(&format!("{path}: {reason}"))));
                     }
                 }
             },
@@ -225,12 +224,4 @@ fn rank(rejected: Option<&(Subject, String)>) -> Option<(Option<Revision>, u64, 
 fn bounded(mut learned: Vec<ObjectRef>) -> Vec<ObjectRef> {
     learned.truncate(MOST_LEARNED);
     learned
-}
-
-fn shortened(mut text: String) -> String {
-    let end = (0..=LONGEST_TEXT.min(text.len()))
-        .rev()
-        .find(|&end| text.is_char_boundary(end));
-    text.truncate(end.unwrap_or_default());
-    text
 }

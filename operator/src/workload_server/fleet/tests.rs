@@ -8,7 +8,7 @@ use smilax_core::workload_connection::{
 use smilax_core::{ObjectRef, Revision, Workload};
 
 use super::forget::Missed;
-use super::report::LONGEST_TEXT;
+use super::said::LONGEST;
 use super::*;
 
 fn at(seconds: u64) -> Moment {
@@ -55,7 +55,7 @@ fn an_acknowledgement_counts_and_a_rejection_leaves_what_was_in_force() {
     let mut report = report(7, 1, 1);
     report.take(rejected(Subject::Bundle(8)), at(2));
     assert_eq!(report.bundle, Some(7));
-    assert_eq!(report.rejected.as_ref().unwrap().1.len(), LONGEST_TEXT);
+    assert_eq!(report.rejected.as_ref().unwrap().1.len(), LONGEST);
     report.take(applied(Subject::Bundle(8)), at(3));
     assert_eq!((report.bundle, &report.rejected), (Some(8), &None));
 }

@@ -31,26 +31,20 @@ pub(in crate::workload_server) fn store(state: &State, account: &str, policy: St
 
 /// A pod of account `web` without a proxy, `SERVICE-NUMBER`, that this Service selects.
 pub(in crate::workload_server) fn pod(state: &State, name: &str, address: &str) {
-    set_pod(state, name, address, &json!({}));
+    set_pod(state, name, address, &json!([]));
 }
 
 /// The same with a proxy.
 pub(in crate::workload_server) fn injected_pod(state: &State, name: &str, address: &str) {
-    set_pod(
-        state,
-        name,
-        address,
-        &json!({"smilax.dev/proxy-version": "0.1.0"}),
-    );
+    let proxy = json!({"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]});
+    set_pod(state, name, address, &json!([proxy]));
 }
 
-fn set_pod(state: &State, name: &str, address: &str, labels: &serde_json::Value) {
+fn set_pod(state: &State, name: &str, address: &str, init_containers: &serde_json::Value) {
     let app = name.rsplit_once('-').map_or(name, |(app, _)| app);
-    let mut labels = labels.clone();
-    labels["app"] = json!(app);
     let object = json!({
-        "metadata": {"name": name, "namespace": "shop", "labels": labels},
-        "spec": {"containers": [], "serviceAccountName": "web"}, "status": {"podIP": address},
+        "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
+        "spec": {"containers": [], "initContainers": init_containers, "serviceAccountName": "web"}, "status": {"podIP": address},
     });
     let pod = ingest::pod(&serde_json::from_value(object).unwrap());
     state.update(|inner| inner.index.set_pod("shop", name.into(), Some(pod)));

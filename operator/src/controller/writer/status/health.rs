@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use smilax_compiler::Diagnostic;
 use smilax_compiler::index::{Index, Settings};
 use smilax_compiler::ingest;
 use smilax_compiler::status::{Enforcement, Knowledge, Rejection, merge, statuses};
@@ -82,10 +83,11 @@ fn world(objects: &[Value], pods: Pods) -> Index {
     if pods != Pods::None {
         let mut pod = named("web-0");
         pod["metadata"]["labels"] = json!({"app": "web"});
-        if pods == Pods::Injected {
-            pod["metadata"]["labels"]["smilax.dev/proxy-version"] = json!("0.1.0");
-        }
         pod["spec"] = json!({"serviceAccountName": "web", "containers": []});
+        if pods == Pods::Injected {
+            let proxy = json!({"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]});
+            pod["spec"]["initContainers"] = json!([proxy]);
+        }
         let pod = ingest::pod(&serde_json::from_value(pod).unwrap());
         index.set_pod("shop", "web-0".into(), Some(pod));
     }
@@ -113,7 +115,9 @@ fn written(objects: &[Value], pods: Pods, enforcement: &Enforcement) -> BTreeMap
             let conditions = merge(&[], &status.conditions, "2026-01-01T00:00:00Z").unwrap();
             let kind = status.object.kind.to_string();
             let mut object = objects.iter().find(|one| one["kind"] == kind).unwrap().clone();
-            object["status"] = content(&status, &conditions, &BTreeSet::new());
+            let told = status.untold().iter().map(Diagnostic::id).collect();
+            status.recall(&BTreeMap::new(), &told);
+            object["status"] = content(&status, &conditions);
             (kind, object)
         })
         .collect()
