@@ -29,6 +29,8 @@ use crate::scrape::{Page, Scraper};
 const PLACES: Caps = Caps { all: 128, of_one: 64 };
 /// How long a client may take for its headers, and stay unused.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's headers at most. hyper looks at all of them again for each blank line before them.
+const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a connection may last, however slowly its client reads.
 const LONGEST: Duration = Duration::from_mins(1);
 /// The same where a hook of the application is waited for, which may take as long as its pod may take to end.
@@ -237,6 +239,7 @@ where
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
+                .max_buf_size(BUFFER_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
             // A client that goes away is no concern of ours.
             tokio::select! {
