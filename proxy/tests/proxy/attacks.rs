@@ -1,6 +1,7 @@
 //! Attacks on identity and access, by their numbers in `docs/attacks.md`.
 
 mod access;
+mod floods;
 mod framing;
 mod handshakes;
 mod header_bombs;
