@@ -13,6 +13,7 @@ mod policy;
 pub(crate) mod raw_http2;
 mod requests;
 mod resources;
+mod scrapes;
 mod servers;
 pub(crate) mod stage;
 mod websocket;

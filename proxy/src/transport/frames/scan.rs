@@ -312,6 +312,44 @@ mod tests {
     }
 
     #[test]
+    fn s37_others_have_their_turn_after_some_hundred_frames_of_any_kind() {
+        for kind in [0, HEADERS, SETTINGS, 6, 8] {
+            let mut scan = Scan::new(Opens::We);
+            let one = [[0, 0, 1, kind, END_HEADERS, 0, 0, 0, 1].as_slice(), &[0x82]].concat();
+            assert_eq!(scan.pass(&one.repeat(TURN_FRAMES)), Ok(()));
+            assert!(!scan.is_turn_over(), "{kind}");
+            assert_eq!(scan.pass(&one), Ok(()));
+            assert!(scan.is_turn_over() && !scan.is_turn_over(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn s37_data_that_is_padding_carries_nothing() {
+        let padded = |data: u8| [0, 0, 5, DATA, PADDED, 0, 0, 0, 1, 4 - data, 0, 0, 0, 0];
+        let flood = |data| {
+            let mut scan = Scan::new(Opens::We);
+            scan.pass(&padded(data).repeat(20_000))
+        };
+        assert_eq!((flood(0), flood(1)), (Err(Abuse::Flood), Ok(())));
+    }
+
+    #[test]
+    fn a21_a_block_is_unfinished_until_its_last_byte() {
+        let mut scan = Scan::new(Opens::We);
+        let begins = [0, 0, 1, HEADERS, 0, 0, 0, 0, 1, 0x82];
+        let ends = [0, 0, 1, CONTINUATION, END_HEADERS, 0, 0, 0, 1, 0x84];
+        for byte in begins.iter().chain(&ends) {
+            let _ = scan.pass(std::slice::from_ref(byte));
+            let in_first_header = scan.blocks == 0;
+            assert_eq!(
+                scan.unfinished_block().is_some(),
+                !in_first_header && *byte != 0x84
+            );
+        }
+        assert_eq!(scan.unfinished_block(), None);
+    }
+
+    #[test]
     fn the_preface_is_no_frame() {
         let mut scan = Scan::new(Opens::They);
         let begin = [

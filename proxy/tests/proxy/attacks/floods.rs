@@ -156,11 +156,11 @@ async fn flooded(mut stream: TcpStream, begin: &[u8], frames: &[u8]) -> Option<[
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let mut heard = Vec::new();
     let hear = async {
-        let mut bytes = [0; 8192];
+        let mut bytes = vec![0; 8192];
         while let Ok(length @ 1..) = read.read(&mut bytes).await {
             heard.extend_from_slice(&bytes[..length]);
         }
@@ -322,10 +322,10 @@ async fn a21_headers_of_http2_have_their_time_in_all_however_they_trickle_and_ea
     let (mut read, mut write) = endless.0.into_split();
     let trickle = tokio::spawn(async move {
         let header = frame(CONTINUATION, 0, 1, &[0; 200]);
-        let mut rest = [&header[..9], &b"\x00\x7f\x49"[..], &[b'x'; 197]]
+        let rest = [&header[..9], &b"\x00\x7f\x49"[..], &[b'x'; 197]]
             .concat()
             .into_iter();
-        while let Some(byte) = rest.next() {
+        for byte in rest {
             if write.write_all(&[byte]).await.is_err() {
                 return;
             }
