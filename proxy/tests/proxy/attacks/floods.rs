@@ -322,15 +322,15 @@ async fn a21_headers_of_http2_have_their_time_in_all_however_they_trickle_and_ea
     let (mut read, mut write) = endless.0.into_split();
     let trickle = tokio::spawn(async move {
         let header = frame(CONTINUATION, 0, 1, &[0; 200]);
-        let rest = [&header[..9], &b"\x00\x7f\x49"[..], &[b'x'; 197]]
-            .concat()
-            .into_iter();
+        let rest = [&header[..9], &b"\x00\x7f\x49"[..], &[b'x'; 197]].concat();
         for byte in rest {
             if write.write_all(&[byte]).await.is_err() {
                 return;
             }
             tokio::time::sleep(BRIEF / 4).await;
         }
+        // What is sent must not end before the proxy ends it.
+        std::future::pending::<()>().await;
     });
     let mut rest = Vec::new();
     let _ = soon("the connection ends", read.read_to_end(&mut rest)).await;
