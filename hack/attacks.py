@@ -45,7 +45,7 @@ ITEMS = [
     ("A17", "an authority that differs from the Host", "400"),
     ("A18", "TRACE, `GET *`", "405"),
     ("A19", "headers that concern one connection, and those that `Connection` names", "they end with it; ours cannot be named"),
-    ("A21", "headers that are sent slowly, over hundreds of connections", "closed 10 s after their first byte"),
+    ("A21", "headers that are sent slowly, over hundreds of connections, also of HTTP/2", "closed 10 s after their first byte"),
     ("A22", "slow bodies, clients that do not read, connections that are not used", "closed by limits of silence; bytes held are bounded, and where nothing is left, those that take none of them for 30 s are closed"),
     ("B1", "requests that are reset at once", "the connection ends"),
     ("B2", "CONTINUATION without end, also empty", "the connection ends"),
@@ -70,7 +70,7 @@ ITEMS = [
     ("C7", "TLS 1.2 and older, early data", "only TLS 1.3, never early data"),
     ("C8", "a session resumed after trust or policy changed", "a new handshake, judged by what holds now"),
     ("C9", "a root is taken out of the bundle while connections are open", "connections that chain to it end"),
-    ("C10", "handshakes that are cut up, huge, slow, or never finished", "closed within 10 s; half-open ones are bounded, in all and for each address, or /64 of IPv6"),
+    ("C10", "handshakes that are cut up, huge, slow, or never finished", "closed within 10 s, and parsed once; half-open ones are bounded, in all and for each address, or /64 of IPv6"),
     ("C11", "a valid certificate of the wrong account on a stolen address", "the caller's proxy refuses; nothing is sent"),
     ("C12", "headers that claim an identity, also spelt with underscores", "taken away; ours is added for callers that prove one"),
     ("C13", "keys and tokens in logs, environment, ConfigMaps, pages of administration", "nowhere"),
@@ -152,6 +152,9 @@ ITEMS = [
     ("S32", "a member with its own TLS client that announces bytes and sends requests: whole, in pieces, as HTTP/2, after the server has spoken, or behind CONNECT", "served as HTTP, with the identity that was proven and the rules about requests; bytes only where the pod declares TCP"),
     ("S33", "bytes above ASCII in lists: Connection, Upgrade, Transfer-Encoding", "the other elements count all the same; no upgrade to HTTP is passed on; 400 where a request's end depends on it"),
     ("S34", "another spelling of a header that rules read; a GET with a body in chunks", "400 where rules read that header; the body arrives"),
+    ("S35", "answers on the ports of metrics and administration that nobody reads", "one page is shared by whoever asks within a second, and few exist at a time: the one that is read least gives way; who takes nothing for 10 s is closed"),
+    ("S36", "blank lines without end where a message should begin, large heads in dozens", "400 after 64 bytes, 502 for those of a server; large heads wait in a queue, and one is read at a time"),
+    ("S37", "frames of HTTP/2 without end that carry nothing, from either side", "paid from an allowance that headers and data earn; beyond it, GOAWAY with ENHANCE_YOUR_CALM. Others have their turn after 256 frames"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

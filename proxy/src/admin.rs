@@ -1,34 +1,27 @@
 //! What people and kubelet ask the proxy: administration, metrics, readiness, probes.
 
+mod answer;
+mod serve;
+
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use smilax_core::admission::{Activity, Admissions, Busy, Caps};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
+use self::answer::Content;
+use self::serve::{Patience, serve};
 use crate::control::Control;
 use crate::drain::Stage;
-use crate::listener::accept_forever;
 use crate::probe::{Outcome, Prober};
 use crate::scrape::{Page, Scraper};
 
-/// Connections to one of these ports at a time. Anybody in the cluster may open them, and nobody knows from which address
-/// kubelet comes, so another one has to end for each that is above.
-const PLACES: Caps = Caps { all: 128, of_one: 64 };
-/// How long a client may take for its headers, and stay unused.
-const HEADER_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may last, however slowly its client reads.
 const LONGEST: Duration = Duration::from_mins(1);
 /// The same where a hook of the application is waited for, which may take as long as its pod may take to end.
@@ -36,7 +29,7 @@ const LONGEST_HOOK: Duration = Duration::from_hours(2);
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 4096;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Content>;
 
 /// A lifecycle hook failed: the connection is closed without an answer, since kubelet takes any answer for a success.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +38,8 @@ struct HookFailed;
 
 /// Serves administration. It changes things, so it is only ever served on loopback.
 pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
-    serve(listener, LONGEST, move |_, request| {
+    let patience = patience(&control, LONGEST);
+    serve(listener, patience, move |_, request| {
         let control = Arc::clone(&control);
         async move { Ok(administer(control, request).await) }
     })
@@ -54,7 +48,8 @@ pub async fn serve_admin(control: Arc<Control>, listener: TcpListener) {
 
 /// Serves metrics and readiness.
 pub async fn serve_metrics(control: Arc<Control>, scraper: Arc<Scraper>, listener: TcpListener) {
-    serve(listener, LONGEST, move |client, request| {
+    let patience = patience(&control, LONGEST);
+    serve(listener, patience, move |client, request| {
         let (control, scraper) = (Arc::clone(&control), Arc::clone(&scraper));
         async move { Ok(observe(&control, &scraper, client, &request).await) }
     })
@@ -62,8 +57,9 @@ pub async fn serve_metrics(control: Arc<Control>, scraper: Arc<Scraper>, listene
 }
 
 /// Serves the application's probes.
-pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
-    serve(listener, LONGEST_HOOK, move |_, request| {
+pub async fn serve_probes(control: Arc<Control>, prober: Arc<Prober>, listener: TcpListener) {
+    let patience = patience(&control, LONGEST_HOOK);
+    serve(listener, patience, move |_, request| {
         let prober = Arc::clone(&prober);
         async move {
             if request.method() != Method::GET {
@@ -76,6 +72,13 @@ pub async fn serve_probes(prober: Arc<Prober>, listener: TcpListener) {
     .await;
 }
 
+fn patience(control: &Control, longest: Duration) -> Patience {
+    Patience {
+        longest,
+        unread: control.shared.settings.limits.unread,
+    }
+}
+
 /// Tells kubelet what the application said. Its body is passed on only where kubelet shows it: anybody in the cluster may
 /// ask this port.
 fn probed(path: &str, outcome: Outcome) -> Result<Answer, HookFailed> {
@@ -83,7 +86,7 @@ fn probed(path: &str, outcome: Outcome) -> Result<Answer, HookFailed> {
         Outcome::Success => text(StatusCode::OK, "ok"),
         Outcome::Failure(failure) => text(failure.status(), &failure.to_string()),
         Outcome::Redirected(redirect) => {
-            let mut answer = Response::new(Full::new(redirect.body));
+            let mut answer = Response::new(Content::Own(redirect.body));
             *answer.status_mut() = redirect.status;
             answer
                 .headers_mut()
@@ -169,12 +172,9 @@ async fn observe(
         ),
         ("/metrics", _) => {
             let query = request.uri().query();
-            match scraper
-                .page(&control.shared.metrics, request.headers(), query)
-                .await
-            {
+            match scraper.page(request.headers(), query).await {
                 Ok(page) => measured(page),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+                Err(failure) => text(StatusCode::SERVICE_UNAVAILABLE, &failure.to_string()),
             }
         }
         ("/startup", _) => shown(missing(control, control.shared.settings.limits.certificate)),
@@ -185,7 +185,7 @@ async fn observe(
 }
 
 fn measured(page: Page) -> Answer {
-    let mut answer = Response::new(Full::new(page.text));
+    let mut answer = Response::new(Content::Shared(page.parts));
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, page.format.content_type());
@@ -209,47 +209,6 @@ fn shown(missing: Option<&'static str>) -> Answer {
     }
 }
 
-async fn serve<H, F>(listener: TcpListener, longest: Duration, handle: H)
-where
-    H: Fn(IpAddr, Request<Incoming>) -> F + 'static,
-    F: Future<Output = Result<Answer, HookFailed>> + 'static,
-{
-    let handle = Rc::new(handle);
-    let admissions = Admissions::new(PLACES, Busy::GivesWay);
-    accept_forever(listener, move |stream, client| {
-        let (activity, end) = (Activity::new(), CancellationToken::new());
-        let Some((place, gives_way)) = admissions.enter(client.ip(), &activity, end.clone()) else {
-            return;
-        };
-        if let Some(other) = gives_way {
-            other.cancel();
-        }
-        let handle = Rc::clone(&handle);
-        tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| {
-                let (under_way, answer) = (activity.begin(), handle(client.ip(), request));
-                async move {
-                    let answer = answer.await;
-                    drop(under_way);
-                    answer
-                }
-            });
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away is no concern of ours.
-            tokio::select! {
-                _ = served => {}
-                () = end.cancelled() => tracing::debug!(%client, "closed a connection that gave way to another"),
-                () = tokio::time::sleep(longest) => {}
-            }
-            drop(place);
-        });
-    })
-    .await;
-}
-
 fn status(of: &impl Serialize) -> Answer {
     match serde_json::to_vec(of) {
         Ok(status) => json(status.into()),
@@ -258,7 +217,7 @@ fn status(of: &impl Serialize) -> Answer {
 }
 
 fn text(status: StatusCode, line: &str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
+    let mut answer = Response::new(Content::Own(Bytes::from(format!("{line}\n"))));
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -267,7 +226,7 @@ fn text(status: StatusCode, line: &str) -> Answer {
 }
 
 fn json(document: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(document));
+    let mut answer = Response::new(Content::Own(document));
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

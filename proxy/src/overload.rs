@@ -26,7 +26,7 @@ pub use budget::{Budget, Budgets, FEW_BYTES, Pressure, Reading, Receiver};
 pub use capacity::{Asked, Capacity};
 pub use files::raise_limit;
 pub use flow::{Flow, Held, Way};
-pub use large_heads::LargeHeads;
+pub use large_heads::{LargeHeads, Ticket};
 pub use sweep::{Patience, sweep_forever};
 
 /// What there is room for, shared by the threads of a proxy.

@@ -216,7 +216,8 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
         .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let prober = Arc::new(Prober::new(&control.shared.settings));
-        let scraper = Arc::new(Scraper::new(&control.shared.settings));
+        let metrics = Arc::clone(&control.shared.metrics);
+        let scraper = Arc::new(Scraper::new(&control.shared.settings, metrics));
         for listener in sockets.admin.listeners()? {
             tokio::task::spawn_local(admin::serve_admin(Arc::clone(control), listener));
         }
@@ -225,7 +226,8 @@ fn run_control(control: &Arc<Control>, sockets: ControlSockets, end: &Cancellati
             tokio::task::spawn_local(admin::serve_metrics(control, scraper, listener));
         }
         for listener in sockets.probe.listeners()? {
-            tokio::task::spawn_local(admin::serve_probes(Arc::clone(&prober), listener));
+            let (control, prober) = (Arc::clone(control), Arc::clone(&prober));
+            tokio::task::spawn_local(admin::serve_probes(control, prober, listener));
         }
         tokio::task::spawn_local(follow_stage(Arc::clone(control)));
         tokio::task::spawn_local({

@@ -2,43 +2,59 @@
 //! finds both.
 //!
 //! ```text
-//! Prometheus ─► port 15020 ─► [`fetch`]: the application, on loopback ─► [`exposition`]: judged, appended ─► one answer
+//! Prometheus ─► port 15020 ─► [`fetch`]: the application, on loopback ─► [`exposition`]: judged ─► behind the sidecar's own
 //!                                    └─ failed, slow, too large, unreadable: counted; the sidecar's own alone ─┘
 //! ```
+//!
+//! Both parts are shared by whoever asks within a second, and few of each exist at a time ([`shelf`]): a part may have
+//! megabytes, and anybody may ask for it and not read it.
 
 mod exposition;
 mod fetch;
+mod sheet;
+mod shelf;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, HeaderMap};
 use smilax_core::application_metrics::ApplicationMetrics;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::shelf::Shelf;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 pub use exposition::Format;
 use exposition::Malformed;
-use fetch::Fetched;
+pub use sheet::{Reader, Sheet};
 
 /// How long the application may take. Prometheus waits for 10 s unless told otherwise, and drops what comes later.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the application's metrics at most.
 const MOST_BYTES: usize = 4 << 20;
-/// Answers with the application's metrics at a time, until they are sent: two replicas of Prometheus may ask at once, and
-/// others wait for their turn.
-const AT_ONCE: usize = 2;
+/// The sidecar's parts that exist at a time: one that is current, and some that are still read.
+const OWN_PLACES: usize = 3;
+/// The application's that exist at a time, of those that were asked for without parameters. Prometheus sends none unless
+/// it is told to, so whoever makes up parameters is not in its way.
+const USUAL_PLACES: usize = 3;
+/// The same with parameters, whatever they are.
+const PARTICULAR_PLACES: usize = 2;
 
-/// Asks the application for its metrics.
+/// Makes what `/metrics` answers.
 #[derive(Debug)]
 pub struct Scraper {
-    application: Option<ApplicationMetrics>,
+    metrics: Arc<Metrics>,
+    application: Option<Arc<Application>>,
+    own: Arc<Shelf<Format>>,
+    usual: Arc<Shelf<Format>>,
+    particular: Arc<Shelf<(Format, String)>>,
+}
+
+#[derive(Debug)]
+struct Application {
+    metrics: ApplicationMetrics,
     pod: Vec<IpAddr>,
-    places: Arc<Semaphore>,
 }
 
 /// What `/metrics` answers.
@@ -46,8 +62,8 @@ pub struct Scraper {
 pub struct Page {
     /// Form that it is written in.
     pub format: Format,
-    /// Its text.
-    pub text: Bytes,
+    /// The sidecar's part, and that of the application.
+    pub parts: Vec<Arc<Sheet>>,
 }
 
 /// Why an answer holds no metrics of the application.
@@ -77,13 +93,16 @@ pub enum Failure {
     /// What it answered would make Prometheus refuse the whole answer.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// The sidecar's own cannot be written, which is a mistake in this program.
+    #[error(transparent)]
+    Own(#[from] prometheus::Error),
 }
 
 impl Failure {
     /// Its value of the label `outcome`.
     fn outcome(&self) -> &'static str {
         match self {
-            Self::Busy => "busy",
+            Self::Busy | Self::Own(_) => "busy",
             Self::TimedOut => "timed_out",
             Self::Unreachable(_) => "unreachable",
             Self::Broken(_) => "broken",
@@ -95,82 +114,107 @@ impl Failure {
     }
 }
 
-/// What is sent, and the place that it takes until it is.
-struct Held {
-    text: Vec<u8>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
-    }
-}
-
 impl Scraper {
     /// For the application that the settings name, if they name one.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let keep = settings.limits.scrape_shared;
         Self {
-            application: settings.application_metrics.clone(),
-            pod: settings.pod.ips.clone(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            metrics,
+            application: settings.application_metrics.clone().map(|metrics| {
+                Arc::new(Application {
+                    metrics,
+                    pod: settings.pod.ips.clone(),
+                })
+            }),
+            own: Shelf::new(OWN_PLACES, keep),
+            usual: Shelf::new(USUAL_PLACES, keep),
+            particular: Shelf::new(PARTICULAR_PLACES, keep),
         }
-    }
-
-    async fn fetch(
-        &self,
-        application: &ApplicationMetrics,
-        asked: &HeaderMap,
-        query: Option<&str>,
-    ) -> Result<(Fetched, OwnedSemaphorePermit), Failure> {
-        let deadline = Instant::now() + patience(asked);
-        let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned());
-        let Ok(Ok(place)) = place.await else {
-            return Err(Failure::Busy);
-        };
-        let accepted = Format::accepted(asked.get_all(ACCEPT).iter());
-        let fetched = fetch::fetch(application, &self.pod, accepted, query, MOST_BYTES);
-        let fetched = timeout_at(deadline, fetched)
-            .await
-            .unwrap_or(Err(Failure::TimedOut))?;
-        exposition::check(&fetched.text, fetched.format)?;
-        Ok((fetched, place))
     }
 
     /// The metrics of the sidecar and of the application. Without the latter, the sidecar's alone: what the application does
     /// must not hide what the mesh sees of it.
     ///
     /// # Errors
-    /// When the sidecar's own cannot be written, which is a mistake in this program.
-    pub async fn page(
-        &self,
-        metrics: &Metrics,
-        asked: &HeaderMap,
-        query: Option<&str>,
-    ) -> Result<Page, prometheus::Error> {
+    /// When the sidecar's own cannot be written, or no place for it becomes free.
+    pub async fn page(&self, asked: &HeaderMap, query: Option<&str>) -> Result<Page, Arc<Failure>> {
         let Some(application) = &self.application else {
-            return alone(metrics);
+            return self.alone().await;
         };
-        match self.fetch(application, asked, query).await {
-            Ok((Fetched { format, text }, place)) => {
-                metrics.application.scraped("merged");
-                let text = exposition::append(own(metrics, format)?, &text, format);
+        match self.of_application(application, asked, query).await {
+            Ok(part) => {
+                self.metrics.application.scraped("merged");
+                let own = self.own(part.format).await?;
                 Ok(Page {
-                    format,
-                    text: Bytes::from_owner(Held { text, _place: place }),
+                    format: part.format,
+                    parts: vec![own, part],
                 })
             }
             Err(failure) => {
-                let port = application.port;
-                tracing::debug!(
-                    port,
-                    path = application.path,
-                    "no metrics of the application: {failure}"
-                );
-                metrics.application.scraped(failure.outcome());
-                alone(metrics)
+                let ApplicationMetrics { port, path, .. } = &application.metrics;
+                tracing::debug!(port, path, "no metrics of the application: {failure}");
+                self.metrics.application.scraped(failure.outcome());
+                self.alone().await
             }
         }
+    }
+
+    async fn of_application(
+        &self,
+        application: &Arc<Application>,
+        asked: &HeaderMap,
+        query: Option<&str>,
+    ) -> shelf::Outcome {
+        let accepted = Format::accepted(asked.get_all(ACCEPT).iter());
+        let fetched = || {
+            let (application, query) = (Arc::clone(application), query.map(str::to_owned));
+            async move { application.fetch(accepted, query.as_deref()).await }
+        };
+        let part = async {
+            match query {
+                None => self.usual.get(&accepted, fetched).await,
+                Some(query) => {
+                    let key = (accepted, query.to_owned());
+                    self.particular.get(&key, fetched).await
+                }
+            }
+        };
+        let deadline = Instant::now() + patience(asked);
+        let part = timeout_at(deadline, part).await;
+        part.unwrap_or_else(|_| Err(Arc::new(Failure::TimedOut)))
+    }
+
+    async fn alone(&self) -> Result<Page, Arc<Failure>> {
+        let own = self.own(Format::Text).await?;
+        Ok(Page {
+            format: own.format,
+            parts: vec![own],
+        })
+    }
+
+    async fn own(&self, format: Format) -> shelf::Outcome {
+        let metrics = || {
+            let metrics = Arc::clone(&self.metrics);
+            async move {
+                let text = metrics.text()?;
+                Ok(match format {
+                    Format::Text => (format, text),
+                    Format::OpenMetrics => (format, exposition::as_open_metrics(&text)),
+                })
+            }
+        };
+        self.own.get(&format, metrics).await
+    }
+}
+
+impl Application {
+    async fn fetch(&self, accepted: Format, query: Option<&str>) -> Result<(Format, Vec<u8>), Failure> {
+        let fetched = fetch::fetch(&self.metrics, &self.pod, accepted, query, MOST_BYTES);
+        let fetched = timeout(PATIENCE, fetched)
+            .await
+            .unwrap_or(Err(Failure::TimedOut))?;
+        exposition::check(&fetched.text, fetched.format)?;
+        Ok((fetched.format, exposition::behind(&fetched.text, fetched.format)))
     }
 }
 
@@ -180,21 +224,6 @@ fn patience(asked: &HeaderMap) -> Duration {
     let seconds = told.and_then(|told| told.to_str().ok()?.parse::<f64>().ok());
     let part = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds * 0.7).ok());
     part.map_or(PATIENCE, |part| part.min(PATIENCE))
-}
-
-/// The sidecar's metrics without those of the application.
-fn alone(metrics: &Metrics) -> Result<Page, prometheus::Error> {
-    let format = Format::Text;
-    let text = own(metrics, format)?.into();
-    Ok(Page { format, text })
-}
-
-fn own(metrics: &Metrics, format: Format) -> Result<Vec<u8>, prometheus::Error> {
-    let text = metrics.text()?;
-    Ok(match format {
-        Format::Text => text,
-        Format::OpenMetrics => exposition::as_open_metrics(&text),
-    })
 }
 
 #[cfg(test)]

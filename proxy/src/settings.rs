@@ -191,6 +191,10 @@ pub struct Limits {
     pub lookup: Duration,
     /// How long endpoints are used after the stream that told them was lost.
     pub endpoints: Duration,
+    /// How long a page of metrics is shared by those who ask for it.
+    pub scrape_shared: Duration,
+    /// How long a client of metrics, probes or administration may take nothing of what it is answered.
+    pub unread: Duration,
 }
 
 /// Settings that cannot be used.
@@ -245,6 +249,8 @@ impl Default for Limits {
             distrusted: Duration::from_secs(30),
             lookup: Duration::from_millis(100),
             endpoints: Duration::from_secs(10),
+            scrape_shared: Duration::from_secs(1),
+            unread: Duration::from_secs(10),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where bytes enter and leave: the one place that makes a connection upstream, and the one type that every connection
 //! has, secured or not. Nothing above needs to know which it is.
 
+mod blank_lines;
 mod defect;
 mod departure;
 mod few;

@@ -15,6 +15,12 @@ const MOST_BYTES: usize = 64 * 1024;
 /// Bytes looked at first. A usual hello fits, one with a key exchange that withstands quantum computers too.
 const FIRST_LOOK: usize = 4 * 1024;
 
+/// Kind of a record of a handshake, and the length of a record's header (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 0x16;
+const RECORD_HEADER: usize = 5;
+/// More bytes than a hello may have.
+const NEVER: usize = MOST_BYTES + 1;
+
 /// What a ClientHello says.
 pub enum Hello {
     /// Another proxy wants to speak to this one.
@@ -69,6 +75,51 @@ fn names_ours(accepted: &Accepted) -> bool {
     names.any(|name| Wire::of(name).is_some())
 }
 
+/// How much of a ClientHello is here, as its records announce it (RFC 8446 section 5.1). It is parsed once, when all of it
+/// is here: parsing it again for each byte that comes would let its sender spend this side's time.
+#[derive(Debug, Default)]
+struct Extent {
+    /// Where the next record begins.
+    next_record: usize,
+    /// Bytes of the message in the records before that.
+    message: usize,
+    /// The first of them: the kind of the message, and its length.
+    begins: [u8; 4],
+}
+
+impl Extent {
+    /// Bytes that must be here before there is something to parse: more than `first` has, while the message is not whole,
+    /// and [`NEVER`] where it is no hello. Records that were looked at are not looked at again.
+    fn needed(&mut self, first: &[u8]) -> usize {
+        loop {
+            let record = first.get(self.next_record..).unwrap_or_default();
+            let &[kind, _, _, high, low, ref rest @ ..] = record else {
+                return self.next_record + RECORD_HEADER;
+            };
+            if kind != HANDSHAKE {
+                return NEVER;
+            }
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            let end = self.next_record + RECORD_HEADER + length;
+            let Some(fragment) = rest.get(..length) else {
+                return end;
+            };
+            let begins = self.begins.iter_mut().skip(self.message);
+            begins.zip(fragment).for_each(|(place, byte)| *place = *byte);
+            self.message += length;
+            self.next_record = end;
+            let [_, high, middle, low] = self.begins;
+            let whole = self.begins.len() + u32::from_be_bytes([0, high, middle, low]) as usize;
+            match self.message {
+                0..4 => {}
+                _ if whole > MOST_BYTES => return NEVER,
+                message if message >= whole => return 0,
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Waits for the whole ClientHello. One that does not come to an end within `limit`, or at all, is foreign.
 ///
 /// # Errors
@@ -77,15 +128,21 @@ pub async fn wait(client: &TcpStream, limit: Duration) -> io::Result<Hello> {
     let deadline = Instant::now() + limit;
     let mut first = vec![0; FIRST_LOOK];
     let mut pause = LOOK_AGAIN;
-    let mut before = 0;
+    let mut extent = Extent::default();
+    let mut needed = 0;
     loop {
         let length = client.peek(&mut first).await?;
-        if length > before {
-            before = length;
-            pause = LOOK_AGAIN;
-            if let Parsed::Hello(hello) = parse(first.get(..length).unwrap_or_default()) {
-                return Ok(hello);
-            }
+        let here = first.get(..length).unwrap_or_default();
+        if length >= needed {
+            needed = extent.needed(here);
+        }
+        if needed > MOST_BYTES {
+            return Ok(Hello::Foreign);
+        }
+        if length >= needed
+            && let Parsed::Hello(hello) = parse(here)
+        {
+            return Ok(hello);
         }
         if length == first.len() {
             if length >= MOST_BYTES {
@@ -151,6 +208,36 @@ mod tests {
         for cut in 0..whole.len() {
             assert_eq!(is_ours(&parse(&whole[..cut])), None, "{cut}");
         }
+    }
+
+    #[test]
+    fn c10_a_hello_that_comes_byte_by_byte_is_parsed_when_it_is_whole() {
+        let whole = hello(&[b"smilax-h2"]);
+        for bytes in [whole.clone(), in_records(&whole, 100), in_records(&whole, 3)] {
+            let mut extent = Extent::default();
+            for length in 0..bytes.len() {
+                let needed = extent.needed(&bytes[..length]);
+                assert!(
+                    (length + 1..=bytes.len()).contains(&needed),
+                    "{needed} at {length}"
+                );
+            }
+            assert_eq!(extent.needed(&bytes), 0);
+        }
+    }
+
+    #[test]
+    fn c10_a_hello_that_announces_too_much_is_not_waited_for() {
+        let record = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
+        assert_eq!(Extent::default().needed(&record), NEVER);
+        let empty = [0x16, 3, 1, 0, 0].repeat(MOST_BYTES / RECORD_HEADER);
+        assert!(Extent::default().needed(&empty) > empty.len());
+    }
+
+    #[test]
+    fn a_record_that_is_of_no_handshake_ends_the_waiting() {
+        let alert = b"\x16\x03\x01\x00\x00\x15\x03\x01\x00\x02";
+        assert_eq!(Extent::default().needed(alert), NEVER);
     }
 
     #[test]

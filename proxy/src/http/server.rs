@@ -93,7 +93,8 @@ async fn serve_http2(connection: Rc<Connection>, stream: Stream, version: Versio
         };
         exchange.answer(request)
     });
-    let served = builder.serve_connection(TokioIo::new(Http2Stream::of_client(stream, admitted)), service);
+    let stream = Http2Stream::of_client(stream, admitted, worker.shared.settings.limits.header_read);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ending = tokio::select! {
         result = served.as_mut() => return result,

@@ -88,11 +88,10 @@ pub(super) fn check(page: &[u8], format: Format) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// The sidecar's page with the application's behind it. The sidecar's comes first: of two samples of one series,
-/// Prometheus keeps the first.
-pub(super) fn append(own: Vec<u8>, application: &[u8], format: Format) -> Vec<u8> {
-    let mut page = own;
-    page.reserve(application.len() + END.len() + 2);
+/// The application's page as it stands behind the sidecar's, which comes first: of two samples of one series, Prometheus
+/// keeps the first.
+pub(super) fn behind(application: &[u8], format: Format) -> Vec<u8> {
+    let mut page = Vec::with_capacity(application.len() + END.len() + 2);
     for line in application.split(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // An end in the middle would hide what follows, and be an error.

@@ -23,19 +23,21 @@ pub(super) fn poll_read(
     if budget.reading() == Reading::Much || buffer.remaining() <= FEW_BYTES {
         return Pin::new(io).poll_read(cx, buffer);
     }
-    poll_few(io, cx, &mut buffer).map_ok(|_| ())
+    poll_few(io, cx, &mut buffer, |_| Ok(()))
 }
 
-/// Reads a few bytes, and says how many.
+/// Reads a few bytes, which `look` sees first.
 pub(super) fn poll_few(
     io: &mut TokioIo<Stream>,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
-) -> Poll<io::Result<usize>> {
+    look: impl FnOnce(&[u8]) -> io::Result<()>,
+) -> Poll<io::Result<()>> {
     let mut space = [MaybeUninit::uninit(); FEW_BYTES];
     let most = buffer.remaining().min(FEW_BYTES);
     let mut few = ReadBuf::uninit(space.get_mut(..most).unwrap_or_default());
     ready!(Pin::new(io.inner_mut()).poll_read(cx, &mut few))?;
+    look(few.filled())?;
     buffer.put_slice(few.filled());
-    Poll::Ready(Ok(few.filled().len()))
+    Poll::Ready(Ok(()))
 }

@@ -21,6 +21,7 @@ pub use self::clock::{HeadClock, RequestRest};
 pub use self::parking::Next;
 use self::parking::Parking;
 use super::Stream;
+use super::blank_lines::{BlankLines, Follows, NO_REQUEST};
 use super::defect::{self, HeadDefect};
 use super::departure::Watch;
 use super::few;
@@ -42,6 +43,8 @@ pub struct ClientStream {
     watch: Watch,
     linger: Linger,
     original: SocketAddr,
+    /// What came before a request begins.
+    blank: BlankLines,
     /// A request that has begun, and that the server has not seen yet.
     begun: Vec<u8>,
     parking: Parking,
@@ -98,6 +101,7 @@ impl ClientStream {
             watch: Watch::default(),
             linger: Linger::default(),
             original,
+            blank: BlankLines::default(),
             begun: Vec::new(),
             parking: Parking::default(),
             lengths: Lengths::default(),
@@ -148,9 +152,16 @@ impl ClientStream {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.poll_too_late(cx).map(Err),
             }
+            let mut bytes = read.filled();
+            if self.begun.is_empty() && !bytes.is_empty() {
+                bytes = match self.blank.pass(bytes) {
+                    Follows::Nothing => continue,
+                    Follows::Message(bytes) => bytes,
+                    Follows::Refused => NO_REQUEST,
+                };
+            }
             // At the end of the stream this is wrong and harmless.
             self.clock.head_begins();
-            let bytes = read.filled();
             let end = memchr::memchr(b'\n', bytes);
             if end.is_none() && !bytes.is_empty() && self.begun.len() < TARGET_BYTES {
                 self.begun.extend_from_slice(bytes);
@@ -277,8 +288,16 @@ impl Read for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let ahead = this.watch.take_ahead(buffer.remaining());
+        let mut ahead = &ahead[..];
+        if !ahead.is_empty() && this.clock.phase() == Phase::Idle && this.begun.is_empty() {
+            ahead = match this.blank.pass(ahead) {
+                Follows::Nothing => &[],
+                Follows::Message(bytes) => bytes,
+                Follows::Refused => NO_REQUEST,
+            };
+        }
         if !ahead.is_empty() {
-            buffer.put_slice(&ahead);
+            buffer.put_slice(ahead);
             this.clock.head_begins();
             return Poll::Ready(Ok(()));
         }
@@ -317,6 +336,7 @@ impl Write for ClientStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.large.ends();
         if this.is_unread() {
             this.linger.poll(this.io.inner_mut(), cx)
         } else {

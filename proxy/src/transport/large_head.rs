@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::overload::Admitted;
+use crate::overload::{Admitted, Ticket};
 
 /// Bytes of a head that every connection may keep: a frame of HTTP/2.
 const SMALL: usize = 16 * 1024;
@@ -17,11 +17,11 @@ pub(super) struct LargeHead {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Stage {
     Small,
-    /// So many rounds of the other connections come before more of it is read.
-    Large(usize),
+    /// It takes turns with others that are; with a ticket it waits for its own.
+    Large(Option<Ticket>),
 }
 
 impl LargeHead {
@@ -44,9 +44,7 @@ impl LargeHead {
         if bytes > SMALL && self.stage == Stage::Small {
             let begun = self.admitted.begin_large_head(most);
             begun.map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
-            let heads = self.admitted.large_heads();
-            heads.begin();
-            self.stage = Stage::Large(heads.turns());
+            self.stage = Stage::Large(None);
         }
         Ok(())
     }
@@ -56,22 +54,16 @@ impl LargeHead {
     pub(super) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         match &mut self.stage {
             Stage::Small => Poll::Ready(()),
-            Stage::Large(turns @ 0) => {
-                *turns = self.admitted.large_heads().turns();
-                Poll::Ready(())
-            }
-            Stage::Large(turns) => {
-                *turns -= 1;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Stage::Large(ticket) => self.admitted.large_heads().poll_turn(ticket, cx),
         }
     }
 
-    /// It is complete.
+    /// It is complete, or nothing more of it is read.
     pub(super) fn ends(&mut self) {
-        if let Stage::Large(_) = self.stage {
-            self.admitted.large_heads().end();
+        if let Stage::Large(ticket) = &mut self.stage {
+            if let Some(ticket) = ticket.take() {
+                self.admitted.large_heads().leave(ticket);
+            }
             self.admitted.end_head();
             self.stage = Stage::Small;
         }

@@ -23,8 +23,6 @@ enum Place {
     /// Behind the head.
     #[default]
     Behind,
-    /// Before its first line.
-    Before,
     /// At the beginning of a line, of which so many bytes are in `name`.
     Name(usize),
     /// In the rest of a line.
@@ -39,10 +37,10 @@ enum Said {
 }
 
 impl Lengths {
-    /// A head begins.
+    /// A head begins, with its first line.
     pub(super) fn begin(&mut self) {
         *self = Self {
-            place: Place::Before,
+            place: Place::Rest,
             ..Self::default()
         };
     }
@@ -62,8 +60,6 @@ impl Lengths {
         while let Some(&byte) = bytes.first() {
             match self.place {
                 Place::Behind => return,
-                Place::Before if byte == b'\r' || byte == b'\n' => bytes = bytes.get(1..).unwrap_or_default(),
-                Place::Before => self.place = Place::Rest,
                 Place::Rest => match memchr::memchr(b'\n', bytes) {
                     Some(end) => {
                         bytes = bytes.get(end + 1..).unwrap_or_default();
@@ -124,7 +120,7 @@ mod tests {
         for head in [
             "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nhost: a\r\nCONTENT-LENGTH:3\r\n\r\n",
-            "\r\n\nPOST / HTTP/1.1\ncontent-length: 3\ntransfer-encoding: chunked\n\n",
+            "POST / HTTP/1.1\ncontent-length: 3\ntransfer-encoding: chunked\n\n",
         ] {
             for piece in [1, 2, 7, head.len()] {
                 let lengths = scanned(head, piece);

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
+use super::blank_lines::{BlankLines, Follows};
 use super::{Stream, few, liveness};
 use crate::http::limits::HEADER_BYTES;
 use crate::http::raw_target::{self, RawTarget};
@@ -38,6 +39,14 @@ pub struct ServerStream {
     unacknowledged: Unacknowledged,
     /// Bytes that came since the response to the last request was awaited.
     unanswered: usize,
+    response: Response,
+}
+
+/// Whether the response to the last request has begun.
+#[derive(Debug)]
+enum Response {
+    Awaited(BlankLines),
+    Begun,
 }
 
 /// How long a server may leave what it is sent unacknowledged.
@@ -69,6 +78,31 @@ enum Sending {
     Finished,
     /// The server takes nothing more.
     Broken,
+}
+
+impl Response {
+    /// Takes no more blank lines before it than of a client before its request: the library looks at all of them again for
+    /// each further one.
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Self::Awaited(blank) = self {
+            match blank.pass(bytes) {
+                Follows::Nothing => {}
+                Follows::Message(_) => *self = Self::Begun,
+                Follows::Refused => {
+                    return Err(io::Error::other(
+                        "the server sends blank lines before its response",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self::Awaited(BlankLines::default())
+    }
 }
 
 impl ServerSignals {
@@ -143,6 +177,7 @@ impl ServerStream {
             head: Bytes::new(),
             unacknowledged,
             unanswered: 0,
+            response: Response::default(),
         }
     }
 
@@ -160,6 +195,7 @@ impl ServerStream {
 
     fn next_request(&mut self) {
         self.unanswered = 0;
+        self.response = Response::default();
         match self.unacknowledged {
             Unacknowledged::Unlimited => {}
             Unacknowledged::Limited(_) => self.unacknowledged = Unacknowledged::Limited(0),
@@ -201,12 +237,14 @@ impl ServerStream {
         if self.signals.answered.load(Ordering::Relaxed) {
             return few::poll_read(&mut self.io, &self.budget, cx, buffer);
         }
-        self.unanswered += ready!(few::poll_few(&mut self.io, cx, &mut buffer))?;
-        if self.unanswered > UNANSWERED_BYTES {
-            let reason = "the server says much and does not answer";
-            return Poll::Ready(Err(io::Error::other(reason)));
-        }
-        Poll::Ready(Ok(()))
+        let (unanswered, response) = (&mut self.unanswered, &mut self.response);
+        few::poll_few(&mut self.io, cx, &mut buffer, |bytes| {
+            *unanswered += bytes.len();
+            if *unanswered > UNANSWERED_BYTES {
+                return Err(io::Error::other("the server says much and does not answer"));
+            }
+            response.pass(bytes)
+        })
     }
 
     /// Whether anything came on a connection on which nothing may come. Of TLS it does not matter what it was: a new

@@ -2,6 +2,7 @@
 
 mod access;
 mod announced;
+mod floods;
 mod framing;
 mod handshakes;
 mod header_bombs;
@@ -13,6 +14,7 @@ mod policy;
 pub(crate) mod raw_http2;
 mod requests;
 mod resources;
+mod scrapes;
 mod servers;
 mod spelling;
 pub(crate) mod stage;

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::probe::Scheme;
 use smilax_core::{ProxyConfig, Workload};
@@ -200,27 +199,6 @@ async fn an_application_that_breaks_off_hides_nothing() {
     })
     .await;
     alone(&sidecar(app.address()), "broken").await;
-}
-
-#[tokio::test]
-async fn answers_that_nobody_reads_hold_no_more_than_two_pages() {
-    let page = format!("app_orders {}\n", "7".repeat(200)).repeat(10_000);
-    let (_app, proxy) = of(move || answer("text/plain", page.clone())).await;
-    let mut unread = Vec::new();
-    for _ in 0..2 {
-        let mut client = Http1::connect(proxy.metrics_address()).await;
-        let request = Request::get("/metrics")
-            .header("host", "pod")
-            .body(empty())
-            .unwrap();
-        let mut response = client.start(request).await.unwrap();
-        assert!(response.frame().await.unwrap().is_ok());
-        unread.push((client, response));
-    }
-    alone(&proxy, "busy").await;
-    drop(unread);
-    let again = scrape(&proxy, "*/*", "/metrics").await;
-    assert!(again.text.contains("app_orders"), "places are free again");
 }
 
 #[tokio::test]

@@ -198,6 +198,8 @@ impl TestProxy {
                 pool_max_age: Duration::from_hours(1),
                 // Short enough for connections to be parked in every test that pauses.
                 park: Duration::from_millis(5),
+                // What has happened is seen at once.
+                scrape_shared: Duration::ZERO,
                 ..Limits::default()
             },
             ..Settings::default()

@@ -234,7 +234,7 @@ impl Endpoint {
                 .keep_alive_interval(liveness::PING_AFTER)
                 .keep_alive_timeout(liveness::PING_TIMEOUT);
         }
-        let stream = Http2Stream::of_server(upstream.stream, progress);
+        let stream = Http2Stream::of_server(upstream.stream, progress, self.limits.header_read);
         let settings = stream.settings();
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         let allowance = Rc::new(Allowance::default());

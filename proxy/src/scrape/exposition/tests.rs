@@ -5,7 +5,8 @@ fn checked(page: &str, format: Format) -> Result<(), Malformed> {
 }
 
 fn appended(own: &str, application: &str, format: Format) -> String {
-    String::from_utf8(append(own.into(), application.as_bytes(), format)).unwrap()
+    let behind = behind(application.as_bytes(), format);
+    own.to_owned() + std::str::from_utf8(&behind).unwrap()
 }
 
 #[test]

@@ -14,6 +14,7 @@ use hyper::rt::Write as _;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::ClientStream;
+use crate::transport::blank_lines::{Follows, NO_REQUEST};
 
 /// Bytes of a head that are taken while parked; what is larger needs a server.
 const PARKED_BYTES: usize = 4 * 1024;
@@ -129,6 +130,11 @@ impl ClientStream {
                 [] if self.begun.is_empty() => return Poll::Ready(Ok(Next::End)),
                 // A server says what it thinks of half a request.
                 [] => return Poll::Ready(Ok(Next::Request)),
+                bytes if self.begun.is_empty() => match self.blank.pass(bytes) {
+                    Follows::Nothing => continue,
+                    Follows::Message(bytes) => self.begun.extend_from_slice(bytes),
+                    Follows::Refused => self.begun.extend_from_slice(NO_REQUEST),
+                },
                 bytes => self.begun.extend_from_slice(bytes),
             }
             self.clock.head_begins();
