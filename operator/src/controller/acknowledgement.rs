@@ -9,16 +9,19 @@
 //! of generations that objects have. A proxy of another namespace is one of those that enforce an object or one of those
 //! that do not; what else it says is not repeated to the object's owner.
 
+mod holding;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use smilax_compiler::status::{Enforcement, MOST_NAMED, Rejection};
+use smilax_compiler::status::{Enforcement, MOST_NAMED};
 use smilax_compiler::{Callers, Workloads};
 use smilax_core::{Revision, Workload};
 
 use super::state::ObjectKey;
 use super::statuses::keys_of;
+use holding::{Holding, Proxy};
 
 /// What is known of objects, configurations, pods and reports.
 #[derive(Debug, Default)]
@@ -77,32 +80,6 @@ pub struct Told {
     pub rejected: Option<(Revision, String)>,
     /// What it enforces beside its configuration, each with its generation.
     pub learned: BTreeMap<ObjectKey, i64>,
-}
-
-/// A workload's configuration, what is in it, and the proxies that have it.
-#[derive(Debug, Default)]
-struct Holding {
-    /// The latest revision that is known to carry all that was compiled; `None` while a later one is to be written.
-    current: Option<Revision>,
-    /// The latest revision that was written. What proxies tell of later ones is not true, or not known to be true yet.
-    latest: Option<Revision>,
-    /// From which revision on each object's generation is in it.
-    required: BTreeMap<ObjectKey, Revision>,
-    by_revision: BTreeMap<Revision, BTreeSet<ObjectKey>>,
-    /// Objects whose generation is in no written revision yet.
-    awaiting: BTreeSet<ObjectKey>,
-    /// Proxies that count, by the UID of the pod.
-    proxies: BTreeMap<Arc<str>, Proxy>,
-    /// How many have a revision in force.
-    in_force: BTreeMap<Revision, usize>,
-    /// Those that reject something.
-    rejecting: BTreeSet<Arc<str>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Proxy {
-    pod: String,
-    told: Told,
 }
 
 impl Acknowledgements {
@@ -317,102 +294,6 @@ impl Acknowledgements {
             let all = holding.required.keys().chain(&holding.awaiting);
             self.changed.extend(all.cloned());
         }
-    }
-}
-
-impl Holding {
-    fn take_in(&mut self, key: &ObjectKey) {
-        match self.current {
-            Some(revision) => self.require(key, revision),
-            None => {
-                self.awaiting.insert(key.clone());
-            }
-        }
-    }
-
-    fn require(&mut self, key: &ObjectKey, revision: Revision) {
-        self.leave_out(key);
-        self.required.insert(key.clone(), revision);
-        self.by_revision.entry(revision).or_default().insert(key.clone());
-    }
-
-    fn leave_out(&mut self, key: &ObjectKey) {
-        self.awaiting.remove(key);
-        if let Some(revision) = self.required.remove(key)
-            && let Some(keys) = self.by_revision.get_mut(&revision)
-        {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_revision.remove(&revision);
-            }
-        }
-    }
-
-    /// Puts a proxy in its place, and gives what was there.
-    fn put(&mut self, uid: &Arc<str>, proxy: Option<Proxy>) -> Option<Proxy> {
-        if let Some(revision) = proxy.as_ref().and_then(|one| one.told.revision) {
-            *self.in_force.entry(revision).or_default() += 1;
-        }
-        let rejects = proxy.as_ref().is_some_and(|one| one.told.rejected.is_some());
-        if rejects {
-            self.rejecting.insert(uid.clone());
-        } else {
-            self.rejecting.remove(uid);
-        }
-        let before = match proxy {
-            Some(proxy) => self.proxies.insert(uid.clone(), proxy),
-            None => self.proxies.remove(uid),
-        };
-        if let Some(revision) = before.as_ref().and_then(|one| one.told.revision)
-            && let Some(count) = self.in_force.get_mut(&revision)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.in_force.remove(&revision);
-            }
-        }
-        before
-    }
-
-    /// A revision was written. Whether some proxy had told of it, or of one before it that was not known either.
-    fn raise(&mut self, revision: Revision) -> bool {
-        if self.latest >= Some(revision) {
-            return false;
-        }
-        let unknown = (
-            self.latest.map_or(Bound::Unbounded, Bound::Excluded),
-            Bound::Included(revision),
-        );
-        self.latest = Some(revision);
-        self.in_force.range(unknown).next().is_some() || !self.rejecting.is_empty()
-    }
-
-    /// Whether a revision is known to have been written, or one after it.
-    fn knows(&self, revision: Revision) -> bool {
-        self.latest >= Some(revision)
-    }
-
-    /// How many proxies have what is required in force.
-    fn enforcing(&self, required: Revision) -> usize {
-        let later = self.in_force.range(required..);
-        later
-            .filter(|(revision, _)| self.knows(**revision))
-            .map(|(_, count)| count)
-            .sum()
-    }
-
-    /// Proxies that refuse a configuration with what is required, and have none with it in force.
-    fn rejections(&self, required: Revision) -> impl Iterator<Item = Rejection> {
-        self.rejecting.iter().filter_map(move |uid| {
-            let proxy = self.proxies.get(uid)?;
-            let (revision, reason) = proxy.told.rejected.as_ref()?;
-            let refuses =
-                *revision >= required && self.knows(*revision) && proxy.told.revision < Some(required);
-            refuses.then(|| Rejection {
-                pod: proxy.pod.clone(),
-                reason: reason.clone(),
-            })
-        })
     }
 }
 
