@@ -15,6 +15,7 @@
 //! of its kind from a watch.
 
 pub mod access;
+mod bounded;
 pub mod census;
 pub mod convert;
 pub mod host;
