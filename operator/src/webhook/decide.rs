@@ -118,6 +118,15 @@ pub(super) fn policy(request: &Request, view: &dyn ClusterView) -> Decision {
     if request.operation == Operation::Update && same_content(&request.object, &request.old_object) {
         warnings.append(&mut errors);
     }
+    if let Some(found) = smilax_crds::room(&request.object) {
+        let was_so =
+            request.operation == Operation::Update && smilax_crds::room(&request.old_object).is_some();
+        if was_so {
+            warnings.push(found.to_string());
+        } else {
+            errors.push(found.to_string());
+        }
+    }
     if errors.is_empty() && request.kind.kind == "TrafficTarget" {
         warnings.extend(newest(request).map_or_else(Vec::new, |target| view.target_warnings(&target)));
     }

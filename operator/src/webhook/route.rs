@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
 use rustls::crypto::aws_lc_rs;
 use smilax_core::probe::PathKey;
+use smilax_crds::ConversionOutcome;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -251,17 +252,13 @@ fn path_key() -> Result<PathKey, Failure> {
 }
 
 fn convert(body: &[u8]) -> Result<(Vec<u8>, &'static str), Failure> {
-    let review = serde_json::from_slice(body).map_err(Failure::Conversion)?;
-    let answer = smilax_crds::conversion_review(review);
-    let outcome = match answer
-        .pointer("/response/result/status")
-        .and_then(serde_json::Value::as_str)
-    {
-        Some("Success") => "converted",
-        _ => "failed",
+    let answer = smilax_crds::conversion_review(body).map_err(Failure::Conversion)?;
+    let outcome = match answer.outcome {
+        ConversionOutcome::Converted => "converted",
+        ConversionOutcome::Incomplete(_) => "incomplete",
+        ConversionOutcome::Failed => "failed",
     };
-    let body = serde_json::to_vec(&answer).map_err(Failure::Conversion)?;
-    Ok((body, outcome))
+    Ok((answer.body, outcome))
 }
 
 /// Computes off the event loop: a large review must not hold up small ones, and a panic becomes a failure of this request alone.
