@@ -103,12 +103,13 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
             ..*request
         })
     });
-    match earlier {
-        Some(Outcome::Injected { pod, warnings }) if &pod == request.pod => {
-            Outcome::Injected { pod, warnings }
-        }
-        _ => inject_as(request),
+    if let Some(Outcome::Injected { pod, warnings }) = earlier
+        && &pod == request.pod
+    {
+        return Outcome::Injected { pod, warnings };
     }
+    // By now the pod of the first attempt is gone from memory.
+    inject_as(request)
 }
 
 fn inject_as(request: &InjectRequest<'_>) -> Outcome {
