@@ -146,6 +146,8 @@ ITEMS = [
     ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
     ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
+    ("S25", "reviews of very many tiny values, until the operator runs out of memory", "counted before they are read; what takes too much is denied by name, the rest shares a budget, and small reviews do not wait for large ones"),
+    ("S26", "an object that an old version cannot hold, or that cannot be read, so that lists and watches fail for everybody", "refused when it is written; stored all the same, it is shown without its content, marked, and not written back"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -7,9 +7,13 @@
 /// and watches put a few levels around each object.
 pub const DEEPEST: usize = 64;
 
-/// The most that one object may take. Pods and SMI objects of ordinary shape take half of it when they are as large as
-/// the API server stores them.
-pub const MOST_OF_OBJECT: usize = 32 * 1024 * 1024;
+/// The most that one object may take. A pod of ordinary shape takes half of it when it is as large as the API server stores
+/// it.
+pub const MOST_OF_OBJECT: usize = 24 * 1024 * 1024;
+/// The most that an object may take for each of its bytes, beyond [`SMALL`]. Ordinary ones take 8 to 12.
+const MOST_FOR_BYTE: usize = 16;
+/// What an object may take of whatever shape it is.
+const SMALL: usize = 4 * 1024 * 1024;
 
 /// Size of a [`serde_json::Value`] in its list.
 const VALUE: usize = 32;
@@ -25,6 +29,8 @@ const SMALLEST: usize = 32;
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
+    /// Length of the text.
+    pub bytes: usize,
     /// Values of any type, the outermost among them.
     pub values: usize,
     /// Bytes on the heap while and after they are read.
@@ -58,7 +64,10 @@ struct Open {
 
 /// Counts the values in `json`.
 pub fn census(json: &[u8]) -> Census {
-    let mut counted = Census::default();
+    let mut counted = Census {
+        bytes: json.len(),
+        ..Census::default()
+    };
     let mut open: Vec<Open> = Vec::with_capacity(DEEPEST);
     let mut at = 0;
     while let Some(byte) = json.get(at) {
@@ -109,16 +118,18 @@ pub enum Excess {
     Nesting,
     /// More or smaller values than there is memory for.
     #[error(
-        "has {values} JSON values, which take {} KiB to read; the limit is {} KiB. Write fewer and larger values, or \
-         several objects",
+        "has {values} JSON values, which take {} KiB to read; the limit is {} KiB for its size. Write fewer and larger \
+         values, or several objects",
         memory / 1024,
-        MOST_OF_OBJECT / 1024
+        limit / 1024
     )]
     Memory {
         /// How many it has.
         values: usize,
         /// What they take.
         memory: usize,
+        /// What they may take.
+        limit: usize,
     },
 }
 
@@ -129,13 +140,19 @@ impl Census {
     /// [`Excess`] when it must not be read.
     pub fn affordable(self) -> Result<usize, Excess> {
         let Self {
+            bytes,
             values,
             memory,
             nesting,
         } = self;
+        let limit = (SMALL + MOST_FOR_BYTE * bytes).min(MOST_OF_OBJECT);
         match nesting {
             Nesting::TooDeep => Err(Excess::Nesting),
-            Nesting::Bounded if memory > MOST_OF_OBJECT => Err(Excess::Memory { values, memory }),
+            Nesting::Bounded if memory > limit => Err(Excess::Memory {
+                values,
+                memory,
+                limit,
+            }),
             Nesting::Bounded => Ok(memory),
         }
     }

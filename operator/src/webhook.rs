@@ -27,6 +27,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use metrics::WebhookMetrics;
+pub use route::Routes;
 pub use server::serve;
 
 use crate::cluster_view::ClusterView;

@@ -120,5 +120,20 @@ fn s25_an_ordinary_pod_with_large_environment_costs_little_of_the_limit_of_a_rev
         .collect();
     let pod = json!({"spec": {"containers": [{"name": "app", "env": env}]}}).to_string();
     assert!(pod.len() > 1_400_000, "{}", pod.len());
-    assert!(census(pod.as_bytes()).memory < 20 * 1024 * 1024);
+    let memory = census(pod.as_bytes()).affordable().unwrap();
+    assert!(memory < 16 * 1024 * 1024, "{memory}");
+}
+
+#[test]
+fn s25_what_takes_far_more_than_its_bytes_is_bounded_sooner() {
+    let list = |item: &str, number: usize| format!("[{}]", vec![item; number].join(","));
+    assert!(census(list(r#"{"":0}"#, 5_000).as_bytes()).affordable().is_ok());
+    let excess = census(list(r#"{"":0}"#, 10_000).as_bytes())
+        .affordable()
+        .unwrap_err();
+    assert_eq!(
+        excess.to_string(),
+        "has 20001 JSON values, which take 6768 KiB to read; the limit is 5189 KiB for its size. Write fewer and larger \
+         values, or several objects"
+    );
 }

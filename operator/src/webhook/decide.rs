@@ -41,8 +41,8 @@ pub(super) fn memory(webhook: Webhook, weighed: Weighed) -> usize {
         object, old_object, ..
     } = weighed;
     match webhook {
-        // The pod without an earlier injection, and the one with its sidecar.
-        Webhook::Inject => 3 * object,
+        // The pod without an earlier injection, the one with its sidecar, and what lies between them in the patch.
+        Webhook::Inject => 4 * object,
         // The object in the version of storage.
         Webhook::Validate => 2 * object + old_object,
         Webhook::Keys | Webhook::Convert => object,

@@ -30,9 +30,9 @@ const REVIEW_LIMIT: usize = 7 * MIB;
 /// The API server converts a whole list at once.
 const CONVERSION_LIMIT: usize = 32 * MIB;
 
-/// What requests share.
+/// The webhooks without connections: what requests share.
 #[derive(Debug)]
-pub(super) struct Routes {
+pub struct Routes {
     state: WebhookState,
     budget: Budget,
 }
@@ -74,7 +74,8 @@ impl Failure {
 }
 
 impl Routes {
-    pub(super) fn new(state: WebhookState) -> Self {
+    /// With the whole budget.
+    pub fn new(state: WebhookState) -> Self {
         Self {
             state,
             budget: Budget::new(),
@@ -82,7 +83,7 @@ impl Routes {
     }
 
     /// Answers a request, in [`REQUEST_TIME`] at most.
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
