@@ -133,7 +133,7 @@ fn s25_what_takes_far_more_than_its_bytes_is_bounded_sooner() {
         .unwrap_err();
     assert_eq!(
         excess.to_string(),
-        "has 20001 JSON values, which take 6768 KiB to read; the limit is 5189 KiB for its size. Write fewer and larger \
+        "has 20001 JSON values, which take 7018 KiB to read; the limit is 5189 KiB for its size. Write fewer and larger \
          values, or several objects"
     );
 }
