@@ -146,6 +146,8 @@ ITEMS = [
     ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
     ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
+    ("S25", "reviews of very many tiny values, until the operator runs out of memory", "counted before they are read; what takes too much is denied by name, the rest shares a budget, and small reviews do not wait for large ones"),
+    ("S26", "an object that an old version cannot hold, or that cannot be read, so that lists and watches fail for everybody", "refused when it is written; stored all the same, it is shown without its content, marked, and not written back"),
     ("S29", "objects with hundreds of mistakes each, until Events and statuses of other namespaces are late", "ten Events for an object and one that counts the rest, from a budget of its namespace; statuses come first, and namespaces take turns"),
     ("S30", "a proxy that reports a rejection, a revision or a generation of its choice", "counts for configurations that were written for its own account; in other namespaces it is one that does not enforce an object, and none of its words are repeated"),
     ("S31", "labels and annotations of a running pod that claim a sidecar, or deny one", "nothing changes: containers say whether there is a sidecar, what it carries and whose it is"),

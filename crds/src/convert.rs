@@ -13,18 +13,22 @@
 //! | [`ROOT_MATCHES`] | HTTPRouteGroup, below v1alpha3 | the matches beside `spec`, or that there are only these |
 //! | [`SPEC`] | TCPRoute, below v1alpha4 | `spec`, whose ports older versions lack |
 //! | [`EMPTY_RULES`] | TrafficTarget | what the absence of rules means, where the version says otherwise |
+//! | [`INCOMPLETE`] | any, in a version that is not stored | why not all of the object is shown; writing it is refused |
 
 mod annotation;
 mod review;
+mod room;
 mod route;
 mod split;
+mod stub;
 mod target;
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub use review::conversion_review;
+pub use review::{ConversionAnswer, ConversionOutcome, conversion_memory, conversion_review};
+pub use room::{MOST_ANNOTATIONS, room};
 
 /// The quantities that were written in v1alpha1, as a list of `[service, weight]`.
 pub const WEIGHTS: &str = "conversion.smilax.dev/weights";
@@ -38,6 +42,9 @@ pub const SPEC: &str = "conversion.smilax.dev/spec";
 /// `allow` or `deny`, see [`crate::access::EMPTY_RULES_ANNOTATION`].
 pub const EMPTY_RULES: &str = crate::access::EMPTY_RULES_ANNOTATION;
 
+/// On an object of which a version does not show everything.
+pub const INCOMPLETE: &str = "conversion.smilax.dev/incomplete";
+
 /// An object in the version that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Converted {
@@ -45,6 +52,17 @@ pub struct Converted {
     pub object: Value,
     /// What its owner should know about the conversion.
     pub warnings: Vec<String>,
+    /// Whether it can be written back.
+    pub completeness: Completeness,
+}
+
+/// Whether a converted object holds all of what it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It does.
+    Whole,
+    /// Its annotations have no room for the rest. It is marked with [`INCOMPLETE`].
+    Incomplete,
 }
 
 /// An object that cannot be converted.
@@ -85,6 +103,21 @@ pub enum Reason {
     /// Metadata that cannot carry annotations.
     #[error("metadata.annotations must be a map for annotation {0} to be kept")]
     Metadata(&'static str),
+    /// A part of an object, on its way back.
+    #[error(
+        "this version cannot hold all of the object, so what it shows cannot be written back; read and write it as \
+         v1alpha4"
+    )]
+    Incomplete,
+    /// Annotations that would be more than the API server stores.
+    #[error(
+        "metadata.annotations would take {size} bytes with what v1alpha4 has no field for, and may take {MOST_ANNOTATIONS}; \
+         shorten them, or write it as v1alpha4"
+    )]
+    NoRoom {
+        /// What they would take.
+        size: usize,
+    },
 }
 
 /// An SMI version.
@@ -140,7 +173,14 @@ fn converted(object: Value, desired_api_version: &str) -> Result<Converted, Reas
         .ok_or_else(|| kind.unknown(group, desired_api_version))?;
 
     let mut warnings = Vec::new();
+    let mut completeness = Completeness::Whole;
     if from != to {
+        if from == Version::STORED {
+            // Written by hand: an object that is stored is whole.
+            annotation::set(&mut object, INCOMPLETE, None)?;
+        } else if annotation::get(&object, INCOMPLETE).is_some() {
+            return Err(Reason::Incomplete);
+        }
         match kind {
             Kind::TrafficSplit => {
                 split::to_hub(&mut object, from, &mut warnings)?;
@@ -161,11 +201,13 @@ fn converted(object: Value, desired_api_version: &str) -> Result<Converted, Reas
             Kind::HubOnly => {}
         }
         object.insert("apiVersion".to_owned(), desired_api_version.into());
+        completeness = room::fit(&mut object, from)?;
     }
     ensure_metadata(&mut object);
     Ok(Converted {
         object: Value::Object(object),
         warnings,
+        completeness,
     })
 }
 
@@ -221,6 +263,9 @@ impl Kind {
 }
 
 impl Version {
+    /// The version that the API server stores.
+    pub(crate) const STORED: Self = Self::V1Alpha4;
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V1Alpha1 => "v1alpha1",
@@ -259,6 +304,8 @@ fn spec_of(object: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
     object.get_mut("spec").and_then(Value::as_object_mut)
 }
 
+#[cfg(test)]
+mod alone;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]

@@ -15,6 +15,8 @@
 //! of its kind from a watch.
 
 pub mod access;
+mod bounded;
+pub mod census;
 pub mod convert;
 pub mod host;
 mod manifests;
@@ -27,7 +29,10 @@ pub mod split;
 pub mod status;
 mod validate;
 
-pub use convert::{ConvertError, Converted, Reason, conversion_review, convert};
+pub use convert::{
+    Completeness, ConversionAnswer, ConversionOutcome, ConvertError, Converted, Reason, conversion_memory,
+    conversion_review, convert, room,
+};
 pub use manifests::{CONVERSION_PATH, CONVERSION_SERVICE, file_name, manifests, to_yaml};
 pub use object::Malformed;
 pub use validate::{FieldError, Validation, validate};

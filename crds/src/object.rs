@@ -6,6 +6,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::bounded::Bounded;
+use crate::census::{Excess, Nesting};
 use crate::status::Status;
 
 /// A `spec` that could not be understood. The object it was found in has an empty `spec` instead, which grants and
@@ -14,7 +16,7 @@ use crate::status::Status;
 pub struct Malformed {
     /// What is wrong with it, with the offending value.
     pub reason: String,
-    /// The `spec` as it was read.
+    /// The `spec` as it was read; null below the levels that are read.
     pub spec: Value,
 }
 
@@ -24,30 +26,38 @@ pub(crate) struct RawObject {
     #[serde(default)]
     pub(crate) metadata: ObjectMeta,
     #[serde(default)]
-    pub(crate) spec: Value,
+    pub(crate) spec: Bounded,
     /// The deprecated place of an `HTTPRouteGroup`'s matches.
     #[serde(default)]
-    pub(crate) matches: Value,
+    pub(crate) matches: Bounded,
     #[serde(default)]
-    status: Value,
+    status: Bounded,
 }
 
 impl RawObject {
     /// Takes the specification out: what it says, or why it cannot be read. A missing one is the default.
     pub(crate) fn take_spec<S: DeserializeOwned + Default>(&mut self) -> (S, Option<Malformed>) {
-        read(self.spec.take())
+        read(std::mem::take(&mut self.spec))
     }
 
     /// Takes the status out. One that cannot be read counts as none: the operator writes it anew.
     pub(crate) fn take_status(&mut self) -> Option<Status> {
-        serde_json::from_value(self.status.take()).unwrap_or_default()
+        serde_json::from_value(self.status.value.take()).unwrap_or_default()
     }
 }
 
 /// Reads `value`; what is missing or null is the default, what cannot be read is the default and the reason.
-pub(crate) fn read<T: DeserializeOwned + Default>(value: Value) -> (T, Option<Malformed>) {
+pub(crate) fn read<T: DeserializeOwned + Default>(read: Bounded) -> (T, Option<Malformed>) {
+    let Bounded { value, nesting } = read;
     if value.is_null() {
         return (T::default(), None);
+    }
+    if nesting == Nesting::TooDeep {
+        let malformed = Malformed {
+            reason: Excess::Nesting.to_string(),
+            spec: value,
+        };
+        return (T::default(), Some(malformed));
     }
     match T::deserialize(&value) {
         Ok(understood) => (understood, None),

@@ -12,7 +12,8 @@ pub(crate) fn admission(bytes: &[u8]) {
         return;
     };
     let _ = smilax_crds::validate(&object);
-    let _ = smilax_crds::conversion_review(object.clone());
+    let _ = smilax_crds::conversion_review(bytes);
+    let _ = smilax_crds::room(&object);
     let settings = settings();
     let namespace = NamespaceView {
         name: "shop".to_owned(),

@@ -103,12 +103,13 @@ pub fn inject(request: &InjectRequest<'_>) -> Outcome {
             ..*request
         })
     });
-    match earlier {
-        Some(Outcome::Injected { pod, warnings }) if &pod == request.pod => {
-            Outcome::Injected { pod, warnings }
-        }
-        _ => inject_as(request),
+    if let Some(Outcome::Injected { pod, warnings }) = earlier
+        && &pod == request.pod
+    {
+        return Outcome::Injected { pod, warnings };
     }
+    // By now the pod of the first attempt is gone from memory.
+    inject_as(request)
 }
 
 fn inject_as(request: &InjectRequest<'_>) -> Outcome {
@@ -219,31 +220,39 @@ pub fn rule(pod: &Value, namespace: &NamespaceView) -> Rule {
 /// The JSON Patch (RFC 6902) that makes one pod of the other. Our containers are added in front rather than written over
 /// the ones that stood there, so that the patch says what happens and stays right when others have patched in between.
 pub fn patch(raw: &Value, mutated: &Value) -> Patch {
+    let new = new_containers(raw, mutated);
+    if new.is_empty() {
+        return json_patch::diff(raw, mutated);
+    }
     let mut between = raw.clone();
     let mut operations = Vec::new();
-    let ours = mutated.pointer("/spec/initContainers").and_then(Value::as_array);
-    let existing = between
+    if let Some(existing) = between
         .pointer_mut("/spec/initContainers")
-        .and_then(Value::as_array_mut);
-    if let Some((ours, existing)) = ours.zip(existing) {
-        let is_new = |container: &Value| {
-            sidecar::CONTAINERS.contains(&pod::name(container)) && !existing.contains(container)
-        };
-        let new: Vec<Value> = ours
-            .iter()
-            .take_while(|container| is_new(container))
-            .cloned()
-            .collect();
+        .and_then(Value::as_array_mut)
+    {
         for (index, container) in new.into_iter().enumerate() {
             existing.insert(index, container.clone());
             operations.push(PatchOperation::Add(AddOperation {
                 path: PointerBuf::from_tokens(["spec", "initContainers", &index.to_string()]),
-                value: container,
+                value: container.clone(),
             }));
         }
     }
     operations.extend(json_patch::diff(&between, mutated).0);
     Patch(operations)
+}
+
+/// Our containers in front of those that the pod had.
+fn new_containers<'a>(raw: &Value, mutated: &'a Value) -> Vec<&'a Value> {
+    let containers = |pod: &'a Value| pod.pointer("/spec/initContainers").and_then(Value::as_array);
+    let existing = raw.pointer("/spec/initContainers").and_then(Value::as_array);
+    let Some((ours, existing)) = containers(mutated).zip(existing) else {
+        return Vec::new();
+    };
+    let is_new = |container: &&Value| {
+        sidecar::CONTAINERS.contains(&pod::name(container)) && !existing.contains(container)
+    };
+    ours.iter().take_while(is_new).collect()
 }
 
 fn noted(raw: &Value, status: &str) -> Value {

@@ -1,14 +1,21 @@
 //! The webhooks that the API server calls: `/inject`, `/validate`, `/keys` and `/convert`, over TLS.
 //!
 //! ```text
-//! connection ─► TLS ─► request ─► body, within a budget ─► review ─► decision (pure, off the event loop) ─► answer
+//! connection ─► TLS ─► request ─► body, within a budget ─► what it is about ─► what its objects take, counted
+//!                                                                                  │ within a budget
+//!                                        answer ◄─ decision (pure, off the event loop) ◄─ objects
 //! ```
+//!
+//! Nothing is made of the objects in a body before it is known what that takes. What takes too much is answered like any
+//! other fault of an object. A request that finds no room in time is answered with 429 and when to try again.
 //!
 //! A review that can be read is answered with 200 and its `uid`, whatever the decision. A body that cannot is answered
 //! with 400. What this process could not decide (it does not know the Namespace and the API server does not answer) is
 //! answered with 500, so that the `failurePolicy` of the configuration decides.
 
+mod budget;
 mod decide;
+mod judge;
 mod metrics;
 mod review;
 mod route;
@@ -20,6 +27,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use metrics::WebhookMetrics;
+pub use route::Routes;
 pub use server::serve;
 
 use crate::cluster_view::ClusterView;

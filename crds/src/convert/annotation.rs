@@ -38,7 +38,7 @@ pub(super) fn set(
     Ok(())
 }
 
-fn remove(object: &mut Map<String, Value>, key: &str) {
+pub(super) fn remove(object: &mut Map<String, Value>, key: &str) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn split(version: &str, annotations: &Value, spec: &Value) -> Value {
+pub(super) fn split(version: &str, annotations: &Value, spec: &Value) -> Value {
     json!({
         "apiVersion": format!("split.smi-spec.io/{version}"),
         "kind": "TrafficSplit",
@@ -23,7 +23,7 @@ fn target(version: &str, fields: &Value) -> Value {
     object
 }
 
-fn to(object: &Value, version: &str) -> Value {
+pub(super) fn to(object: &Value, version: &str) -> Value {
     let group = object["apiVersion"]
         .as_str()
         .and_then(|it| it.split('/').next())
@@ -199,7 +199,7 @@ fn rules_added_later_take_the_annotation_away() {
     );
 }
 
-fn group(version: &str, fields: &Value) -> Value {
+pub(super) fn group(version: &str, fields: &Value) -> Value {
     let mut object = target("v1alpha4", fields);
     object["apiVersion"] = json!(format!("specs.smi-spec.io/{version}"));
     object["kind"] = json!("HTTPRouteGroup");
@@ -270,8 +270,13 @@ fn unknown_kinds_groups_and_versions_are_refused_by_name() {
     assert_eq!(error(&json!(1), "v1"), "object without name: is no object");
 }
 
-fn review(objects: &[Value], desired: &str) -> Value {
-    conversion_review(json!({
+fn answered(review: &Value) -> Value {
+    let answer = conversion_review(review.to_string().as_bytes()).expect("is JSON");
+    serde_json::from_slice(&answer.body).expect("is JSON")
+}
+
+pub(super) fn review(objects: &[Value], desired: &str) -> Value {
+    answered(&json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "ConversionReview",
         "request": { "uid": "u-1", "desiredAPIVersion": desired, "objects": objects },
@@ -329,9 +334,6 @@ fn what_is_no_review_is_answered_with_a_failure() {
         json!({ "request": { "uid": "u" } }),
         json!([1]),
     ] {
-        assert_eq!(
-            conversion_review(request)["response"]["result"]["status"],
-            "Failure"
-        );
+        assert_eq!(answered(&request)["response"]["result"]["status"], "Failure");
     }
 }

@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for HTTPRouteGroup {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut raw = RawObject::deserialize(deserializer)?;
         let (spec, malformed) = raw.take_spec::<HTTPRouteGroupSpec>();
-        let (matches, malformed_root) = read(raw.matches.take());
+        let (matches, malformed_root) = read(std::mem::take(&mut raw.matches));
         let status = raw.take_status();
         // Matches beside `spec` are looked at only when `spec` has none, and so are their faults.
         let malformed = malformed.or(malformed_root.filter(|_| spec.matches.is_none()));

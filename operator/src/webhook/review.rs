@@ -1,34 +1,93 @@
 //! `admission.k8s.io/v1` AdmissionReview, as far as it is used.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use json_patch::Patch;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use smilax_crds::census::{Excess, census};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 /// Most warnings of one answer; kubectl prints each.
 const MOST_WARNINGS: usize = 20;
 
-/// The question.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Request {
+/// The question, its objects unread: slices of the body.
+#[derive(Clone, Debug)]
+pub(super) struct Review {
+    pub(super) about: About,
+    object: Bytes,
+    old_object: Bytes,
+}
+
+/// What is asked about.
+#[derive(Clone, Debug)]
+pub(super) struct About {
     pub(super) uid: String,
     pub(super) kind: Kind,
-    #[serde(default)]
     pub(super) sub_resource: String,
-    #[serde(default)]
     pub(super) namespace: String,
     pub(super) operation: Operation,
-    #[serde(default)]
+}
+
+/// The question with the objects that its answer needs; null for others.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) about: About,
     pub(super) object: Value,
-    #[serde(default)]
     pub(super) old_object: Value,
 }
 
+/// Which of its objects the answer to a review needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    Object,
+    Both,
+    /// The new one, and the old one if that can be read: an object that was too much may be made smaller.
+    Comparison,
+}
+
+/// What is read of a review, and the memory that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weighed {
+    pub(super) needs: Needs,
+    pub(super) object: usize,
+    pub(super) old_object: usize,
+}
+
+/// What says of an object which one it is, and whether it goes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Head<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    generate_name: Cow<'a, str>,
+    #[serde(borrow)]
+    deletion_timestamp: Option<Cow<'a, str>>,
+}
+
+/// An object that is too much to be read.
+#[derive(Debug)]
+pub(super) struct TooMuch {
+    /// What a request about it is answered.
+    pub(super) message: String,
+    pub(super) life: Life,
+}
+
+/// Whether an object stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Stays,
+    Ends,
+}
+
 /// What kind of object it is about.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Kind {
     #[serde(default)]
     pub(super) group: String,
@@ -80,31 +139,131 @@ pub(super) enum ReviewError {
     NoUid,
 }
 
-/// Reads a review.
-pub(super) fn read(body: &[u8]) -> Result<Request, ReviewError> {
+/// Reads what a review is about. Its objects are neither copied nor read.
+pub(super) fn read(body: &Bytes) -> Result<Review, ReviewError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Review {
+    struct Outer<'a> {
         #[serde(default)]
         api_version: String,
         #[serde(default)]
         kind: String,
-        request: Option<Request>,
+        #[serde(borrow)]
+        request: Option<Inner<'a>>,
     }
-    let Review {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Inner<'a> {
+        uid: String,
+        kind: Kind,
+        #[serde(default)]
+        sub_resource: String,
+        #[serde(default)]
+        namespace: String,
+        operation: Operation,
+        #[serde(borrow, default)]
+        object: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        old_object: Option<&'a RawValue>,
+    }
+    let Outer {
         api_version,
         kind,
         request,
     } = serde_json::from_slice(body)?;
+    let slice = |raw: Option<&RawValue>| {
+        raw.map_or(Bytes::from_static(b"null"), |raw| {
+            body.slice_ref(raw.get().as_bytes())
+        })
+    };
     match request {
         Some(request) if api_version == API_VERSION && kind == "AdmissionReview" => {
             if request.uid.is_empty() {
-                Err(ReviewError::NoUid)
-            } else {
-                Ok(request)
+                return Err(ReviewError::NoUid);
             }
+            Ok(Review {
+                object: slice(request.object),
+                old_object: slice(request.old_object),
+                about: About {
+                    uid: request.uid,
+                    kind: request.kind,
+                    sub_resource: request.sub_resource,
+                    namespace: request.namespace,
+                    operation: request.operation,
+                },
+            })
         }
         _ => Err(ReviewError::OtherKind { api_version, kind }),
+    }
+}
+
+impl Review {
+    /// Says what the objects take before they are read.
+    pub(super) fn weigh(&self, needs: Needs) -> Result<Weighed, TooMuch> {
+        let weigh = |json| census(json).affordable().map_err(|excess| self.too_much(&excess));
+        let mut weighed = Weighed {
+            needs,
+            object: 0,
+            old_object: 0,
+        };
+        if needs != Needs::Nothing {
+            weighed.object = weigh(&self.object)?;
+        }
+        if matches!(needs, Needs::Both | Needs::Comparison) {
+            match (weigh(&self.old_object), needs) {
+                (Ok(memory), _) => weighed.old_object = memory,
+                (Err(_), Needs::Comparison) => weighed.needs = Needs::Object,
+                (Err(too_much), _) => return Err(too_much),
+            }
+        }
+        Ok(weighed)
+    }
+
+    fn too_much(&self, excess: &Excess) -> TooMuch {
+        let head = self.head();
+        let names = [&head.name, &head.generate_name];
+        let name = names.into_iter().find(|name| !name.is_empty());
+        let name = name.map_or("without name", |name| name);
+        let kind = &self.about.kind.kind;
+        let object = match self.about.namespace.as_str() {
+            "" => format!("{kind} {name}"),
+            namespace => format!("{kind} {namespace}/{name}"),
+        };
+        TooMuch {
+            message: format!("{object}: {excess}"),
+            life: match head.deletion_timestamp {
+                Some(_) => Life::Ends,
+                None => Life::Stays,
+            },
+        }
+    }
+
+    /// Reads the objects that are needed.
+    pub(super) fn objects(&self, needs: Needs) -> Result<Request, serde_json::Error> {
+        let read = |json: &Bytes, needed: bool| {
+            if needed {
+                serde_json::from_slice(json)
+            } else {
+                Ok(Value::Null)
+            }
+        };
+        Ok(Request {
+            object: read(&self.object, needs != Needs::Nothing)?,
+            old_object: read(&self.old_object, matches!(needs, Needs::Both | Needs::Comparison))?,
+            about: self.about.clone(),
+        })
+    }
+
+    fn head(&self) -> Head<'_> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Object<'a> {
+            #[serde(borrow)]
+            metadata: Head<'a>,
+        }
+        serde_json::from_slice::<Object<'_>>(&self.object)
+            .unwrap_or_default()
+            .metadata
     }
 }
 

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
 use rustls::crypto::aws_lc_rs;
 use smilax_core::probe::PathKey;
-use tokio::sync::Semaphore;
+use smilax_crds::ConversionOutcome;
 use tokio::time::{Instant, timeout};
 
+use super::budget::{Budget, Busy, Share};
 use super::decide::{self, Decision};
-use super::review;
+use super::judge::{Judge, Judged, Known};
+use super::review::{self, About, Needs, Review, Weighed};
 use super::{Webhook, WebhookState};
 use crate::cluster_view::NamespaceView;
-use crate::inject::InjectSettings;
 
 /// The API server gives up after this time by default, and at 10 s in any case that we install.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -28,16 +29,12 @@ const MIB: usize = 1024 * 1024;
 const REVIEW_LIMIT: usize = 7 * MIB;
 /// The API server converts a whole list at once.
 const CONVERSION_LIMIT: usize = 32 * MIB;
-/// Bodies that are held in memory at any time; further requests wait, within their time.
-const BODY_BUDGET: usize = 64 * MIB;
-/// The budget is counted in units of this many bytes.
-const UNIT: usize = 1024;
 
-/// What requests share.
+/// The webhooks without connections: what requests share.
 #[derive(Debug)]
-pub(super) struct Routes {
+pub struct Routes {
     state: WebhookState,
-    budget: Arc<Semaphore>,
+    budget: Budget,
 }
 
 /// Why a request has no decision.
@@ -55,6 +52,8 @@ enum Failure {
     Conversion(serde_json::Error),
     #[error("namespace {0:?} is not known, and the API server did not answer for it")]
     Namespace(String),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     #[error("no decision within {} s", REQUEST_TIME.as_secs())]
     Time,
     #[error("the decision failed: {0}")]
@@ -67,6 +66,7 @@ impl Failure {
             Self::Unknown(status) => *status,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(_) | Self::Review(_) | Self::Conversion(_) => StatusCode::BAD_REQUEST,
+            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Time => StatusCode::GATEWAY_TIMEOUT,
             Self::Namespace(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -74,15 +74,16 @@ impl Failure {
 }
 
 impl Routes {
-    pub(super) fn new(state: WebhookState) -> Self {
+    /// With the whole budget.
+    pub fn new(state: WebhookState) -> Self {
         Self {
             state,
-            budget: Arc::new(Semaphore::new(BODY_BUDGET / UNIT)),
+            budget: Budget::new(),
         }
     }
 
     /// Answers a request, in [`REQUEST_TIME`] at most.
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -119,107 +120,157 @@ impl Routes {
             Webhook::Inject | Webhook::Validate | Webhook::Keys => REVIEW_LIMIT,
             Webhook::Convert => CONVERSION_LIMIT,
         };
+        let (body, _held) = self.body(request, limit).await?;
+        match webhook {
+            Webhook::Convert => self.convert(body).await,
+            Webhook::Keys | Webhook::Inject | Webhook::Validate => self.review(webhook, body).await,
+        }
+    }
+
+    /// Reads a body. What waits for room was not read from the connection.
+    async fn body<B>(&self, request: Request<B>, limit: usize) -> Result<(Bytes, Share), Failure>
+    where
+        B: Body<Data: Send> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let announced = request
             .headers()
             .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
-            .unwrap_or(limit);
-        if announced > limit {
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|announced| announced > limit) {
             return Err(Failure::TooLarge(limit));
         }
-        let units = u32::try_from(announced / UNIT + 1).unwrap_or(u32::MAX);
-        let _held = self
-            .budget
-            .acquire_many(units)
-            .await
-            .map_err(|closed| Failure::Internal(closed.to_string()))?;
-        let body = match Limited::new(request.into_body(), announced).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(Failure::TooLarge(limit));
+        let mut held = Share::none();
+        // Room that nothing was written to is no memory yet.
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+        let body = Limited::new(request.into_body(), announced.unwrap_or(limit));
+        let mut body = std::pin::pin!(body);
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => {
+                    let Ok(mut data) = frame.into_data() else { continue };
+                    self.budget.body(&mut held, data.remaining()).await?;
+                    while data.has_remaining() {
+                        let length = data.chunk().len();
+                        bytes.extend_from_slice(data.chunk());
+                        data.advance(length);
+                    }
+                }
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    return Err(Failure::TooLarge(limit));
+                }
+                Err(error) => return Err(Failure::Body(error)),
             }
-            Err(error) => return Err(Failure::Body(error)),
-        };
-        match webhook {
-            Webhook::Convert => away(move || convert(&body)).await,
-            Webhook::Keys => self.keys(body).await,
-            Webhook::Inject | Webhook::Validate => self.review(webhook, body).await,
         }
+        Ok((bytes.into(), held))
+    }
+
+    async fn convert(&self, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
+        let (body, memory) = away(move || {
+            let memory = smilax_crds::conversion_memory(&body);
+            Ok((body, memory))
+        })
+        .await?;
+        let share = self.budget.work(memory).await?;
+        away(move || {
+            let answered = convert(&body);
+            drop(share);
+            answered
+        })
+        .await
     }
 
     async fn review(&self, webhook: Webhook, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
-        let request = away(move || Ok(review::read(&body)?)).await?;
-        let settings = self.state.settings.load_full();
-        let needs_namespace = match webhook {
-            Webhook::Inject => decide::is_pod_creation(&request),
-            Webhook::Validate | Webhook::Keys | Webhook::Convert => decide::is_workload(&request),
+        let (review, weighed) = away(move || {
+            let review = review::read(&body)?;
+            let weighed = review.weigh(decide::needs(webhook, &review.about));
+            Ok((review, weighed))
+        })
+        .await?;
+        let about = &review.about;
+        let weighed = match weighed {
+            Ok(weighed) if weighed.needs == Needs::Nothing => return answered(about, decide::ignored()),
+            Ok(weighed) => weighed,
+            Err(too_much) => return answered(about, decide::too_much(webhook, too_much)),
         };
         let view = Arc::clone(&self.state.view);
-        let namespace = if !needs_namespace {
-            NamespaceView::default()
-        } else if webhook == Webhook::Inject {
-            self.namespace_to_inject(&request, &settings).await?
-        } else {
-            self.namespace(&request.namespace).await?
+        let namespace = match webhook {
+            Webhook::Inject => self.namespace(&about.namespace).await?,
+            Webhook::Validate if decide::is_workload(about) => self.namespace(&about.namespace).await?,
+            // A Namespace that the watch has not delivered counts as one that has not joined: nothing waits for a warning.
+            Webhook::Keys => view.namespace(&about.namespace).unwrap_or_default(),
+            Webhook::Validate | Webhook::Convert => NamespaceView::default(),
         };
-        away(move || {
-            let (answer, outcome): Decision = match webhook {
-                Webhook::Inject if !needs_namespace => (review::Answer::default(), "ignored"),
-                Webhook::Inject => decide::injection(&request, &namespace, &settings, &path_key()?),
-                _ if needs_namespace => decide::workload(&request, &namespace, &settings),
-                _ if decide::is_pod_change(&request) => decide::pod_change(&request, &settings),
-                _ => decide::policy(&request, view.as_ref()),
-            };
-            let body =
-                review::write(&request.uid, answer).map_err(|error| Failure::Internal(error.to_string()))?;
-            Ok((body, outcome))
-        })
-        .await
-    }
-
-    /// What is wrong with the labels and annotations of an object. A Namespace that the watch has not delivered counts as one
-    /// that has not joined: nothing waits for a warning.
-    async fn keys(&self, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
-        let request = away(move || Ok(review::read(&body)?)).await?;
-        let namespace = self.state.view.namespace(&request.namespace);
-        away(move || {
-            let (answer, outcome) = decide::keys(&request, namespace.as_ref());
-            let body =
-                review::write(&request.uid, answer).map_err(|error| Failure::Internal(error.to_string()))?;
-            Ok((body, outcome))
-        })
-        .await
-    }
-
-    /// The Namespace of a pod under creation. The API server asks only about pods that it knows to have joined, so when the watch
-    /// says otherwise, it is the watch that has not heard yet.
-    async fn namespace_to_inject(
-        &self,
-        request: &review::Request,
-        settings: &InjectSettings,
-    ) -> Result<NamespaceView, Failure> {
-        let namespace = self.namespace(&request.namespace).await?;
-        if decide::joins(request, &namespace, settings) {
-            return Ok(namespace);
+        let judge = Judge {
+            webhook,
+            settings: self.state.settings.load_full(),
+            view,
+        };
+        let mut judged = self
+            .judged(&judge, &review, weighed, Known::Watched(namespace))
+            .await?;
+        if let Judged::NotJoined(namespace) = judged {
+            let newest = self.newest(&about.namespace).await.unwrap_or(namespace);
+            judged = self
+                .judged(&judge, &review, weighed, Known::Newest(newest))
+                .await?;
         }
-        let newer = timeout(
-            NAMESPACE_TIME,
-            self.state.view.fetch_namespace(&request.namespace),
-        )
-        .await;
-        Ok(newer.ok().flatten().unwrap_or(namespace))
+        match judged {
+            Judged::Decided(decision) => answered(about, decision),
+            Judged::NotJoined(_) => answered(about, decide::ignored()),
+        }
+    }
+
+    /// Reads what is needed and decides, off the event loop. Nothing of it is held while something else is waited for.
+    async fn judged(
+        &self,
+        judge: &Judge,
+        review: &Review,
+        weighed: Weighed,
+        namespace: Known,
+    ) -> Result<Judged, Failure> {
+        let share = self.budget.work(decide::memory(judge.webhook, weighed)).await?;
+        let (judge, review) = (judge.clone(), review.clone());
+        away(move || {
+            let request = review
+                .objects(weighed.needs)
+                .map_err(review::ReviewError::Malformed)?;
+            let judged = judge.judge(&request, namespace, &path_key()?);
+            drop((request, share));
+            Ok(judged)
+        })
+        .await
+    }
+
+    /// What the API server says of a Namespace now, if it answers.
+    async fn newest(&self, name: &str) -> Option<NamespaceView> {
+        timeout(NAMESPACE_TIME, self.state.view.fetch_namespace(name))
+            .await
+            .ok()
+            .flatten()
     }
 
     async fn namespace(&self, name: &str) -> Result<NamespaceView, Failure> {
         if let Some(namespace) = self.state.view.namespace(name) {
             return Ok(namespace);
         }
-        timeout(NAMESPACE_TIME, self.state.view.fetch_namespace(name))
+        self.newest(name)
             .await
-            .ok()
-            .flatten()
             .ok_or_else(|| Failure::Namespace(name.to_owned()))
     }
+}
+
+#[cfg(test)]
+impl Routes {
+    /// Leaves no room for anything.
+    pub(super) async fn exhausted(&self) -> impl Sized {
+        self.budget.exhausted().await
+    }
+}
+
+fn answered(about: &About, (answer, outcome): Decision) -> Result<(Vec<u8>, &'static str), Failure> {
+    let body = review::write(&about.uid, answer).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok((body, outcome))
 }
 
 fn route<B>(request: &Request<B>) -> Result<Webhook, StatusCode> {
@@ -251,17 +302,13 @@ fn path_key() -> Result<PathKey, Failure> {
 }
 
 fn convert(body: &[u8]) -> Result<(Vec<u8>, &'static str), Failure> {
-    let review = serde_json::from_slice(body).map_err(Failure::Conversion)?;
-    let answer = smilax_crds::conversion_review(review);
-    let outcome = match answer
-        .pointer("/response/result/status")
-        .and_then(serde_json::Value::as_str)
-    {
-        Some("Success") => "converted",
-        _ => "failed",
+    let answer = smilax_crds::conversion_review(body).map_err(Failure::Conversion)?;
+    let outcome = match answer.outcome {
+        ConversionOutcome::Converted => "converted",
+        ConversionOutcome::Incomplete(_) => "incomplete",
+        ConversionOutcome::Failed => "failed",
     };
-    let body = serde_json::to_vec(&answer).map_err(Failure::Conversion)?;
-    Ok((body, outcome))
+    Ok((answer.body, outcome))
 }
 
 /// Computes off the event loop: a large review must not hold up small ones, and a panic becomes a failure of this request alone.
@@ -276,6 +323,12 @@ async fn away<T: Send + 'static>(
 fn refusal(failure: &Failure) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{failure}\n"))));
     *response.status_mut() = failure.status();
+    if matches!(failure, Failure::Busy(_)) {
+        // With it, API servers ask again within the time that they have; without, they give up.
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),

@@ -41,6 +41,12 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// An idle HTTP/2 connection is asked whether the other side still lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of requests that nobody has read yet, for each stream and each connection: what 256 connections may hold before
+/// a body is charged to the budget.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+/// The same for HTTP/1, heads included.
+const READ_BUFFER: usize = 64 * 1024;
 /// After a shutdown has been asked for, callers still come for a while: until every node has heard of it.
 const LINGER: Duration = Duration::from_secs(2);
 /// For requests that are under way then.
@@ -146,12 +152,15 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME);
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(READ_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

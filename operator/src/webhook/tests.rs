@@ -1,4 +1,5 @@
 mod hostile;
+mod tiny;
 mod warnings;
 
 use std::sync::Arc;
@@ -262,6 +263,26 @@ async fn objects_are_converted() {
         answer["response"]["convertedObjects"][0]["apiVersion"],
         "split.smi-spec.io/v1alpha2"
     );
+}
+
+#[tokio::test]
+async fn s26_a_split_that_an_old_version_cannot_hold_is_denied_unless_it_was_so() {
+    let mut full = split(1);
+    full["spec"]["matches"] = json!([{"kind": "HTTPRouteGroup", "name": "group"}]);
+    full["metadata"]["annotations"] = json!({"filler": "x".repeat(256 * 1024 - 10)});
+    let response = answer("/validate", &review(SPLIT, "CREATE", &full)).await;
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("metadata.annotations: have no room"),
+        "{message}"
+    );
+
+    let mut update = review(SPLIT, "UPDATE", &full);
+    update["request"]["oldObject"] = split(1);
+    assert_eq!(answer("/validate", &update).await["allowed"], false);
+    update["request"]["oldObject"] = full;
+    assert_eq!(answer("/validate", &update).await["allowed"], true);
 }
 
 #[tokio::test]
