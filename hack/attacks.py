@@ -146,6 +146,8 @@ ITEMS = [
     ("S22", "other protocols than TCP and UDP, into a pod where everything is denied", "dropped, but for answers, ICMP errors and discovery of neighbours"),
     ("S23", "a server that allows no streams", "one more connection is tried, then 503 within 2 s"),
     ("S24", "memory that an attack made a sidecar take", "given back within seconds of its end"),
+    ("S27", "ConfigMaps under the operator's label that unpack to a thousand times their size, thousands of them, or one in the place of a policy", "nothing is unpacked; only what the authority signed is kept, and the rest is known by its digest, deleted or repaired. Until the authority is known, 4 MiB of a namespace and 16 MiB in all are kept, and the rest is read again"),
+    ("S28", "pods, Services and other objects of megabytes, until operators cannot start", "of each object only an excerpt is decoded, whatever its size; one whose excerpt is too large is as one that does not exist, and the log names it"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

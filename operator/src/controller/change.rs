@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use smilax_core::packed::{self, Form, TooLarge};
+use smilax_core::signature::Digest;
 use smilax_core::{ProxyConfig, Revision, Workload};
 
 use super::fit::{Fitted, fit};
-use super::stored::{Standing, StoredMap};
+use super::stored::{Presence, Standing, StoredMap};
 
 /// A write of one ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,10 +125,9 @@ pub fn map_changes(
     let mut compared = Comparison::default();
     for (name, config) in desired {
         let before = stored.get(name);
-        let stored_bundle = before.map_or("", |before| before.bundle.as_str());
-        let bundle = bundle.unwrap_or(stored_bundle);
+        let bundle = bundle.unwrap_or_else(|| before.map_or("", StoredMap::bundle));
         let unproven = before.filter(|before| !before.standing.holds());
-        if let Some(revision) = unproven.and_then(StoredMap::revision) {
+        if let Some(revision) = unproven.and_then(|before| before.revision) {
             sequence.raise_above_unsigned(revision);
         }
         let drafted = Draft::of(config, before, sequence).or_else(|error| {
@@ -152,7 +152,8 @@ pub fn map_changes(
             .kept
             .extend(kept.map(|revision| (config.workload.clone(), revision)));
         let signed = before.is_some_and(|before| before.standing != Standing::Earlier);
-        if kept.is_some() && stored_bundle == bundle && signed {
+        let same_bundle = before.is_some_and(|before| before.bundle_digest == Digest::of(bundle.as_bytes()));
+        if kept.is_some() && same_bundle && signed {
             continue;
         }
         let revision = kept.is_none().then(|| sequence.next());
@@ -166,7 +167,10 @@ pub fn map_changes(
             revision,
         });
     }
-    for (name, before) in stored.iter().filter(|(name, _)| !desired.contains_key(*name)) {
+    // One that goes already is not deleted again, however long somebody holds it.
+    let surplus =
+        |name: &str, before: &StoredMap| before.presence == Presence::There && !desired.contains_key(name);
+    for (name, before) in stored.iter().filter(|(name, before)| surplus(name, before)) {
         compared.changes.push(MapChange::Delete {
             name: name.clone(),
             resource_version: before.resource_version.clone(),
@@ -192,27 +196,43 @@ impl Draft {
                 ..config.clone()
             })
         };
-        let stored = before.and_then(StoredMap::revision);
-        let stored = stored.filter(|&revision| before.is_some_and(|before| before.policy == text(revision)));
-        let mut draft = Self {
-            policy: String::new(),
-            form: Form::Plain,
-            stored,
+        let Some((before, revision)) = before.and_then(|before| Some((before, before.revision?))) else {
+            return Self::of_text(text(sequence.peek()));
         };
-        draft.policy = text(draft.kept(before).unwrap_or_else(|| sequence.peek()));
-        draft.form = packed::form(&draft.policy)?;
-        Ok(draft)
+        let drafted = Self::of_text(text(revision));
+        let is_stored = |draft: &Self| draft.digest() == before.policy_digest;
+        let stored = drafted.as_ref().is_ok_and(is_stored).then_some(revision);
+        if let (Some(_), true) = (stored, before.may_stay()) {
+            return drafted.map(|draft| Self { stored, ..draft });
+        }
+        Self::of_text(text(sequence.peek())).map(|draft| Self { stored, ..draft })
+    }
+
+    fn of_text(policy: String) -> Result<Self, TooLarge> {
+        Ok(Self {
+            form: packed::form(&policy)?,
+            policy,
+            stored: None,
+        })
+    }
+
+    /// Of what would be stored.
+    fn digest(&self) -> Digest {
+        match &self.form {
+            Form::Plain => Digest::of(self.policy.as_bytes()),
+            Form::Packed(bytes) => Digest::of(bytes),
+        }
     }
 
     /// The revision that stays. What somebody else wrote is never signed.
     fn kept(&self, before: Option<&StoredMap>) -> Option<Revision> {
-        self.stored
-            .filter(|_| before.is_some_and(|before| !before.foreign && before.standing.holds()))
+        self.stored.filter(|_| before.is_some_and(StoredMap::may_stay))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::{Content, StoredPolicy};
     use super::*;
 
     const BUNDLE: &str = r#"{"generation":7,"roots":"","issuer":""}"#;
@@ -230,12 +250,14 @@ mod tests {
     }
 
     fn stored(policy: &str) -> BTreeMap<String, StoredMap> {
+        let content = Content {
+            policy: StoredPolicy::in_form(policy),
+            bundle: BUNDLE.into(),
+            signature: "".into(),
+        };
         let map = StoredMap {
-            account: "web".to_owned(),
-            policy: policy.to_owned(),
-            bundle: BUNDLE.to_owned(),
             resource_version: "7".to_owned(),
-            ..StoredMap::default()
+            ..StoredMap::of("web".to_owned(), content)
         };
         BTreeMap::from([("smilax-web".to_owned(), map)])
     }
@@ -397,6 +419,21 @@ mod tests {
             resource_version: "7".to_owned(),
         };
         assert_eq!(changes, [expected]);
+    }
+
+    #[test]
+    fn s27_what_goes_already_is_not_deleted_again() {
+        let mut stored = stored("x");
+        stored.get_mut("smilax-web").unwrap().presence = Presence::Ending;
+        assert_eq!(map_changes(&stored, &BTreeMap::new(), &mut sequence()), []);
+        assert_eq!(map_changes(&stored, &desired(), &mut sequence()).len(), 1);
+    }
+
+    #[test]
+    fn s27_what_is_not_kept_is_compared_by_its_digest() {
+        let mut stored = stored(&render(&config()));
+        stored.get_mut("smilax-web").unwrap().content = None;
+        assert_eq!(map_changes(&stored, &desired(), &mut sequence()), []);
     }
 
     #[test]
