@@ -202,7 +202,7 @@ async fn s27_s28_the_worst_objects_of_a_tenant_leave_an_operator_most_of_its_mem
             known == count || path != "/api/v1/pods",
             "{what}: {known} are taken in"
         );
-        println!("{what}: {:.1} MiB", peak as f64 / MIB as f64);
+        println!("{what}: {} KiB", peak / 1024);
         assert!(peak < MOST, "{what}: {peak}");
     }
 }
