@@ -3,7 +3,7 @@
 //! A ConfigMap holds about a mebibyte. A longer policy is kept compressed (gzip, RFC 1952), under a key of its own;
 //! what does not fit then either is not kept at all, and that is told. Nothing is ever cut.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
@@ -14,6 +14,8 @@ use flate2::write::GzEncoder;
 pub const MOST_STORED: usize = 900 * 1024;
 /// Bytes that a policy may have as text. Whoever reads a packed one stops there.
 pub const MOST_TEXT: usize = 16 * 1024 * 1024;
+/// Bytes of a text of which nobody knows yet who wrote it.
+pub const MOST_BEGINNING: u64 = 16 * 1024;
 /// First bytes of what is packed. No JSON text begins so.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -106,6 +108,12 @@ pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, UnpackError> {
     Ok(text)
 }
 
+/// The beginning of the text of packed bytes, of which at most [`MOST_BEGINNING`] bytes are unpacked. It ends early where
+/// they are damaged.
+pub fn beginning(packed: &[u8]) -> impl Read {
+    GzDecoder::new(packed).take(MOST_BEGINNING)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +174,14 @@ mod tests {
         assert!(bomb.len() < 64 * 1024);
         assert_eq!(unpack(&bomb), Err(UnpackError::TooLong));
         assert_eq!(unpack(&gzip(&vec![b' '; MOST_TEXT])).unwrap().len(), MOST_TEXT);
+    }
+
+    #[test]
+    fn s27_of_a_decompression_bomb_only_the_beginning_is_unpacked() {
+        let bomb = gzip(&vec![b' '; MOST_TEXT]);
+        let mut text = Vec::new();
+        beginning(&bomb).read_to_end(&mut text).unwrap();
+        assert_eq!(u64::try_from(text.len()).unwrap(), MOST_BEGINNING);
     }
 
     #[test]

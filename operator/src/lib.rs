@@ -9,6 +9,7 @@ mod call;
 pub mod certificate;
 pub mod cluster_view;
 pub mod controller;
+mod excerpt;
 pub mod inject;
 pub mod installed;
 pub mod lease;

@@ -46,8 +46,8 @@ pub struct Integrity {
 pub struct Claim {
     workload: Workload,
     policy: Digest,
-    bundle: String,
-    signature: String,
+    bundle: Digest,
+    signature: Arc<str>,
 }
 
 /// What follows from a signature alone.
@@ -62,18 +62,21 @@ enum Verdict {
 }
 
 impl Claim {
-    /// Of a ConfigMap in this namespace.
-    pub fn of(namespace: &str, map: &StoredMap) -> Self {
-        Self {
+    /// Of a ConfigMap in this namespace; `None` when its signature was not kept.
+    pub fn of(namespace: &str, map: &StoredMap) -> Option<Self> {
+        Some(Self {
             workload: Workload::new(namespace, map.account.as_str()),
             policy: map.policy_digest,
-            bundle: map.bundle.clone(),
-            signature: map.signature.clone(),
-        }
+            bundle: map.bundle_digest,
+            signature: Arc::clone(&map.content.as_ref()?.signature),
+        })
     }
 
     fn is_of(&self, map: &StoredMap) -> bool {
-        self.policy == map.policy_digest && self.bundle == map.bundle && self.signature == map.signature
+        let signature = Digest::of(self.signature.as_bytes());
+        self.policy == map.policy_digest
+            && self.bundle == map.bundle_digest
+            && signature == map.signature_digest
     }
 }
 
@@ -116,10 +119,16 @@ impl Integrity {
 
     /// Verifies what will be asked for in a moment. That takes as long as thousands of comparisons, so nothing else should wait
     /// for it.
-    pub(super) fn prepare(&self, claim: Claim) {
+    ///
+    /// Gives why the signature proves nothing.
+    pub(super) fn prepare(&self, claim: Claim) -> Option<Standing> {
         let verdict = self.verify(&claim);
+        if let Verdict::Refused(error) = verdict {
+            return Some(Standing::refused(error));
+        }
         let workload = claim.workload.clone();
         self.prepared.lock().insert(workload, (claim, verdict));
+        None
     }
 
     pub(super) fn forget(&self, workload: &Workload) {
@@ -130,7 +139,7 @@ impl Integrity {
         let content = Content {
             workload: &claim.workload,
             policy: claim.policy,
-            bundle: Digest::of(claim.bundle.as_bytes()),
+            bundle: claim.bundle,
         };
         let domains = self.earlier_domains.iter().chain([&self.trust_domain]);
         let trusted = Trusted {
@@ -148,18 +157,21 @@ impl Integrity {
         }
     }
 
-    /// What the signature of a ConfigMap says, when this is the latest of it that was ever verified here.
+    /// What the signature of a ConfigMap says, when this is the latest of it that was ever verified here. One whose content was
+    /// not kept stands as it did.
     pub(super) fn judge(&self, namespace: &str, map: &StoredMap, latest: Option<Seen>) -> Standing {
         let workload = Workload::new(namespace, map.account.as_str());
         let prepared = self.prepared.lock().remove(&workload);
         let verdict = match prepared {
             Some((claim, verdict)) if claim.is_of(map) => verdict,
-            _ => self.verify(&Claim::of(namespace, map)),
+            _ => match Claim::of(namespace, map) {
+                Some(claim) => self.verify(&claim),
+                None => return map.standing.clone(),
+            },
         };
         let replayed = latest.filter(|latest| map.seen().is_none_or(|seen| seen.is_behind(latest)));
         match (verdict, replayed) {
-            (Verdict::Refused(SignatureError::Missing), _) => Standing::Unsigned,
-            (Verdict::Refused(error), _) => Standing::Tampered(error),
+            (Verdict::Refused(error), _) => Standing::refused(error),
             (_, Some(latest)) => Standing::Replayed { latest },
             (Verdict::Current, None) => Standing::Current,
             (Verdict::Earlier, None) => Standing::Earlier,

@@ -21,7 +21,7 @@ use super::measuring::Measuring;
 use super::oversize::Oversize;
 use super::stored::StoredMap;
 use crate::cluster_view::LimitRangeView;
-use maps::{Signing, Verified};
+use maps::{Reading, Signing, Unjudged, Verified};
 
 /// The index and what is stored, behind one lock that is never held across an await.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct State {
     changed: Notify,
     /// Groups wait to be measured.
     groups: Notify,
+    /// ConfigMaps are to be read again.
+    maps: Notify,
     /// Rises with every update, for those who are not the writer.
     version: watch::Sender<u64>,
 }
@@ -56,6 +58,8 @@ pub struct Inner {
     /// Who signs ConfigMaps.
     signing: Signing,
     verified: Verified,
+    unjudged: Unjudged,
+    reading: Reading,
     /// Configurations that are too large to be kept.
     pub oversize: Oversize,
     /// HTTPRouteGroups that are not in the index yet.
@@ -111,6 +115,8 @@ impl State {
                 bundle: None,
                 signing: Signing::default(),
                 verified: Verified::default(),
+                unjudged: Unjudged::default(),
+                reading: Reading::default(),
                 oversize: Oversize::default(),
                 measuring: Measuring::default(),
                 limit_ranges: BTreeMap::new(),
@@ -118,17 +124,25 @@ impl State {
             }),
             changed: Notify::new(),
             groups: Notify::new(),
+            maps: Notify::new(),
             version: watch::Sender::new(0),
         })
     }
 
     /// Reads or changes the state, and tells the writer.
     pub fn update<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
-        let (result, measuring) = {
+        let (result, measuring, reading) = {
             let mut inner = self.inner.lock();
             let result = change(&mut inner);
-            (result, inner.measuring.is_waiting())
+            (
+                result,
+                inner.measuring.is_waiting(),
+                std::mem::take(&mut inner.reading),
+            )
         };
+        if reading == Reading::Asked {
+            self.maps.notify_one();
+        }
         if measuring {
             self.groups.notify_one();
         }
@@ -166,6 +180,11 @@ impl State {
         self.groups.notified().await;
     }
 
+    /// Waits until ConfigMaps are to be read again.
+    pub async fn maps_asked_for(&self) {
+        self.maps.notified().await;
+    }
+
     /// Lets a burst of updates come to rest: none for `quiet`, or the burst has lasted `at_most`.
     pub async fn settled(&self, quiet: Duration, at_most: Duration) {
         let latest = Instant::now() + at_most;
@@ -189,10 +208,11 @@ impl Inner {
         self.unlisted.contains(&kind)
     }
 
-    /// Whether something that a namespace's configurations are made of is listed, and not measured yet. What is written
-    /// without it would take rights away for a moment.
+    /// Whether something that a namespace's configurations are made of is listed, and not measured yet: what is written
+    /// without it would take rights away for a moment. Or whether something that is stored in it is not judged yet.
     pub fn is_incomplete(&self, namespace: &str) -> bool {
-        self.measuring.is_unknown(namespace)
+        self.is_unjudged(namespace)
+            || self.measuring.is_unknown(namespace)
             || self
                 .index
                 .imported_by(namespace)
@@ -304,6 +324,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::stored::{Content, StoredPolicy};
 
     const QUIET: Duration = Duration::from_millis(5);
     const AT_MOST: Duration = Duration::from_millis(50);
@@ -335,10 +356,14 @@ mod tests {
     }
 
     fn map(revision: &str) -> StoredMap {
+        let content = Content {
+            policy: StoredPolicy::Text(format!(r#"{{"revision":"{revision}"}}"#).into()),
+            bundle: "".into(),
+            signature: "".into(),
+        };
         StoredMap {
-            policy: format!(r#"{{"revision":"{revision}"}}"#),
             resource_version: revision.to_owned(),
-            ..StoredMap::default()
+            ..StoredMap::of(String::new(), content)
         }
     }
 

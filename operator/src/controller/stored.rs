@@ -1,29 +1,78 @@
 //! A ConfigMap of ours as it is stored, and what its signature says.
 
-use serde::Deserialize;
+mod head;
+
+use std::sync::Arc;
+
 use smilax_core::convention::config_map_name;
+use smilax_core::packed;
 use smilax_core::signature::{Digest, SignatureError};
 use smilax_core::{Revision, Workload};
 
 /// A ConfigMap of ours as it is stored.
+///
+/// Whoever may edit ConfigMaps decides what is in it. So nothing of it is unpacked, and its content is kept only while its
+/// signature proves that the operator wrote it; of any other there are digests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredMap {
-    /// The account that it is named after.
+    /// The account that it is named after; empty when it is named after none.
     pub account: String,
-    /// The policy as it stands there, unpacked; empty when there is none that can be read.
-    pub policy: String,
+    /// The revision that the policy claims, if that can be read.
+    pub revision: Option<Revision>,
     /// Of the value of the policy's key, packed where it is.
     pub policy_digest: Digest,
-    /// The trust bundle as it stands there; empty when there is none.
-    pub bundle: String,
-    /// The signature of both as it stands there; empty when there is none.
-    pub signature: String,
+    /// Of the trust bundle.
+    pub bundle_digest: Digest,
+    /// Generation that the trust bundle claims, if that can be read.
+    pub bundle_generation: Option<u64>,
+    /// Of the signature of both.
+    pub signature_digest: Digest,
+    /// What was read; `None` once it is known that it proves nothing.
+    pub content: Option<Content>,
     /// What the signature says.
     pub standing: Standing,
-    /// Anything in it that is not ours: another key, or the policy in the wrong form.
+    /// Anything in it that is not ours: another key.
     pub foreign: bool,
+    /// Whether it is about to go.
+    pub presence: Presence,
     /// Version of the object, so that a write meets only what was compared.
     pub resource_version: String,
+}
+
+/// Whether an object stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody deleted it.
+    #[default]
+    There,
+    /// It was deleted, and goes as soon as nobody holds it.
+    Ending,
+}
+
+/// What a ConfigMap of ours holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The policy.
+    pub policy: StoredPolicy,
+    /// The trust bundle; empty when there is none.
+    pub bundle: Arc<str>,
+    /// The signature of both; empty when there is none.
+    pub signature: Arc<str>,
+}
+
+/// The value of a policy's key, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredPolicy {
+    /// Its text; empty when there is none.
+    Text(Arc<str>),
+    /// Compressed.
+    Packed(Arc<[u8]>),
+}
+
+impl Default for StoredPolicy {
+    fn default() -> Self {
+        Self::Text("".into())
+    }
 }
 
 /// What the signature of a ConfigMap says about it.
@@ -81,28 +130,73 @@ fn map_of(workload: &Workload) -> String {
 }
 
 impl Standing {
+    /// Of one whose signature proves nothing.
+    pub fn refused(error: SignatureError) -> Self {
+        match error {
+            SignatureError::Missing => Self::Unsigned,
+            error => Self::Tampered(error),
+        }
+    }
+
     /// Whether what stands there may be told to proxies, and may be signed again as it is.
     pub fn holds(&self) -> bool {
         matches!(self, Self::Unchecked | Self::Current | Self::Earlier)
     }
 }
 
-impl StoredMap {
-    /// Revision that it carries, if it can be read. Whether it may be believed is for [`Self::standing`] to say.
-    pub fn revision(&self) -> Option<Revision> {
-        /// A policy may be long, and only this is asked for.
-        #[derive(Deserialize)]
-        struct Head {
-            revision: Option<Revision>,
+impl StoredPolicy {
+    /// In the form that a policy of this text has.
+    #[cfg(test)]
+    pub(crate) fn in_form(text: &str) -> Self {
+        match packed::form(text) {
+            Ok(packed::Form::Packed(bytes)) => Self::Packed(bytes.into()),
+            _ => Self::Text(text.into()),
         }
-        serde_json::from_str::<Head>(&self.policy).ok()?.revision
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Packed(bytes) => bytes,
+        }
+    }
+
+    /// The revision that it claims. Only its beginning is unpacked and read, since its text may be a thousand times as long.
+    fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Text(text) => head::revision(text.as_bytes()),
+            Self::Packed(bytes) => head::revision(packed::beginning(bytes)),
+        }
+    }
+}
+
+impl StoredMap {
+    /// Of this content, which nobody has judged yet.
+    pub fn of(account: String, content: Content) -> Self {
+        Self {
+            account,
+            revision: content.policy.revision(),
+            policy_digest: Digest::of(content.policy.bytes()),
+            bundle_digest: Digest::of(content.bundle.as_bytes()),
+            bundle_generation: head::generation(&content.bundle),
+            signature_digest: Digest::of(content.signature.as_bytes()),
+            content: Some(content),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes of its content that are kept.
+    pub fn size(&self) -> usize {
+        self.content.as_ref().map_or(0, |content| {
+            content.policy.bytes().len() + content.bundle.len() + content.signature.len()
+        })
     }
 
     /// Where it stands in the order of its versions, if its policy can be read.
     pub fn seen(&self) -> Option<Seen> {
         Some(Seen {
-            revision: self.revision()?,
-            bundle: self.bundle_generation().unwrap_or_default(),
+            revision: self.revision?,
+            bundle: self.bundle_generation.unwrap_or_default(),
         })
     }
 
@@ -114,16 +208,24 @@ impl StoredMap {
     /// Whether another one holds the same as far as its signature is concerned.
     pub fn same_signed(&self, other: &Self) -> bool {
         self.account == other.account
-            && self.policy == other.policy
             && self.policy_digest == other.policy_digest
-            && self.bundle == other.bundle
-            && self.signature == other.signature
+            && self.bundle_digest == other.bundle_digest
+            && self.signature_digest == other.signature_digest
     }
 
-    /// Generation of the bundle that it carries, if it can be read.
-    pub fn bundle_generation(&self) -> Option<u64> {
-        let value: serde_json::Value = serde_json::from_str(&self.bundle).ok()?;
-        value["generation"].as_u64()
+    /// Whether its policy may stay as it stands there. What somebody else wrote is never signed.
+    pub fn may_stay(&self) -> bool {
+        !self.foreign && self.standing.holds()
+    }
+
+    /// Whether nobody has looked at its signature, and it has to be read again for that.
+    pub fn is_unread(&self) -> bool {
+        self.content.is_none() && self.standing == Standing::Unchecked
+    }
+
+    /// The trust bundle; empty when there is none, or none that is kept.
+    pub fn bundle(&self) -> &str {
+        self.content.as_ref().map_or("", |content| &content.bundle)
     }
 
     /// What is to be told of one that is not signed and holds something else than was compiled: an operator before this

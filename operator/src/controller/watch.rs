@@ -1,9 +1,10 @@
 //! Watches: each kind is listed, followed, and taken into the state as plain data.
 //!
-//! An object is read as it arrives, and what nobody asks for is forgotten at once: ten thousand pods are listed in the
-//! memory of those that come in one answer.
+//! Only an excerpt of each object is decoded ([`crate::excerpt`]), it is read as it arrives, and what nobody asks for is
+//! forgotten at once: ten thousand pods are listed in the memory of the excerpts that come in one answer.
 
 mod builtin;
+mod excerpts;
 mod limit_ranges;
 mod maps;
 mod settings;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use super::kinds::{SmiKind, Watched};
 use super::measuring;
 use super::state::{Inner, State};
+use crate::excerpt;
 use crate::metrics::Metrics;
 use crate::watch_backoff::{WATCH_TIMEOUT, paced};
 
@@ -36,9 +38,6 @@ pub use smi::stored_object;
 /// Label of everything that we write, and what it says.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "smilax-operator");
 
-/// Objects in one answer to a list: what is read at once is held at once.
-const PAGE: u32 = 100;
-
 /// Starts every watch. A task of the set that ends is a failure of the whole process.
 pub fn start(
     client: &Client,
@@ -47,53 +46,31 @@ pub fn start(
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
 ) {
-    let all = watcher::Config::default().timeout(WATCH_TIMEOUT).page_size(PAGE);
-    let ours = all.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let go = Start {
+        client,
         state,
         metrics,
         tasks,
     };
-    let go = go.watch(
+    let go = go.watch::<Namespace, _>(
         Watched::Namespace,
-        Api::<Namespace>::all(client.clone()),
-        all.clone(),
+        Api::all,
         builtin::namespace,
         builtin::namespaces,
     );
-    let go = go.watch(
+    let go = go.watch::<ServiceAccount, _>(
         Watched::ServiceAccount,
-        Api::<ServiceAccount>::all(client.clone()),
-        all.clone(),
+        Api::all,
         builtin::account,
         builtin::accounts,
     );
-    let go = go.watch(
-        Watched::Service,
-        Api::<Service>::all(client.clone()),
-        all.clone(),
-        builtin::service,
-        builtin::services,
-    );
-    let go = go.watch(
-        Watched::Pod,
-        Api::<Pod>::all(client.clone()),
-        all.clone(),
-        builtin::pod,
-        builtin::pods,
-    );
-    let go = go.watch(
-        Watched::EndpointSlice,
-        Api::<EndpointSlice>::all(client.clone()),
-        all.clone(),
-        builtin::slice,
-        builtin::slices,
-    );
+    let go = go.watch::<Service, _>(Watched::Service, Api::all, builtin::service, builtin::services);
+    let go = go.watch::<Pod, _>(Watched::Pod, Api::all, builtin::pod, builtin::pods);
+    let go = go.watch::<EndpointSlice, _>(Watched::EndpointSlice, Api::all, builtin::slice, builtin::slices);
     go.tasks.spawn(measuring::run(Arc::clone(state)));
-    let mut go = go.watch(
+    let mut go = go.watch::<ConfigMap, _>(
         Watched::ConfigMap,
-        Api::<ConfigMap>::all(client.clone()),
-        ours,
+        Api::all,
         {
             let state = Arc::clone(state);
             move |object| maps::map(&state, object)
@@ -101,11 +78,9 @@ pub fn start(
         maps::maps,
     );
     for kind in SmiKind::ALL {
-        let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
-        go = go.watch(
+        go = go.watch::<DynamicObject, _>(
             Watched::Smi(kind),
-            api,
-            all.clone(),
+            |client| Api::all_with(client, &kind.resource()),
             move |object| smi::object(kind, object),
             move |inner, seen| smi::objects(kind, inner, seen),
         );
@@ -116,23 +91,31 @@ pub fn start(
         "MeshConfig",
     ));
     let (defaults, without) = (defaults.clone(), defaults.clone());
-    let go = go.watch(
+    let go = go.watch::<DynamicObject, _>(
         Watched::MeshConfig,
-        Api::<DynamicObject>::all_with(client.clone(), &mesh),
-        all.clone(),
+        |client| Api::all_with(client, &mesh),
         move |object| settings::mesh_config(&defaults, object),
         move |inner, seen| settings::mesh_configs(&without, inner, &seen),
     );
     // A node says a lot every few minutes; nothing but its metadata is asked for.
-    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
-    let go = go.watch(Watched::Node, nodes, all.clone(), builtin::node, builtin::nodes);
-    go.watch(
+    let go = go.watch::<PartialObjectMeta<Node>, _>(Watched::Node, Api::all, builtin::node, builtin::nodes);
+    go.watch::<LimitRange, _>(
         Watched::LimitRange,
-        Api::<LimitRange>::all(client.clone()),
-        all,
+        Api::all,
         limit_ranges::limit_range,
         limit_ranges::limit_ranges,
     );
+}
+
+/// Which objects of a kind are asked for.
+fn config(kind: Watched) -> watcher::Config {
+    let all = watcher::Config::default()
+        .timeout(WATCH_TIMEOUT)
+        .page_size(excerpts::page(kind));
+    match kind {
+        Watched::ConfigMap => all.labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)),
+        _ => all,
+    }
 }
 
 /// What a watch saw.
@@ -146,6 +129,7 @@ enum Seen<T> {
 }
 
 struct Start<'a> {
+    client: &'a Client,
     state: &'a Arc<State>,
     metrics: &'a Metrics,
     tasks: &'a mut JoinSet<()>,
@@ -156,8 +140,7 @@ impl Start<'_> {
     fn watch<K, T>(
         self,
         kind: Watched,
-        api: Api<K>,
-        config: watcher::Config,
+        api: impl FnOnce(Client) -> Api<K>,
         read: impl Fn(&K) -> T + Send + 'static,
         take: impl Fn(&mut Inner, Seen<T>) + Send + 'static,
     ) -> Self
@@ -166,12 +149,21 @@ impl Start<'_> {
         T: Send + 'static,
     {
         let (state, metrics) = (Arc::clone(self.state), self.metrics.clone());
+        let api = api(excerpt::client(self.client, excerpts::excerpt(kind).into()));
         self.tasks.spawn(async move {
             let mut listing = Vec::new();
-            let mut stream = paced(watcher::watcher(api, config)).boxed();
+            let open = || paced(watcher::watcher(api.clone(), config(kind))).boxed();
+            let mut stream = open();
             let mut failing = false;
             loop {
-                match stream.try_next().await {
+                let event = tokio::select! {
+                    event = stream.try_next() => event,
+                    () = asked_again(&state, kind) => {
+                        stream = open();
+                        continue;
+                    }
+                };
+                match event {
                     Ok(Some(event)) => {
                         if failing {
                             tracing::info!(kind = kind.word(), "watch recovered");
@@ -226,6 +218,14 @@ impl Start<'_> {
             }
         });
         self
+    }
+}
+
+/// Waits until objects of a kind are to be listed again, though nothing of them changed.
+async fn asked_again(state: &State, kind: Watched) {
+    match kind {
+        Watched::ConfigMap => state.maps_asked_for().await,
+        _ => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smilax_core::convention::config_map_name;
+use smilax_core::signature::Digest;
 use smilax_core::workload_connection::TrustBundle;
 use smilax_core::{Revision, Workload};
 
@@ -11,7 +12,11 @@ use super::{Inner, State};
 use crate::cluster_view::TrustAnchors;
 use crate::controller::change;
 use crate::controller::integrity::{Claim, Integrity};
-use crate::controller::stored::{Seen, Standing, StoredMap};
+use crate::controller::stored::{Seen, Standing, StoredMap, StoredPolicy};
+
+/// Bytes of ConfigMaps of one namespace that are kept while nobody can say who wrote them; of all.
+const MOST_UNJUDGED_OF_NAMESPACE: usize = 4 * 1024 * 1024;
+const MOST_UNJUDGED: usize = 16 * 1024 * 1024;
 
 /// Who signs configurations.
 #[derive(Debug, Default)]
@@ -76,28 +81,61 @@ impl State {
         integrity
     }
 
-    /// Verifies a ConfigMap that is about to be taken in, while others read and write.
-    pub fn prepare_map(&self, namespace: &str, map: &StoredMap) {
-        let integrity = self.read(|inner| inner.integrity().cloned());
-        if let Some(integrity) = integrity {
-            integrity.prepare(Claim::of(namespace, map));
+    /// Verifies a ConfigMap that is about to be taken in, while others read and write. Content that proves nothing is let go
+    /// at once, and so is what nobody can judge yet, beyond what may wait.
+    pub fn prepare_map(&self, namespace: &str, name: &str, map: &mut StoredMap) {
+        let Some(claim) = Claim::of(namespace, map) else {
+            return;
+        };
+        let size = map.size();
+        let refused = match self.read(|inner| inner.who_judges(namespace, name, size)) {
+            Judge::Signer(integrity) => integrity.prepare(claim),
+            Judge::Later => return,
+            Judge::NoRoom => Some(Standing::Unchecked),
+        };
+        if let Some(standing) = refused {
+            map.standing = standing;
+            map.content = None;
         }
     }
 }
 
+/// Who judges a ConfigMap that is about to be taken in.
+enum Judge {
+    Signer(Arc<Integrity>),
+    /// Nobody yet. It may wait.
+    Later,
+    /// Nobody yet, and too much waits already.
+    NoRoom,
+}
+
 impl Inner {
+    fn who_judges(&mut self, namespace: &str, name: &str, size: usize) -> Judge {
+        if let Some(integrity) = self.integrity() {
+            return Judge::Signer(Arc::clone(integrity));
+        }
+        let others = self.maps.get(namespace).into_iter().flatten();
+        let others = others.filter(|(other, _)| *other != name);
+        let held = others.map(|(_, map)| map.size()).sum();
+        match self.unjudged.take(namespace, held, size) {
+            Some(()) => Judge::Later,
+            None => Judge::NoRoom,
+        }
+    }
+
     /// Takes in a ConfigMap of ours, or that it is gone. Gives what was known of it before.
     pub fn set_map(&mut self, namespace: &str, name: &str, map: Option<StoredMap>) -> Option<StoredMap> {
         let map = map.map(|map| self.judged(namespace, name, map));
+        self.unjudged
+            .leave(namespace, map.as_ref().map_or(0, StoredMap::size));
         let maps = self.maps.entry(namespace.to_owned()).or_default();
         let before = match map {
             Some(map) => maps.insert(name.to_owned(), map),
             None => maps.remove(name),
         };
-        let told = |one: &StoredMap| one.standing.holds();
+        let told = |one: &StoredMap| (one.policy_digest, one.standing.holds() && one.content.is_some());
         let now = maps.get(name);
-        let same_policy = before.as_ref().map(|one| &one.policy) == now.map(|one| &one.policy);
-        if !same_policy || before.as_ref().map(told) != now.map(told) {
+        if before.as_ref().map(told) != now.map(told) {
             self.moved_maps.insert((namespace.into(), name.into()));
         }
         before
@@ -121,6 +159,13 @@ impl Inner {
                 .map(move |name| (Arc::from(namespace.as_str()), Arc::from(name.as_str())))
         });
         self.moved_maps.extend(gone);
+        self.unjudged = Unjudged::default();
+    }
+
+    /// Whether something of a namespace was let go that can be judged now.
+    pub(super) fn is_unjudged(&self, namespace: &str) -> bool {
+        let mut maps = self.maps.get(namespace).into_iter().flat_map(BTreeMap::values);
+        self.integrity().is_some() && maps.any(StoredMap::is_unread)
     }
 
     /// ConfigMaps, by namespace and name, whose policy may have changed since the last call.
@@ -128,11 +173,11 @@ impl Inner {
         std::mem::take(&mut self.moved_maps)
     }
 
-    /// The text of a stored policy and its revision, unless somebody but the operator may have written it.
-    pub fn policy(&self, namespace: &str, name: &str) -> Option<(&str, Revision)> {
+    /// A stored policy and its revision, unless somebody but the operator may have written it.
+    pub fn policy(&self, namespace: &str, name: &str) -> Option<(&StoredPolicy, Revision)> {
         let map = self.maps.get(namespace)?.get(name)?;
         let held = Some(map).filter(|map| map.standing.holds())?;
-        Some((&held.policy, held.revision()?))
+        Some((&held.content.as_ref()?.policy, held.revision?))
     }
 
     /// The highest revision that the operator is known to have written; without an authority, the highest stored.
@@ -142,7 +187,7 @@ impl Inner {
         }
         let maps = self.maps.values().flat_map(BTreeMap::values);
         // Nobody can tell who wrote these: a forged one must not exhaust the numbers of the whole mesh.
-        maps.filter_map(StoredMap::revision)
+        maps.filter_map(|map| map.revision)
             .filter(|revision| change::is_believable(*revision))
             .max()
             .unwrap_or_default()
@@ -174,9 +219,15 @@ impl Inner {
     /// Takes in who signs from now on, and judges everything again.
     fn set_integrity(&mut self, integrity: Integrity) {
         self.signing = Signing::By(Arc::new(integrity));
+        self.unjudged = Unjudged::default();
         let maps = std::mem::take(&mut self.maps);
         for (namespace, maps) in maps {
-            for (name, map) in maps {
+            for (name, mut map) in maps {
+                // What was judged by another one, and let go, has to be read again to be judged by this one.
+                if map.content.is_none() {
+                    map.standing = Standing::Unchecked;
+                    self.reading.ask();
+                }
                 self.set_map(&namespace, &name, Some(map));
             }
         }
@@ -213,7 +264,7 @@ impl Inner {
 
     fn claims(&self) -> Vec<Claim> {
         let maps = self.maps.iter();
-        maps.flat_map(|(namespace, maps)| maps.values().map(move |map| Claim::of(namespace, map)))
+        maps.flat_map(|(namespace, maps)| maps.values().filter_map(move |map| Claim::of(namespace, map)))
             .collect()
     }
 
@@ -240,16 +291,16 @@ impl Inner {
     /// Generations of the bundles in all stored ConfigMaps.
     pub fn bundle_generations(&self) -> Vec<u64> {
         let maps = self.maps.values().flat_map(BTreeMap::values);
-        maps.filter_map(StoredMap::bundle_generation).collect()
+        maps.filter_map(|map| map.bundle_generation).collect()
     }
 
     /// Stored ConfigMaps, `namespace/name`, that do not carry this bundle.
     pub fn without_bundle(&self, bundle: &TrustBundle) -> Vec<String> {
-        let text = change::render(bundle);
+        let digest = Digest::of(change::render(bundle).as_bytes());
         self.maps
             .iter()
             .flat_map(|(namespace, maps)| maps.iter().map(move |(name, map)| (namespace, name, map)))
-            .filter(|(_, _, map)| map.bundle != text)
+            .filter(|(_, _, map)| map.bundle_digest != digest)
             .map(|(namespace, name, _)| format!("{namespace}/{name}"))
             .collect()
     }
@@ -261,16 +312,65 @@ impl Inner {
         };
         let before = self.maps.get(namespace).and_then(|maps| maps.get(name));
         // A signature is verified once, however often the object is told again.
-        if let Some(before) = before.filter(|before| before.same_signed(&map)) {
+        let known =
+            before.filter(|before| before.standing != Standing::Unchecked && before.same_signed(&map));
+        if let Some(before) = known {
             map.standing = before.standing.clone();
-            return map;
+        } else {
+            map.standing = integrity.judge(namespace, &map, self.verified.latest(namespace, name));
         }
-        map.standing = integrity.judge(namespace, &map, self.verified.latest(namespace, name));
-        if map.standing.holds()
-            && let Some(seen) = map.seen()
-        {
+        if !map.standing.holds() {
+            map.content = None;
+        } else if let (Some(seen), false) = (map.seen(), map.is_unread()) {
             self.verified.note(namespace, name, seen);
         }
         map
+    }
+}
+
+/// Bytes that are read while nobody can say who wrote them, and not taken in yet.
+#[derive(Debug, Default)]
+pub(super) struct Unjudged {
+    of_namespaces: BTreeMap<String, usize>,
+    of_all: usize,
+}
+
+impl Unjudged {
+    /// Takes so many bytes beside those that the namespace holds, if there is room. What there is no room for is read again
+    /// when it can be judged.
+    fn take(&mut self, namespace: &str, held: usize, bytes: usize) -> Option<()> {
+        let waiting = self.of_namespaces.get(namespace).copied().unwrap_or_default();
+        let waiting = waiting.saturating_add(bytes);
+        let of_all = self.of_all.saturating_add(bytes);
+        if held.saturating_add(waiting) > MOST_UNJUDGED_OF_NAMESPACE || of_all > MOST_UNJUDGED {
+            return None;
+        }
+        self.of_namespaces.insert(namespace.to_owned(), waiting);
+        self.of_all = of_all;
+        Some(())
+    }
+
+    /// So many bytes were taken in.
+    fn leave(&mut self, namespace: &str, bytes: usize) {
+        if let Some(waiting) = self.of_namespaces.get_mut(namespace) {
+            *waiting = waiting.saturating_sub(bytes);
+            self.of_all = self.of_all.saturating_sub(bytes);
+        }
+    }
+}
+
+/// Whether ConfigMaps are to be read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// They were.
+    #[default]
+    Done,
+    /// What was let go before can be judged now.
+    Asked,
+}
+
+impl Reading {
+    fn ask(&mut self) {
+        *self = Self::Asked;
     }
 }

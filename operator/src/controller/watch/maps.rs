@@ -7,20 +7,19 @@ use kube::ResourceExt;
 use smilax_core::convention::{
     CONFIG_MAP_PREFIX, PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, config_map_name,
 };
-use smilax_core::packed;
-use smilax_core::signature::Digest;
 
 use super::{Named, Seen, named};
 use crate::controller::state::{Inner, State};
-use crate::controller::stored::{Standing, StoredMap};
+use crate::controller::stored::{Content, Presence, StoredMap, StoredPolicy};
 
 /// Annotation: the account that a ConfigMap is for.
 pub(crate) const ACCOUNT: &str = "smilax.dev/account";
 
-/// Reads a ConfigMap, and verifies it before the state is locked.
+/// Reads a ConfigMap, and judges it before the state is locked. What it proves not to hold is not kept: a list of thousands
+/// that somebody else wrote is held as their names.
 pub(super) fn map(state: &State, object: &ConfigMap) -> Named<StoredMap> {
-    let read = named(object, stored_map(object));
-    state.prepare_map(&read.namespace, &read.value);
+    let mut read = named(object, stored_map(object));
+    state.prepare_map(&read.namespace, &read.name, &mut read.value);
     read
 }
 
@@ -52,36 +51,32 @@ pub(super) fn maps(inner: &mut Inner, seen: Seen<Named<StoredMap>>) {
 /// What we compare of a ConfigMap.
 pub fn stored_map(object: &ConfigMap) -> StoredMap {
     let (data, binary) = (object.data.as_ref(), object.binary_data.as_ref());
-    let bundle = data.and_then(|data| data.get(TRUST_BUNDLE_KEY));
-    let signature = data.and_then(|data| data.get(SIGNATURE_KEY));
-    let keys = data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len)
-        - usize::from(bundle.is_some())
-        - usize::from(signature.is_some());
-    let plain = data.and_then(|data| data.get(POLICY_KEY));
+    let text = |key| data.and_then(|data| data.get(key)).map(String::as_str);
+    let (bundle, signature) = (text(TRUST_BUNDLE_KEY), text(SIGNATURE_KEY));
+    let plain = text(POLICY_KEY);
     let packed = binary.and_then(|binary| binary.get(PACKED_POLICY_KEY));
+    let all = data.map_or(0, BTreeMap::len) + binary.map_or(0, BTreeMap::len);
+    let ours = [bundle, signature, plain].iter().flatten().count() + usize::from(packed.is_some());
+    let both = plain.is_some() && packed.is_some();
     let policy = match (plain, packed) {
-        (Some(plain), _) => plain.clone(),
-        (None, Some(packed)) => unpacked(&packed.0),
-        (None, None) => String::new(),
+        (Some(plain), _) => StoredPolicy::Text(plain.into()),
+        (None, Some(packed)) => StoredPolicy::Packed(packed.0.as_slice().into()),
+        (None, None) => StoredPolicy::default(),
     };
-    let policy_digest = match (plain, packed) {
-        (Some(plain), _) => Digest::of(plain.as_bytes()),
-        (None, Some(packed)) => Digest::of(&packed.0),
-        (None, None) => Digest::of(b""),
+    let content = Content {
+        policy,
+        bundle: bundle.unwrap_or_default().into(),
+        signature: signature.unwrap_or_default().into(),
     };
-    let wrong_form = packed.is_some() != packed::is_long(&policy);
     StoredMap {
         // One that nobody can change any more would be in force for ever.
-        foreign: object.immutable == Some(true)
-            || keys > 1
-            || keys == 1 && (wrong_form || plain.is_none() && packed.is_none()),
-        account: account_of(object),
-        policy,
-        policy_digest,
-        bundle: bundle.cloned().unwrap_or_default(),
-        signature: signature.cloned().unwrap_or_default(),
-        standing: Standing::Unchecked,
+        foreign: object.immutable == Some(true) || all > ours || both,
+        presence: match &object.metadata.deletion_timestamp {
+            None => Presence::There,
+            Some(_) => Presence::Ending,
+        },
         resource_version: object.resource_version().unwrap_or_default(),
+        ..StoredMap::of(account_of(object), content)
     }
 }
 
@@ -99,18 +94,11 @@ fn account_of(object: &ConfigMap) -> String {
         .to_owned()
 }
 
-/// What cannot be read is no policy, and so it is written again.
-fn unpacked(packed: &[u8]) -> String {
-    packed::unpack(packed)
-        .ok()
-        .and_then(|text| String::from_utf8(text).ok())
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::ByteString;
-    use smilax_core::packed::Form;
+    use smilax_core::Revision;
+    use smilax_core::packed::{self, Form};
 
     use super::*;
 
@@ -131,38 +119,47 @@ mod tests {
         })
     }
 
+    fn packed_policy() -> Vec<u8> {
+        match packed::form(&format!(
+            r#"{{"revision":"4.7","x":"{}"}}"#,
+            "x".repeat(packed::MOST_STORED)
+        )) {
+            Ok(Form::Packed(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn policy(map: &StoredMap) -> &StoredPolicy {
+        &map.content.as_ref().unwrap().policy
+    }
+
     #[test]
-    fn a_packed_policy_is_read_and_is_not_foreign() {
-        let policy = "x".repeat(packed::MOST_STORED + 1);
-        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
-            panic!("it is kept as text")
-        };
+    fn s27_a_packed_policy_stays_packed_and_only_its_revision_is_read() {
+        let bytes = packed_policy();
         let stored = map(&[], &[(PACKED_POLICY_KEY, &bytes)]);
-        assert!(stored.policy == policy && !stored.foreign);
+        assert_eq!(*policy(&stored), StoredPolicy::Packed(bytes.as_slice().into()));
+        assert_eq!(stored.revision, Some(Revision { term: 4, counter: 7 }));
+        assert!(!stored.foreign);
         assert!(map(&[(POLICY_KEY, "{}")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
         assert!(map(&[("other", "mine")], &[(PACKED_POLICY_KEY, &bytes)]).foreign);
     }
 
     #[test]
-    fn what_was_packed_by_hand_or_damaged_is_put_right() {
+    fn what_is_damaged_has_no_revision() {
         for bytes in [&b"garbage"[..], &[0x1f, 0x8b], &[]] {
-            let stored = map(&[], &[(PACKED_POLICY_KEY, bytes)]);
-            assert!(stored.policy.is_empty() && stored.foreign);
+            assert_eq!(map(&[], &[(PACKED_POLICY_KEY, bytes)]).revision, None);
         }
     }
 
     #[test]
     fn a_trust_bundle_is_read_beside_the_policy_in_either_form_and_is_not_foreign() {
-        let policy = "x".repeat(packed::MOST_STORED + 1);
-        let Ok(Form::Packed(bytes)) = packed::form(&policy) else {
-            panic!("it is kept as text")
-        };
-        let stored = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[(PACKED_POLICY_KEY, &bytes)]);
-        assert!(stored.bundle == "{1}" && stored.policy == policy && !stored.foreign);
-        let beside = map(&[(POLICY_KEY, "{}"), (TRUST_BUNDLE_KEY, "{1}")], &[]);
-        assert!(beside.bundle == "{1}" && beside.policy == "{}" && !beside.foreign);
+        let bytes = packed_policy();
+        let beside_packed = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[(PACKED_POLICY_KEY, &bytes)]);
+        let beside_text = map(&[(POLICY_KEY, "{}"), (TRUST_BUNDLE_KEY, "{1}")], &[]);
         let alone = map(&[(TRUST_BUNDLE_KEY, "{1}")], &[]);
-        assert!(alone.bundle == "{1}" && alone.policy.is_empty() && !alone.foreign);
+        for stored in [beside_packed, beside_text, alone] {
+            assert!(stored.bundle() == "{1}" && !stored.foreign);
+        }
     }
 
     #[test]

@@ -24,8 +24,10 @@ use crate::controller::findings::Finding;
 use crate::controller::integrity::Integrity;
 use crate::controller::report::PodCounts;
 use crate::controller::statuses::Statuses;
-use crate::controller::stored::Standing;
+use crate::controller::stored::{Standing, StoredMap, StoredPolicy};
 use crate::controller::watch::stored_map;
+
+mod bombs;
 
 /// A leader, and what is stored.
 struct Cluster {
@@ -152,14 +154,18 @@ impl Cluster {
 
     fn revision(&self, name: &str) -> Revision {
         self.state
-            .read(|inner| inner.maps["shop"][name].revision())
+            .read(|inner| inner.maps["shop"][name].revision)
             .unwrap()
     }
 
     /// What proxies with this account are told over their streams.
     fn streamed(&self, name: &str) -> Option<String> {
         self.state
-            .read(|inner| inner.policy("shop", name).map(|(text, _)| text.to_owned()))
+            .read(|inner| inner.policy("shop", name).map(|(policy, _)| policy.clone()))
+            .map(|policy| match policy {
+                StoredPolicy::Text(text) => text.to_string(),
+                StoredPolicy::Packed(_) => panic!("it is short"),
+            })
     }
 }
 
@@ -503,8 +509,8 @@ fn s3_the_first_pods_of_a_mesh_demand_signatures() {
 fn s3_what_was_verified_beforehand_is_not_verified_for_another_content() {
     let mut cluster = Cluster::new(5).signing(&material());
     cluster.pass();
-    let honest = stored_map(&cluster.get(WEB));
-    cluster.state.prepare_map("shop", &honest);
+    let mut honest = stored_map(&cluster.get(WEB));
+    cluster.state.prepare_map("shop", WEB, &mut honest);
     cluster.patch(WEB, |data| {
         let policy = forged(&data[POLICY], "9999.1");
         data.insert(POLICY.to_owned(), policy);
@@ -525,10 +531,12 @@ fn cost_of_two_thousand_configurations() {
     let signer = integrity(&material);
     let state = State::new(Settings::default());
     let maps = (0..COUNT).map(|number| {
-        let mut stored = stored_map(&map);
-        stored.account = format!("account-{number}");
-        let workload = smilax_core::Workload::new("shop", stored.account.as_str());
-        stored.signature = signer.sign(&workload, &policy, stored.bundle.as_bytes()).unwrap();
+        let account = format!("account-{number}");
+        let workload = smilax_core::Workload::new("shop", account.as_str());
+        let mut content = stored_map(&map).content.unwrap();
+        let signature = signer.sign(&workload, &policy, content.bundle.as_bytes());
+        content.signature = signature.unwrap().into();
+        let stored = StoredMap::of(account, content);
         ("shop".to_owned(), config_map_name(&stored.account), stored)
     });
     let maps: Vec<_> = maps.collect();
@@ -553,7 +561,7 @@ fn cost_of_two_thousand_configurations() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         (all, waiting.join().unwrap())
     });
-    let current = |map: &crate::controller::stored::StoredMap| map.standing == Standing::Current;
+    let current = |map: &StoredMap| map.standing == Standing::Current;
     assert!(state.read(|inner| inner.maps["shop"].values().all(current)));
     println!("{COUNT} configurations: verified in {all:?}; others waited {longest:?} at most");
 }

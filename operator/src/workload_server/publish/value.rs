@@ -6,12 +6,12 @@ use bytes::Bytes;
 use smilax_compiler::Callers;
 use smilax_core::Revision;
 use smilax_core::endpoints::Update;
-use smilax_core::packed::{self, Form};
 use smilax_core::workload_connection::{self as wire, FrameError, Locality, OperatorMessage, Policy};
 
 use super::frames::Frames;
 use super::topic::Topic;
 use crate::controller::state::Inner;
+use crate::controller::stored::StoredPolicy;
 
 /// A value of a topic, before it is encoded.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) enum Value {
     Message(OperatorMessage),
     /// The same, about what only these may call. Others are told addresses only.
     Update(Update, Callers),
-    /// Text of a configuration, with its revision.
-    Policy(String, Revision),
+    /// A configuration as it is stored, with its revision.
+    Policy(StoredPolicy, Revision),
 }
 
 impl Value {
@@ -38,8 +38,8 @@ impl Value {
             // What somebody else may have written is not told.
             Topic::Policy { namespace, map } => inner
                 .policy(namespace, map)
-                .map_or(Self::Nothing, |(text, revision)| {
-                    Self::Policy(text.to_owned(), revision)
+                .map_or(Self::Nothing, |(policy, revision)| {
+                    Self::Policy(policy.clone(), revision)
                 }),
             Topic::Endpoints(of) => Self::Update(
                 Update::Endpoints {
@@ -75,8 +75,8 @@ impl Value {
         match self {
             Self::Nothing => None,
             Self::Message(message) => encoded(&message, topic).map(Frames::alike),
-            Self::Policy(text, _) => {
-                let message = OperatorMessage::Policy(policy(text)?);
+            Self::Policy(policy, _) => {
+                let message = OperatorMessage::Policy(told(&policy));
                 encoded(&message, topic).map(Frames::alike)
             }
             Self::Update(update, callers) => {
@@ -121,13 +121,9 @@ fn encoded(message: &OperatorMessage, topic: &Topic) -> Option<Bytes> {
 }
 
 /// In the form that the ConfigMap has.
-fn policy(text: String) -> Option<Policy> {
-    match packed::form(&text) {
-        Ok(Form::Plain) => Some(Policy::Text(text)),
-        Ok(Form::Packed(bytes)) => Some(Policy::Packed(STANDARD.encode(bytes))),
-        Err(error) => {
-            tracing::error!(%error, "a configuration cannot be told");
-            None
-        }
+fn told(policy: &StoredPolicy) -> Policy {
+    match policy {
+        StoredPolicy::Text(text) => Policy::Text(text.to_string()),
+        StoredPolicy::Packed(bytes) => Policy::Packed(STANDARD.encode(bytes)),
     }
 }

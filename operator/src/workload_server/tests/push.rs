@@ -69,19 +69,19 @@ fn are(service: &str, addresses: &[&str]) -> (String, Vec<String>) {
 #[tokio::test]
 async fn a_policy_is_told_at_once_and_whenever_it_changes() {
     let fixture = Fixture::start().await;
-    seen::store(&fixture.state, "web", policy("1.1"));
+    seen::store(&fixture.state, "web", &policy("1.1"));
     let mut client = fixture.pod(&web(), "u-1").await;
     let mut stream = client.stream(hello("web-1", 7)).await;
     begun(&fixture, &mut stream).await;
     assert_eq!(next(&mut stream).await, told_policy("1.1"));
-    seen::store(&fixture.state, "web", policy("1.2"));
+    seen::store(&fixture.state, "web", &policy("1.2"));
     assert_eq!(next(&mut stream).await, told_policy("1.2"));
 }
 
 #[tokio::test]
 async fn a_proxy_that_comes_back_with_the_policy_is_sent_only_a_later_one() {
     let fixture = Fixture::start().await;
-    seen::store(&fixture.state, "web", policy("1.1"));
+    seen::store(&fixture.state, "web", &policy("1.1"));
     let mut client = fixture.pod(&web(), "u-1").await;
     let has = ProxyMessage::Hello(Hello {
         pod: "web-1".to_owned(),
@@ -90,7 +90,7 @@ async fn a_proxy_that_comes_back_with_the_policy_is_sent_only_a_later_one() {
     });
     let mut stream = client.stream(has).await;
     begun(&fixture, &mut stream).await;
-    seen::store(&fixture.state, "web", policy("1.2"));
+    seen::store(&fixture.state, "web", &policy("1.2"));
     assert_eq!(next(&mut stream).await, told_policy("1.2"));
 }
 
@@ -100,8 +100,8 @@ async fn a_proxy_is_told_the_policy_of_the_account_in_its_certificate_and_no_oth
     let mut client = fixture.pod(&Workload::new("shop", "other"), "u-1").await;
     let mut stream = client.stream(hello("web-1", 7)).await;
     begun(&fixture, &mut stream).await;
-    seen::store(&fixture.state, "web", policy("1.1"));
-    seen::store(&fixture.state, "other", policy("1.2"));
+    seen::store(&fixture.state, "web", &policy("1.1"));
+    seen::store(&fixture.state, "other", &policy("1.2"));
     assert_eq!(next(&mut stream).await, told_policy("1.2"));
 }
 
@@ -152,7 +152,7 @@ async fn a_proxy_that_never_reads_delays_nobody_and_then_hears_the_newest_only()
         format!(r#"{{"revision":"1.{counter}","filling":"{filling}"}}"#)
     };
     for counter in 1..=CHANGES {
-        seen::store(&fixture.state, "web", text(counter));
+        seen::store(&fixture.state, "web", &text(counter));
         match next(&mut reading).await {
             OperatorMessage::Policy(Policy::Text(heard)) => {
                 assert!(heard == text(counter), "not the {counter}th");

@@ -7,7 +7,7 @@ use smilax_core::endpoints::DestinationPortName;
 use smilax_core::workload_connection::{OperatorMessage, Policy};
 
 use crate::controller::State;
-use crate::controller::stored::StoredMap;
+use crate::controller::stored::{Content, StoredMap, StoredPolicy};
 
 /// Text of a policy of this revision.
 pub(in crate::workload_server) fn policy(revision: &str) -> String {
@@ -20,11 +20,15 @@ pub(in crate::workload_server) fn told_policy(revision: &str) -> OperatorMessage
 }
 
 /// The ConfigMap of an account comes to hold this text.
-pub(in crate::workload_server) fn store(state: &State, account: &str, policy: String) {
+pub(in crate::workload_server) fn store(state: &State, account: &str, policy: &str) {
+    let content = Content {
+        policy: StoredPolicy::in_form(policy),
+        bundle: "".into(),
+        signature: "".into(),
+    };
     let map = StoredMap {
-        policy,
         resource_version: "1".to_owned(),
-        ..StoredMap::default()
+        ..StoredMap::of(String::new(), content)
     };
     state.tell(|inner| inner.set_map("shop", &format!("smilax-{account}"), Some(map)));
 }

@@ -70,7 +70,7 @@ impl Fixture {
 
     /// The ConfigMap of an account comes to hold this revision.
     fn store(&self, account: &str, revision: &str) {
-        seen::store(&self.state, account, seen::policy(revision));
+        seen::store(&self.state, account, &seen::policy(revision));
         self.hub.follow();
     }
 
@@ -403,7 +403,7 @@ fn a_long_policy_is_told_packed() {
     let web = fixture.connect("web", None);
     told(&web);
     let long = json!({"revision": "1.1", "x": "y".repeat(smilax_core::packed::MOST_STORED)}).to_string();
-    seen::store(&fixture.state, "web", long.clone());
+    seen::store(&fixture.state, "web", &long);
     fixture.hub.follow();
     let told = told(&web);
     let [OperatorMessage::Policy(Policy::Packed(packed))] = &told[..] else {

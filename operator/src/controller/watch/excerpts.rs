@@ -1,0 +1,215 @@
+//! What is kept of each kind that is watched, and how many objects are asked for at once.
+
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, variable};
+
+use crate::controller::kinds::Watched;
+use crate::excerpt::{Excerpt, Shape};
+use Shape::{Beginning, Costs, Each, First, Listed, Members, Name, Short, Where, Whole, With};
+
+const KIB: usize = 1024;
+
+/// Annotations that decide something.
+const ANNOTATIONS: Shape = Beginning(&["smilax.dev/", "conversion.smilax.dev/"]);
+
+const LABELLED: Shape = Members(&[
+    ("name", Name),
+    ("namespace", Name),
+    ("uid", Name),
+    ("resourceVersion", Name),
+    ("generation", Whole),
+    ("creationTimestamp", Whole),
+    ("deletionTimestamp", Whole),
+    ("annotations", ANNOTATIONS),
+    ("labels", Whole),
+]);
+const UNLABELLED: Shape = Members(&[
+    ("name", Name),
+    ("namespace", Name),
+    ("uid", Name),
+    ("resourceVersion", Name),
+    ("generation", Whole),
+    ("creationTimestamp", Whole),
+    ("deletionTimestamp", Whole),
+    ("annotations", ANNOTATIONS),
+]);
+const OF_NODE: Shape = Members(&[
+    ("name", Name),
+    ("resourceVersion", Name),
+    ("labels", Members(&[("topology.kubernetes.io/zone", Whole)])),
+]);
+const OF_SLICE: Shape = Members(&[
+    ("name", Name),
+    ("namespace", Name),
+    ("resourceVersion", Name),
+    ("labels", Members(&[("kubernetes.io/service-name", Whole)])),
+]);
+
+const SERVICE: Shape = Members(&[
+    ("clusterIP", Whole),
+    ("clusterIPs", Whole),
+    ("type", Whole),
+    ("externalName", Whole),
+    ("internalTrafficPolicy", Whole),
+    ("sessionAffinity", Whole),
+    ("selector", Whole),
+    (
+        "ports",
+        Each(&Members(&[
+            ("name", Whole),
+            ("port", Whole),
+            ("protocol", Whole),
+            ("appProtocol", Whole),
+            ("targetPort", Whole),
+        ])),
+    ),
+]);
+
+const ENDPOINT: Shape = Members(&[
+    ("addresses", First),
+    ("conditions", Whole),
+    ("zone", Whole),
+    ("nodeName", Whole),
+    ("hints", Members(&[("forZones", Whole)])),
+    ("targetRef", Members(&[("kind", Whole), ("name", Whole)])),
+]);
+
+/// What a sidecar is started with is short; what is longer is no sidecar's, and only has to differ from it.
+const ARGUMENTS: Shape = Each(&Short(KIB));
+
+const CONTAINER: Shape = Members(&[
+    ("name", Whole),
+    ("image", Short(4 * KIB)),
+    ("command", ARGUMENTS),
+    ("args", ARGUMENTS),
+    ("restartPolicy", Whole),
+    (
+        "ports",
+        Each(&Members(&[
+            ("name", Whole),
+            ("containerPort", Whole),
+            ("protocol", Whole),
+        ])),
+    ),
+    ("volumeMounts", Each(&Members(&[("name", Whole)]))),
+    // Only what init was given is asked for. It is in no other container, and nothing else is kept.
+    (
+        "env",
+        Where {
+            key: "name",
+            value: variable::SKIP_INBOUND_PORTS,
+            each: &Members(&[("name", Short(KIB)), ("value", Short(4 * KIB))]),
+        },
+    ),
+]);
+
+/// Volumes that may hold a token.
+const VOLUMES: Shape = With {
+    key: "projected",
+    each: &Costs(4 * KIB, &VOLUME),
+};
+
+const VOLUME: Shape = Members(&[
+    ("name", Whole),
+    (
+        "projected",
+        Members(&[(
+            "sources",
+            With {
+                key: "serviceAccountToken",
+                each: &Members(&[("serviceAccountToken", Members(&[("audience", Short(KIB))]))]),
+            },
+        )]),
+    ),
+]);
+
+/// As k8s-openapi decodes them, most of a container is room for what is not there.
+const CONTAINERS: Shape = Each(&Costs(KIB, &CONTAINER));
+
+const POD: Shape = Members(&[
+    ("hostNetwork", Whole),
+    ("serviceAccountName", Whole),
+    ("containers", CONTAINERS),
+    ("initContainers", CONTAINERS),
+    ("ephemeralContainers", CONTAINERS),
+    ("volumes", VOLUMES),
+]);
+
+const POD_STATUS: Shape = Members(&[
+    ("phase", Whole),
+    ("podIP", Whole),
+    ("podIPs", Whole),
+    (
+        "conditions",
+        Where {
+            key: "type",
+            value: "Ready",
+            each: &Members(&[("type", Short(KIB)), ("status", Short(KIB))]),
+        },
+    ),
+]);
+
+/// What is kept of an object of this kind.
+pub(super) fn excerpt(kind: Watched) -> Excerpt {
+    let (shape, bytes) = match kind {
+        Watched::Namespace => (Members(&[("metadata", LABELLED)]), 128 * KIB),
+        Watched::ServiceAccount => (Members(&[("metadata", UNLABELLED)]), 128 * KIB),
+        Watched::Service => (Members(&[("metadata", UNLABELLED), ("spec", SERVICE)]), 512 * KIB),
+        Watched::Pod => {
+            let shape = Members(&[("metadata", LABELLED), ("spec", POD), ("status", POD_STATUS)]);
+            (shape, 128 * KIB)
+        }
+        Watched::EndpointSlice => {
+            let shape = Members(&[
+                ("metadata", OF_SLICE),
+                ("addressType", Whole),
+                ("endpoints", Each(&ENDPOINT)),
+                ("ports", Whole),
+            ]);
+            (shape, 2048 * KIB)
+        }
+        Watched::ConfigMap => {
+            let shape = Members(&[
+                ("metadata", UNLABELLED),
+                ("immutable", Whole),
+                ("data", Listed(&[POLICY_KEY, TRUST_BUNDLE_KEY, SIGNATURE_KEY])),
+                ("binaryData", Listed(&[PACKED_POLICY_KEY])),
+            ]);
+            // More than the API server stores.
+            (shape, 2048 * KIB)
+        }
+        Watched::Node => (
+            Members(&[("apiVersion", Whole), ("kind", Whole), ("metadata", OF_NODE)]),
+            16 * KIB,
+        ),
+        Watched::LimitRange => (Members(&[("metadata", UNLABELLED), ("spec", Whole)]), 128 * KIB),
+        Watched::MeshConfig | Watched::Smi(_) => {
+            let shape = Members(&[
+                ("apiVersion", Whole),
+                ("kind", Whole),
+                ("metadata", UNLABELLED),
+                ("spec", Whole),
+                ("matches", Whole),
+                ("status", Whole),
+            ]);
+            (shape, 2048 * KIB)
+        }
+    };
+    Excerpt {
+        kind: kind.word(),
+        shape,
+        bytes,
+    }
+}
+
+/// Objects in one answer to a list: the excerpts of one answer are held together.
+pub(super) fn page(kind: Watched) -> u32 {
+    match kind {
+        Watched::Namespace | Watched::ServiceAccount | Watched::Node => 100,
+        Watched::Pod | Watched::LimitRange => 50,
+        Watched::Service | Watched::EndpointSlice => 25,
+        Watched::ConfigMap | Watched::MeshConfig | Watched::Smi(_) => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests;

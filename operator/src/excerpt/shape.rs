@@ -1,0 +1,241 @@
+//! Which part of an object is kept, decided while it is read.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// What a value costs beside its text: about what it takes as part of a decoded object.
+const NODE: usize = 64;
+/// Bytes of a text of the object's identity at most: no name is longer.
+const LONGEST_NAME: usize = 1024;
+
+/// Which part of a value is kept. What is not kept is skipped without being held.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// All of it.
+    Whole,
+    /// A text that says which object it is. It is kept even of an object that is too large.
+    Name,
+    /// A text, unless it is longer than so many bytes: it is empty then.
+    Short(usize),
+    /// These members of an object.
+    Members(&'static [(&'static str, Self)]),
+    /// Members whose names begin with one of these.
+    Beginning(&'static [&'static str]),
+    /// These members; of the others, that they are there.
+    Listed(&'static [&'static str]),
+    /// This of every element of a list.
+    Each(&'static Self),
+    /// The first element of a list.
+    First,
+    /// What takes so many bytes more when it is decoded, whatever is in it.
+    Costs(usize, &'static Self),
+    /// This of the elements whose member `key` has the value.
+    Where {
+        key: &'static str,
+        value: &'static str,
+        each: &'static Self,
+    },
+    /// This of the elements that have the member.
+    With { key: &'static str, each: &'static Self },
+}
+
+impl Shape {
+    /// What is kept of a member of an object; `None` for nothing.
+    fn member(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Whole => Some(&Self::Whole),
+            Self::Members(known) => {
+                let mut known = known.iter();
+                known.find(|(known, _)| *known == name).map(|(_, shape)| shape)
+            }
+            Self::Beginning(with) => {
+                let begins = with.iter().any(|with| name.starts_with(with));
+                begins.then_some(&Self::Whole)
+            }
+            Self::Listed(known) if known.contains(&name) => Some(&Self::Whole),
+            Self::Listed(_) => Some(&Self::Short(0)),
+            _ => None,
+        }
+    }
+
+    /// What is kept of the next element of a list, behind so many; `None` when nothing more is.
+    fn next_element(&self, kept: usize) -> Option<&Self> {
+        match self {
+            Self::Whole => Some(&Self::Whole),
+            Self::First => (kept == 0).then_some(&Self::Whole),
+            Self::Each(each) | Self::Where { each, .. } | Self::With { each, .. } => Some(each),
+            _ => None,
+        }
+    }
+
+    /// Whether an element is kept at all.
+    fn keeps(&self, element: &Value) -> bool {
+        match self {
+            Self::Where { key, value, .. } => element[*key] == *value,
+            Self::With { key, .. } => !element[*key].is_null(),
+            _ => true,
+        }
+    }
+}
+
+/// What one object may cost.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: usize,
+    spent: Spent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spent {
+    InPart,
+    /// Something was left out that should have been kept.
+    Whole,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            left: bytes,
+            spent: Spent::InPart,
+        }
+    }
+
+    /// Whether the object costs more than it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent == Spent::Whole
+    }
+
+    fn pay(&mut self, bytes: usize) -> Option<()> {
+        match self.left.checked_sub(bytes.saturating_add(NODE)) {
+            Some(left) if self.spent == Spent::InPart => {
+                self.left = left;
+                Some(())
+            }
+            _ => {
+                self.spent = Spent::Whole;
+                None
+            }
+        }
+    }
+}
+
+/// Reads a value and gives what is kept of it: nothing, where the budget does not suffice.
+pub(super) struct Keep<'a> {
+    pub(super) shape: &'a Shape,
+    pub(super) budget: &'a mut Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for Keep<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let Shape::Costs(bytes, shape) = self.shape else {
+            return deserializer.deserialize_any(self);
+        };
+        self.budget.pay(*bytes);
+        Keep {
+            shape,
+            budget: self.budget,
+        }
+        .deserialize(deserializer)
+    }
+}
+
+impl Keep<'_> {
+    fn plain(self, value: impl Into<Value>) -> Option<Value> {
+        self.budget.pay(0).map(|()| value.into())
+    }
+}
+
+impl<'de> Visitor<'de> for Keep<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(self.plain(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(self.plain(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(self.plain(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(self.plain(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(self.plain(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let text = match self.shape {
+            Shape::Name if text.len() <= LONGEST_NAME => return Ok(Some(text.into())),
+            Shape::Short(most) if text.len() > *most => "",
+            _ => text,
+        };
+        Ok(self.budget.pay(text.len()).map(|()| text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let Self { shape, budget } = self;
+        let paid = budget.pay(0);
+        let mut kept = Vec::new();
+        while let Some(each) = shape.next_element(kept.len()).filter(|_| !budget.is_spent()) {
+            let before = budget.left;
+            let element = Keep {
+                shape: each,
+                budget: &mut *budget,
+            };
+            match list.next_element_seed(element)? {
+                None => return Ok(paid.map(|()| kept.into())),
+                Some(Some(one)) if shape.keeps(&one) => kept.push(one),
+                // What is not kept costs nothing.
+                Some(_) => budget.left = before,
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(paid.map(|()| kept.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let Self { shape, budget } = self;
+        let mut kept = Map::new();
+        let mut paid = budget.pay(0);
+        if matches!(shape, Shape::Members(_)) {
+            // The identity of an object that is too large must be found all the same.
+            paid = Some(());
+        }
+        while let Some(name) = members.next_key::<String>()? {
+            let Some(of_member) = shape.member(&name) else {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let named = match shape {
+                // There are few of those.
+                Shape::Members(_) => Some(()),
+                _ => budget.pay(name.len()),
+            };
+            let value = members.next_value_seed(Keep {
+                shape: of_member,
+                budget: &mut *budget,
+            })?;
+            if let (Some(()), Some(value)) = (named, value) {
+                kept.insert(name, value);
+            }
+        }
+        Ok(paid.map(|()| kept.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
