@@ -21,7 +21,7 @@ use crate::model::{Account, Addressing, Meta, Namespace, Reach, Service};
 
 pub use access::{identity_binding, port_route, traffic_target};
 pub use pod::pod;
-pub use sidecar::sidecar;
+pub use sidecar::{SIDECAR_VARIABLES, sidecar};
 pub use slice::slice;
 pub use smi::{route_group, split};
 

@@ -6,6 +6,13 @@ use smilax_core::convention::variable;
 
 use crate::model::{InboundUdp, Sidecar};
 
+/// Variables of our containers that are read here. Whoever holds less than whole pods must hold these.
+pub const SIDECAR_VARIABLES: [&str; 3] = [
+    variable::SKIP_INBOUND_PORTS,
+    variable::INBOUND_UDP,
+    variable::ACCESS_MODE,
+];
+
 /// The sidecar: a native one with our name and arguments. Any image will do, since images may be exchanged in a running pod:
 /// a pod must not become one without a sidecar, which is called in plaintext, by a patch.
 pub fn sidecar(spec: &core::PodSpec) -> Option<Sidecar> {

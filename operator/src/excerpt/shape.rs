@@ -3,13 +3,16 @@
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize as _, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// What a value costs beside its text: about what it takes as part of a decoded object.
 const NODE: usize = 64;
 /// Bytes of a text of the object's identity at most: no name is longer.
 const LONGEST_NAME: usize = 1024;
+/// Levels of a value at most; null stands for deeper ones, which no kind of object has that is understood. [`serde_json`]
+/// gives up at 128, with all of the list that such a value is in.
+const DEEPEST: usize = 100;
 
 /// Which part of a value is kept. What is not kept is skipped without being held.
 #[derive(Debug)]
@@ -32,10 +35,10 @@ pub(crate) enum Shape {
     First,
     /// What takes so many bytes more when it is decoded, whatever is in it.
     Costs(usize, &'static Self),
-    /// This of the elements whose member `key` has the value.
+    /// This of the elements whose member `key` has one of the values.
     Where {
         key: &'static str,
-        value: &'static str,
+        values: &'static [&'static str],
         each: &'static Self,
     },
     /// This of the elements that have the member.
@@ -74,7 +77,7 @@ impl Shape {
     /// Whether an element is kept at all.
     fn keeps(&self, element: &Value) -> bool {
         match self {
-            Self::Where { key, value, .. } => element[*key] == *value,
+            Self::Where { key, values, .. } => values.iter().any(|value| element[*key] == *value),
             Self::With { key, .. } => !element[*key].is_null(),
             _ => true,
         }
@@ -124,23 +127,33 @@ impl Budget {
 
 /// Reads a value and gives what is kept of it: nothing, where the budget does not suffice.
 pub(super) struct Keep<'a> {
-    pub(super) shape: &'a Shape,
-    pub(super) budget: &'a mut Budget,
+    shape: &'a Shape,
+    budget: &'a mut Budget,
+    /// Levels that may still follow.
+    depth: usize,
+}
+
+impl<'a> Keep<'a> {
+    /// Keeps `shape` of an object or another outermost value.
+    pub(super) fn outermost(shape: &'a Shape, budget: &'a mut Budget) -> Self {
+        let depth = DEEPEST;
+        Self { shape, budget, depth }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Keep<'_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.depth == 0 {
+            IgnoredAny::deserialize(deserializer)?;
+            return Ok(self.plain(Value::Null));
+        }
         let Shape::Costs(bytes, shape) = self.shape else {
             return deserializer.deserialize_any(self);
         };
         self.budget.pay(*bytes);
-        Keep {
-            shape,
-            budget: self.budget,
-        }
-        .deserialize(deserializer)
+        Keep { shape, ..self }.deserialize(deserializer)
     }
 }
 
@@ -187,7 +200,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let Self { shape, budget } = self;
+        let Self { shape, budget, depth } = self;
         let paid = budget.pay(0);
         let mut kept = Vec::new();
         while let Some(each) = shape.next_element(kept.len()).filter(|_| !budget.is_spent()) {
@@ -195,6 +208,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
             let element = Keep {
                 shape: each,
                 budget: &mut *budget,
+                depth: depth - 1,
             };
             match list.next_element_seed(element)? {
                 None => return Ok(paid.map(|()| kept.into())),
@@ -208,7 +222,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let Self { shape, budget } = self;
+        let Self { shape, budget, depth } = self;
         let mut kept = Map::new();
         let mut paid = budget.pay(0);
         if matches!(shape, Shape::Members(_)) {
@@ -228,6 +242,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
             let value = members.next_value_seed(Keep {
                 shape: of_member,
                 budget: &mut *budget,
+                depth: depth - 1,
             })?;
             if let (Some(()), Some(value)) = (named, value) {
                 kept.insert(name, value);

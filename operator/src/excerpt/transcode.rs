@@ -89,10 +89,7 @@ impl<'de, W: Write> Visitor<'de> for Answer<'_, W> {
                         .map_err(A::Error::custom)?;
                 }
                 _ => {
-                    let keep = Keep {
-                        shape: &Shape::Whole,
-                        budget: &mut remarks,
-                    };
+                    let keep = Keep::outermost(&Shape::Whole, &mut remarks);
                     let value = members.next_value_seed(keep)?.unwrap_or_default();
                     write!(to, "{before}{}:{value}", Value::from(name)).map_err(A::Error::custom)?;
                 }
@@ -117,10 +114,7 @@ impl<'de> DeserializeSeed<'de> for Object<'_> {
         let Self { excerpt, kind } = self;
         if kind == "ERROR" {
             let mut budget = Budget::new(REMARKS);
-            let keep = Keep {
-                shape: &Shape::Whole,
-                budget: &mut budget,
-            };
+            let keep = Keep::outermost(&Shape::Whole, &mut budget);
             return Ok((kind, keep.deserialize(deserializer)?.unwrap_or_default()));
         }
         let (object, size) = excerpt.of(deserializer)?;
@@ -190,10 +184,7 @@ impl<'de> DeserializeSeed<'de> for One<'_> {
 impl Excerpt {
     fn of<'de, D: serde::Deserializer<'de>>(&self, deserializer: D) -> Result<(Value, Size), D::Error> {
         let mut budget = Budget::new(self.bytes);
-        let keep = Keep {
-            shape: &self.shape,
-            budget: &mut budget,
-        };
+        let keep = Keep::outermost(&self.shape, &mut budget);
         let object = keep.deserialize(deserializer)?.unwrap_or_else(|| json!({}));
         if !budget.is_spent() {
             return Ok((object, Size::Usual));

@@ -8,7 +8,7 @@ use smilax_compiler::model::Namespace;
 use smilax_core::convention::config_map_name;
 use smilax_core::{DestinationName, DestinationPortName, Workload};
 use smilax_operator::controller::State;
-use smilax_operator::controller::stored::StoredMap;
+use smilax_operator::controller::stored::{Content, StoredMap, StoredPolicy};
 use smilax_sim::plan::SERVICES;
 
 use crate::policy::NAMESPACE;
@@ -98,10 +98,14 @@ pub(crate) fn pod(name: &str, uid: &str, workload: &Workload) -> Value {
 pub(crate) fn take(state: &State, change: &Change) {
     match change {
         Change::Policy(workload, text) => {
+            let content = Content {
+                policy: StoredPolicy::Text(Arc::clone(text)),
+                bundle: "".into(),
+                signature: "".into(),
+            };
             let map = StoredMap {
-                policy: text.to_string(),
                 resource_version: "1".to_owned(),
-                ..StoredMap::default()
+                ..StoredMap::of(workload.account.to_string(), content)
             };
             state.tell(|inner| inner.set_map(NAMESPACE, &config_map_name(&workload.account), Some(map)));
         }

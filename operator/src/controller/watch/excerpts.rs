@@ -1,6 +1,7 @@
 //! What is kept of each kind that is watched, and how many objects are asked for at once.
 
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY, variable};
+use smilax_compiler::ingest;
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY};
 
 use crate::controller::kinds::Watched;
 use crate::excerpt::{Excerpt, Shape};
@@ -91,12 +92,12 @@ const CONTAINER: Shape = Members(&[
         ])),
     ),
     ("volumeMounts", Each(&Members(&[("name", Whole)]))),
-    // Only what init was given is asked for. It is in no other container, and nothing else is kept.
+    // What our containers were given when the pod was made.
     (
         "env",
         Where {
             key: "name",
-            value: variable::SKIP_INBOUND_PORTS,
+            values: &ingest::SIDECAR_VARIABLES,
             each: &Members(&[("name", Short(KIB)), ("value", Short(4 * KIB))]),
         },
     ),
@@ -142,7 +143,7 @@ const POD_STATUS: Shape = Members(&[
         "conditions",
         Where {
             key: "type",
-            value: "Ready",
+            values: &["Ready"],
             each: &Members(&[("type", Short(KIB)), ("status", Short(KIB))]),
         },
     ),

@@ -50,6 +50,22 @@ fn large(name: &str) -> Value {
 }
 
 #[test]
+fn s28_an_object_that_is_nested_without_end_hides_no_other() {
+    for levels in [150, 100_000] {
+        let deep = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let nested = |kept: &str, skipped: &str| {
+            format!(r#"{{"metadata":{{"name":"deep","labels":{{"a":{kept}}},"managedFields":{skipped}}}}}"#)
+        };
+        for object in [nested("1", &deep), nested(&deep, "1")] {
+            let answer = format!(r#"{{"items":[{object},{}]}}"#, pod("b"));
+            let told = told(&answer).unwrap();
+            let items = told[0]["items"].as_array().unwrap();
+            assert_eq!(items.last(), Some(&excerpt_of("b")), "{levels}");
+        }
+    }
+}
+
+#[test]
 fn s28_a_list_is_one_of_excerpts_and_goes_on_as_before() {
     let list = |items: &[Value]| json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"continue": "c", "resourceVersion": "9"}, "items": items});
     let answer = list(&[pod("a"), large("b"), pod("c")]).to_string();

@@ -8,6 +8,8 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use smilax_compiler::ingest;
+use smilax_compiler::model::InboundUdp;
+use smilax_core::config::AccessMode;
 use tower::service_fn;
 
 use super::*;
@@ -42,20 +44,28 @@ fn metadata() -> Value {
 #[tokio::test]
 async fn s28_of_a_pod_everything_is_kept_that_is_asked_for() {
     let mounts = json!([{"name": "token", "mountPath": "/token"}]);
+    let variables: Vec<Value> = ["80,90-91", "drop", "deny"]
+        .iter()
+        .zip(ingest::SIDECAR_VARIABLES)
+        .map(|(value, name)| json!({"name": name, "value": value}))
+        .chain([json!({"name": "A", "value": "1"})])
+        .collect();
     let container = |name: &str| {
         json!({
             "name": name, "image": "web:1", "command": ["web"], "args": ["--port", "80"], "volumeMounts": mounts,
-            "env": [{"name": "A", "value": "1"}, {"name": variable::SKIP_INBOUND_PORTS, "value": "80,90-91"}],
+            "env": variables,
             "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}], "restartPolicy": "Always",
             "livenessProbe": {"httpGet": {"port": 80}},
         })
     };
+    let mut sidecar = container("smilax-proxy");
+    (sidecar["command"], sidecar["args"]) = (Value::Null, json!(["run"]));
     let source = json!({"serviceAccountToken": {"audience": smilax_core::convention::TOKEN_AUDIENCE, "path": "token"}});
     let pod = json!({
         "metadata": metadata(),
         "spec": {
             "hostNetwork": true, "serviceAccountName": "web", "nodeName": "n1",
-            "containers": [container("web")], "initContainers": [container("smilax-init")],
+            "containers": [container("web")], "initContainers": [container("smilax-init"), sidecar],
             "ephemeralContainers": [container("debug")],
             "volumes": [{"name": "a", "emptyDir": {}}, {"name": "token", "projected": {"sources": [{"configMap": {}}, source]}}],
         },
@@ -66,7 +76,10 @@ async fn s28_of_a_pod_everything_is_kept_that_is_asked_for() {
     });
     let (whole, found) = both::<Pod>(Watched::Pod, pod).await;
     assert_eq!(ingest::pod(&found), ingest::pod(&whole));
-    assert_eq!(ingest::pod(&found).token_holders.len(), 3);
+    assert_eq!(ingest::pod(&found).token_holders.len(), 4);
+    let sidecar = ingest::pod(&found).sidecar.unwrap();
+    assert_eq!(sidecar.inbound_udp, InboundUdp::Drop);
+    assert_eq!(sidecar.access, Some(AccessMode::Deny));
     assert_eq!(found.status.unwrap().conditions.unwrap().len(), 1);
 }
 
