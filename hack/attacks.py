@@ -159,6 +159,7 @@ ITEMS = [
     ("S35", "answers on the ports of metrics and administration that nobody reads", "one page is shared by whoever asks within a second, and few exist at a time: the one that is read least gives way; who takes nothing for 10 s is closed"),
     ("S36", "blank lines without end where a message should begin, large heads in dozens", "400 after 64 bytes, 502 for those of a server; large heads wait in a queue, and one is read at a time"),
     ("S37", "frames of HTTP/2 without end that carry nothing, from either side", "paid from an allowance that headers and data earn; beyond it, GOAWAY with ENHANCE_YOUR_CALM. Others have their turn after 256 frames"),
+    ("S38", "crowds of connections to the operator's workload port: idle ones without a certificate, and many of one pod", "512 without a certificate and 4 of one pod; the one that asks for nothing, or the oldest, gives way to a newcomer"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)
@@ -196,7 +197,7 @@ def page():
     ]
     count = 0
     for group, title in GROUPS.items():
-        lines += ["", f"## {group}. {title}", "", "| id | attack | what becomes of it | test |", "|---|---|---|---|"]
+        lines += ["", f"## {group}. {title}", "", "| id | attack | outcome | test |", "|---|---|---|---|"]
         for identity, attack, outcome, *reason in ITEMS:
             if not identity.startswith(group):
                 continue

@@ -13,6 +13,7 @@
 
 mod accept;
 mod connect;
+mod crowd;
 mod fleet;
 mod issue;
 mod limit;

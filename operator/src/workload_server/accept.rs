@@ -10,6 +10,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::{CertificateDer, UnixTime};
+use smilax_core::admission::Activity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::crowd::{Crowd, Place};
 use super::peer::Peer;
 use super::route::{Caller, Server};
 use super::tls::{Contexts, TlsContext};
@@ -59,6 +61,7 @@ pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: Cancell
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let sources = Sources::new(CONNECTIONS_OF_ONE);
     let shaking = Sources::new(HANDSHAKES_OF_ONE);
+    let crowd = Arc::new(Crowd::new());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -79,12 +82,14 @@ pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: Cancell
             server.count_handshake("too_many");
             continue;
         };
-        let (server, handshakes) = (Arc::clone(&server), Arc::clone(&handshakes));
+        let (server, handshakes, crowd) = (Arc::clone(&server), Arc::clone(&handshakes), Arc::clone(&crowd));
         let closing = shutdown.clone();
         connections.spawn(async move {
             let shaken = Box::pin(shake(stream, address, &server, &handshakes)).await;
             drop(shaking);
-            if let Some(serving) = shaken.and_then(|shaken| serving(shaken, address, &server, closing)) {
+            if let Some(serving) =
+                shaken.and_then(|shaken| serving(shaken, address, &server, &crowd, closing))
+            {
                 serving.await;
             }
             drop((slot, place));
@@ -152,6 +157,7 @@ fn serving<S>(
     shaken: Shaken<S>,
     address: IpAddr,
     server: &Arc<Server>,
+    crowd: &Crowd,
     closing: CancellationToken,
 ) -> Option<impl Future<Output = ()> + use<S>>
 where
@@ -178,6 +184,18 @@ where
             }
         }
     };
+    let gave_way = CancellationToken::new();
+    let place = match &peer {
+        None => crowd.stranger(address, &gave_way),
+        Some(Peer {
+            pod_uid: Some(uid), ..
+        }) => Some(crowd.pod(uid, &gave_way)),
+        Some(_) => Some(Place::Replica),
+    };
+    let Some(place) = place else {
+        server.count_handshake("too_many");
+        return None;
+    };
     server.count_handshake("ok");
     let mut until = match &peer {
         Some(peer) => until_untrusted(server.contexts.clone(), chain, peer.clone()).boxed(),
@@ -186,10 +204,16 @@ where
     let caller = Arc::new(Caller { address, peer });
     let service = {
         let (server, caller, closing) = (Arc::clone(server), Arc::clone(&caller), closing.clone());
+        let activity = place.activity();
         service_fn(move |request| {
             let (server, caller) = (Arc::clone(&server), Arc::clone(&caller));
-            let closing = closing.clone();
-            async move { Ok::<_, Infallible>(server.answer(&caller, request, closing).await) }.boxed()
+            let (under_way, closing) = (activity.as_ref().map(Activity::begin), closing.clone());
+            async move {
+                let answer = server.answer(&caller, request, closing).await;
+                drop(under_way);
+                Ok::<_, Infallible>(answer)
+            }
+            .boxed()
         })
     };
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -208,6 +232,10 @@ where
             biased;
             ended = connection.as_mut() => ended,
             () = until.as_mut() => Ok(()),
+            () = gave_way.cancelled() => {
+                tracing::debug!(%address, "closed a connection that gave way to another");
+                Ok(())
+            }
             () = closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 timeout(DRAIN, connection).await.unwrap_or(Ok(()))
@@ -216,6 +244,7 @@ where
         if let Err(error) = ended {
             tracing::debug!(%address, %error, "workload connection ended");
         }
+        drop(place);
     })
 }
 
