@@ -2,6 +2,7 @@
 //! has, secured or not. Nothing above needs to know which it is.
 
 mod blank_lines;
+mod boxed;
 mod defect;
 mod departure;
 mod few;
@@ -30,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+pub(crate) use boxed::BoxedStream;
 pub use defect::HeadDefect;
 pub use frames::Http2Stream;
 pub use head::{ClientStream, HeadClock, HeadLimits, Next, RequestRest};

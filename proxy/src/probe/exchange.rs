@@ -4,16 +4,16 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HOST, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use super::request_line::RequestLine;
 use crate::http::LocalExecutor;
+use crate::transport::BoxedStream;
 
 /// Bytes of a body that kubelet reads.
 const MOST_BODY: usize = 10 << 10;
@@ -61,15 +61,12 @@ impl Reply {
 ///
 /// # Errors
 /// [`Failure::Broken`] without an answer.
-pub(super) async fn http1<S>(
-    stream: S,
+pub(super) async fn http1(
+    stream: BoxedStream,
     target: &[u8],
     host: &[u8],
     mut headers: HeaderMap,
-) -> Result<Reply, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<Reply, Failure> {
     let host = HeaderValue::from_bytes(host).map_err(|error| broken(&error))?;
     headers.insert(HOST, host);
     let mut request = Request::new(Empty::new());
@@ -80,13 +77,10 @@ where
     }
     // A query that is no part of a URI, such as one with spaces, goes out as it was written.
     *request.uri_mut() = Uri::from_static("/");
-    send_http1(RequestLine::new(stream, target), request).await
+    send_http1(Box::new(RequestLine::new(stream, target)), request).await
 }
 
-async fn send_http1<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Reply, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn send_http1(stream: BoxedStream, request: Request<Empty<Bytes>>) -> Result<Reply, Failure> {
     // What Go accepts in an answer, and names in the case that it writes.
     let (mut sender, connection) = conn::http1::Builder::new()
         .title_case_headers(true)
@@ -112,22 +106,19 @@ where
 ///
 /// # Errors
 /// [`Failure::Broken`] without an answer.
-pub(super) async fn http2<S>(
-    stream: S,
+pub(super) async fn http2(
+    stream: BoxedStream,
     target: &[u8],
     host: &[u8],
     headers: HeaderMap,
-) -> Result<Reply, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<Reply, Failure> {
     let uri = Uri::builder()
         .scheme(Scheme::HTTPS)
         .authority(Authority::try_from(host).map_err(|error| broken(&error))?)
         .path_and_query(target)
         .build()
         .map_err(|error| broken(&error))?;
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::<Bytes>::default());
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     let (mut sender, connection) = conn::http2::Builder::new(LocalExecutor)

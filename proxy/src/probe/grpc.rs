@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use crate::http::LocalExecutor;
+use crate::transport::BoxedStream;
 
 /// Bytes of an answer at most.
 const MOST_BYTES: usize = 64 << 10;
@@ -55,6 +56,7 @@ pub(super) async fn check(
     timeout_seconds: u32,
 ) -> Result<(), Failure> {
     let broken = |error: &dyn fmt::Display| Failure::Broken(error.to_string());
+    let stream: BoxedStream = Box::new(stream);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;

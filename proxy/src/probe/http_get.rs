@@ -211,15 +211,15 @@ impl<'a> HttpGet<'a> {
         }
         let stream = self.prober.connect(port).await?;
         if url.scheme == "http" {
-            return exchange::http1(stream, &url.request_target(), host, headers).await;
+            return exchange::http1(Box::new(stream), &url.request_target(), host, headers).await;
         }
         let stream = tls::unverified(stream, self.prober.address, self.client).await?;
         match stream.get_ref().1.alpn_protocol() {
             Some(tls::HTTP2) => {
                 headers.remove(TE);
-                exchange::http2(stream, &url.request_target(), host, headers).await
+                exchange::http2(Box::new(stream), &url.request_target(), host, headers).await
             }
-            _ => exchange::http1(stream, &url.request_target(), host, headers).await,
+            _ => exchange::http1(Box::new(stream), &url.request_target(), host, headers).await,
         }
     }
 }

@@ -12,12 +12,12 @@ use hyper_util::rt::TokioIo;
 use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::convention::PROXY_PORTS;
 use smilax_core::probe::Scheme;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Failure, Format};
 use crate::probe::tls;
+use crate::transport::BoxedStream;
 
 /// Where the application is asked, before the pod's own addresses: it may listen everywhere, or on loopback alone.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -53,12 +53,12 @@ pub(super) async fn fetch(
         .body(Empty::new())
         .map_err(|error| broken(&error))?;
     match application.scheme {
-        Scheme::Http => exchange(stream, request, most_bytes).await,
+        Scheme::Http => exchange(Box::new(stream), request, most_bytes).await,
         Scheme::Https => {
             let stream = tls::unverified_http1(stream, address.ip())
                 .await
                 .map_err(|error| broken(&error))?;
-            exchange(stream, request, most_bytes).await
+            exchange(Box::new(stream), request, most_bytes).await
         }
     }
 }
@@ -79,10 +79,11 @@ async fn connect(pod: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), F
     Err(Failure::Unreachable(failed))
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>, most_bytes: usize) -> Result<Fetched, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn exchange(
+    stream: BoxedStream,
+    request: Request<Empty<Bytes>>,
+    most_bytes: usize,
+) -> Result<Fetched, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
