@@ -17,6 +17,7 @@ use crate::complete;
 use crate::fleet::{Heard, Proxy};
 use crate::names;
 use crate::output::OutputArgs;
+use crate::remedies;
 use crate::world::{World, text};
 use holders::Holder;
 
@@ -151,10 +152,11 @@ fn found(objects: &[Value], name: &ObjectName, namespace: &str) -> anyhow::Resul
         let there = of_kind().filter(|object| object["metadata"]["namespace"] == namespace);
         let there = there.map(|object| text(object, "/metadata/name"));
         bail!(
-            "there is no {} {} in namespace {namespace}{}; kubectl get smi -n {namespace} lists what there is",
+            "there is no {} {} in namespace {namespace}{}; {} lists what there is",
             name.kind,
             name.name,
-            names::did_you_mean(&name.name, there)
+            names::did_you_mean(&name.name, there),
+            remedies::list_smi(namespace)
         );
     }
     bail!(

@@ -211,7 +211,7 @@ async fn why_inject(asked: &WhyArgs, cluster: &ClusterArgs) -> anyhow::Result<Do
             |view| injection::table(&all, view),
             || injection::json(&all),
         )?,
-        verdict: Verdict::finding_if(injection::is_lacking(&all)),
+        verdict: Verdict::finding_if(all.is_lacking()),
     })
 }
 
@@ -221,8 +221,8 @@ async fn proxy_status(asked: &StatusArgs, cluster: &ClusterArgs) -> anyhow::Resu
     let found = fleet::read(&client, asked.namespace.as_deref()).await?;
     let heard = fleet::hear(&client, &cluster.installation).await?;
     let mut proxies = found.proxies(heard.pages);
-    let missing = [found.unreadable, heard.missing].concat();
-    let idle = workloads::scaled_to_zero(&client, asked.namespace.as_deref()).await;
+    let (idle, unseen) = workloads::scaled_to_zero(&client, asked.namespace.as_deref()).await?;
+    let missing = [found.unreadable, heard.missing, unseen].concat();
     proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
     Ok(Done {
         text: asked.output.render(

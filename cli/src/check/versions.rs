@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use smilax_core::convention::key;
 
-use super::{Snapshot, is_operator, operator_version};
+use super::Snapshot;
 use crate::output::counted;
 
 /// Versions of this program, the operator and the proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
+    /// Of the replicas that are ready.
     operators: Vec<String>,
     /// How many pods run each version.
     proxies: BTreeMap<String, usize>,
@@ -20,8 +21,8 @@ pub(crate) struct Versions {
 impl Versions {
     /// Of a cluster, if one was asked.
     pub(crate) fn of(snapshot: Option<&Snapshot>) -> Self {
-        let deployments = snapshot.into_iter().flat_map(|snapshot| &snapshot.deployments);
-        let operators = deployments.filter(|one| is_operator(one));
+        let operator = snapshot.and_then(Snapshot::operator);
+        let operators = operator.map(|operator| operator.versions()).unwrap_or_default();
         let mut proxies = BTreeMap::new();
         for pod in snapshot.into_iter().flat_map(|snapshot| &snapshot.pods) {
             if let Some(version) = pod["metadata"]["labels"][key::PROXY_VERSION].as_str() {
@@ -29,7 +30,7 @@ impl Versions {
             }
         }
         Self {
-            operators: operators.map(|one| operator_version(one).to_owned()).collect(),
+            operators: operators.into_iter().map(ToOwned::to_owned).collect(),
             proxies,
         }
     }

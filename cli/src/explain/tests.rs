@@ -253,7 +253,7 @@ fn an_object_that_is_not_there_is_looked_for_elsewhere() {
             .to_string()
     };
     assert!(ask("ts/web", "bank").ends_with("but in shop: choose with -n"));
-    assert!(ask("ts/none", "shop").contains("kubectl get smi -n shop"));
+    assert!(ask("ts/none", "shop").contains("kubectl --namespace shop get smi"));
 }
 
 #[test]
