@@ -122,6 +122,8 @@ pub(crate) fn explain(
     let direct = format!("{}/{namespace}/{}", name.kind, name.name);
     let mut proxies = concerned(&world, &holders, &direct, known);
     proxies.extend(learned(&holders, &direct, &carriers, known));
+    let place = (namespace, name.name.as_str());
+    let others = holders::others(&world, name.kind, place, &carriers, &holders, &findings);
     Ok(Explanation {
         kind: name.kind,
         namespace: namespace.to_owned(),
@@ -132,7 +134,7 @@ pub(crate) fn explain(
             .cloned()
             .unwrap_or_default(),
         findings,
-        others: holders::others(&world, name.kind, (namespace, &name.name), &carriers, &holders),
+        others,
         proxies,
         trouble: known.trouble.clone(),
     })
