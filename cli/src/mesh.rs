@@ -64,6 +64,11 @@ pub(crate) fn origin(objects: &[Value], field: &str, flag: &str) -> Origin {
     }
 }
 
+/// The Secret that the authority is read from, where the installation names one.
+pub(crate) fn authority_secret(objects: &[Value]) -> Option<String> {
+    argument(operator(objects)?, "--authority-secret=")
+}
+
 fn mesh_config(objects: &[Value]) -> Option<&Value> {
     named(objects, "MeshConfig", "default")
 }

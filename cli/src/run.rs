@@ -94,7 +94,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
         }
         Command::Ca(CaCommand::Rotate(asked)) => {
             let client = cluster::connect(cluster).await?;
-            Ok(Done::good(authority::rotate(client, &asked).await?))
+            Ok(Done::good(
+                authority::rotate(client, &cluster.installation, &asked).await?,
+            ))
         }
         Command::Ca(CaCommand::Status(asked)) => ca_status(asked, cluster).await,
         Command::Version(asked) => {
@@ -236,7 +238,7 @@ async fn proxy_status(asked: &StatusArgs, cluster: &ClusterArgs) -> anyhow::Resu
 
 async fn ca_status(asked: CaStatusArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
     let client = cluster::connect(cluster).await?;
-    let status = authority::status(client).await?;
+    let status = authority::status(client, &cluster.installation).await?;
     Ok(Done {
         text: asked.output.render(now(), |_| status.table(), || status.json())?,
         verdict: Verdict::finding_if(status.health == Health::Unsound),
