@@ -58,7 +58,7 @@ fn replicas(operator: &Operator<'_>, rollout: Rollout) -> Finding {
         return failed(
             subject,
             format!(
-                "{state}: {current} of {wanted} replicas run this configuration; {earlier} with an earlier one still serve, {version}{trouble}"
+                "{state}: {current} of {wanted} replicas run this configuration; replicas with an earlier one: {earlier}, {version}{trouble}"
             ),
         );
     }

@@ -26,7 +26,7 @@ fn a_rollout_that_is_stuck_fails_with_the_reason_of_the_pod_that_does_not_start(
     assert_eq!(
         complaints(&snapshot),
         [
-            "operator: rollout stuck: 0 of 2 replicas run this configuration; 2 with an earlier one still serve, version 0.1.0; \
+            "operator: rollout stuck: 0 of 2 replicas run this configuration; replicas with an earlier one: 2, version 0.1.0; \
              pod c does not start: Unschedulable: 0/2 nodes are available; see kubectl --namespace smilax-system describe pod c"
         ]
     );
