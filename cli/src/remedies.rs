@@ -47,9 +47,9 @@ pub(crate) fn delete(namespace: &str, kind: &str, name: &str) -> String {
     format!("kubectl --namespace {namespace} delete {kind} {name}")
 }
 
-/// Shows what keeps a pod from starting.
-pub(crate) fn describe_pod(namespace: &str, name: &str) -> String {
-    format!("kubectl --namespace {namespace} describe pod {name}")
+/// Shows the Events of a pod or a workload: what keeps a pod from starting, or from being created.
+pub(crate) fn describe(namespace: &str, kind: &str, name: &str) -> String {
+    format!("kubectl --namespace {namespace} describe {kind} {name}")
 }
 
 /// Lists the SMI objects of a namespace.
@@ -85,7 +85,7 @@ mod tests {
             restart("shop", "deployment", "web"),
             join_by_label("shop", "deployment", "web"),
             delete("shop", "job", "night"),
-            describe_pod("mesh", "smilax-operator-1"),
+            describe("mesh", "pod", "smilax-operator-1"),
             list_smi("shop"),
             list_pods("shop"),
             why_inject("shop", "deployment", "web"),

@@ -83,7 +83,7 @@ fn trouble(operator: &Operator<'_>) -> String {
     found.map_or_else(String::new, |(name, namespace, why)| {
         format!(
             "; pod {name} does not start: {why}; see {}",
-            remedies::describe_pod(namespace, name)
+            remedies::describe(namespace, "pod", name)
         )
     })
 }

@@ -34,10 +34,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         } = &controller;
         findings.push(failed(
             &controller.subject(),
-            format!(
-                "pods are refused: {why}; see {}",
-                remedies::why_inject(namespace, kind, name)
-            ),
+            format!("{why}; see {}", remedies::why_inject(namespace, kind, name)),
         ));
     }
 }
@@ -54,7 +51,7 @@ pub(crate) fn why(object: &Value) -> Option<String> {
         .find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True");
     if let Some(failure) = failure {
         return Some(format!(
-            "{}: {}",
+            "pods are refused: {}: {}",
             text(failure, "/reason"),
             text(failure, "/message")
         ));
@@ -70,7 +67,7 @@ pub(crate) fn why(object: &Value) -> Option<String> {
         _ => return None,
     };
     match (wanted, exist) {
-        (Some(wanted @ 1..), Some(0)) => Some(format!("none of {wanted} exists")),
+        (Some(wanted @ 1..), Some(0)) => Some(format!("none of {wanted} pods exists")),
         _ => None,
     }
 }
@@ -126,7 +123,7 @@ mod tests {
                 "enabled",
             )
         };
-        assert!(of(2, 0)[0].contains("pods are refused: none of 2 exists"));
+        assert!(of(2, 0)[0].contains("StatefulSet psa/db: none of 2 pods exists;"));
         assert_eq!(of(2, 1), [""; 0]);
         assert_eq!(of(0, 0), [""; 0]);
     }

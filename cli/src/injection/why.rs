@@ -136,7 +136,7 @@ fn why(pod: &Value, place: &Place, mesh: &Mesh) -> Why {
                 message,
                 Some("correct the pod template as the message says".to_owned()),
             ),
-            (None, Stage::Template) => uncreated(pod),
+            (None, Stage::Template) => uncreated(pod, &controller),
             (None, Stage::Running) => lacking(pod, place, mesh, &controller),
         },
     };
@@ -215,13 +215,16 @@ fn by_label(controller: &Controller) -> String {
 }
 
 /// A workload without pods, none of which the webhook would refuse.
-fn uncreated(template: &Value) -> (Sidecar, String, Option<String>) {
+fn uncreated(template: &Value, controller: &Controller) -> (Sidecar, String, Option<String>) {
     match text(template, "/status/message") {
         "" => (Sidecar::Expected, "there is no pod yet".to_owned(), None),
         message => (
             Sidecar::Refused,
             message.to_owned(),
-            Some("correct the pod template, or what the message names".to_owned()),
+            Some(format!(
+                "{} shows Events with the reason; correct the pod template or what they name",
+                remedies::describe(&controller.namespace, controller.kind, &controller.name)
+            )),
         ),
     }
 }
