@@ -56,6 +56,7 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
 /// When something cannot be read.
 pub(crate) async fn settings(client: &Client, installation: &str) -> anyhow::Result<Vec<Value>> {
     let mut all = operator(client, installation).await?;
+    operator::expect(&all, installation)?;
     for resource in [
         resource("", "Namespace"),
         resource("", "ServiceAccount"),

@@ -16,6 +16,7 @@ use smilax_core::{ProxyConfig, Workload};
 use crate::complete;
 use crate::fleet::{Heard, Proxy};
 use crate::names;
+use crate::operator;
 use crate::output::OutputArgs;
 use crate::remedies;
 use crate::world::{World, text};
@@ -237,6 +238,7 @@ pub(crate) async fn answer(
 ) -> anyhow::Result<Explanation> {
     let namespace = asked.namespace.as_deref().unwrap_or(client.default_namespace());
     let objects = crate::cluster::policy(client, installation).await?;
+    operator::expect(&objects, installation)?;
     let cluster = crate::fleet::read(client, None)
         .await
         .context("proxies cannot be listed")?;

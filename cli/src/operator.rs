@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::bail;
 use serde_json::Value;
 use smilax_operator::lease;
 
 use crate::controller::is_gone;
+use crate::remedies;
 use crate::trouble;
 use crate::world::text;
 
@@ -41,6 +43,22 @@ pub(crate) struct Rollout {
 /// Whether this is the operator's Deployment.
 pub(crate) fn is_deployment(object: &Value) -> bool {
     object["metadata"]["name"] == DEPLOYMENT
+}
+
+/// Makes sure that an operator is among these objects of an installation: without one, everything would be said to have its default, which looks
+/// like an answer about the mesh.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn expect(objects: &[Value], installation: &str) -> anyhow::Result<()> {
+    if objects.iter().any(is_deployment) {
+        return Ok(());
+    }
+    bail!(
+        "there is no Deployment {DEPLOYMENT} in namespace {installation}: if Smilax is installed elsewhere, name its namespace with \
+         --smilax-namespace; if it is not, run {}",
+        remedies::install(installation)
+    )
 }
 
 /// Whether this is a pod of some operator, in whatever namespace.
@@ -201,6 +219,16 @@ pub(crate) mod tests {
         assert_eq!(access(&deployments, &pods, None), "--access-mode=allow");
         assert_eq!(access(&deployments, &pods, Some("b")), "--access-mode=deny");
         assert_eq!(access(&deployments, &[], None), "--access-mode=deny");
+    }
+
+    #[test]
+    fn a_namespace_without_an_operator_has_no_answer() {
+        let error = expect(&[], "smilax-sytem").unwrap_err().to_string();
+        assert!(
+            error.contains("in namespace smilax-sytem: if Smilax is installed elsewhere"),
+            "{error}"
+        );
+        assert!(expect(&[deployment("operator:0.1.0")], "smilax-system").is_ok());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::fleet::{self, State, StatusArgs};
 use crate::injection::{self, WhyArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
-use crate::{cluster, files, help, log_level, namespaces, preflight, proxy_config, workloads};
+use crate::{cluster, files, help, log_level, namespaces, operator, preflight, proxy_config, workloads};
 
 /// How often `check --wait` looks again.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -151,7 +151,9 @@ async fn checked(
 async fn authz(asked: &AuthzArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
     let mut world = if asked.files.is_empty() {
         let client = cluster::connect(cluster).await?;
-        World::live(cluster::policy(&client, &cluster.installation).await?)?
+        let objects = cluster::policy(&client, &cluster.installation).await?;
+        operator::expect(&objects, &cluster.installation)?;
+        World::live(objects)?
     } else {
         World::written(files::objects(&asked.files)?)?
     };

@@ -184,6 +184,13 @@ fn versions_are_counted() {
             .ends_with("operator: 0.1.0\nproxies:  0.1.0 (1 pod)\n")
     );
     assert_eq!(versions.json()["proxies"][0]["pods"], 1);
+    let away = Snapshot {
+        pods: Vec::new(),
+        ..healthy()
+    };
+    let table = Versions::of(Some(&away)).table();
+    assert!(table.contains("operator: no replica is ready"), "{table}");
+    assert!(!Versions::of(None).table().contains("operator"));
 }
 
 #[test]

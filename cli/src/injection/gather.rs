@@ -43,6 +43,11 @@ pub(super) async fn mesh(client: &Client, installation: &str) -> anyhow::Result<
     let hooks = resource("admissionregistration.k8s.io", "MutatingWebhookConfiguration");
     let hooks = cluster::list(client, None, &hooks).await;
     let hooks = or_assumed(hooks, "The webhook smilax-inject is taken to be registered")?;
+    if operator.as_ref().is_some_and(Vec::is_empty) {
+        unseen.push(format!(
+            "No operator is in namespace {installation} (--smilax-namespace names another), so the usual settings are assumed"
+        ));
+    }
     let operator = operator.unwrap_or_default();
     let settings = inject_settings(&arguments(operator.first(), installation).run)?;
     let objects = [operator, configs.unwrap_or_default()].concat();
