@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use smilax_compiler::status::statuses;
-use smilax_compiler::{Diagnostic, Reason};
+use smilax_compiler::{Diagnostic, Reason, Severity};
 
 use super::{Finding, Snapshot, failed, good, notice};
 use crate::world::{World, text};
@@ -82,15 +82,13 @@ fn conditions(object: &Value, subject: &str, findings: &mut Vec<Finding>) -> Sta
     }
 }
 
-/// Findings that leave every condition as it is, though traffic does not go where the object sends it.
+/// Findings that leave every condition as it is, though traffic may not go as the object says. Those about settings that somebody chose are left out.
 fn is_told_by_events_only(reason: Reason) -> bool {
-    matches!(
+    let is_chosen = matches!(
         reason,
-        Reason::NoUsableBackend
-            | Reason::NoReadyEndpoints
-            | Reason::NestedSplit
-            | Reason::OverlappingBackends
-    )
+        Reason::Audited | Reason::PlaintextOnly | Reason::Tampered | Reason::MoreFindings
+    );
+    reason.severity() == Severity::Notice && !is_chosen
 }
 
 /// By kind, namespace and name.

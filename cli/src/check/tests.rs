@@ -238,6 +238,19 @@ fn a_backend_that_answers_its_share_with_503_is_worth_a_look() {
 }
 
 #[test]
+fn an_object_that_cannot_be_read_is_named_and_the_others_are_judged_by_their_status() {
+    let mut snapshot = healthy();
+    snapshot.slices[0]["endpoints"] = json!(7);
+    let told = complaints(&snapshot);
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0]
+            .starts_with("objects: not looked at beyond their status: EndpointSlice shop/web cannot be read"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_split_that_divides_nothing_is_worth_a_look() {
     let mut snapshot = healthy();
     snapshot.objects[0]["spec"]["backends"][0]["weight"] = json!(0);
