@@ -97,6 +97,16 @@ def lost_port(documents):
     all_of("Service", documents)[0]["spec"]["ports"][0]["targetPort"] = "https"
 
 
+def no_room(documents):
+    all_of("Deployment", documents)[0]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = 0
+
+
+def alone_with_hard_affinity(documents):
+    spec = all_of("Deployment", documents)[0]["spec"]
+    spec["replicas"] = 1
+    spec["template"]["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}
+
+
 def lost_account(documents):
     all_of("Deployment", documents)[0]["spec"]["template"]["spec"]["serviceAccountName"] = "other"
 
@@ -132,6 +142,8 @@ BROKEN = [
     (policy_of_others, rules.the_operators_account_is_held_to_its_own_objects),
     (waiting_pods, rules.no_pod_waits_for_the_policy_about_tokens),
     (lost_port, rules.webhooks_lead_to_a_service_that_leads_to_the_operator),
+    (no_room, rules.no_rollout_waits_for_a_node_that_an_earlier_revision_keeps),
+    (alone_with_hard_affinity, rules.no_rollout_waits_for_a_node_that_an_earlier_revision_keeps),
     (lost_account, rules.accounts_exist),
     (unknown_metric, alerts.alerts_ask_for_metrics_that_there_are),
     (no_description, alerts.alerts_say_what_to_do),

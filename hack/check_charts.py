@@ -34,7 +34,7 @@ COMBINATIONS = {
         "--set", f"proxy.image.digest=sha256:{'0123456789abcdef' * 4}",
         "--set", "imagePullSecrets={pull}",
     ],
-    "one-replica": ["--set", "replicas=1", "--set", "uninstallHook.enabled=false", "--set", "meshConfig.create=false"],
+    "one-replica": ["--set", "replicas=1", "--set", "antiAffinity=hard", "--set", "uninstallHook.enabled=false", "--set", "meshConfig.create=false"],
     # As Helm keeps it for `helm uninstall`; elsewhere it is not rendered, since `helm template` cannot know what for.
     "uninstall-hook": ["--set", "uninstallHook.inTemplates=true"],
     "helm-test": ["--set", "helmTest.inTemplates=true"],

@@ -204,6 +204,17 @@ def webhooks_lead_to_a_service_that_leads_to_the_operator(documents):
         yield "no Service smilax-conversion, which the definitions name"
 
 
+def no_rollout_waits_for_a_node_that_an_earlier_revision_keeps(documents):
+    """Pods of an earlier revision may have had hard anti-affinity: where each node has one, none of them but a stopping one lets a new pod in."""
+    for deployment in all_of("Deployment", documents):
+        spec = deployment["spec"]
+        affinity = spec["template"]["spec"].get("affinity", {}).get("podAntiAffinity", {})
+        if spec["replicas"] > 1 and spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0:
+            yield f"{name_of(deployment)}: no replica makes room for a new one"
+        if spec["replicas"] == 1 and "requiredDuringSchedulingIgnoredDuringExecution" in affinity:
+            yield f"{name_of(deployment)}: the only replica would keep its successor from the only node"
+
+
 def accounts_exist(documents):
     accounts = {account["metadata"]["name"] for account in all_of("ServiceAccount", documents)}
     for name, spec in pod_specs(documents):
@@ -265,6 +276,7 @@ RULES = [
     the_operators_account_is_held_to_its_own_objects,
     no_pod_waits_for_the_policy_about_tokens,
     webhooks_lead_to_a_service_that_leads_to_the_operator,
+    no_rollout_waits_for_a_node_that_an_earlier_revision_keeps,
     accounts_exist,
     alerts.alerts_ask_for_metrics_that_there_are,
     alerts.alerts_say_what_to_do,

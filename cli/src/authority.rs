@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
@@ -13,7 +13,9 @@ use smilax_core::convention::key;
 use tokio::time::timeout;
 
 use crate::cluster;
+use crate::mesh;
 use crate::output::OutputArgs;
+use crate::remedies;
 
 const CALL: Duration = Duration::from_secs(10);
 const NAME: &str = "default";
@@ -102,7 +104,11 @@ impl RotateArgs {
 }
 
 /// Asks for a change.
-pub(crate) async fn rotate(client: Client, args: &RotateArgs) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When the operator would not follow the request, or it cannot be made.
+pub(crate) async fn rotate(client: Client, installation: &str, args: &RotateArgs) -> anyhow::Result<String> {
+    expect_own_authority(&cluster::operator(&client, installation).await?)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let request = args.request(&now.as_millis().to_string());
     let resource = cluster::mesh_config();
@@ -122,21 +128,31 @@ pub(crate) async fn rotate(client: Client, args: &RotateArgs) -> anyhow::Result<
     ))
 }
 
-/// What the operator tells.
-pub(crate) async fn status(client: Client) -> anyhow::Result<Status> {
-    let api = Api::<DynamicObject>::all_with(client, &cluster::mesh_config());
-    let found = timeout(CALL, api.get_opt(NAME))
-        .await
-        .context("the API server does not answer")?
-        .context("the MeshConfig cannot be read")?;
-    Ok(read(found.map(|object| object.data).as_ref()))
+/// Makes sure that the operator made the authority itself: one that somebody gave changes with its Secret only.
+fn expect_own_authority(objects: &[Value]) -> anyhow::Result<()> {
+    match mesh::authority_secret(objects) {
+        None => Ok(()),
+        Some(name) => bail!(
+            "root and issuer follow Secret {name}, as the value certificates.authoritySecret says, and no request: change that Secret instead"
+        ),
+    }
 }
 
-fn read(mesh: Option<&Value>) -> Status {
+/// What the operator tells.
+pub(crate) async fn status(client: Client, installation: &str) -> anyhow::Result<Status> {
+    let all = cluster::list(&client, None, &cluster::mesh_config()).await?;
+    let found = all.iter().find(|one| one["metadata"]["name"] == NAME);
+    Ok(read(found, installation))
+}
+
+fn read(mesh: Option<&Value>, installation: &str) -> Status {
     let Some(mesh) = mesh else {
-        let told = "there is no MeshConfig named default, on which the operator tells; create an empty one";
+        let told = format!(
+            "there is no MeshConfig default, on which the operator reports; run {}",
+            remedies::install(installation)
+        );
         return Status {
-            lines: vec![("authority", told.to_owned())],
+            lines: vec![("authority", told)],
             health: Health::Unsound,
         };
     };
@@ -156,7 +172,7 @@ fn read(mesh: Option<&Value>) -> Status {
                 }
                 format!("{}: {}", text(&one["reason"]), text(&one["message"]))
             }
-            None => "unknown; the operator has not told yet".to_owned(),
+            None => "unknown: the operator has not reported yet".to_owned(),
         };
         lines.push((word, told));
     }
@@ -182,20 +198,43 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_the_operator_would_not_follow_is_an_error() {
+        let operator = |args: Value| {
+            json!({
+                "kind": "Deployment", "metadata": {"name": "smilax-operator"},
+                "spec": {"template": {"spec": {"containers": [{"args": args}]}}},
+            })
+        };
+        assert!(expect_own_authority(&[operator(json!([]))]).is_ok());
+        let given = operator(json!(["--authority-secret=my-ca"]));
+        let error = expect_own_authority(&[given]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("root and issuer follow Secret my-ca"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn the_status_shows_what_the_operator_told() {
         let mesh = json!({"status": {"conditions": [
             {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "-"},
             {"type": "AuthorityReady", "status": "True", "reason": "Ready", "message": "signed by a"},
             {"type": "AuthorityRotating", "status": "True", "reason": "TrustingBoth", "message": "it waits for 1: shop/web"},
         ]}});
-        let status = read(Some(&mesh));
+        let status = read(Some(&mesh), "smilax-system");
         assert_eq!(status.health, Health::Sound);
         assert_eq!(
             status.table(),
             "authority: Ready: signed by a\nchange: TrustingBoth: it waits for 1: shop/web\n"
         );
         assert_eq!(status.json()["authority"], "Ready: signed by a");
-        assert_eq!(read(Some(&json!({}))).health, Health::Unsound);
-        assert_eq!(read(None).health, Health::Unsound);
+        assert_eq!(read(Some(&json!({})), "smilax-system").health, Health::Unsound);
+        let missing = read(None, "mesh");
+        assert_eq!(missing.health, Health::Unsound);
+        assert!(
+            missing
+                .table()
+                .contains("helm upgrade --install smilax charts/smilax --namespace mesh")
+        );
     }
 }

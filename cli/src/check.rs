@@ -2,18 +2,26 @@
 
 mod before;
 mod definitions;
+mod installation;
 mod keys;
+mod objects;
 mod pods;
+mod refused;
 mod udp;
 mod versions;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::controller::is_gone;
+use crate::operator::{self, Operator};
 use crate::output::{OutputArgs, counted};
+use crate::world::text;
 
 pub(crate) use before::{Before, before};
+pub(crate) use refused::why as refused;
 pub(crate) use versions::Versions;
 
 /// Group, kind and plural of every SMI kind.
@@ -53,6 +61,64 @@ pub(crate) struct Snapshot {
     pub(crate) objects: Vec<Value>,
     /// What else labels and annotations of the mesh are written on, each with its kind.
     pub(crate) keyed: Vec<Value>,
+    /// Endpoints of Services, each with its kind.
+    pub(crate) slices: Vec<Value>,
+    /// Name of the operator's pod that leads, where that may be seen.
+    pub(crate) leader: Option<String>,
+}
+
+impl Snapshot {
+    /// The operator of the installation that is asked about.
+    fn operator(&self) -> Option<Operator<'_>> {
+        Operator::find(&self.deployments, &self.pods, self.leader.as_deref())
+    }
+
+    /// Everything that policy is compiled from, each object with its kind.
+    fn policy(&self) -> Vec<Value> {
+        let of_kind = |kind: &'static str, all: &[Value]| -> Vec<Value> {
+            let typed = all.iter().cloned().map(|mut object| {
+                object["kind"] = Value::from(kind);
+                object["apiVersion"] = Value::from("v1");
+                object
+            });
+            typed.collect()
+        };
+        let accounts_and_services = self
+            .keyed
+            .iter()
+            .filter(|one| matches!(text(one, "/kind"), "ServiceAccount" | "Service"));
+        [
+            of_kind("Namespace", &self.namespaces),
+            of_kind("Pod", &self.pods),
+            accounts_and_services.cloned().collect(),
+            self.slices.clone(),
+            self.settings(),
+            self.objects.clone(),
+        ]
+        .concat()
+    }
+
+    /// What decides about the settings of the whole mesh: the MeshConfigs, and the operator as it runs. Each with its kind.
+    fn settings(&self) -> Vec<Value> {
+        let operator = self
+            .operator()
+            .map(|operator| ("Deployment", operator.in_force()));
+        let meshes = self.meshes.iter().cloned().map(|mesh| ("MeshConfig", mesh));
+        let all = meshes.chain(operator).map(|(kind, mut object)| {
+            object["kind"] = Value::from(kind);
+            object
+        });
+        all.collect()
+    }
+
+    /// Namespaces in which an operator runs.
+    fn installations(&self) -> BTreeSet<&str> {
+        let pods = self
+            .pods
+            .iter()
+            .filter(|pod| operator::is_pod(pod) && !is_gone(pod));
+        pods.map(|pod| text(pod, "/metadata/namespace")).collect()
+    }
 }
 
 /// One thing that was looked at.
@@ -78,13 +144,14 @@ pub(crate) enum Verdict {
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     definitions::check(snapshot, &mut findings);
-    operator(snapshot, &mut findings);
-    webhooks(snapshot, &mut findings);
-    authority(snapshot, &mut findings);
+    installation::operator(snapshot, &mut findings);
+    installation::webhooks(snapshot, &mut findings);
+    installation::authority(snapshot, &mut findings);
     pods::check(snapshot, &mut findings);
+    refused::check(snapshot, &mut findings);
     udp::check(snapshot, &mut findings);
     keys::check(snapshot, &mut findings);
-    objects(snapshot, &mut findings);
+    objects::check(snapshot, &mut findings);
     findings
 }
 
@@ -134,144 +201,6 @@ pub(crate) fn json(findings: &[Finding]) -> Value {
 /// Whether something failed.
 pub(crate) fn has_failed(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.verdict == Verdict::Failed)
-}
-
-fn is_operator(deployment: &Value) -> bool {
-    deployment["metadata"]["name"] == "smilax-operator"
-        || deployment["metadata"]["labels"]["app.kubernetes.io/name"] == "smilax"
-}
-
-fn operator_version(deployment: &Value) -> &str {
-    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-        .as_str()
-        .unwrap_or_default();
-    image.rsplit_once(':').map_or("unknown", |(_, tag)| tag)
-}
-
-fn operator(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let Some(deployment) = snapshot.deployments.iter().find(|one| is_operator(one)) else {
-        findings.push(failed(
-            "operator",
-            format!(
-                "there is no Deployment smilax-operator in namespace {0}; run helm upgrade --install smilax charts/smilax --namespace {0}, or name its namespace with --smilax-namespace",
-                snapshot.namespace
-            ),
-        ));
-        return;
-    };
-    let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
-    let ready = deployment["status"]["readyReplicas"].as_i64().unwrap_or(0);
-    let version = operator_version(deployment);
-    findings.push(match ready {
-        0 => failed(
-            "operator",
-            format!("none of {wanted} replicas is ready; running proxies go on with what they have"),
-        ),
-        ready if ready < wanted => notice(
-            "operator",
-            format!("{ready} of {wanted} replicas are ready, version {version}"),
-        ),
-        _ => good(
-            "operator",
-            format!("{ready} of {wanted} replicas are ready, version {version}"),
-        ),
-    });
-}
-
-fn webhooks(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    for (name, all) in [
-        ("smilax-inject", &snapshot.mutating),
-        ("smilax-validate", &snapshot.validating),
-    ] {
-        let Some(found) = all.iter().find(|one| one["metadata"]["name"] == name) else {
-            findings.push(failed(
-                name,
-                "the webhook configuration is missing; run helm upgrade --install smilax charts/smilax",
-            ));
-            continue;
-        };
-        let unpublished = found["webhooks"].as_array().into_iter().flatten().any(|hook| {
-            hook["clientConfig"]["caBundle"]
-                .as_str()
-                .is_none_or(str::is_empty)
-        });
-        findings.push(if unpublished {
-            failed(
-                name,
-                "it has no caBundle yet; the operator publishes it when it runs",
-            )
-        } else {
-            good(name, "the webhook is registered")
-        });
-    }
-}
-
-fn objects(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let mut sound = 0;
-    for object in &snapshot.objects {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let metadata = &object["metadata"];
-        let subject = format!(
-            "{} {}/{}",
-            text(&object["kind"]),
-            text(&metadata["namespace"]),
-            text(&metadata["name"])
-        );
-        let conditions: Vec<&Value> = object["status"]["conditions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .collect();
-        let condition = |kind: &str| conditions.iter().find(|one| one["type"] == kind);
-        let Some(accepted) = condition("Accepted") else {
-            findings.push(notice(&subject, "it has no status yet; the operator writes it"));
-            continue;
-        };
-        let wrong: Vec<&&Value> = conditions
-            .iter()
-            .filter(|one| one["status"] == "False" && one["type"] != "Ready")
-            .collect();
-        if wrong.is_empty() {
-            sound += 1;
-        }
-        for one in wrong {
-            let message = format!("{}: {}", text(&one["reason"]), text(&one["message"]));
-            // Nothing carries UDP yet: no mistake of whoever wrote the route.
-            findings.push(if accepted["status"] == "False" && object["kind"] != "UDPRoute" {
-                failed(&subject, message)
-            } else {
-                notice(&subject, message)
-            });
-        }
-    }
-    findings.push(good(
-        "objects",
-        format!(
-            "{sound} of {} SMI objects are accepted and resolved",
-            snapshot.objects.len()
-        ),
-    ));
-}
-
-/// What the operator tells about the authority, when there is a MeshConfig for it to tell on.
-fn authority(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    let conditions = snapshot
-        .meshes
-        .iter()
-        .filter(|mesh| mesh["metadata"]["name"] == "default")
-        .filter_map(|mesh| mesh["status"]["conditions"].as_array())
-        .flatten();
-    for one in conditions {
-        let text = |field: &str| one[field].as_str().unwrap_or_default();
-        let message = format!("{}: {}", text("reason"), text("message"));
-        match (text("type"), text("status")) {
-            ("AuthorityReady", "True") => findings.push(good("authority", message)),
-            ("AuthorityReady", _) => findings.push(failed("authority", message)),
-            ("ConfigurationsSigned", "False") => findings.push(failed("signatures", message)),
-            ("AuthorityRotating", "True") => findings.push(notice("authority", message)),
-            _ => {}
-        }
-    }
 }
 
 fn good(subject: &str, message: impl Into<String>) -> Finding {

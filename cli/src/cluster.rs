@@ -1,5 +1,6 @@
 //! What is read from the cluster: once, and only read.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use crate::args::ClusterArgs;
 use crate::check::{SMI_KINDS, Snapshot};
 use crate::names;
+use crate::operator::{self, Operator};
 use crate::world::text;
 
 /// How long a call of the API server may take.
@@ -26,6 +28,7 @@ pub(crate) const CALL: Duration = Duration::from_secs(10);
 pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result<Snapshot> {
     let hooks = |kind| resource("admissionregistration.k8s.io", kind);
     let definitions = resource("apiextensions.k8s.io", "CustomResourceDefinition");
+    let slices = resource("discovery.k8s.io", "EndpointSlice");
     let mut snapshot = Snapshot {
         namespace: namespace.to_owned(),
         definitions: list(client, None, &definitions).await?,
@@ -37,6 +40,8 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
         pods: list(client, None, &resource("", "Pod")).await?,
         objects: Vec::new(),
         keyed: keyed(client).await?,
+        slices: typed(client, None, &slices).await?,
+        leader: leader(client, namespace).await?,
     };
     for (group, kind, plural) in SMI_KINDS {
         let mut found = typed(client, None, &smi(group, kind, plural)).await?;
@@ -50,17 +55,74 @@ pub(crate) async fn snapshot(client: &Client, namespace: &str) -> anyhow::Result
 /// # Errors
 /// When something cannot be read.
 pub(crate) async fn settings(client: &Client, installation: &str) -> anyhow::Result<Vec<Value>> {
-    let mut all = Vec::new();
-    for (resource, namespace) in [
-        (resource("", "Namespace"), None),
-        (resource("", "ServiceAccount"), None),
-        (resource("apps", "Deployment"), Some(installation)),
-        (mesh_config(), None),
+    let mut all = operator(client, installation).await?;
+    operator::expect(&all, installation)?;
+    for resource in [
+        resource("", "Namespace"),
+        resource("", "ServiceAccount"),
+        mesh_config(),
     ] {
-        all.append(&mut typed(client, namespace, &resource).await?);
+        all.append(&mut typed(client, None, &resource).await?);
     }
     Ok(all)
 }
+
+/// The operator's Deployment with the pod template that is in force, which is not always the one that it asks for. Nothing where it is not
+/// installed.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn operator(client: &Client, installation: &str) -> anyhow::Result<Vec<Value>> {
+    let scope = Some(installation);
+    let deployments = typed(client, scope, &resource("apps", "Deployment")).await?;
+    let pods = labelled(client, scope, &resource("", "Pod"), operator::SELECTOR).await?;
+    let leader = leader(client, installation).await?;
+    let found = Operator::find(&deployments, &pods, leader.as_deref());
+    Ok(found.iter().map(Operator::in_force).collect())
+}
+
+/// The operator's pod that leads. `None` where nobody does, and for who may not see it: any pod that is ready answers nearly as well.
+async fn leader(client: &Client, installation: &str) -> anyhow::Result<Option<String>> {
+    let leases = resource("coordination.k8s.io", "Lease");
+    let leases = match seen(list(client, Some(installation), &leases).await)? {
+        Seen::All(leases) => leases,
+        Seen::Forbidden(_) => Vec::new(),
+    };
+    Ok(operator::leader(&leases).map(ToOwned::to_owned))
+}
+
+/// What somebody may see of the cluster.
+pub(crate) enum Seen {
+    All(Vec<Value>),
+    /// Nothing, which is not the same as that there is nothing. As a sentence, with the role that allows it.
+    Forbidden(String),
+}
+
+/// Sets apart what may not be listed, for answers that can do without it and say so.
+///
+/// # Errors
+/// Any other than that it is forbidden.
+pub(crate) fn seen(listed: anyhow::Result<Vec<Value>>) -> anyhow::Result<Seen> {
+    match listed {
+        Ok(all) => Ok(Seen::All(all)),
+        Err(error) => match error.downcast::<Forbidden>() {
+            Ok(Forbidden(told)) => Ok(Seen::Forbidden(told)),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Something may not be listed.
+#[derive(Debug)]
+struct Forbidden(String);
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Forbidden {}
 
 /// Everything that labels and annotations of the mesh are written on, beside Namespaces and pods.
 async fn keyed(client: &Client) -> anyhow::Result<Vec<Value>> {
@@ -79,7 +141,7 @@ async fn keyed(client: &Client) -> anyhow::Result<Vec<Value>> {
 
 /// Reads everything that policy is compiled from.
 pub(crate) async fn policy(client: &Client, namespace: &str) -> anyhow::Result<Vec<Value>> {
-    let mut all = typed(client, Some(namespace), &resource("apps", "Deployment")).await?;
+    let mut all = operator(client, namespace).await?;
     for kind in ["Namespace", "ServiceAccount", "Service", "Pod"] {
         all.append(&mut typed(client, None, &resource("", kind)).await?);
     }
@@ -161,17 +223,20 @@ pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// What is said to who may not list something, with the role that allows it.
-fn forbidden(resource: &ApiResource, namespace: Option<&str>) -> String {
-    let plural = &resource.plural;
-    match namespace {
+/// What is said to who may not list something, with the role that allows it: `view` knows nothing of what is of no namespace.
+fn forbidden(resource: &ApiResource, namespace: Option<&str>) -> Forbidden {
+    let what = match resource.group.as_str() {
+        "" => resource.plural.clone(),
+        group => format!("{}.{group}", resource.plural),
+    };
+    Forbidden(match namespace {
         Some(namespace) => format!(
-            "you may not list {plural} in namespace {namespace}: ask for the ClusterRole view there (kubectl create rolebinding)"
+            "you may not list {what} in namespace {namespace}: ask for a RoleBinding there to the ClusterRole view, or to smilax-debug of docs/debug.md"
         ),
         None => format!(
-            "you may not list {plural} in all namespaces: ask for the ClusterRole view for all of them (kubectl create clusterrolebinding)"
+            "you may not list {what} in all namespaces: ask for a ClusterRoleBinding to the ClusterRole smilax-debug of docs/debug.md"
         ),
-    }
+    })
 }
 
 /// Makes sure that a namespace exists, as far as that may be asked: an empty answer about a mistyped one would look like good news.
@@ -210,8 +275,16 @@ pub(crate) async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::R
     let all = Api::<Namespace>::all(client.clone());
     let found = timeout(CALL, all.get_opt(name))
         .await
-        .context("the API server does not answer")?
-        .with_context(|| format!("namespace {name} cannot be read: ask for the ClusterRole view there"))?;
+        .context("the API server does not answer")?;
+    let found = match found {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let told = format!(
+                "you may not read namespace {name}: ask for a RoleBinding there to the ClusterRole view"
+            );
+            return Err(Forbidden(told).into());
+        }
+        found => found.with_context(|| format!("namespace {name} cannot be read"))?,
+    };
     let found = found.iter().map(serde_json::to_value);
     Ok(found.collect::<Result<_, _>>()?)
 }
@@ -245,7 +318,9 @@ pub(crate) async fn labelled(
         {
             Ok(page) => page,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(all),
-            Err(kube::Error::Api(status)) if status.code == 403 => bail!(forbidden(resource, namespace)),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Err(forbidden(resource, namespace).into());
+            }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be listed", resource.plural)),
         };
         for object in &page.items {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::remedies;
 use crate::world::text;
 
 /// What makes a pod: the kind as kubectl takes it, and the name.
@@ -13,7 +14,16 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// The kind as findings write it, from what kubectl takes: `deploy`, `deployments`, `sts` and so on. `None` for another kind.
+    /// API group and kind of everything that makes pods from a template of its own.
+    pub(crate) const RESOURCES: [(&str, &str); 5] = [
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
+        ("batch", "Job"),
+    ];
+
+    /// The kind as kubectl takes it, from what kubectl takes: `deploy`, `deployments`, `sts` and so on. `None` for another kind.
     pub(crate) fn kind(text: &str) -> Option<&'static str> {
         Some(match text {
             "deploy" | "deployment" | "deployments" => "deployment",
@@ -37,12 +47,22 @@ impl Controller {
         })
     }
 
+    /// This object, where it is a kind that makes pods.
+    pub(crate) fn of_object(object: &Value) -> Option<Self> {
+        let kind = Self::kind(&text(object, "/kind").to_ascii_lowercase())?;
+        Some(Self {
+            namespace: text(object, "/metadata/namespace").to_owned(),
+            kind,
+            name: text(object, "/metadata/name").to_owned(),
+        })
+    }
+
     /// The one whose template this is.
     pub(crate) fn of_template(template: &Value) -> Self {
         let owner = &template["metadata"]["ownerReferences"][0];
         Self {
             namespace: text(template, "/metadata/namespace").to_owned(),
-            kind: Self::kind(text(owner, "/kind")).unwrap_or("pod"),
+            kind: Self::kind(&text(owner, "/kind").to_ascii_lowercase()).unwrap_or("pod"),
             name: text(owner, "/name").to_owned(),
         }
     }
@@ -79,9 +99,10 @@ impl Controller {
         }
     }
 
-    /// As findings name it.
+    /// As findings name it: with its kind as Kubernetes writes it.
     pub(crate) fn subject(&self) -> String {
-        format!("{} {}/{}", self.kind, self.namespace, self.name)
+        let kind = Self::resource(self.kind).map_or("Pod", |(_, kind)| kind);
+        format!("{kind} {}/{}", self.namespace, self.name)
     }
 
     /// What makes its pods anew.
@@ -92,14 +113,11 @@ impl Controller {
             name,
         } = self;
         match *kind {
-            "deployment" | "statefulset" | "daemonset" => {
-                format!("kubectl --namespace {namespace} rollout restart {kind}/{name}")
-            }
+            "deployment" | "statefulset" | "daemonset" => remedies::restart(namespace, kind, name),
             "replicaset" => {
                 format!("delete these pods, and replicaset {name} in namespace {namespace} makes new ones")
             }
-            "job" => format!("kubectl --namespace {namespace} delete job {name}, and create it again"),
-            _ => format!("kubectl --namespace {namespace} delete pod {name}, and create it again"),
+            kind => format!("{}, and create it again", remedies::delete(namespace, kind, name)),
         }
     }
 }
@@ -144,10 +162,10 @@ mod tests {
             assert_eq!(restart(&pod), expected);
         }
         let bare = json!({"metadata": {"name": "tool", "namespace": "shop"}});
-        assert_eq!(Controller::of(&bare).subject(), "pod shop/tool");
+        assert_eq!(Controller::of(&bare).subject(), "Pod shop/tool");
         assert_eq!(
             Controller::of(&pod("r-x", "ReplicaSet", "r", "")).subject(),
-            "replicaset shop/r"
+            "ReplicaSet shop/r"
         );
     }
 }

@@ -16,7 +16,9 @@ use smilax_core::{ProxyConfig, Workload};
 use crate::complete;
 use crate::fleet::{Heard, Proxy};
 use crate::names;
+use crate::operator;
 use crate::output::OutputArgs;
+use crate::remedies;
 use crate::world::{World, text};
 use holders::Holder;
 
@@ -121,6 +123,8 @@ pub(crate) fn explain(
     let direct = format!("{}/{namespace}/{}", name.kind, name.name);
     let mut proxies = concerned(&world, &holders, &direct, known);
     proxies.extend(learned(&holders, &direct, &carriers, known));
+    let place = (namespace, name.name.as_str());
+    let others = holders::others(&world, name.kind, place, &carriers, &holders, &findings);
     Ok(Explanation {
         kind: name.kind,
         namespace: namespace.to_owned(),
@@ -131,7 +135,7 @@ pub(crate) fn explain(
             .cloned()
             .unwrap_or_default(),
         findings,
-        others: holders::others(&world, name.kind, (namespace, &name.name), &carriers, &holders),
+        others,
         proxies,
         trouble: known.trouble.clone(),
     })
@@ -151,10 +155,11 @@ fn found(objects: &[Value], name: &ObjectName, namespace: &str) -> anyhow::Resul
         let there = of_kind().filter(|object| object["metadata"]["namespace"] == namespace);
         let there = there.map(|object| text(object, "/metadata/name"));
         bail!(
-            "there is no {} {} in namespace {namespace}{}; kubectl get smi -n {namespace} lists what there is",
+            "there is no {} {} in namespace {namespace}{}; {} lists what there is",
             name.kind,
             name.name,
-            names::did_you_mean(&name.name, there)
+            names::did_you_mean(&name.name, there),
+            remedies::list_smi(namespace)
         );
     }
     bail!(
@@ -233,6 +238,7 @@ pub(crate) async fn answer(
 ) -> anyhow::Result<Explanation> {
     let namespace = asked.namespace.as_deref().unwrap_or(client.default_namespace());
     let objects = crate::cluster::policy(client, installation).await?;
+    operator::expect(&objects, installation)?;
     let cluster = crate::fleet::read(client, None)
         .await
         .context("proxies cannot be listed")?;

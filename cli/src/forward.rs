@@ -14,6 +14,8 @@ use kube::client::UpgradeConnectionError;
 use kube::{Api, Client};
 use tokio::time::timeout;
 
+use crate::remedies;
+
 /// How long a question may take, with the way there.
 const TIME: Duration = Duration::from_secs(10);
 /// Bytes of an answer at most.
@@ -132,7 +134,8 @@ fn explained(error: kube::Error, namespace: &str) -> anyhow::Error {
              pods/portforward there; ask for a role with them, the ClusterRole edit for one"
         ),
         Some(404) => anyhow::anyhow!(
-            "there is no such pod in namespace {namespace}; kubectl get pods -n {namespace} lists them"
+            "there is no such pod in namespace {namespace}; {} lists them",
+            remedies::list_pods(namespace)
         ),
         _ => error.into(),
     }

@@ -15,7 +15,6 @@ use crate::target::Target;
 use why::Why;
 
 pub(crate) use print::{json, table};
-pub(crate) use why::is_lacking;
 
 /// What is asked.
 #[derive(Debug, clap::Args)]
@@ -63,22 +62,45 @@ impl FromStr for Subject {
 ///
 /// # Errors
 /// When there is no such pod, workload or namespace, or the cluster cannot be read.
-pub(crate) async fn answer(client: &Client, installation: &str, asked: &WhyArgs) -> anyhow::Result<Vec<Why>> {
+pub(crate) async fn answer(
+    client: &Client,
+    installation: &str,
+    asked: &WhyArgs,
+) -> anyhow::Result<Explained> {
     let of_option = asked.namespace.as_deref().unwrap_or(client.default_namespace());
     let mesh = gather::mesh(client, installation).await?;
+    let mut unseen = mesh.unseen.clone();
     let pods = match &asked.subject {
-        None if asked.all_namespaces => gather::everything(client).await?,
-        None => gather::namespace(client, of_option).await?,
-        Some(Subject::Namespace(namespace)) => gather::namespace(client, namespace).await?,
+        None if asked.all_namespaces => gather::everything(client, &mut unseen).await?,
+        None => gather::namespace(client, of_option, &mut unseen).await?,
+        Some(Subject::Namespace(namespace)) => gather::namespace(client, namespace, &mut unseen).await?,
         Some(Subject::Target(Target::Pod { namespace, pod })) => {
-            gather::pod(client, namespace.as_deref(), of_option, pod).await?
+            gather::pod(client, namespace.as_deref(), of_option, pod, &mut unseen).await?
         }
         Some(Subject::Target(Target::Controller { kind, name })) => {
             gather::controller(client, of_option, kind, name).await?
         }
     };
-    let places = gather::places(client, &mesh, &pods).await?;
-    Ok(why::all(&pods, &places, &mesh))
+    let places = gather::places(client, &mesh, &pods, &mut unseen).await?;
+    Ok(Explained {
+        workloads: why::all(&pods, &places, &mesh),
+        unseen,
+    })
+}
+
+/// Why workloads have sidecars or have none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Explained {
+    workloads: Vec<Why>,
+    /// What the user may not see, and what is assumed of it, as sentences.
+    unseen: Vec<String>,
+}
+
+impl Explained {
+    /// Whether some pods lack a sidecar that they should have.
+    pub(crate) fn is_lacking(&self) -> bool {
+        why::is_lacking(&self.workloads)
+    }
 }
 
 #[cfg(test)]

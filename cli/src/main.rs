@@ -17,14 +17,17 @@ mod log_level;
 mod mesh;
 mod names;
 mod namespaces;
+mod operator;
 mod output;
 #[cfg(test)]
 mod pages;
 mod plan;
 mod preflight;
 mod proxy_config;
+mod remedies;
 mod run;
 mod target;
+mod trouble;
 mod workloads;
 mod world;
 

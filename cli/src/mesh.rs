@@ -5,8 +5,10 @@ use std::str::FromStr;
 use serde_json::Value;
 use smilax_compiler::index::{HeaderRegexMode, PathRegexMode, Settings};
 
+use crate::operator::DEPLOYMENT;
+
 /// The settings that decide about access: those of the MeshConfig among these objects, and below them the arguments of
-/// the operator's Deployment.
+/// the operator's Deployment, which must be those that its pods run with.
 pub(crate) fn settings(objects: &[Value]) -> Settings {
     let mesh = mesh_config(objects);
     let operator = operator(objects);
@@ -62,12 +64,17 @@ pub(crate) fn origin(objects: &[Value], field: &str, flag: &str) -> Origin {
     }
 }
 
+/// The Secret that the authority is read from, where the installation names one.
+pub(crate) fn authority_secret(objects: &[Value]) -> Option<String> {
+    argument(operator(objects)?, "--authority-secret=")
+}
+
 fn mesh_config(objects: &[Value]) -> Option<&Value> {
     named(objects, "MeshConfig", "default")
 }
 
 fn operator(objects: &[Value]) -> Option<&Value> {
-    named(objects, "Deployment", "smilax-operator")
+    named(objects, "Deployment", DEPLOYMENT)
 }
 
 fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {

@@ -9,6 +9,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::cluster;
+use crate::names;
 use crate::output::{OutputArgs, columns};
 use resolve::InForce;
 
@@ -34,9 +35,11 @@ pub(crate) async fn answer(
     let objects = cluster::settings(client, installation).await?;
     let mut found = resolve::resolve(&objects);
     if let Some(name) = &asked.name {
+        let known: Vec<String> = found.iter().map(|one| one.name.clone()).collect();
         found.retain(|one| one.name == *name);
         if found.is_empty() {
-            bail!("there is no namespace {name}");
+            let meant = names::did_you_mean(name, known.iter().map(String::as_str));
+            bail!("there is no namespace {name}{meant}");
         }
     }
     asked.output.render(now, |_| table(&found), || json(&found))

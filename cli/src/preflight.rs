@@ -6,10 +6,11 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::check::Before;
-use crate::cluster::{self, CALL};
+use crate::cluster::{self, CALL, Seen};
 
 /// What the charts create outside of any namespace: API group and resource.
 const OF_CLUSTER: [(&str, &str); 8] = [
@@ -64,21 +65,22 @@ pub(crate) async fn read(client: &Client, installation: &str) -> anyhow::Result<
             });
         }
     }
-    let list =
-        async |group: &str, kind: &str| cluster::list(client, None, &cluster::resource(group, kind)).await;
+    // Who may not see them is not told that there are none.
+    let list = async |group: &str, kind: &str| -> anyhow::Result<Option<Vec<Value>>> {
+        let listed = cluster::list(client, None, &cluster::resource(group, kind)).await;
+        Ok(match cluster::seen(listed)? {
+            Seen::All(all) => Some(all),
+            Seen::Forbidden(_) => None,
+        })
+    };
     Ok(Before {
         version: version.git_version,
         denied,
         asked: OF_CLUSTER.len() + OF_NAMESPACE.len(),
         served: served.map(|version| version.group_version).collect(),
-        // Who may create neither need not see them.
-        definitions: list("apiextensions.k8s.io", "CustomResourceDefinition")
-            .await
-            .unwrap_or_default(),
-        mutating: list("admissionregistration.k8s.io", "MutatingWebhookConfiguration")
-            .await
-            .unwrap_or_default(),
-        nodes: list("", "Node").await.ok(),
+        definitions: list("apiextensions.k8s.io", "CustomResourceDefinition").await?,
+        mutating: list("admissionregistration.k8s.io", "MutatingWebhookConfiguration").await?,
+        nodes: list("", "Node").await?,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::fleet::{self, State, StatusArgs};
 use crate::injection::{self, WhyArgs};
 use crate::plan::{self, PlanArgs};
 use crate::world::World;
-use crate::{cluster, files, help, log_level, namespaces, preflight, proxy_config, workloads};
+use crate::{cluster, files, help, log_level, namespaces, operator, preflight, proxy_config, workloads};
 
 /// How often `check --wait` looks again.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -94,7 +94,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Done> {
         }
         Command::Ca(CaCommand::Rotate(asked)) => {
             let client = cluster::connect(cluster).await?;
-            Ok(Done::good(authority::rotate(client, &asked).await?))
+            Ok(Done::good(
+                authority::rotate(client, &cluster.installation, &asked).await?,
+            ))
         }
         Command::Ca(CaCommand::Status(asked)) => ca_status(asked, cluster).await,
         Command::Version(asked) => {
@@ -149,7 +151,9 @@ async fn checked(
 async fn authz(asked: &AuthzArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
     let mut world = if asked.files.is_empty() {
         let client = cluster::connect(cluster).await?;
-        World::live(cluster::policy(&client, &cluster.installation).await?)?
+        let objects = cluster::policy(&client, &cluster.installation).await?;
+        operator::expect(&objects, &cluster.installation)?;
+        World::live(objects)?
     } else {
         World::written(files::objects(&asked.files)?)?
     };
@@ -211,7 +215,7 @@ async fn why_inject(asked: &WhyArgs, cluster: &ClusterArgs) -> anyhow::Result<Do
             |view| injection::table(&all, view),
             || injection::json(&all),
         )?,
-        verdict: Verdict::finding_if(injection::is_lacking(&all)),
+        verdict: Verdict::finding_if(all.is_lacking()),
     })
 }
 
@@ -221,8 +225,8 @@ async fn proxy_status(asked: &StatusArgs, cluster: &ClusterArgs) -> anyhow::Resu
     let found = fleet::read(&client, asked.namespace.as_deref()).await?;
     let heard = fleet::hear(&client, &cluster.installation).await?;
     let mut proxies = found.proxies(heard.pages);
-    let missing = [found.unreadable, heard.missing].concat();
-    let idle = workloads::scaled_to_zero(&client, asked.namespace.as_deref()).await;
+    let (idle, unseen) = workloads::scaled_to_zero(&client, asked.namespace.as_deref()).await?;
+    let missing = [found.unreadable, heard.missing, unseen].concat();
     proxies.retain(|proxy| asked.state.is_empty() || asked.state.contains(&proxy.state));
     Ok(Done {
         text: asked.output.render(
@@ -236,7 +240,7 @@ async fn proxy_status(asked: &StatusArgs, cluster: &ClusterArgs) -> anyhow::Resu
 
 async fn ca_status(asked: CaStatusArgs, cluster: &ClusterArgs) -> anyhow::Result<Done> {
     let client = cluster::connect(cluster).await?;
-    let status = authority::status(client).await?;
+    let status = authority::status(client, &cluster.installation).await?;
     Ok(Done {
         text: asked.output.render(now(), |_| status.table(), || status.json())?,
         verdict: Verdict::finding_if(status.health == Health::Unsound),

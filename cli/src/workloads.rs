@@ -5,9 +5,10 @@ use kube::Client;
 use serde_json::Value;
 use smilax_core::convention::key;
 
-use crate::cluster;
+use crate::cluster::{self, Seen};
 use crate::controller::Controller;
 use crate::names;
+use crate::remedies;
 use crate::world::text;
 
 /// What is scaled, with the places of its kind in the API.
@@ -41,23 +42,37 @@ fn reason(all: &[Value], namespace: &str, kind: &str, name: &str) -> String {
             format!("{kind} {name} in namespace {namespace} is scaled to 0, so it has no pod")
         }
         Some(_) => format!(
-            "{kind} {name} in namespace {namespace} has no pod with a sidecar; smilax why-inject {kind}/{name} -n {namespace} tells why"
+            "{kind} {name} in namespace {namespace} has no pod with a sidecar; {} tells why",
+            remedies::why_inject(namespace, kind, name)
         ),
     }
 }
 
-/// The workloads of the mesh that are scaled to 0, in these namespaces. Who may not list them sees none.
-pub(crate) async fn scaled_to_zero(client: &Client, namespace: Option<&str>) -> Vec<Controller> {
-    let namespaces = cluster::namespaces(client, namespace).await.unwrap_or_default();
-    let mut found = Vec::new();
+/// The workloads of the mesh that are scaled to 0, in these namespaces, and what may not be seen of them, as sentences.
+///
+/// # Errors
+/// When the cluster cannot be read.
+pub(crate) async fn scaled_to_zero(
+    client: &Client,
+    namespace: Option<&str>,
+) -> anyhow::Result<(Vec<Controller>, Vec<String>)> {
+    let (mut found, mut unseen) = (Vec::new(), Vec::new());
+    let namespaces = match cluster::seen(cluster::namespaces(client, namespace).await)? {
+        Seen::All(all) => all,
+        Seen::Forbidden(told) => return Ok((found, vec![not_known(&told)])),
+    };
     for (kind, api) in SCALED {
-        let all = cluster::list(client, namespace, &cluster::resource("apps", api))
-            .await
-            .unwrap_or_default();
-        found.extend(idle(&all, kind, &namespaces));
+        match cluster::seen(cluster::list(client, namespace, &cluster::resource("apps", api)).await)? {
+            Seen::All(all) => found.extend(idle(&all, kind, &namespaces)),
+            Seen::Forbidden(told) => unseen.push(not_known(&told)),
+        }
     }
     found.sort();
-    found
+    Ok((found, unseen))
+}
+
+fn not_known(told: &str) -> String {
+    format!("Which workloads are scaled to 0 is not known: {told}")
 }
 
 fn idle<'a>(
@@ -122,7 +137,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let mesh = [json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})];
-        assert_eq!(named(&mesh, &deployment("web", 0)), ["deployment shop/web"]);
+        assert_eq!(named(&mesh, &deployment("web", 0)), ["Deployment shop/web"]);
         assert_eq!(named(&mesh, &deployment("web", 1)), [""; 0]);
         assert_eq!(named(&[], &deployment("web", 0)), [""; 0]);
         let mut out = deployment("web", 0);

@@ -201,16 +201,19 @@ fn namespace_of(object: &Value) -> String {
 }
 
 fn read<T: DeserializeOwned>(mut object: Value) -> anyhow::Result<T> {
-    let name = object.pointer("/metadata/name").map(ToString::to_string);
-    let kind = object["kind"].to_string();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        let is_namespace = kind == "\"Namespace\"";
-        if !is_namespace {
-            metadata.entry("namespace").or_insert_with(|| json!("default"));
-        }
+    let kind = text(&object, "/kind").to_owned();
+    let name = text(&object, "/metadata/name").to_owned();
+    let what = if kind == "Namespace" {
+        format!("{kind} {name}")
+    } else {
+        format!("{kind} {}/{name}", namespace_of(&object))
+    };
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && kind != "Namespace"
+    {
+        metadata.entry("namespace").or_insert_with(|| json!("default"));
     }
-    serde_json::from_value(object)
-        .with_context(|| format!("{kind} {} cannot be read", name.unwrap_or_default()))
+    serde_json::from_value(object).with_context(|| format!("{what} cannot be read"))
 }
 
 /// Elements of Lists as objects of their own.

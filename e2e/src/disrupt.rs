@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::environment;
 use crate::mesh::{Mesh, OPERATOR};
@@ -61,6 +61,44 @@ impl<'a> OperatorAway<'a> {
 impl Drop for OperatorAway<'_> {
     fn drop(&mut self) {
         self.scale(self.replicas);
+    }
+}
+
+/// An image that no node has and no registry serves.
+const NOWHERE: &str = "smilax.invalid/smilax-operator:0.9.9";
+
+/// A Deployment of the operator that asks for a closed mesh and for an image that does not exist, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the rollout is undone when this is dropped"]
+pub struct StuckRollout<'a> {
+    mesh: &'a Mesh,
+}
+
+impl<'a> StuckRollout<'a> {
+    /// Begins the rollout.
+    #[track_caller]
+    pub fn begin(mesh: &'a Mesh) -> Self {
+        let stuck = Self { mesh };
+        let container = "/spec/template/spec/containers/0";
+        let patch = json!([
+            {"op": "replace", "path": format!("{container}/image"), "value": NOWHERE},
+            {"op": "add", "path": format!("{container}/args/0"), "value": "--access-mode=deny"},
+        ]);
+        let patch = format!("--patch={patch}");
+        must(
+            mesh.operator()
+                .run(&["patch", "deployment", OPERATOR, "--type=json", &patch]),
+        );
+        stuck
+    }
+}
+
+impl Drop for StuckRollout<'_> {
+    fn drop(&mut self) {
+        let undo = ["rollout", "undo", &format!("deployment/{OPERATOR}")];
+        if let Err(error) = self.mesh.operator().run(&undo) {
+            complain(&error.to_string());
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn a_plan_names_what_applying_then_changes_and_nothing_once_it_is_applied() {
         "{said}"
     );
     assert!(said.contains(&format!("{name}/web-v1 1")), "{said}");
-    assert!(said.contains(&format!("now: {name}/web-v2 1")), "{said}");
+    assert!(said.contains(&format!("after:  {name}/web-v2 1")), "{said}");
     let before = web.client.load(Load::http("planned").requests(50));
     assert_share(&before, "web-v1", 1.0);
     web.enforce(next);

@@ -8,6 +8,8 @@ mod hand_over;
 mod kubelet;
 #[path = "disruptive/leaders.rs"]
 mod leaders;
+#[path = "disruptive/rollout.rs"]
+mod rollout;
 #[path = "disruptive/zones.rs"]
 mod zones;
 

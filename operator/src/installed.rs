@@ -85,16 +85,7 @@ where
 /// What keeps an installation from serving, each with its object.
 fn missing(found: &Found) -> Vec<String> {
     let mut missing = Vec::new();
-    let wanted = found.deployment["spec"]["replicas"].as_u64();
-    let ready = found.deployment["status"]["readyReplicas"].as_u64();
-    match wanted {
-        None => missing.push(format!("Deployment {DEPLOYMENT} does not exist")),
-        Some(wanted) if ready.unwrap_or_default() < wanted => missing.push(format!(
-            "Deployment {DEPLOYMENT} has {} of {wanted} replicas ready; see kubectl describe deployment {DEPLOYMENT}",
-            ready.unwrap_or_default()
-        )),
-        Some(_) => {}
-    }
+    missing.extend(unserving(&found.deployment));
     for (name, configuration) in &found.webhooks {
         let webhooks = configuration["webhooks"].as_array();
         let trusted = |webhook: &Value| webhook["clientConfig"]["caBundle"].is_string();
@@ -110,6 +101,39 @@ fn missing(found: &Found) -> Vec<String> {
         missing.extend(unserved(name, definition));
     }
     missing
+}
+
+/// What keeps the operator from serving as its Deployment asks for. Ready replicas are not enough: they may be those of an earlier rollout.
+fn unserving(deployment: &Value) -> Option<String> {
+    let number = |pointer: &str| {
+        deployment
+            .pointer(pointer)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    };
+    let Some(wanted) = deployment["spec"]["replicas"].as_u64() else {
+        return Some(format!("Deployment {DEPLOYMENT} does not exist"));
+    };
+    let ready = number("/status/readyReplicas");
+    let is_seen = number("/status/observedGeneration") >= number("/metadata/generation");
+    let updated = if is_seen {
+        number("/status/updatedReplicas")
+    } else {
+        0
+    };
+    let what = if ready < wanted {
+        format!("has {ready} of {wanted} replicas ready")
+    } else if updated < wanted {
+        format!("has not finished its rollout: {updated} of {wanted} replicas are of this revision")
+    } else if number("/status/replicas") > updated {
+        "has not finished its rollout: replicas of an earlier revision still run".to_owned()
+    } else {
+        return None;
+    };
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
+    Some(format!(
+        "Deployment {DEPLOYMENT} {what}; see kubectl --namespace {namespace} describe deployment {DEPLOYMENT}"
+    ))
 }
 
 fn unserved(name: &str, definition: &Value) -> Option<String> {
@@ -150,7 +174,10 @@ mod tests {
             "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": {"caBundle": "Q0E="}}},
         }});
         Found {
-            deployment: json!({"spec": {"replicas": 2}, "status": {"readyReplicas": 2}}),
+            deployment: json!({
+                "metadata": {"namespace": "smilax-system", "generation": 3}, "spec": {"replicas": 2},
+                "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2},
+            }),
             webhooks: vec![(INJECTION, trusted.clone()), (VALIDATION, trusted)],
             definitions: vec![("trafficsplits.split.smi-spec.io".to_owned(), definition)],
         }
@@ -183,6 +210,34 @@ mod tests {
         let mut found = whole();
         found.deployment["status"] = json!({});
         assert!(only(&found).contains("has 0 of 2 replicas ready"));
+    }
+
+    #[test]
+    fn replicas_of_an_earlier_revision_are_not_what_was_asked_for() {
+        let told = |change: fn(&mut Value)| {
+            let mut found = whole();
+            change(&mut found.deployment);
+            only(&found)
+        };
+        let pending = told(|deployment| {
+            deployment["status"]["updatedReplicas"] = json!(1);
+            deployment["status"]["replicas"] = json!(3);
+        });
+        assert!(
+            pending.contains("1 of 2 replicas are of this revision"),
+            "{pending}"
+        );
+        assert!(
+            pending.ends_with("kubectl --namespace smilax-system describe deployment smilax-operator"),
+            "{pending}"
+        );
+        let surplus = told(|deployment| deployment["status"]["replicas"] = json!(3));
+        assert!(surplus.contains("of an earlier revision still run"), "{surplus}");
+        let unseen = told(|deployment| deployment["metadata"]["generation"] = json!(4));
+        assert!(
+            unseen.contains("0 of 2 replicas are of this revision"),
+            "{unseen}"
+        );
     }
 
     #[test]

@@ -64,6 +64,12 @@ impl Validity {
 /// What is wrong with an entry of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// It is not there.
+    #[error("entry {entry} is missing")]
+    Missing {
+        /// The entry.
+        entry: &'static str,
+    },
     /// It is not what its name says.
     #[error("entry {entry} is malformed: {reason}")]
     Malformed {

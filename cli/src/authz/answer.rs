@@ -266,7 +266,7 @@ fn decide(
         Decision::Denied(denial) => {
             let nearest = denial
                 .nearest
-                .map(|target| format!("; {target} comes nearest"))
+                .map(|target| format!("; {target} is the closest match"))
                 .unwrap_or_default();
             let hint = match (denial.reason, what) {
                 (DenialReason::NotHttp, What::Connection) => "; ask about a request with --method and --path",

@@ -165,7 +165,10 @@ impl FromStr for Place {
             None => (text, None),
             Some((name, port)) => {
                 let port = port.parse().ok().filter(|&port: &u16| port > 0);
-                (name, Some(port.ok_or("the port is no number from 1 to 65535")?))
+                (
+                    name,
+                    Some(port.ok_or("the port is not a number from 1 to 65535")?),
+                )
             }
         };
         match name.split_once('/') {

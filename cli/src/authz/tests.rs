@@ -75,7 +75,7 @@ fn a_denial_names_what_came_nearest() {
     assert_eq!(
         ask("bank/client", &["--path", "/write"]),
         "denied   bank/client -> shop/web port 8080: no TrafficTarget allows the caller this request; \
-         TrafficTarget/shop/readers comes nearest"
+         TrafficTarget/shop/readers is the closest match"
     );
     assert!(ask("bank/other", &["--path", "/read"]).contains("names the caller"));
     assert!(ask("bank/client", &[]).contains("--method and --path"));

@@ -37,9 +37,9 @@ pub(crate) struct Before {
     pub(crate) asked: usize,
     /// API groups with their versions, as `group/version`.
     pub(crate) served: Vec<String>,
-    pub(crate) definitions: Vec<Value>,
-    pub(crate) mutating: Vec<Value>,
-    /// `None` where they may not be listed.
+    /// `None` where they may not be listed, as with those below.
+    pub(crate) definitions: Option<Vec<Value>>,
+    pub(crate) mutating: Option<Vec<Value>>,
     pub(crate) nodes: Option<Vec<Value>>,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct Before {
 pub(crate) fn before(cluster: &Before) -> Vec<Finding> {
     vec![version(&cluster.version), rights(cluster), admission(cluster)]
         .into_iter()
-        .chain(definitions(&cluster.definitions))
-        .chain(meshes(&cluster.mutating))
+        .chain(definitions(cluster.definitions.as_deref()))
+        .chain(meshes(cluster.mutating.as_deref()))
         .chain([nodes(cluster.nodes.as_deref())])
         .collect()
 }
@@ -122,7 +122,14 @@ fn admission(cluster: &Before) -> Finding {
 }
 
 /// SMI definitions that are there already: ours are brought up to date, those of others have to be taken over.
-fn definitions(all: &[Value]) -> Vec<Finding> {
+fn definitions(all: Option<&[Value]>) -> Vec<Finding> {
+    let Some(all) = all else {
+        return vec![unseen(
+            "definitions",
+            "customresourcedefinitions",
+            "whether SMI definitions are there already",
+        )];
+    };
     let smi: Vec<&Value> = all
         .iter()
         .filter(|one| text(one, "/spec/group").ends_with(".smi-spec.io"))
@@ -168,7 +175,14 @@ fn owner(definition: &Value) -> &str {
 }
 
 /// Other meshes that put sidecars into pods: two in one pod redirect each other's traffic.
-fn meshes(webhooks: &[Value]) -> Vec<Finding> {
+fn meshes(webhooks: Option<&[Value]>) -> Vec<Finding> {
+    let Some(webhooks) = webhooks else {
+        return vec![unseen(
+            "meshes",
+            "mutatingwebhookconfigurations",
+            "whether another mesh injects sidecars",
+        )];
+    };
     let findings = webhooks.iter().filter_map(|one| {
         let name = text(one, "/metadata/name");
         let (_, mesh) = MESHES.iter().find(|(part, _)| name.contains(part))?;
@@ -187,10 +201,18 @@ fn meshes(webhooks: &[Value]) -> Vec<Finding> {
     }
 }
 
+/// What may not be looked at.
+fn unseen(subject: &str, resource: &str, question: &str) -> Finding {
+    notice(
+        subject,
+        format!("unknown: you may not list {resource}, which tell {question}"),
+    )
+}
+
 fn nodes(nodes: Option<&[Value]>) -> Finding {
     let subject = "nodes";
     let Some(nodes) = nodes else {
-        return notice(subject, "you may not list nodes; sidecars need Linux");
+        return unseen(subject, "nodes", "whether they run Linux, which sidecars need");
     };
     let system = |node: &&Value| text(node, "/status/nodeInfo/operatingSystem") == "linux";
     let (linux, others): (Vec<&Value>, Vec<&Value>) = nodes.iter().partition(system);
@@ -237,6 +259,8 @@ mod tests {
                 "admissionregistration.k8s.io/v1".to_owned(),
                 "apiextensions.k8s.io/v1".to_owned(),
             ],
+            definitions: Some(Vec::new()),
+            mutating: Some(Vec::new()),
             nodes: Some(vec![node("a", "linux"), node("b", "linux")]),
             ..Before::default()
         }
@@ -318,7 +342,7 @@ mod tests {
             })
         };
         let cluster = |release| Before {
-            definitions: vec![of(release), json!({"spec": {"group": "other.example"}})],
+            definitions: Some(vec![of(release), json!({"spec": {"group": "other.example"}})]),
             ..fresh()
         };
         complains(
@@ -332,10 +356,30 @@ mod tests {
     #[test]
     fn another_mesh_that_injects_is_named() {
         let cluster = Before {
-            mutating: vec![json!({"metadata": {"name": "linkerd-proxy-injector-webhook-config"}})],
+            mutating: Some(vec![
+                json!({"metadata": {"name": "linkerd-proxy-injector-webhook-config"}}),
+            ]),
             ..fresh()
         };
         complains(&cluster, Verdict::Notice, "Linkerd injects sidecars too");
+    }
+
+    #[test]
+    fn what_may_not_be_listed_is_unknown_and_not_absent() {
+        let cluster = Before {
+            definitions: None,
+            ..fresh()
+        };
+        complains(
+            &cluster,
+            Verdict::Notice,
+            "definitions: unknown: you may not list",
+        );
+        let cluster = Before {
+            mutating: None,
+            ..fresh()
+        };
+        complains(&cluster, Verdict::Notice, "meshes: unknown: you may not list");
     }
 
     #[test]

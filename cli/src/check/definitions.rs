@@ -4,13 +4,30 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as api;
 use serde_json::Value;
 
 use super::{Finding, SMI_KINDS, Snapshot, failed, good, notice};
+use crate::remedies;
 use crate::world::text;
 
-/// How to bring a definition back to what the mesh needs.
-const REPAIR: &str = "run helm upgrade --install smilax-crds charts/smilax-crds";
+/// Where the operator is that converts objects.
+#[derive(Clone, Copy, Debug)]
+enum Converter<'a> {
+    /// In the namespace that was asked about.
+    Here(&'a str),
+    /// Not there: nothing can be said about who should convert.
+    NotHere,
+}
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let wanted = smilax_crds::manifests();
+    let converter = match snapshot.operator() {
+        Some(_) => Converter::Here(&snapshot.namespace),
+        None => Converter::NotHere,
+    };
+    // The namespace of a mistyped option would break the conversion.
+    let installation = match (converter, snapshot.installations().first()) {
+        (Converter::NotHere, Some(elsewhere)) => elsewhere,
+        _ => snapshot.namespace.as_str(),
+    };
+    let repair = format!("run {}", remedies::install_definitions(installation));
     let (mut missing, mut faults) = (Vec::new(), Vec::new());
     for (group, _, plural) in SMI_KINDS {
         let name = format!("{plural}.{group}");
@@ -24,7 +41,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         match (definition, wanted) {
             (None, _) => missing.push(name),
             (Some(definition), Some(wanted)) => {
-                one(definition, &wanted.spec, &snapshot.namespace, &name, &mut faults);
+                one(definition, &wanted.spec, converter, (&name, &repair), &mut faults);
             }
             (Some(_), None) => {}
         }
@@ -32,7 +49,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     if !missing.is_empty() {
         findings.push(failed(
             "definitions",
-            format!("missing: {}; {REPAIR}", missing.join(", ")),
+            format!("missing: {}; {repair}", missing.join(", ")),
         ));
     } else if faults.is_empty() {
         findings.push(good(
@@ -46,8 +63,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
 fn one(
     definition: &Value,
     wanted: &api::CustomResourceDefinitionSpec,
-    installation: &str,
-    name: &str,
+    converter: Converter<'_>,
+    (name, repair): (&str, &str),
     faults: &mut Vec<Finding>,
 ) {
     let version = |version: &str| {
@@ -65,7 +82,7 @@ fn one(
         faults.push(failed(
             name,
             format!(
-                "not served: {}; objects of these versions cannot be read or applied; {REPAIR}",
+                "not served: {}; objects of these versions cannot be read or applied; {repair}",
                 unserved.join(", ")
             ),
         ));
@@ -77,13 +94,18 @@ fn one(
         faults.push(failed(
             name,
             format!(
-                "objects are not stored as {}, which the operator reads; {REPAIR}",
+                "objects are not stored as {}, which the operator reads; {repair}",
                 stored.name
             ),
         ));
     }
     if wanted.versions.len() > 1 {
-        conversion(&definition["spec"]["conversion"], installation, name, faults);
+        conversion(
+            &definition["spec"]["conversion"],
+            converter,
+            (name, repair),
+            faults,
+        );
     }
     let stored = definition["status"]["storedVersions"].as_array();
     if stored.map_or(0, Vec::len) > 1 {
@@ -94,20 +116,27 @@ fn one(
     }
 }
 
-fn conversion(conversion: &Value, installation: &str, name: &str, faults: &mut Vec<Finding>) {
+fn conversion(
+    conversion: &Value,
+    converter: Converter<'_>,
+    (name, repair): (&str, &str),
+    faults: &mut Vec<Finding>,
+) {
     let client = &conversion["webhook"]["clientConfig"];
     let service = &client["service"];
     if conversion["strategy"] != "Webhook" || service["name"] != smilax_crds::CONVERSION_SERVICE.0 {
         faults.push(failed(
             name,
-            format!("its versions are not converted by the operator; {REPAIR}"),
+            format!("its versions are not converted by the operator; {repair}"),
         ));
-    } else if service["namespace"] != installation {
+    } else if let Converter::Here(installation) = converter
+        && service["namespace"] != installation
+    {
         faults.push(failed(
             name,
             format!(
-                "its versions are converted in namespace {}, and the operator is in {installation}; {REPAIR} --set operatorNamespace={installation}",
-                service["namespace"].as_str().unwrap_or_default()
+                "its versions are converted in namespace {}, and the operator is in {installation}; {repair}",
+                text(service, "/namespace")
             ),
         ));
     } else if client["caBundle"].as_str().is_none_or(str::is_empty) {
@@ -125,7 +154,8 @@ mod tests {
     use super::*;
     use crate::check::Verdict;
 
-    fn snapshot(change: impl FnOnce(&mut Value)) -> Snapshot {
+    /// An installation in this namespace, whose definitions are as this changes them.
+    fn snapshot(namespace: &str, change: impl FnOnce(&mut Value)) -> Snapshot {
         let mut definitions: Vec<Value> = smilax_crds::manifests()
             .iter()
             .map(|definition| serde_json::to_value(definition).unwrap())
@@ -141,15 +171,20 @@ mod tests {
             .unwrap();
         change(splits);
         Snapshot {
-            namespace: "smilax-system".to_owned(),
+            namespace: namespace.to_owned(),
             definitions,
+            deployments: vec![json!({"metadata": {"name": "smilax-operator", "namespace": namespace}})],
             ..Snapshot::default()
         }
     }
 
     fn faults(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        found(&snapshot("smilax-system", change))
+    }
+
+    fn found(snapshot: &Snapshot) -> Vec<String> {
         let mut findings = Vec::new();
-        check(&snapshot(change), &mut findings);
+        check(snapshot, &mut findings);
         findings.retain(|one| one.verdict != Verdict::Good);
         findings
             .into_iter()
@@ -180,13 +215,22 @@ mod tests {
 
     #[test]
     fn a_conversion_that_is_asked_in_another_namespace_is_a_failure() {
-        let found = faults(|splits| {
-            splits["spec"]["conversion"]["webhook"]["clientConfig"]["service"]["namespace"] = json!("mesh");
-        });
+        let found = found(&snapshot("mesh", |_| {}));
         assert!(
-            found[0].contains("--set operatorNamespace=smilax-system"),
+            found[0].contains("--namespace mesh --set operatorNamespace=mesh"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_namespace_without_an_operator_is_not_advised_for_the_conversion() {
+        let mut mistyped = snapshot("smilax-sytem", |_| {});
+        mistyped.deployments.clear();
+        assert_eq!(found(&mistyped), [""; 0]);
+        mistyped.definitions.clear();
+        mistyped.pods = vec![crate::operator::tests::pod("a", "new", "operator:0.1.0")];
+        let found = found(&mistyped);
+        assert!(found[0].ends_with("--namespace smilax-system"), "{found:?}");
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use smilax_compiler::ingest;
 use smilax_compiler::model::Sidecar;
-use smilax_core::convention::key;
+use smilax_core::convention::{container, key};
 
-use super::{Finding, Snapshot, failed, good, is_operator, notice, operator_version};
+use super::{Finding, Snapshot, failed, good, notice};
 use crate::controller::{Controller, is_gone};
+use crate::operator;
 use crate::output::{counted, named};
+use crate::trouble;
 use crate::world::text;
 
 /// Pods that are named of a controller; more are counted.
@@ -29,11 +31,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         .filter(|one| one["metadata"]["labels"][key::INJECT] == "enabled")
         .map(|one| text(one, "/metadata/name"))
         .collect();
-    let operator = snapshot.deployments.iter().find(|one| is_operator(one));
-    let operator = operator.map(operator_version);
+    let serving = snapshot.operator().and_then(|operator| operator.serving());
+    let operator = serving.map(operator::version);
     let (mut meshed, mut namespaces) = (0, BTreeSet::new());
     let mut missing: BTreeMap<Controller, Vec<&str>> = BTreeMap::new();
     let mut old: BTreeMap<(Controller, &str), Vec<&str>> = BTreeMap::new();
+    let mut waiting: BTreeMap<(Controller, String), Vec<&str>> = BTreeMap::new();
     for pod in snapshot.pods.iter().filter(|pod| !is_gone(pod)) {
         let labels = &pod["metadata"]["labels"];
         let namespace = text(pod, "/metadata/namespace");
@@ -41,6 +44,9 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         if sidecar_of(pod).is_some() {
             meshed += 1;
             namespaces.insert(namespace);
+            if let Some(why) = trouble::of_container(pod, container::PROXY) {
+                waiting.entry((Controller::of(pod), why)).or_default().push(name);
+            }
             let version = labels[key::PROXY_VERSION].as_str();
             let far = version.filter(|version| operator.is_some_and(|operator| !is_near(operator, version)));
             if let Some(version) = far {
@@ -64,6 +70,16 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
             counted(namespaces.len(), "namespace")
         ),
     ));
+    for ((controller, why), pods) in waiting {
+        findings.push(failed(
+            &controller.subject(),
+            format!(
+                "{} whose proxy does not start: {}; {why}",
+                counted(pods.len(), "pod"),
+                named(&pods, NAMED)
+            ),
+        ));
+    }
     for ((controller, version), pods) in old {
         findings.push(notice(
             &controller.subject(),

@@ -2,16 +2,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::json;
 
 use super::*;
+use crate::operator::tests as running;
 
-fn healthy() -> Snapshot {
+pub(super) fn healthy() -> Snapshot {
     Snapshot {
         namespace: "smilax-system".to_owned(),
         definitions: smilax_crds::manifests().iter().map(published).collect(),
-        deployments: vec![json!({
-            "metadata": {"name": "smilax-operator"},
-            "spec": {"replicas": 2, "template": {"spec": {"containers": [{"image": "localhost/smilax-operator:0.1.0"}]}}},
-            "status": {"readyReplicas": 2},
-        })],
+        deployments: vec![running::deployment("localhost/smilax-operator:0.1.0")],
         mutating: vec![
             json!({"metadata": {"name": "smilax-inject"}, "webhooks": [{"clientConfig": {"caBundle": "abc"}}]}),
         ],
@@ -19,11 +16,43 @@ fn healthy() -> Snapshot {
             json!({"metadata": {"name": "smilax-validate"}, "webhooks": [{"clientConfig": {"caBundle": "abc"}}]}),
         ],
         namespaces: vec![json!({"metadata": {"name": "shop", "labels": {"smilax.dev/inject": "enabled"}}})],
-        meshes: Vec::new(),
-        pods: vec![injected("web", "0.1.0")],
+        meshes: vec![mesh(&json!({}))],
+        pods: ["a", "b"]
+            .map(|name| running::pod(name, "new", "localhost/smilax-operator:0.1.0"))
+            .into_iter()
+            .chain([injected("web", "0.1.0")])
+            .collect(),
         objects: vec![split("True")],
-        keyed: Vec::new(),
+        keyed: vec![running::replica_set(), service("web")],
+        slices: vec![slice("web")],
+        leader: Some("a".to_owned()),
     }
+}
+
+/// The MeshConfig, on which the operator told that all is well.
+pub(super) fn mesh(spec: &Value) -> Value {
+    json!({
+        "metadata": {"name": "default"}, "spec": spec,
+        "status": {"conditions": [
+            {"type": "AuthorityReady", "status": "True", "reason": "Ready", "message": "certificates are signed"},
+        ]},
+    })
+}
+
+fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"clusterIP": "10.0.0.1", "selector": {"app": name}, "ports": [{"port": 80}]},
+    })
+}
+
+/// One ready endpoint of a Service.
+fn slice(service: &str) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": service, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"port": 80}], "endpoints": [{"addresses": ["10.1.0.1"], "conditions": {"ready": true}}],
+    })
 }
 
 /// A definition whose conversion the API server trusts.
@@ -51,12 +80,17 @@ fn injected(name: &str, version: &str) -> Value {
 
 fn split(accepted: &str) -> Value {
     json!({
-        "kind": "TrafficSplit", "metadata": {"name": "web", "namespace": "shop"},
-        "status": {"conditions": [{"type": "Accepted", "status": accepted, "reason": "Conflicted", "message": "an older one decides"}]},
+        "apiVersion": "split.smi-spec.io/v1alpha4", "kind": "TrafficSplit",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"service": "web", "backends": [{"service": "web", "weight": 1}]},
+        "status": {"conditions": [
+            {"type": "Accepted", "status": accepted, "reason": "Conflicted", "message": "an older one decides"},
+            {"type": "Ready", "status": accepted, "reason": "Conflicted", "message": "it is not accepted"},
+        ]},
     })
 }
 
-fn complaints(snapshot: &Snapshot) -> Vec<String> {
+pub(super) fn complaints(snapshot: &Snapshot) -> Vec<String> {
     let findings = check(snapshot);
     findings
         .into_iter()
@@ -94,7 +128,7 @@ fn a_pod_without_a_proxy_is_named() {
     assert_eq!(
         complaints(&snapshot),
         [
-            "pod shop/late: 1 pod without a proxy: late; kubectl --namespace shop delete pod late, and create it again"
+            "Pod shop/late: 1 pod without a proxy: late; kubectl --namespace shop delete pod late, and create it again"
         ]
     );
 }
@@ -111,7 +145,7 @@ fn pods_of_one_workload_are_one_line_with_the_command_that_restarts_it() {
     assert_eq!(
         complaints(&snapshot),
         [
-            "deployment shop/api: 2 pods without a proxy: api-5d-a, api-5d-b; kubectl --namespace shop rollout restart deployment/api"
+            "Deployment shop/api: 2 pods without a proxy: api-5d-a, api-5d-b; kubectl --namespace shop rollout restart deployment/api"
         ]
     );
 }
@@ -129,7 +163,7 @@ fn an_object_that_is_not_accepted_is_named_with_its_reason() {
 #[test]
 fn a_proxy_two_minor_versions_away_is_named() {
     let mut snapshot = healthy();
-    snapshot.pods = vec![injected("old", "0.3.0")];
+    snapshot.pods.push(injected("old", "0.3.0"));
     assert_eq!(complaints(&snapshot).len(), 1);
     assert!(pods::is_near("0.1.0", "0.2.9") && pods::is_near("latest", "0.9.0"));
 }
@@ -150,25 +184,32 @@ fn versions_are_counted() {
             .ends_with("operator: 0.1.0\nproxies:  0.1.0 (1 pod)\n")
     );
     assert_eq!(versions.json()["proxies"][0]["pods"], 1);
+    let away = Snapshot {
+        pods: Vec::new(),
+        ..healthy()
+    };
+    let table = Versions::of(Some(&away)).table();
+    assert!(table.contains("operator: no replica is ready"), "{table}");
+    assert!(!Versions::of(None).table().contains("operator"));
 }
 
 #[test]
 fn a_pod_that_was_made_under_another_access_mode_is_to_be_restarted() {
     let mut snapshot = healthy();
-    snapshot.meshes = vec![json!({"metadata": {"name": "default"}, "spec": {"accessMode": "deny"}})];
+    snapshot.meshes = vec![mesh(&json!({"accessMode": "deny"}))];
     assert_eq!(
         complaints(&snapshot),
         [
-            "pod shop/web: inbound UDP is open in 1 pod made under another access mode, and should be drop: web; kubectl --namespace shop delete pod web, and create it again"
+            "Pod shop/web: inbound UDP: open in 1 pod created under another access mode, where the mode now in force asks for drop: web; kubectl --namespace shop delete pod web, and create it again"
         ]
     );
-    snapshot.pods[0]["metadata"]["annotations"] = json!({"smilax.dev/inbound-udp": "drop"});
+    snapshot.pods[2]["metadata"]["annotations"] = json!({"smilax.dev/inbound-udp": "drop"});
     assert_eq!(
         complaints(&snapshot).len(),
         1,
         "an annotation changes nothing about it"
     );
-    snapshot.pods[0]["spec"]["initContainers"][0]["env"][0]["value"] = json!("drop");
+    snapshot.pods[2]["spec"]["initContainers"][0]["env"][0]["value"] = json!("drop");
     assert_eq!(complaints(&snapshot), [""; 0]);
 }
 
@@ -176,35 +217,88 @@ fn a_pod_that_was_made_under_another_access_mode_is_to_be_restarted() {
 fn a_udp_route_is_worth_a_look_but_no_failure() {
     let mut snapshot = healthy();
     let mut route = split("False");
+    route["apiVersion"] = json!("specs.smi-spec.io/v1alpha4");
     route["kind"] = json!("UDPRoute");
+    route["spec"] = json!({});
     snapshot.objects = vec![route];
     assert_eq!(complaints(&snapshot).len(), 1);
     assert!(!has_failed(&check(&snapshot)));
 }
 
 #[test]
-fn what_the_operator_tells_about_the_authority_is_shown() {
-    let verdicts = |ready: &str, rotating: &str, signed: &str| {
-        let mesh = json!({"metadata": {"name": "default"}, "status": {"conditions": [
-            {"type": "AuthorityReady", "status": ready, "reason": "R", "message": "m"},
-            {"type": "AuthorityRotating", "status": rotating, "reason": "R", "message": "m"},
-            {"type": "ConfigurationsSigned", "status": signed, "reason": "R", "message": "m"},
-        ]}});
-        let snapshot = Snapshot {
-            meshes: vec![mesh],
-            ..Snapshot::default()
-        };
-        let mut findings = Vec::new();
-        authority(&snapshot, &mut findings);
-        findings.iter().map(|finding| finding.verdict).collect::<Vec<_>>()
-    };
-    assert_eq!(verdicts("True", "False", "True"), [Verdict::Good]);
+fn a_backend_that_answers_its_share_with_503_is_worth_a_look() {
+    let mut snapshot = healthy();
+    snapshot.slices.clear();
     assert_eq!(
-        verdicts("False", "True", "True"),
-        [Verdict::Failed, Verdict::Notice]
+        complaints(&snapshot),
+        [
+            "TrafficSplit shop/web: NoReadyEndpoints: spec.backends[0].service: Service web has no ready endpoint; its share is answered with 503"
+        ]
     );
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_named_and_the_others_are_judged_by_their_status() {
+    let mut snapshot = healthy();
+    snapshot.slices[0]["endpoints"] = json!(7);
+    let told = complaints(&snapshot);
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0]
+            .starts_with("objects: not looked at beyond their status: EndpointSlice shop/web cannot be read"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_split_that_divides_nothing_is_worth_a_look() {
+    let mut snapshot = healthy();
+    snapshot.objects[0]["spec"]["backends"][0]["weight"] = json!(0);
+    let told = complaints(&snapshot);
+    assert!(told[0].contains("NoUsableBackend: "), "{told:?}");
+}
+
+#[test]
+fn an_object_that_is_not_ready_fails_and_is_not_counted() {
+    let of = |ready: &str| {
+        let mut snapshot = healthy();
+        snapshot.objects[0]["status"]["conditions"] = json!([
+            {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "-"},
+            {"type": "Programmed", "status": "False", "reason": "NotInjected", "message": "1 pod has no sidecar"},
+            {"type": "Ready", "status": ready, "reason": "NotInjected", "message": "see Programmed"},
+        ]);
+        check(&snapshot)
+    };
+    let findings = of("False");
+    assert!(has_failed(&findings));
+    let text = table(&findings);
+    assert!(text.contains("NotInjected: 1 pod has no sidecar"), "{text}");
+    assert!(text.contains("0 of 1 SMI objects are ready"), "{text}");
+    assert!(!has_failed(&of("True")));
+}
+
+#[test]
+fn a_pod_whose_proxy_does_not_start_fails() {
+    let mut snapshot = healthy();
+    snapshot.pods[2]["status"]["initContainerStatuses"] = json!([
+        {"name": "smilax-proxy", "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}},
+    ]);
     assert_eq!(
-        verdicts("True", "False", "False"),
-        [Verdict::Good, Verdict::Failed]
+        complaints(&snapshot),
+        [
+            "Pod shop/web: 1 pod whose proxy does not start: web; container smilax-proxy: ErrImagePull: not found"
+        ]
+    );
+}
+
+#[test]
+fn settings_that_no_pod_of_the_operator_runs_with_change_nothing() {
+    let mut snapshot = healthy();
+    snapshot.deployments[0]["spec"]["template"]["spec"]["containers"][0]["args"] =
+        json!(["--access-mode=deny"]);
+    assert_eq!(
+        complaints(&snapshot),
+        [""; 0],
+        "inbound UDP follows from the access mode"
     );
 }

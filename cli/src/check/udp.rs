@@ -2,30 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use smilax_compiler::Modes;
 
 use super::pods::{NAMED, sidecar_of};
-use super::{Finding, Snapshot, is_operator, notice};
+use super::{Finding, Snapshot, notice};
 use crate::controller::{Controller, is_gone};
 use crate::mesh;
 use crate::output::{counted, named};
 use crate::world::text;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
-    // Elements of a list do not say what they are.
-    let mut objects: Vec<Value> = Vec::new();
-    for (kind, all) in [
-        ("MeshConfig", &snapshot.meshes),
-        ("Deployment", &snapshot.deployments),
-    ] {
-        for object in all.iter().filter(|one| kind == "MeshConfig" || is_operator(one)) {
-            let mut object = object.clone();
-            object["kind"] = Value::from(kind);
-            objects.push(object);
-        }
-    }
-    let settings = mesh::settings(&objects);
+    let settings = mesh::settings(&snapshot.settings());
     let modes: BTreeMap<&str, Modes> = snapshot
         .namespaces
         .iter()
@@ -53,7 +40,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         findings.push(notice(
             &controller.subject(),
             format!(
-                "inbound UDP is {made} in {} made under another access mode, and should be {wanted}: {}; {}",
+                "inbound UDP: {made} in {} created under another access mode, where the mode now in force asks for {wanted}: {}; {}",
                 counted(pods.len(), "pod"),
                 named(&pods, NAMED),
                 controller.restart()

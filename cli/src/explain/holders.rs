@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use smilax_compiler::compile;
 use smilax_compiler::model::{Rules, Subject, Target};
+use smilax_compiler::{Diagnostic, Reason, Severity, compile};
 use smilax_core::convention::key;
 use smilax_core::{ObjectRef, ProxyConfig, Workload};
 
+use crate::remedies;
 use crate::world::World;
 
 /// Pods that are listed at most.
@@ -161,6 +162,7 @@ pub(crate) fn others(
     (namespace, name): (&str, &str),
     carriers: &BTreeSet<String>,
     holders: &[Holder],
+    findings: &[Diagnostic],
 ) -> Vec<String> {
     let mut all = Vec::new();
     match kind {
@@ -196,14 +198,42 @@ pub(crate) fn others(
         }
     }
     if holders.is_empty() && !carriers.is_empty() && kind != "UDPRoute" {
-        all.push(
-            "No account's configuration holds it: it is not accepted, or its namespace has no account in the mesh \
-             (label smilax.dev/inject=enabled), or what it names does not exist."
-                .to_owned(),
-        );
+        all.push(format!(
+            "No account's configuration holds it: {}.",
+            unheld(world, namespace, findings)
+        ));
     }
     all.extend(holders.iter().filter_map(|holder| without_proxy(world, holder)));
     all
+}
+
+/// Why no account's configuration holds an object, by what is found about it.
+fn unheld(world: &World, namespace: &str, findings: &[Diagnostic]) -> String {
+    let of = |is: fn(&Diagnostic) -> bool| {
+        findings
+            .iter()
+            .find(|one| is(one))
+            .map(|one| one.message.as_str())
+    };
+    if let Some(message) = of(|one| one.reason.severity() == Severity::Rejected) {
+        return format!("it is not accepted ({message})");
+    }
+    if let Some(message) = of(|one| one.reason == Reason::NoUsableBackend) {
+        return format!("it divides nothing ({message})");
+    }
+    if let Some(message) = of(|one| one.reason.severity() == Severity::Unresolved) {
+        return format!("what it refers to cannot be used ({message})");
+    }
+    let labels = world.index.namespace(namespace).map(|one| &one.labels);
+    let label = labels.and_then(|labels| labels.get(key::INJECT));
+    if label.is_some_and(|label| &**label == "enabled") {
+        "no account in the mesh is concerned".to_owned()
+    } else {
+        format!(
+            "namespace {namespace} is not in the mesh; run {}",
+            remedies::join(namespace)
+        )
+    }
 }
 
 /// Pods of an account that should enforce it, but have no proxy.
@@ -216,7 +246,7 @@ fn without_proxy(world: &World, holder: &Holder) -> Option<String> {
     };
     if of_account().next().is_none() {
         return Some(format!(
-            "Account {} holds it, but has no such pod.",
+            "Account {} holds it, but has no running pod that it concerns.",
             holder.workload
         ));
     }

@@ -36,7 +36,7 @@ impl FromStr for ObjectName {
                 .iter()
                 .map(|(_, [_, singular, short])| format!("{singular} ({short})"))
                 .collect();
-            format!("{kind:?} is no SMI kind; there are {}", all.join(", "))
+            format!("{kind:?} is not an SMI kind: write one of {}", all.join(", "))
         })?;
         Ok(Self {
             kind,

@@ -234,6 +234,32 @@ fn what_proxies_cannot_be_asked_is_no_reason_to_say_nothing() {
 }
 
 #[test]
+fn a_split_that_no_account_holds_says_what_is_wrong_with_it() {
+    let why = |change: fn(&mut Value)| {
+        let mut objects = objects();
+        let split = objects
+            .iter_mut()
+            .find(|one| one["kind"] == "TrafficSplit" && one["metadata"]["name"] == "web");
+        change(split.unwrap());
+        let explained = explain(objects, &"ts/web".parse().unwrap(), "shop", &known()).unwrap();
+        let held = explained.others.into_iter();
+        held.filter(|one| one.starts_with("No account's"))
+            .collect::<Vec<_>>()
+    };
+    let told = why(|split| split["spec"]["backends"][0]["weight"] = json!(0));
+    assert!(
+        told[0].contains("it divides nothing (") && !told[0].contains("not accepted"),
+        "{told:?}"
+    );
+    let told = why(|split| split["spec"]["service"] = json!("nosuch"));
+    assert!(
+        told[0].contains("what it refers to cannot be used (spec.service: Service nosuch does not exist"),
+        "{told:?}"
+    );
+    assert_eq!(why(|_| {}), [""; 0]);
+}
+
+#[test]
 fn programs_get_the_same() {
     let all = json(&explained("ts/web", &known()));
     assert_eq!(
@@ -253,7 +279,7 @@ fn an_object_that_is_not_there_is_looked_for_elsewhere() {
             .to_string()
     };
     assert!(ask("ts/web", "bank").ends_with("but in shop: choose with -n"));
-    assert!(ask("ts/none", "shop").contains("kubectl get smi -n shop"));
+    assert!(ask("ts/none", "shop").contains("kubectl --namespace shop get smi"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::state::{self, Page, Proxy, Wanted};
 use super::tampering::Mounts;
 use crate::cluster;
 use crate::forward::{self, PodPort};
+use crate::operator;
 use crate::world::text;
 
 /// Where the operator's replicas tell what they know.
@@ -19,8 +20,6 @@ const PATH: &str = "/fleet";
 const ADMIN_PORT: u16 = 8080;
 /// Labels of the operator's ConfigMaps.
 const CONFIGURATIONS: &str = "app.kubernetes.io/managed-by=smilax-operator";
-/// Labels of the operator's pods.
-const OPERATOR: &str = "app.kubernetes.io/name=smilax-operator";
 
 /// What the API server knows of proxies.
 #[derive(Clone, Debug)]
@@ -98,7 +97,7 @@ pub(crate) async fn hear(client: &Client, installation: &str) -> anyhow::Result<
         client,
         Some(installation),
         &cluster::resource("", "Pod"),
-        OPERATOR,
+        operator::SELECTOR,
     )
     .await?;
     let running: Vec<&Value> = replicas

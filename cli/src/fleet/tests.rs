@@ -205,7 +205,7 @@ fn a_workload_that_is_scaled_to_zero_is_said_to_be_and_not_missing() {
     let text = table(&[], &[], &idle, View::usual(NOW));
     assert_eq!(
         text,
-        "There is no such proxy.\n\nScaled to 0, so without a proxy: deployment shop/night\n"
+        "There is no such proxy.\n\nScaled to 0, so without a proxy: Deployment shop/night\n"
     );
-    assert_eq!(json(&[], &[], &idle)["scaledToZero"][0], "deployment shop/night");
+    assert_eq!(json(&[], &[], &idle)["scaledToZero"][0], "Deployment shop/night");
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::Explained;
 use super::why::{Sidecar, Why};
 use crate::output::{View, Width, counted, named};
 
@@ -11,12 +12,17 @@ use crate::output::{View, Width, counted, named};
 const NAMED: usize = 3;
 
 /// A block for each workload.
-pub(crate) fn table(all: &[Why], view: View) -> String {
-    if all.is_empty() {
-        return "There is no pod.\n".to_owned();
+pub(crate) fn table(all: &Explained, view: View) -> String {
+    let blocks: Vec<String> = all.workloads.iter().map(|one| block(one, view)).collect();
+    let mut text = match blocks.as_slice() {
+        [] => "There is no pod, and nothing that makes pods.\n".to_owned(),
+        blocks => blocks.join("\n"),
+    };
+    for sentence in &all.unseen {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "\n{sentence}");
     }
-    let blocks: Vec<String> = all.iter().map(|one| block(one, view)).collect();
-    blocks.join("\n")
+    text
 }
 
 fn block(one: &Why, view: View) -> String {
@@ -43,6 +49,7 @@ fn word(sidecar: Sidecar) -> &'static str {
     match sidecar {
         Sidecar::Present => "has a sidecar",
         Sidecar::LeftAlone => "no sidecar, as configured",
+        Sidecar::Failing => "SIDECAR NOT RUNNING",
         Sidecar::Lacking => "SIDECAR MISSING",
         Sidecar::Refused => "PODS REFUSED",
         Sidecar::Expected => "new pods get a sidecar",
@@ -50,8 +57,8 @@ fn word(sidecar: Sidecar) -> &'static str {
 }
 
 /// The same for programs.
-pub(crate) fn json(all: &[Why]) -> Value {
-    let all = all.iter().map(|one| {
+pub(crate) fn json(all: &Explained) -> Value {
+    let workloads = all.workloads.iter().map(|one| {
         json!({
             "namespace": one.controller.namespace,
             "kind": one.controller.kind,
@@ -60,6 +67,7 @@ pub(crate) fn json(all: &[Why]) -> Value {
             "sidecar": match one.sidecar {
                 Sidecar::Present => "present",
                 Sidecar::LeftAlone => "leftAlone",
+                Sidecar::Failing => "failing",
                 Sidecar::Lacking => "lacking",
                 Sidecar::Refused => "refused",
                 Sidecar::Expected => "expected",
@@ -69,5 +77,5 @@ pub(crate) fn json(all: &[Why]) -> Value {
             "next": one.next,
         })
     });
-    json!({"workloads": all.collect::<Vec<_>>()})
+    json!({"workloads": workloads.collect::<Vec<_>>(), "unseen": all.unseen})
 }

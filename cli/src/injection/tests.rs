@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use smilax_operator::app::inject_settings;
 use smilax_operator::args::Args;
 
-use super::gather::{place, webhook};
+use super::gather::{place, templates, webhook};
 use super::why::{Mesh, Place, Sidecar, Webhook, all};
 use super::*;
 use crate::output::View;
@@ -18,6 +18,7 @@ fn mesh() -> Mesh {
         settings: inject_settings(&args.run).unwrap(),
         access: smilax_compiler::index::Settings::default(),
         webhook: Webhook::Registered(Some("2026-04-01T12:00:00Z".to_owned())),
+        unseen: Vec::new(),
     }
 }
 
@@ -75,7 +76,11 @@ fn enabled() -> Place {
 
 fn shown_in(pod: Pod, place: Place, mesh: &Mesh) -> String {
     let places = BTreeMap::from([("shop".to_owned(), place)]);
-    table(&all(&[pod.0], &places, mesh), View::usual(0))
+    let explained = Explained {
+        workloads: all(&[pod.0], &places, mesh),
+        unseen: Vec::new(),
+    };
+    table(&explained, View::usual(0))
 }
 
 fn shown(pod: Pod, place: Place) -> String {
@@ -85,7 +90,7 @@ fn shown(pod: Pod, place: Place) -> String {
 #[test]
 fn a_pod_that_is_older_than_the_label_of_its_namespace_is_to_be_restarted() {
     insta::assert_snapshot!(shown(pod().created("2026-04-15T00:00:00Z"), enabled()), @r#"
-    deployment shop/web: SIDECAR MISSING
+    Deployment shop/web: SIDECAR MISSING
       pods:  1 pod: web-5d-a
       rule:  label smilax.dev/inject=enabled of namespace shop
       why:   the pod, of 2026-04-15T00:00:00Z, is older than the label of its namespace, of 2026-05-01T12:00:00Z
@@ -119,11 +124,11 @@ fn a_webhook_that_is_not_there_or_not_published_is_the_reason() {
 #[test]
 fn a_namespace_without_the_label_is_to_be_labelled() {
     insta::assert_snapshot!(shown(pod(), namespace(&json!({}), &json!({}))), @r#"
-    deployment shop/web: no sidecar, as configured
+    Deployment shop/web: no sidecar, as configured
       pods:  1 pod: web-5d-a
       rule:  neither the pod nor namespace shop sets smilax.dev/inject
       why:   nothing asks for a sidecar
-      next:  kubectl label namespace shop smilax.dev/inject=enabled, then kubectl --namespace shop rollout restart deployment/web
+      next:  kubectl label namespace shop smilax.dev/inject=enabled --overwrite, then kubectl --namespace shop rollout restart deployment/web
     "#);
 }
 
@@ -175,7 +180,7 @@ fn a_template_without_pods_is_judged_as_a_pod_would_be() {
     });
     let text = shown(Pod(template), enabled());
     assert!(
-        text.starts_with("deployment shop/web: new pods get a sidecar\n"),
+        text.starts_with("Deployment shop/web: new pods get a sidecar\n"),
         "{text}"
     );
 }
@@ -205,8 +210,74 @@ fn pods_that_are_alike_stand_together_and_lacking_ones_are_a_finding() {
             (Sidecar::Lacking, "c".to_owned())
         ]
     );
-    assert!(is_lacking(&found));
+    let found = Explained {
+        workloads: found,
+        unseen: Vec::new(),
+    };
+    assert!(found.is_lacking());
     assert_eq!(json(&found)["workloads"][1]["sidecar"], "lacking");
+}
+
+#[test]
+fn an_annotation_that_asks_for_a_sidecar_is_not_heard_without_a_label() {
+    let outside = || namespace(&json!({}), &json!({}));
+    let asking = || pod().annotation("smilax.dev/inject", "enabled");
+    let text = shown(asking(), outside());
+    assert!(text.contains("SIDECAR MISSING"), "{text}");
+    assert!(text.contains("asks the webhook by labels"), "{text}");
+    assert!(
+        text.contains(
+            r#"next:  kubectl --namespace shop patch deployment web --type merge --patch '{"spec""#
+        ),
+        "{text}"
+    );
+    let injected = asking().label("smilax.dev/proxy-version", "0.1.0");
+    assert!(shown(injected, outside()).contains("a new pod gets none"));
+    let text = shown(asking().created("2026-04-15T00:00:00Z"), enabled());
+    assert!(text.contains("older than the label"), "{text}");
+}
+
+#[test]
+fn a_sidecar_whose_image_cannot_be_pulled_is_not_running() {
+    let mut pod = pod().label("smilax.dev/proxy-version", "0.1.0");
+    pod.0["status"]["initContainerStatuses"] = json!([
+        {"name": "smilax-proxy", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}},
+    ]);
+    let text = shown(pod, enabled());
+    assert!(text.contains("SIDECAR NOT RUNNING"), "{text}");
+    assert!(text.contains("ImagePullBackOff: no such tag"), "{text}");
+}
+
+#[test]
+fn a_workload_without_pods_stands_beside_those_with_pods_and_says_why_it_has_none() {
+    let workload = |name: &str| {
+        json!({
+            "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:1"}]}}},
+            "status": {"conditions": [{
+                "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota",
+            }]},
+        })
+    };
+    let objects = [workload("web"), workload("refused")];
+    let found = templates(&objects, &[pod().0]);
+    assert_eq!(found.len(), 1, "web has a pod: {found:?}");
+    let text = shown(Pod(found[0].clone()), enabled());
+    assert!(
+        text.starts_with("Deployment shop/refused: PODS REFUSED\n"),
+        "{text}"
+    );
+    assert!(text.contains("FailedCreate: exceeded quota"), "{text}");
+}
+
+#[test]
+fn what_may_not_be_seen_is_said_with_what_is_assumed_of_it() {
+    let explained = Explained {
+        workloads: Vec::new(),
+        unseen: vec!["The MeshConfig is taken to set nothing: you may not list meshconfigs".to_owned()],
+    };
+    assert!(table(&explained, View::usual(0)).ends_with("you may not list meshconfigs\n"));
+    assert_eq!(json(&explained)["unseen"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use smilax_core::convention::key;
+use smilax_core::convention::{container, key};
 use smilax_core::probe::PathKey;
 use smilax_operator::cluster_view::NamespaceView;
 use smilax_operator::inject::{self, InjectRequest, InjectSettings, LeftAlone, Outcome, Rule};
 
 use crate::controller::{Controller, is_gone};
+use crate::remedies;
+use crate::trouble;
 use crate::world::text;
 
 /// How the mesh injects.
@@ -17,6 +19,8 @@ pub(crate) struct Mesh {
     pub(crate) settings: InjectSettings,
     pub(crate) access: smilax_compiler::index::Settings,
     pub(crate) webhook: Webhook,
+    /// What of it the user may not see, as sentences.
+    pub(crate) unseen: Vec<String>,
 }
 
 /// The webhook that asks the operator about new pods.
@@ -54,6 +58,8 @@ pub(crate) struct Why {
 pub(crate) enum Sidecar {
     /// They have one.
     Present,
+    /// They have one, whose container does not start.
+    Failing,
     /// They have none, as they should.
     LeftAlone,
     /// They have none, though they should.
@@ -73,8 +79,12 @@ enum Stage {
 
 /// Whether some pods lack a sidecar that they should have.
 pub(crate) fn is_lacking(all: &[Why]) -> bool {
-    all.iter()
-        .any(|one| matches!(one.sidecar, Sidecar::Lacking | Sidecar::Refused))
+    all.iter().any(|one| {
+        matches!(
+            one.sidecar,
+            Sidecar::Failing | Sidecar::Lacking | Sidecar::Refused
+        )
+    })
 }
 
 /// Pods that are alike stand together, by what makes them.
@@ -111,27 +121,22 @@ fn why(pod: &Value, place: &Place, mesh: &Mesh) -> Why {
     let left_alone = inject::left_alone(pod, namespace, &mesh.settings);
     let has_one = pod["metadata"]["labels"][key::PROXY_VERSION].as_str();
     let (sidecar, reason, next) = match (has_one, left_alone) {
-        (Some(version), None) => (Sidecar::Present, format!("injected, version {version}"), None),
-        (Some(version), Some(reason)) => (
-            Sidecar::Present,
-            format!(
-                "injected, version {version}; a new pod gets none: {}",
-                because(reason)
-            ),
-            Some(controller.restart()),
-        ),
+        (Some(version), because) => present(pod, version, because, &controller, (rule, namespace)),
         (None, Some(reason)) => (
             Sidecar::LeftAlone,
             because(reason).to_owned(),
             remedy(reason, rule, namespace, &controller),
         ),
+        (None, None) if is_unheard(rule, namespace) => {
+            (Sidecar::Lacking, unheard(namespace), Some(by_label(&controller)))
+        }
         (None, None) => match (refusal(pod, namespace, mesh), stage) {
             (Some(message), _) => (
                 Sidecar::Refused,
                 message,
                 Some("correct the pod template as the message says".to_owned()),
             ),
-            (None, Stage::Template) => (Sidecar::Expected, "there is no pod yet".to_owned(), None),
+            (None, Stage::Template) => uncreated(pod, &controller),
             (None, Stage::Running) => lacking(pod, place, mesh, &controller),
         },
     };
@@ -145,6 +150,82 @@ fn why(pod: &Value, place: &Place, mesh: &Mesh) -> Why {
         sidecar,
         reason,
         next,
+    }
+}
+
+/// A pod that has a sidecar: whether it runs, and whether a new pod would have one.
+fn present(
+    pod: &Value,
+    version: &str,
+    left_alone: Option<LeftAlone>,
+    controller: &Controller,
+    (rule, namespace): (Rule, &NamespaceView),
+) -> (Sidecar, String, Option<String>) {
+    if let Some(why) = trouble::of_container(pod, container::PROXY) {
+        let next = "correct the value proxy.image of the chart if its image cannot be pulled; else see the log of the container";
+        return (
+            Sidecar::Failing,
+            format!("injected, version {version}; {why}"),
+            Some(next.to_owned()),
+        );
+    }
+    let none = match left_alone {
+        Some(reason) => Some((because(reason).to_owned(), controller.restart())),
+        None if is_unheard(rule, namespace) => Some((unheard(namespace), by_label(controller))),
+        None => None,
+    };
+    match none {
+        Some((why, next)) => (
+            Sidecar::Present,
+            format!("injected, version {version}; a new pod gets none: {why}"),
+            Some(next),
+        ),
+        None => (Sidecar::Present, format!("injected, version {version}"), None),
+    }
+}
+
+/// Whether the webhook is never asked about a pod that asks for a sidecar: the API server selects by labels, and sees no annotation.
+fn is_unheard(rule: Rule, namespace: &NamespaceView) -> bool {
+    let label = namespace.labels.get(key::INJECT).map(String::as_str);
+    rule == Rule::PodAnnotation && label != Some("enabled")
+}
+
+fn unheard(namespace: &NamespaceView) -> String {
+    format!(
+        "the API server asks the webhook by labels, and neither the pod nor namespace {} has the label {}=enabled",
+        namespace.name,
+        key::INJECT
+    )
+}
+
+fn by_label(controller: &Controller) -> String {
+    let Controller {
+        namespace,
+        kind,
+        name,
+    } = controller;
+    match *kind {
+        "deployment" | "statefulset" | "daemonset" => remedies::join_by_label(namespace, kind, name),
+        _ => format!(
+            "write the annotation {} as a label, then {}",
+            key::INJECT,
+            controller.restart()
+        ),
+    }
+}
+
+/// A workload without pods, none of which the webhook would refuse.
+fn uncreated(template: &Value, controller: &Controller) -> (Sidecar, String, Option<String>) {
+    match text(template, "/status/message") {
+        "" => (Sidecar::Expected, "there is no pod yet".to_owned(), None),
+        message => (
+            Sidecar::Refused,
+            message.to_owned(),
+            Some(format!(
+                "{} shows Events with the reason; correct the pod template or what they name",
+                remedies::describe(&controller.namespace, controller.kind, &controller.name)
+            )),
+        ),
     }
 }
 
@@ -165,7 +246,10 @@ fn lacking(
     let (reason, next) = match &mesh.webhook {
         Webhook::Missing => (
             "the webhook smilax-inject is not registered".to_owned(),
-            format!("helm upgrade --install smilax charts/smilax --namespace {}, then {restart}", mesh.settings.installation_namespace),
+            format!(
+                "{}, then {restart}",
+                remedies::install(&mesh.settings.installation_namespace)
+            ),
         ),
         Webhook::Unpublished => (
             "the API server cannot call the webhook smilax-inject: the operator has not published its certificate"
@@ -246,8 +330,8 @@ fn remedy(
     let inject = key::INJECT;
     match reason {
         LeftAlone::NotEnabled => Some(format!(
-            "kubectl label namespace {} {inject}=enabled, then {}",
-            namespace.name,
+            "{}, then {}",
+            remedies::join(&namespace.name),
             controller.restart()
         )),
         LeftAlone::OptedOut => {

@@ -33,7 +33,7 @@ pub(crate) fn applied(there: Vec<Value>, files: Vec<Value>, namespace: &str) -> 
         }
         if group_of(&object) == "kustomize.config.k8s.io" {
             bail!(
-                "a {} is no object; kubectl kustomize DIRECTORY | smilax plan -f - plans what it makes",
+                "a {} is not an object of the cluster: run kubectl kustomize DIRECTORY | smilax plan -f -",
                 text(&object, "/kind")
             );
         }

@@ -134,8 +134,9 @@ fn shown(text: &mut String, differences: &[Difference]) {
             let aspect = &one.aspect;
             let _ = match (&one.before, &one.after) {
                 (Some(before), Some(after)) => {
-                    let _ = writeln!(text, "      ~ {aspect}: {before}");
-                    writeln!(text, "        {:>width$}: {after}", "now", width = aspect.len())
+                    let _ = writeln!(text, "      ~ {aspect}");
+                    let _ = writeln!(text, "          before: {before}");
+                    writeln!(text, "          after:  {after}")
                 }
                 (None, Some(after)) => writeln!(text, "      + {aspect}: {after}"),
                 (Some(before), None) => writeln!(text, "      - {aspect}: {before}"),

@@ -71,8 +71,9 @@ fn new_weights_are_shown_beside_the_old_for_the_accounts_that_hold_them() {
     insta::assert_snapshot!(table(&plan), @r#"
     shop/client, shop/web (2 pods)
         destination shop/web port 80
-          ~ TrafficSplit/shop/web: shop/web-v1 90, shop/web-v2 10
-                              now: shop/web-v1 50, shop/web-v2 50
+          ~ TrafficSplit/shop/web
+              before: shop/web-v1 90, shop/web-v2 10
+              after:  shop/web-v1 50, shop/web-v2 50
 
     2 of 3 accounts would change, with 2 pods. Findings: 0 new, 0 resolved.
     "#);

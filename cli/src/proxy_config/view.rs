@@ -141,7 +141,7 @@ pub(crate) fn endpoints(ports: &[Port]) -> String {
     or_nothing(
         ["DESTINATION", "PORT", "ADDRESS", "STATE", "SECURITY", "ZONE"],
         &rows,
-        "No endpoint: nothing was called of late, or the operator is away. Requests go to the addresses of Services.",
+        "No endpoint: nothing was called recently, or the operator does not answer. Requests go to the addresses of Services.",
     )
 }
 

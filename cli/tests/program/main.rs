@@ -4,6 +4,7 @@
 
 mod before;
 mod complete;
+mod rights;
 mod support;
 mod verbs;
 mod why;

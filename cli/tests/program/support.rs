@@ -74,6 +74,11 @@ pub(crate) fn list(items: &[Value]) -> Value {
     json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})
 }
 
+/// That something may not be done.
+pub(crate) fn forbidden() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "reason": "Forbidden"})
+}
+
 /// The version that every connection asks for.
 pub(crate) fn version() -> Value {
     json!({
@@ -89,6 +94,7 @@ fn serve(stream: TcpStream, answers: Answers) {
     while let Some((method, path, body)) = request(&mut reader) {
         let path = path.split('?').next().unwrap_or_default();
         let (status, body) = match answers(&method, path, &body) {
+            Some(body) if body["code"] == 403 => ("403 Forbidden", body),
             Some(body) => ("200 OK", body),
             None => (
                 "404 Not Found",

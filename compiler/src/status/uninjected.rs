@@ -81,7 +81,7 @@ impl UninjectedPods {
         let remedy: Arc<str> = if is_enabled(index, namespace) {
             format!("restart them: kubectl --namespace {namespace} rollout restart deployment")
         } else {
-            format!("run kubectl label namespace {namespace} smilax.dev/inject=enabled, then restart them")
+            format!("run kubectl label namespace {namespace} smilax.dev/inject=enabled --overwrite, then restart them")
         }
         .into();
         // Few or none in most namespaces, whose targets and pods may be many.
