@@ -27,6 +27,13 @@ pub(super) struct Groups {
     pub(super) sizes: HashMap<String, usize>,
 }
 
+impl Groups {
+    /// The matches of a group that can be used.
+    pub(super) fn usable(&self, group: &str) -> &[HttpMatch] {
+        self.matches.get(group).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// What a group selects, and what its expressions count for.
 struct Judged {
     matches: Vec<HttpMatch>,

@@ -76,7 +76,11 @@ pub(super) fn destination(
                 if binding.fault().is_some() {
                     report(
                         Reason::DestinationNotFound,
-                        faulty("spec.destination", &subject.name, names.namespace),
+                        format!(
+                            "spec.destination: IdentityBinding {} of namespace {} is not valid, and all pods that it may \
+                             mean are closed; its status says why",
+                            subject.name, names.namespace
+                        ),
                     );
                 }
                 closed.accounts.extend(binding.account.as_deref().map(Arc::from));
@@ -118,6 +122,11 @@ pub(super) fn sources(
         }
     }
     found
+}
+
+/// Whom a source means at present.
+pub(super) fn means(names: Names<'_>, subject: &Subject) -> Vec<SourceMatch> {
+    source(names, subject, "", &mut |_, _| {})
 }
 
 fn source(
