@@ -3,6 +3,7 @@
 //! A target that is wrong in part never allows more than the part that is right, and still says that the pods which it
 //! names are closed to everybody else.
 
+mod bare;
 mod closing;
 mod identity;
 mod rules;
@@ -54,7 +55,7 @@ impl Closed {
 /// Compiles every target of a namespace, in the order of their names.
 pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>) -> Access {
     for binding in scope.contents.bindings.values() {
-        identity::check(scope.names(), binding, diagnostics);
+        identity::check(scope, binding, diagnostics);
     }
     for route in scope.contents.tcp_routes.values() {
         check_ports("TCPRoute", &route.meta, &route.ports, diagnostics);
@@ -128,6 +129,7 @@ fn one(
     }
     let closed = identity::destination(scope.names(), &target.destination, &mut report);
     let compiled = translated(scope.names(), &scope.groups, target, &mut report);
+    bare::check_sources(scope.names(), scope.namespace, &scope.pods, target, &mut report);
     if scope.modes.access == AccessMode::Audit {
         report(
             Reason::Audited,

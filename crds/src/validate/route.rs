@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use smilax_core::pattern::{Anchors, MOST_OF_GROUP, PatternError, measured};
+use smilax_core::pattern::{Anchors, MOST_OF_GROUP, PatternError, measured, path_fault};
 
 use super::field::{Findings, join, present, short};
 use crate::convert::Version;
@@ -73,7 +73,11 @@ fn check_matches(parent: &Map<String, Value>, path: &str, found: &mut Findings) 
             }
         }
         if let Some(pattern) = found.optional_text(http_match, &path, "pathRegex") {
-            expressions.check(pattern, Anchors::Start, &join(&path, "pathRegex"), found);
+            let path = join(&path, "pathRegex");
+            expressions.check(pattern, Anchors::Start, &path, found);
+            if let Some(fault) = path_fault(pattern) {
+                found.warning(&path, &fault.to_string());
+            }
         }
         check_methods(http_match, &path, found);
         if let Some(headers) = present(http_match, "headers") {

@@ -265,6 +265,22 @@ mod routes {
     }
 
     #[test]
+    fn a_path_that_no_request_has_is_accepted_with_a_warning() {
+        for (pattern, why) in [
+            ("api/.*", "paths begin with /"),
+            (r"/search\?q=x", "the query is not part of the path"),
+        ] {
+            let found = validate(&group(&json!({ "name": "a", "pathRegex": pattern })));
+            assert!(found.is_accepted(), "{pattern}");
+            let warning = found.warnings.first().cloned().unwrap_or_default();
+            assert!(
+                warning.starts_with("spec.matches[0].pathRegex: ") && warning.contains(why),
+                "{warning}"
+            );
+        }
+    }
+
+    #[test]
     fn a_path_must_be_a_regular_expression_of_bounded_size() {
         let path = |pattern: &str| group(&json!({ "name": "a", "pathRegex": pattern }));
         assert_accepted_with(&path("/api/.*"), &[]);

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use smilax_core::config::{AccessMode, AccessTarget};
 
-use super::{Closed, identity, other_namespace};
+use super::{Closed, bare, identity, other_namespace};
 use crate::diagnostic::Reason;
 use crate::index::Index;
 use crate::model::{Subject, Target};
 use crate::modes::Modes;
+use crate::plan::pods::Pods;
 use crate::plan::{Names, effect, groups};
 
 /// What is to be said about a target that is about to be stored, beside what is wrong with it in itself.
@@ -33,13 +34,19 @@ pub fn target_warnings(index: &Index, target: &Target) -> Vec<String> {
         | Reason::BindingNotFound
         | Reason::RouteGroupNotFound
         | Reason::MatchNotFound
-        | Reason::RouteNotFound => warnings.push(message),
+        | Reason::RouteNotFound
+        | Reason::SourceNotInjected => warnings.push(message),
         // Validation says the others.
         _ => {}
     };
     let closed = identity::destination(names, &target.destination, &mut missing);
     let groups = groups::judge(index.settings(), contents, &mut BTreeSet::new());
     let allowed = super::translated(names, &groups, target, &mut missing);
+    for source in sources_from(names, target) {
+        if let Some(contents) = index.contents(source) {
+            bare::check_sources(names, source, &Pods::of(contents), target, &mut missing);
+        }
+    }
     let modes = Modes::of(index.settings(), &found.annotations).0;
     // Where calls are denied, nothing was open; where they are audited, nothing is refused.
     if modes.access == AccessMode::Allow {
@@ -52,6 +59,14 @@ pub fn target_warnings(index: &Index, target: &Target) -> Vec<String> {
         }));
     }
     warnings
+}
+
+/// The namespaces that the sources of a target are of.
+fn sources_from<'a>(names: Names<'a>, target: &'a Target) -> BTreeSet<&'a str> {
+    let written = target.sources.iter().map(|source| source.namespace.as_deref());
+    written
+        .map(|namespace| namespace.unwrap_or(names.namespace))
+        .collect()
 }
 
 /// Whom the pods of a target refuse.

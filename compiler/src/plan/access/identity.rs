@@ -6,16 +6,17 @@ use std::sync::Arc;
 use smilax_core::config::SourceMatch;
 use smilax_core::{SpiffeId, Workload};
 
-use super::Closed;
+use super::{Closed, bare};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Binding, Subject, Target};
-use crate::plan::{Names, object};
+use crate::plan::{Names, Scope, object};
 
-const ACCOUNT: &str = "ServiceAccount";
-const BINDING: &str = "IdentityBinding";
+pub(super) const ACCOUNT: &str = "ServiceAccount";
+pub(super) const BINDING: &str = "IdentityBinding";
 
 /// Reports what is wrong with a binding itself.
-pub(super) fn check(names: Names<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
+pub(super) fn check(scope: &Scope<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
+    let names = scope.names();
     let mut report = |reason, message| {
         diagnostics.insert(Diagnostic {
             object: object(BINDING, &binding.meta),
@@ -47,6 +48,7 @@ pub(super) fn check(names: Names<'_>, binding: &Binding, diagnostics: &mut BTree
             no_account("spec.schemes.serviceAccount", account, &binding.meta.namespace),
         );
     }
+    bare::check_binding(&scope.pods, binding, &mut report);
 }
 
 /// The pods that a target is about.
