@@ -72,7 +72,8 @@ fn sources_from<'a>(names: Names<'a>, target: &'a Target) -> BTreeSet<&'a str> {
 /// Whom the pods of a target refuse.
 fn refused(names: Names<'_>, target: &Target, modes: &Modes, allowed: &AccessTarget) -> String {
     let mut kept: Vec<String> = Vec::new();
-    if effect::allows_somebody(allowed) {
+    let allows = effect::allows_somebody(allowed);
+    if allows {
         let means_somebody = |source: &&Subject| !identity::means(names, source).is_empty();
         kept.extend(target.sources.iter().filter(means_somebody).map(|source| {
             let namespace = source.namespace.as_deref().unwrap_or(names.namespace);
@@ -82,15 +83,17 @@ fn refused(names: Names<'_>, target: &Target, modes: &Modes, allowed: &AccessTar
     if !modes.unauthenticated_sources.is_empty() {
         kept.push("the unauthenticated sources of the namespace".to_owned());
     }
-    let why = match effect::allows_somebody(allowed) {
-        true => "",
-        false => ", since the target allows nothing",
-    };
-    if kept.is_empty() {
-        format!("everybody{why}")
+    let but = if kept.is_empty() {
+        String::new()
     } else {
-        format!("everybody but {}{why}", kept.join(", "))
-    }
+        format!(" but {}", kept.join(", "))
+    };
+    let why = if allows {
+        ""
+    } else {
+        ", since the target allows nothing"
+    };
+    format!("everybody{but}{why}")
 }
 
 /// The pods that no stored target is about yet, itself included.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How often a port is told of at most.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// Ports told of in one period at most: clients choose them.
 const MOST_PORTS: usize = 32;
 
