@@ -173,7 +173,8 @@ impl Start<'_> {
             loop {
                 match stream.try_next().await {
                     Ok(Some(event)) => {
-                        if failing {
+                        // That it begins to list says nothing yet: the list may fail.
+                        if failing && !matches!(event, Event::Init) {
                             tracing::info!(kind = kind.word(), "watch recovered");
                             failing = false;
                         }
