@@ -213,7 +213,7 @@ fn check_ports(
                 object: object(kind, meta),
                 reason: Reason::Invalid,
                 message: format!(
-                    "spec.matches.ports[{index}]: it is no port, so it selects nothing; write 1 to 65535"
+                    "spec.matches.ports[{index}]: it is not a port, so it selects nothing; write 1 to 65535"
                 ),
             });
         }

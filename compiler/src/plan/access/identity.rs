@@ -236,5 +236,5 @@ fn faulty(field: &str, name: &str, namespace: &str) -> String {
 }
 
 fn wrong_kind(field: &str, kind: &str) -> String {
-    format!("{field}.kind: {kind:?} is no identity; write {ACCOUNT} or {BINDING}")
+    format!("{field}.kind: {kind:?} is not an identity; write {ACCOUNT} or {BINDING}")
 }

@@ -43,7 +43,7 @@ pub(super) fn allowed(
             report(
                 Reason::Invalid,
                 format!(
-                    "spec.destination.port: {written} is no port, so nothing may be called; write 1 to 65535, or leave it out"
+                    "spec.destination.port: {written} is not a port, so nothing may be called; write 1 to 65535, or leave it out"
                 ),
             );
             return None;
@@ -95,7 +95,7 @@ fn listed(
                 report(
                     Reason::InvalidKind,
                     format!(
-                        "{field}.kind: {kind:?} is no route, so nothing may be called; write HTTPRouteGroup, TCPRoute or UDPRoute"
+                        "{field}.kind: {kind:?} is not a route, so nothing may be called; write HTTPRouteGroup, TCPRoute or UDPRoute"
                     ),
                 );
                 // It may have been meant to restrict the others.
