@@ -64,6 +64,9 @@ impl Validity {
 /// What is wrong with an entry of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
+    /// There is none of this name.
+    #[error("entry {0} is missing")]
+    Missing(&'static str),
     /// It is not what its name says.
     #[error("entry {entry} is malformed: {reason}")]
     Malformed {

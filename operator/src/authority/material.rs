@@ -106,7 +106,7 @@ impl Material {
             data.get(entry)
                 .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         };
-        let needed = |entry: &'static str| text(entry).ok_or_else(|| malformed(entry, "it is missing"));
+        let needed = |entry: &'static str| text(entry).ok_or(Fault::Missing(entry));
         let signer = |root, root_key, issuer, issuer_key| {
             Ok(Signer {
                 root: needed(root)?,
@@ -302,7 +302,7 @@ impl Given {
         let text = |entry: &'static str| {
             data.get(entry)
                 .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                .ok_or_else(|| malformed(entry, "it is missing"))
+                .ok_or(Fault::Missing(entry))
         };
         let signer = Signer {
             root: text(entry::GIVEN_ROOT)?,

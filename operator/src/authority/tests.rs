@@ -169,7 +169,7 @@ fn a_given_authority_is_refused_when_it_ran_out_and_taken_when_it_is_sound() {
     let mut without_key = given_data(&material);
     without_key.remove("tls.key");
     let fault = Given::examine(&without_key, start()).unwrap_err().to_string();
-    assert!(fault.contains("tls.key"), "{fault}");
+    assert_eq!(fault, "entry tls.key is missing");
 }
 
 #[test]
