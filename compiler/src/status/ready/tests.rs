@@ -143,6 +143,27 @@ fn a_target_whose_account_is_gone_still_closes_the_pods_that_run_under_it() {
     assert!(ready.contains(CLOSES), "{ready}");
 }
 
+#[test]
+fn a_group_whose_path_no_request_has_says_so_and_what_refers_to_it_too() {
+    let cluster = shop("allow")
+        .group(group("relative").path("read", "read/.*"))
+        .target(from_client().rule("HTTPRouteGroup", "relative"));
+    let accepted = statuses(&mut cluster.index(), "shop")
+        .into_iter()
+        .find(|one| &*one.object.name == "relative")
+        .map(|one| of(&one.conditions, "Accepted"));
+    let accepted = accepted.unwrap();
+    assert!(
+        accepted.starts_with("True/Accepted: spec.matches[0].pathRegex: no path matches it"),
+        "{accepted}"
+    );
+    let ready = of(&conditions(&cluster, "TrafficTarget"), "Ready");
+    assert!(
+        ready.starts_with(&format!("False/MatchNotFound: {CLOSES}: ")),
+        "{ready}"
+    );
+}
+
 fn of_split(split: SplitBuilder) -> Vec<Condition> {
     let cluster = shop("allow")
         .service(service("web"))
