@@ -1,7 +1,9 @@
 """What the checks of charts and configuration share: where things are, and how charts are rendered."""
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -26,6 +28,27 @@ def render(tools, chart, *arguments, namespace=NAMESPACE):
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+
+
+def notes(tools, chart, *arguments):
+    """What an upgrade to a chart prints. Helm shows it only where it reaches a cluster, so it is put into a ConfigMap."""
+    with tempfile.TemporaryDirectory() as directory:
+        copied = Path(directory) / chart
+        shutil.copytree(CHARTS / chart, copied)
+        (copied / "templates" / "NOTES.txt").rename(copied / "NOTES-text")
+        shown = copied / "templates" / "notes.yaml"
+        shown.write_text(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\n"
+            'data: {notes: {{ tpl (.Files.Get "NOTES-text") . | toJson }}}\n'
+        )
+        command = [
+            Path(tools) / "helm", "template", chart, copied, "--is-upgrade", "--namespace", NAMESPACE,
+            "--kube-version", KUBERNETES, "--show-only", "templates/notes.yaml", *arguments,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return yaml.safe_load(done.stdout)["data"]["notes"]
 
 
 def documents(text):

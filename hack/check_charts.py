@@ -16,7 +16,7 @@ import yaml
 import broken
 import render_config
 import rules
-from charts import CHARTS, GOLDEN, KUBERNETES, MANIFESTS, NAMESPACE, ROOT, documents, name_of, render
+from charts import CHARTS, GOLDEN, KUBERNETES, MANIFESTS, NAMESPACE, ROOT, documents, name_of, notes, render
 
 UPDATE = os.environ.get("UPDATE") == "1"
 SMILAX = CHARTS / "smilax"
@@ -171,6 +171,33 @@ def kustomization(names):
     )
 
 
+# Values, and what the notes of an upgrade with them must and must not hold.
+NOTES = [
+    ([], ["access mode: allow\n", "TLS mode:    permissive\n", "access.closed is false", "this upgrade has opened it"], []),
+    (["--set", "access.closed=true"], ["access mode: deny\n", "TLS mode:    strict\n"], ["The mesh is open"]),
+    (["--set", "access.mode=deny"], ["access mode: deny\n", "The mesh is open", "in plaintext"], ["accept every call"]),
+    (["--set", "access.mode=audit"], ["access mode: audit\n", "counted and logged"], ["accept every call"]),
+    (
+        ["--set", "access.closed=true,meshConfig.spec.accessMode=allow"],
+        ["access mode: allow (MeshConfig default)\n", "The mesh is open", "accept every call"],
+        ["in plaintext"],
+    ),
+]
+
+
+def check_notes(tools):
+    """Who may call whom is said at every upgrade: one without the values of the last one can open a closed mesh."""
+    for arguments, present, absent in NOTES:
+        text = notes(tools, "smilax", *arguments)
+        for line in present:
+            if line not in text:
+                problem(f"NOTES.txt with {arguments} does not say {line!r}:\n{text}")
+        for line in absent:
+            if line in text:
+                problem(f"NOTES.txt with {arguments} says {line!r}")
+    passed(f"{len(NOTES)} notes")
+
+
 def check_combinations(tools, definitions):
     """Renders each, compares it with its golden file, and applies the rules."""
     rendered = {}
@@ -314,6 +341,7 @@ def main():
     tools = sys.argv[1]
     check_readmes(tools)
     definitions = check_definitions(tools)
+    check_notes(tools)
     rendered = check_combinations(tools, definitions)
     check_refusals(tools)
     check_config(tools)

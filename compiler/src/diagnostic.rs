@@ -107,6 +107,12 @@ pub enum Reason {
     ForeignIdentity,
     /// A reference is of a kind or group that does not fit.
     InvalidKind,
+    /// A match that no request can satisfy.
+    MatchesNothing,
+    /// A binding whose labels no pod has.
+    NoPods,
+    /// Pods of a source of a target have no proxy, so that nothing proves who calls.
+    SourceNotInjected,
     /// Nothing is left to send to; traffic goes to the root Service.
     NoUsableBackend,
     /// A backend has no ready endpoint; its share is answered with 503.
@@ -161,6 +167,9 @@ impl Reason {
             Self::BindingNotFound => "BindingNotFound",
             Self::ForeignIdentity => "ForeignIdentity",
             Self::InvalidKind => "InvalidKind",
+            Self::MatchesNothing => "MatchesNothing",
+            Self::NoPods => "NoPods",
+            Self::SourceNotInjected => "SourceNotInjected",
             Self::NoUsableBackend => "NoUsableBackend",
             Self::NoReadyEndpoints => "NoReadyEndpoints",
             Self::NestedSplit => "NestedSplit",
@@ -194,7 +203,10 @@ impl Reason {
             | Self::ForeignIdentity
             | Self::InvalidKind => Severity::Unresolved,
             Self::TooLarge => Severity::Withheld,
-            Self::NoUsableBackend
+            Self::MatchesNothing
+            | Self::NoPods
+            | Self::SourceNotInjected
+            | Self::NoUsableBackend
             | Self::NoReadyEndpoints
             | Self::NestedSplit
             | Self::OverlappingBackends

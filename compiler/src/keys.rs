@@ -6,10 +6,12 @@ mod foreign;
 mod judge;
 mod ports;
 mod quantity;
+mod service_ports;
 pub mod values;
 
 use smilax_core::convention::key;
 
+pub use foreign::Instead;
 pub use judge::{Fault, KeyFinding, Membership, judge};
 pub use ports::{PortSet, PortsError};
 pub use quantity::{Quantity, QuantityError};
@@ -102,10 +104,10 @@ pub const KEYS: &[Key] = &[
         &[Place::ServiceAccount, Place::Namespace],
         Values::Destinations,
     ),
-    annotation(key::CPU_REQUEST, BOTH, Values::Quantity),
-    annotation(key::CPU_LIMIT, BOTH, Values::Quantity),
-    annotation(key::MEMORY_REQUEST, BOTH, Values::Quantity),
-    annotation(key::MEMORY_LIMIT, BOTH, Values::Quantity),
+    annotation(key::CPU_REQUEST, BOTH, Values::Cpu),
+    annotation(key::CPU_LIMIT, BOTH, Values::Cpu),
+    annotation(key::MEMORY_REQUEST, BOTH, Values::Memory),
+    annotation(key::MEMORY_LIMIT, BOTH, Values::Memory),
     annotation(key::LOG_LEVEL, BOTH, Values::LogFilter),
     annotation(key::DRAIN_SECONDS, BOTH, Values::DrainSeconds),
     annotation(key::MERGE_METRICS, BOTH, Values::Boolean),

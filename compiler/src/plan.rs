@@ -1,6 +1,7 @@
 //! What a namespace offers: its destinations with their routes, and what could not be honoured.
 
 mod access;
+mod effect;
 mod groups;
 mod matches;
 mod pods;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smilax_core::config::{Destination, DestinationPort, HttpMatch, Protocol, RouteConfig, Security};
+use smilax_core::config::{Destination, DestinationPort, Protocol, RouteConfig, Security};
 use smilax_core::{DestinationName, ObjectRef, Workload};
 
 use crate::callers::{CallerRules, Callers};
@@ -26,6 +27,7 @@ use security::Behind;
 
 pub(crate) use access::subjects;
 pub use access::{Access, Closed, target_warnings};
+pub(crate) use effect::Effect;
 pub use groups::measure;
 
 /// Everything that is compiled from one namespace; shared by all of its workloads and by those that import from it.
@@ -188,11 +190,6 @@ impl<'a> Scope<'a> {
 
     fn service(&self, name: &str) -> Option<&'a Service> {
         self.contents.services.get(name)
-    }
-
-    /// The matches of a group that can be used.
-    fn usable(&self, group: &str) -> &[HttpMatch] {
-        self.groups.matches.get(group).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -6,6 +6,7 @@
 mod columns;
 mod conditions;
 mod enforcement;
+mod ready;
 mod telling;
 mod uninjected;
 
@@ -19,7 +20,7 @@ use crate::diagnostic::{Diagnostic, FindingId};
 use crate::holders::{Holders, Workloads};
 use crate::index::Index;
 use crate::model::Meta;
-use crate::plan::{NamespacePlan, object};
+use crate::plan::{Effect, NamespacePlan, object};
 
 use uninjected::UninjectedPods;
 
@@ -40,6 +41,8 @@ pub struct DesiredStatus {
     pub conditions: Vec<Condition>,
     /// Printer columns that a list could not show otherwise, by field of status.
     pub columns: BTreeMap<&'static str, String>,
+    /// What it does as it stands.
+    effect: Effect,
     /// Findings about it.
     pub diagnostics: Vec<Diagnostic>,
     /// Those that Events have reported, as far as they still hold.
@@ -165,6 +168,7 @@ impl DesiredStatus {
         conditions::program(
             &mut self.conditions,
             &self.diagnostics,
+            self.effect,
             enforcement,
             &self.uninjected,
             stored,
@@ -190,6 +194,7 @@ struct Unsettled {
 impl Unsettled {
     fn desired(self, proxies: &mut Proxies<'_>, plan: &NamespacePlan) -> DesiredStatus {
         let diagnostics: Vec<Diagnostic> = plan.diagnostics_of(&self.object).cloned().collect();
+        let effect = plan.effect(&self.object);
         let enforcement = Enforcement {
             of: self.holders.iter().map(|workload| proxies.of(workload)).sum(),
             ..Enforcement::default()
@@ -199,10 +204,12 @@ impl Unsettled {
             conditions: conditions::of(
                 self.object.generation,
                 &diagnostics,
+                effect,
                 &enforcement,
                 &self.uninjected,
             ),
             object: self.object,
+            effect,
             columns: self.columns,
             diagnostics,
             reported: BTreeSet::new(),

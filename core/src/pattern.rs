@@ -8,6 +8,7 @@
 //! An expression becomes a deterministic automaton: one table lookup for a byte, nothing held for a search, and a size
 //! that is known. One whose automaton is too large is simulated instead, which takes longer and no more memory.
 
+mod language;
 mod measure;
 mod store;
 
@@ -19,6 +20,7 @@ use regex_automata::{Input, meta};
 use regex_syntax::ast::{self, Ast, ClassSetItem, Flag, Flags, GroupKind, Visitor};
 use regex_syntax::hir::{self, Hir};
 
+pub use language::{PathFault, path_fault};
 pub use measure::{Measure, measured};
 pub use store::{Compiled, NotTaken, Patterns};
 

@@ -13,7 +13,7 @@ pub struct SourceRanges(Vec<IpNet>);
 
 /// A word that is no range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no range of addresses; write for example 10.0.0.0/8")]
+#[error("{0:?} is not a range of addresses; write for example 10.0.0.0/8")]
 pub struct InvalidSourceRange(String);
 
 impl SourceRanges {

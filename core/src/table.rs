@@ -276,7 +276,7 @@ impl<'a> Lowering<'a> {
         if port.port == 0 {
             return Err(LowerError {
                 path: format!("{path}.port"),
-                reason: "0 is no port".to_owned(),
+                reason: "0 is not a port".to_owned(),
             });
         }
         let own = self.backend(destination, port);

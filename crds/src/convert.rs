@@ -79,7 +79,7 @@ pub struct ConvertError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Not a JSON object.
-    #[error("is no object")]
+    #[error("is not an object")]
     NotAnObject,
     /// A kind that has no versions to convert between.
     #[error("apiVersion {api_version:?} and kind {kind:?} name no kind that Smilax converts")]
@@ -90,7 +90,7 @@ pub enum Reason {
         kind: String,
     },
     /// A version that this kind does not have.
-    #[error("{0:?} is no version of this kind; its versions are {1}")]
+    #[error("{0:?} is not a version of this kind; its versions are {1}")]
     UnknownVersion(String, String),
     /// An annotation that is not what a conversion wrote.
     #[error("annotation {annotation} must hold {expected}; remove it, or write what it was")]

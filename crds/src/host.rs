@@ -27,7 +27,7 @@ pub enum InvalidRoot {
     },
     /// More parts than `name.namespace`, but not the cluster's domain after them.
     #[error(
-        "{root:?} is no name of a Service; write {name:?}, or its DNS name ending in .svc or .svc.{domain}"
+        "{root:?} is not a valid name for a Service; write {name:?}, or its DNS name ending in .svc or .svc.{domain}"
     )]
     Form {
         /// The root as written.

@@ -77,13 +77,13 @@ fn check(object: &Map<String, Value>, found: &mut Findings) {
     let Some(kind) = Kind::find(group, kind_name) else {
         return found.error(
             "kind",
-            format!("{kind_name:?} of {api_version:?} is no kind of this mesh"),
+            format!("{kind_name:?} of {api_version:?} is not a kind of this mesh"),
         );
     };
     let Some(version) = kind.version(version) else {
         return found.error(
             "apiVersion",
-            format!("{api_version:?} is no version of {kind_name}; write {group}/v1alpha4"),
+            format!("{api_version:?} is not a version of {kind_name}; write {group}/v1alpha4"),
         );
     };
     match kind {

@@ -70,7 +70,7 @@ pub enum ConnectError {
     #[error("cannot connect to {0}: {1}")]
     Refused(SocketAddr, io::Error),
     /// Nobody there a moment ago; it is tried again aside.
-    #[error("cannot connect to {0}: nobody is there")]
+    #[error("cannot connect to {0}: connection refused a moment ago")]
     Absent(SocketAddr),
     /// No answer.
     #[error("{0} did not answer within {1:?}")]

@@ -73,7 +73,7 @@ mod tests {
             told(wrong, json!({"kind": "Service", "metadata": {}})),
             [(
                 Verdict::Failed,
-                r#"Namespace shop: metadata.labels[smilax.dev/inject]: "true" is ignored: write enabled or disabled"#
+                r#"Namespace shop: metadata.labels[smilax.dev/inject]: "true" has no effect: write enabled or disabled"#
                     .to_owned()
             )]
         );

@@ -164,6 +164,7 @@ fn a_target_concerns_those_that_are_called_only() {
     insta::assert_snapshot!(table(&explained("tt/readers", &known()), View::usual(NOW)), @r#"
     TrafficTarget shop/readers, generation 2
       It has no status yet: does the operator run? smilax check tells.
+      found: spec.sources[0]: some pods of ServiceAccount shop/client have no sidecar, so nothing proves who they are, and this target does not let them in; smilax why-inject --namespace shop names them (SourceNotInjected)
 
     It concerns 1 proxy of 1 account:
 

@@ -314,7 +314,7 @@ fn pods_of_a_binding_are_members_as_long_as_they_live() {
 #[test]
 fn s2_imports_that_are_too_dear_are_left_out_and_told_on_the_importing_account() {
     let heavy = |namespace: &'static str, count: usize| {
-        let path = move |number: usize| format!("{namespace}x{number:03}.*(?:a|b).{{40}}");
+        let path = move |number: usize| format!("/{namespace}{number:03}.*(?:a|b).{{40}}");
         (0..count).map(path)
     };
     let mut cluster = Cluster::new()

@@ -111,7 +111,7 @@ fn spiffe_id(value: &Value) -> Result<SpiffeId, String> {
     };
     whole
         .parse()
-        .map_err(|error| format!("{written:?} is no SPIFFE id: {error}"))
+        .map_err(|error| format!("{written:?} is not a SPIFFE id: {error}"))
 }
 
 fn subject(value: &Value) -> Subject {

@@ -1,5 +1,7 @@
 //! Keys of other meshes, and what does the same here.
 
+use std::fmt;
+
 use smilax_core::convention::key;
 
 /// A key of another mesh, or what its keys begin with.
@@ -7,15 +9,54 @@ struct Foreign {
     /// Ends in `/` when every key that begins with it is meant.
     key: &'static str,
     mesh: &'static str,
-    /// Our key for it.
-    instead: Option<&'static str>,
+    instead: Instead,
+}
+
+/// What to write instead of a key of another mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// A label of ours that does the same.
+    Label(&'static str),
+    /// An annotation of ours that does the same.
+    Annotation(&'static str),
+    /// No key: another way, as a sentence.
+    Otherwise(&'static str),
+    /// Nothing does the same.
+    Nothing,
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(key) => write!(f, "the label {key} does the same"),
+            Self::Annotation(key) => write!(f, "the annotation {key} does the same"),
+            Self::Otherwise(way) => f.write_str(way),
+            Self::Nothing => f.write_str("remove it"),
+        }
+    }
 }
 
 const fn of(mesh: &'static str, key: &'static str, instead: &'static str) -> Foreign {
     Foreign {
         key,
         mesh,
-        instead: Some(instead),
+        instead: Instead::Annotation(instead),
+    }
+}
+
+const fn label(mesh: &'static str, name: &'static str) -> Foreign {
+    Foreign {
+        key: name,
+        mesh,
+        instead: Instead::Label(key::INJECT),
+    }
+}
+
+const fn otherwise(mesh: &'static str, key: &'static str, way: &'static str) -> Foreign {
+    Foreign {
+        key,
+        mesh,
+        instead: Instead::Otherwise(way),
     }
 }
 
@@ -23,7 +64,7 @@ const fn all(mesh: &'static str, key: &'static str) -> Foreign {
     Foreign {
         key,
         mesh,
-        instead: None,
+        instead: Instead::Nothing,
     }
 }
 
@@ -32,10 +73,11 @@ const OSM: &str = "Open Service Mesh";
 const ISTIO: &str = "Istio";
 const TRAEFIK: &str = "Traefik Mesh";
 const APP_MESH: &str = "App Mesh";
+const TRAFFIC_TYPE: &str = "the name or the appProtocol of a Service port says what it speaks";
 
 /// Single keys before what they begin with: the first that fits counts.
 const FOREIGN: &[Foreign] = &[
-    of(LINKERD, "linkerd.io/inject", key::INJECT),
+    label(LINKERD, "linkerd.io/inject"),
     of(
         LINKERD,
         "config.linkerd.io/skip-inbound-ports",
@@ -56,14 +98,14 @@ const FOREIGN: &[Foreign] = &[
     ),
     of(LINKERD, "config.linkerd.io/proxy-memory-limit", key::MEMORY_LIMIT),
     of(LINKERD, "config.linkerd.io/proxy-log-level", key::LOG_LEVEL),
-    of(
+    otherwise(
         LINKERD,
         "config.linkerd.io/default-inbound-policy",
-        key::ACCESS_MODE,
+        "the annotations smilax.dev/access-mode and smilax.dev/tls-mode decide who may call",
     ),
     all(LINKERD, "config.linkerd.io/"),
-    of(OSM, "openservicemesh.io/sidecar-injection", key::INJECT),
-    of(OSM, "openservicemesh.io/monitored-by", key::INJECT),
+    label(OSM, "openservicemesh.io/sidecar-injection"),
+    label(OSM, "openservicemesh.io/monitored-by"),
     of(
         OSM,
         "openservicemesh.io/inbound-port-exclusion-list",
@@ -75,9 +117,9 @@ const FOREIGN: &[Foreign] = &[
         key::SKIP_OUTBOUND_PORTS,
     ),
     all(OSM, "openservicemesh.io/"),
-    of(ISTIO, "istio-injection", key::INJECT),
-    of(ISTIO, "istio.io/rev", key::INJECT),
-    of(ISTIO, "sidecar.istio.io/inject", key::INJECT),
+    label(ISTIO, "istio-injection"),
+    label(ISTIO, "istio.io/rev"),
+    label(ISTIO, "sidecar.istio.io/inject"),
     of(ISTIO, "sidecar.istio.io/proxyCPU", key::CPU_REQUEST),
     of(ISTIO, "sidecar.istio.io/proxyCPULimit", key::CPU_LIMIT),
     of(ISTIO, "sidecar.istio.io/proxyMemory", key::MEMORY_REQUEST),
@@ -96,12 +138,12 @@ const FOREIGN: &[Foreign] = &[
     all(ISTIO, "istio.io/"),
     all(ISTIO, "sidecar.istio.io/"),
     all(ISTIO, "traffic.sidecar.istio.io/"),
-    of(TRAEFIK, "mesh.traefik.io/traffic-type", key::OPAQUE_PORTS),
+    otherwise(TRAEFIK, "mesh.traefik.io/traffic-type", TRAFFIC_TYPE),
     all(TRAEFIK, "mesh.traefik.io/"),
-    of(TRAEFIK, "maesh.containo.us/traffic-type", key::OPAQUE_PORTS),
+    otherwise(TRAEFIK, "maesh.containo.us/traffic-type", TRAFFIC_TYPE),
     all(TRAEFIK, "maesh.containo.us/"),
-    of(APP_MESH, "appmesh.k8s.aws/sidecarInjectorWebhook", key::INJECT),
-    of(APP_MESH, "appmesh.k8s.aws/mesh", key::INJECT),
+    label(APP_MESH, "appmesh.k8s.aws/sidecarInjectorWebhook"),
+    label(APP_MESH, "appmesh.k8s.aws/mesh"),
     of(
         APP_MESH,
         "appmesh.k8s.aws/egressIgnoredPorts",
@@ -115,7 +157,7 @@ const FOREIGN: &[Foreign] = &[
 ];
 
 /// Whose key this is, and which of ours does the same.
-pub(super) fn foreign(key: &str) -> Option<(&'static str, Option<&'static str>)> {
+pub(super) fn foreign(key: &str) -> Option<(&'static str, Instead)> {
     FOREIGN
         .iter()
         .find(|one| match one.key.strip_suffix('/') {
@@ -123,4 +165,9 @@ pub(super) fn foreign(key: &str) -> Option<(&'static str, Option<&'static str>)>
             None => key == one.key,
         })
         .map(|one| (one.mesh, one.instead))
+}
+
+#[cfg(test)]
+pub(super) fn all_of_them() -> impl Iterator<Item = Instead> {
+    FOREIGN.iter().map(|one| one.instead)
 }

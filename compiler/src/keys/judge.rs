@@ -5,7 +5,8 @@ use std::fmt;
 use serde_json::Value;
 use smilax_core::convention::key;
 
-use super::foreign::foreign;
+use super::foreign::{Instead, foreign};
+use super::service_ports::ServicePorts;
 use super::values::{Injection, injection};
 use super::{Form, KEYS, Key, PREFIX, Place};
 use crate::nearest;
@@ -58,12 +59,14 @@ pub enum Fault {
     },
     /// An annotation asks for a sidecar where only a label is looked at.
     NotSelected,
+    /// An entry of `smilax.dev/opaque-ports` is not a port of the Service.
+    NotAPort(String),
     /// It is of another mesh; what does the same here.
     Foreign {
         /// Whose it is.
         mesh: &'static str,
-        /// Our key.
-        instead: Option<&'static str>,
+        /// What to write.
+        instead: Instead,
     },
 }
 
@@ -73,18 +76,14 @@ impl fmt::Display for KeyFinding {
         match &self.fault {
             Fault::Unknown(Some(nearest)) => write!(f, "unknown key without effect; did you mean {nearest}?"),
             Fault::Unknown(None) => f.write_str("unknown key without effect; remove it"),
-            Fault::Value(reason) => f.write_str(reason),
+            Fault::Value(reason) | Fault::NotAPort(reason) => f.write_str(reason),
             Fault::Form(form) => write!(f, "no effect here; write it as {}", noun(*form)),
             Fault::Place { kind, instead } => write!(f, "no effect on a {kind}; write it as {instead}"),
             Fault::NotSelected => f.write_str(
                 "no effect, since the Namespace is not labelled to join the mesh; write it as a label",
             ),
             Fault::Foreign { mesh, instead } => {
-                write!(f, "a key of {mesh}, without effect in this mesh; ")?;
-                match instead {
-                    Some(instead) => write!(f, "{instead} does the same"),
-                    None => f.write_str("remove it"),
-                }
+                write!(f, "a key of {mesh}, without effect in this mesh; {instead}")
             }
         }
     }
@@ -158,6 +157,7 @@ impl Subject<'_> {
                 .map(move |(key, value)| (form, key.as_str(), value.as_str().unwrap_or_default()))
         });
         let entries: Vec<_> = entries.collect();
+        let ports = ServicePorts::of(self.place, object);
         let ours = entries.iter().any(|(_, key, _)| key.starts_with(PREFIX));
         let answers = ours || self.namespace == Membership::Joined;
         entries
@@ -166,7 +166,7 @@ impl Subject<'_> {
                 let fault = match foreign(key) {
                     Some((mesh, instead)) if answers => Some(Fault::Foreign { mesh, instead }),
                     Some(_) => None,
-                    None => self.fault(form, key, value),
+                    None => self.fault(form, key, value).or_else(|| ports.fault(key, value)),
                 };
                 Some(KeyFinding {
                     field: format!("{}metadata.{}", self.path, field(form)),

@@ -29,6 +29,11 @@ impl PortSet {
             .sum()
     }
 
+    /// Its ranges, in order.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = std::ops::RangeInclusive<u16>> {
+        self.0.iter().map(|&(from, to)| from..=to)
+    }
+
     /// Every port, in order.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
         self.0.iter().flat_map(|&(from, to)| from..=to)

@@ -64,6 +64,13 @@ fn a_wrong_value_is_answered_with_the_right_ones() {
         ("Pod", key::DRAIN_SECONDS, "1m", "0 to 3600"),
         ("Pod", key::TLS_PORT_MODES, "8080", "port=mode"),
         ("Pod", key::CPU_LIMIT, "lots", "not a quantity"),
+        ("Pod", key::MEMORY_LIMIT, "256", "write a unit, such as 64Mi"),
+        (
+            "Namespace",
+            key::MEMORY_REQUEST,
+            "256m",
+            "write a unit, such as 64Mi",
+        ),
         ("Pod", key::LOG_LEVEL, "lots", "lots"),
     ] {
         let told = annotated(kind, &[(key, value)]);
@@ -74,7 +81,7 @@ fn a_wrong_value_is_answered_with_the_right_ones() {
     }
     assert_eq!(
         labelled("Namespace", &[(key::INJECT, "true")]),
-        [r#"metadata.labels[smilax.dev/inject]: "true" is ignored: write enabled or disabled"#]
+        [r#"metadata.labels[smilax.dev/inject]: "true" has no effect: write enabled or disabled"#]
     );
     assert_eq!(labelled("Pod", &[(key::INJECT, "true")]).len(), 1);
 }
@@ -133,21 +140,28 @@ fn an_annotation_asks_for_a_sidecar_only_where_the_namespace_has_joined() {
 
 #[test]
 fn keys_of_other_meshes_are_answered_where_they_have_no_effect() {
-    for (foreign, ours) in [
-        ("linkerd.io/inject", key::INJECT),
-        ("config.linkerd.io/opaque-ports", key::OPAQUE_PORTS),
-        ("openservicemesh.io/sidecar-injection", key::INJECT),
-        ("sidecar.istio.io/inject", key::INJECT),
-        ("mesh.traefik.io/traffic-type", key::OPAQUE_PORTS),
-        ("appmesh.k8s.aws/mesh", key::INJECT),
+    let inject = "the label smilax.dev/inject does the same";
+    let port = "the name or the appProtocol of a Service port says what it speaks";
+    for (foreign, advice) in [
+        ("linkerd.io/inject", inject),
+        (
+            "config.linkerd.io/opaque-ports",
+            "the annotation smilax.dev/opaque-ports does the same",
+        ),
+        (
+            "config.linkerd.io/default-inbound-policy",
+            "the annotations smilax.dev/access-mode and smilax.dev/tls-mode decide who may call",
+        ),
+        ("openservicemesh.io/sidecar-injection", inject),
+        ("sidecar.istio.io/inject", inject),
+        ("mesh.traefik.io/traffic-type", port),
+        ("maesh.containo.us/traffic-type", port),
+        ("appmesh.k8s.aws/mesh", inject),
     ] {
         let pod = json!({"metadata": {"annotations": {foreign: "x"}}});
         assert_eq!(told_in(Membership::Apart, "Pod", &pod), [""; 0], "{foreign}");
         let told = told_in(Membership::Joined, "Pod", &pod);
-        assert!(
-            told.len() == 1 && told[0].ends_with(&format!("{ours} does the same")),
-            "{told:?}"
-        );
+        assert!(told.len() == 1 && told[0].ends_with(advice), "{told:?}");
         // Beside one of ours it is a mistake wherever it stands.
         let both = json!({"metadata": {"annotations": {foreign: "x", key::LOG_LEVEL: "info"}}});
         assert_eq!(told_in(Membership::Apart, "Pod", &both).len(), 1, "{foreign}");
@@ -180,6 +194,22 @@ fn every_key_is_documented_in_full() {
             page.contains(&format!("`{}", key.name)),
             "{} is missing",
             key.name
+        );
+    }
+}
+
+#[test]
+fn what_is_proposed_instead_of_a_foreign_key_is_right_where_it_is_written() {
+    for one in foreign::all_of_them() {
+        let (name, form) = match one {
+            Instead::Label(name) => (name, Form::Label),
+            Instead::Annotation(name) => (name, Form::Annotation),
+            Instead::Otherwise(_) | Instead::Nothing => continue,
+        };
+        let places = Key::named(name).unwrap().places(form);
+        assert!(
+            places.contains(&Place::Pod) && places.contains(&Place::Namespace),
+            "{name}"
         );
     }
 }

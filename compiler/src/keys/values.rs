@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use smilax_core::config::{AccessMode, InvalidMode, TlsMode, UnauthenticatedSource};
 use smilax_core::{DestinationName, LogFilter};
 
-use super::{PortSet, Quantity};
+use super::{PortSet, Quantity, QuantityError};
 
 /// Longest time that draining may be given, in seconds.
 const LONGEST_DRAIN: u32 = 3600;
+/// Least memory that can be meant, in units of 10⁻⁹ bytes: 1 MiB.
+const LEAST_MEMORY: u128 = 1024 * 1024 * 1_000_000_000;
 
 /// The kinds of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +31,10 @@ pub enum Values {
     DenialReasons,
     /// `shop/web, billing/*`.
     Destinations,
-    /// A quantity of CPU or memory.
-    Quantity,
+    /// A quantity of CPU.
+    Cpu,
+    /// A quantity of memory in which a proxy can run.
+    Memory,
     /// A level, or a filter.
     LogFilter,
     /// Seconds, an hour at most.
@@ -71,10 +75,8 @@ impl Values {
                     .map(drop)
                     .map_err(|entry| format!("{entry:?} is not of the form namespace/service or namespace/*"))
             }),
-            Self::Quantity => text
-                .parse::<Quantity>()
-                .map(drop)
-                .map_err(|error| error.to_string()),
+            Self::Cpu => cpu(text).map(drop),
+            Self::Memory => memory(text).map(drop),
             Self::LogFilter => log_filter(text).map(drop),
             Self::DrainSeconds => drain_seconds(text).map(drop),
             Self::Ports => ports(text).map(drop),
@@ -101,7 +103,7 @@ pub fn injection(text: &str) -> Result<Injection, String> {
     match text {
         "enabled" => Ok(Injection::Enabled),
         "disabled" => Ok(Injection::Disabled),
-        other => Err(format!("{other:?} is ignored: write enabled or disabled")),
+        other => Err(format!("{other:?} has no effect: write enabled or disabled")),
     }
 }
 
@@ -140,7 +142,7 @@ pub fn tls_port_modes(text: &str) -> Result<BTreeMap<u16, TlsMode>, String> {
                 .parse()
                 .ok()
                 .filter(|&port: &u16| port > 0)
-                .ok_or_else(|| format!("{port:?} is no port from 1 to 65535"))?;
+                .ok_or_else(|| format!("{port:?} is not a port from 1 to 65535"))?;
             Ok((number, tls_mode(mode)?))
         })
         .collect()
@@ -164,14 +166,14 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 /// Text that is no such list.
 pub fn unauthenticated_sources(text: &str) -> Result<Vec<UnauthenticatedSource>, String> {
     let sources: Vec<UnauthenticatedSource> = serde_json::from_str(text.trim()).map_err(|error| {
-        format!(r#"it is no JSON list such as [{{"cidrs": ["10.0.0.0/8"], "ports": [8080]}}]: {error}"#)
+        format!(r#"it is not a JSON list such as [{{"cidrs": ["10.0.0.0/8"], "ports": [8080]}}]: {error}"#)
     })?;
     match sources
         .iter()
         .flat_map(|source| &source.ports)
         .find(|&&port| port == 0)
     {
-        Some(_) => Err("0 is no port: write 1 to 65535, or leave ports out for all".to_owned()),
+        Some(_) => Err("0 is not a port: write 1 to 65535, or leave ports out for all".to_owned()),
         None => Ok(sources),
     }
 }
@@ -184,7 +186,7 @@ pub fn denial_reasons(text: &str) -> Result<&'static str, String> {
     ["kept", "told"]
         .into_iter()
         .find(|word| *word == text.trim())
-        .ok_or_else(|| format!("{text:?} is none of kept, told"))
+        .ok_or_else(|| format!("{text:?} is neither kept nor told"))
 }
 
 /// Reads Services of other namespaces; `Err` carries an entry of another form.
@@ -196,6 +198,28 @@ pub fn destinations(text: &str) -> impl Iterator<Item = Result<(String, Wanted),
             Err(_) => Err(entry.to_owned()),
         },
     })
+}
+
+/// Reads a quantity of CPU.
+///
+/// # Errors
+/// Text that is none above zero.
+pub fn cpu(text: &str) -> Result<Quantity, String> {
+    text.parse().map_err(|error: QuantityError| error.to_string())
+}
+
+/// Reads a quantity of memory.
+///
+/// # Errors
+/// Text that is none, or so little that a unit was forgotten: no container starts in it.
+pub fn memory(text: &str) -> Result<Quantity, String> {
+    let quantity: Quantity = text.parse().map_err(|error: QuantityError| error.to_string())?;
+    if quantity.nano() < LEAST_MEMORY {
+        return Err(format!(
+            "{text:?} is less than 1Mi, in which no container starts: write a unit, such as 64Mi"
+        ));
+    }
+    Ok(quantity)
 }
 
 /// Reads a log filter.

@@ -3,6 +3,7 @@
 //! A target that is wrong in part never allows more than the part that is right, and still says that the pods which it
 //! names are closed to everybody else.
 
+mod bare;
 mod closing;
 mod identity;
 mod rules;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use smilax_core::config::{AccessMode, AccessTarget, SourceMatch};
 use smilax_core::convention::key;
 
+use super::effect::{self, Effect};
+use super::groups::Groups;
 use super::spending::{self, Enforced, Fits};
 use super::{Names, Scope, object};
 use crate::diagnostic::{Diagnostic, Reason};
@@ -29,6 +32,8 @@ pub struct Access {
     pub by_labels: BTreeMap<BTreeMap<String, String>, Vec<AccessTarget>>,
     /// Accounts and labels that each target is about, by its name.
     pub destinations: BTreeMap<Arc<str>, Closed>,
+    /// What each target does, by its name.
+    pub(super) effects: BTreeMap<Arc<str>, Effect>,
 }
 
 /// The pods that a target is about: these are closed to who is not named.
@@ -50,7 +55,7 @@ impl Closed {
 /// Compiles every target of a namespace, in the order of their names.
 pub(super) fn compile(scope: &Scope<'_>, diagnostics: &mut BTreeSet<Diagnostic>) -> Access {
     for binding in scope.contents.bindings.values() {
-        identity::check(scope.names(), binding, diagnostics);
+        identity::check(scope, binding, diagnostics);
     }
     for route in scope.contents.tcp_routes.values() {
         check_ports("TCPRoute", &route.meta, &route.ports, diagnostics);
@@ -123,14 +128,8 @@ fn one(
         return;
     }
     let closed = identity::destination(scope.names(), &target.destination, &mut report);
-    let sources = identity::sources(scope.names(), target, &mut report);
-    let allowed = rules::allowed(scope, target, &mut report);
-    let compiled = AccessTarget {
-        source: source.clone(),
-        sources: if allowed.is_some() { sources } else { Vec::new() },
-        ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
-        http: allowed.and_then(|it| it.http),
-    };
+    let compiled = translated(scope.names(), &scope.groups, target, &mut report);
+    bare::check_sources(scope.names(), scope.namespace, &scope.pods, target, &mut report);
     if scope.modes.access == AccessMode::Audit {
         report(
             Reason::Audited,
@@ -162,7 +161,27 @@ fn one(
         let list = access.by_labels.entry(labels.clone()).or_default();
         add(list, &compiled, fits);
     }
+    let kept = (fits == Fits::Yes).then_some(&compiled);
+    let effect = effect::of_target(scope.contents, scope.modes.access, &closed, kept);
+    access.effects.insert(target.meta.name.clone(), effect);
     access.destinations.insert(target.meta.name.clone(), closed);
+}
+
+/// Whom a target lets in, and what these may call.
+fn translated(
+    names: Names<'_>,
+    groups: &Groups,
+    target: &Target,
+    report: &mut impl FnMut(Reason, String),
+) -> AccessTarget {
+    let sources = identity::sources(names, target, report);
+    let allowed = rules::allowed(names, groups, target, report);
+    AccessTarget {
+        source: object("TrafficTarget", &target.meta),
+        sources: if allowed.is_some() { sources } else { Vec::new() },
+        ports: allowed.as_ref().map(|it| it.ports.clone()).unwrap_or_default(),
+        http: allowed.and_then(|it| it.http),
+    }
 }
 
 /// Adds a target to those about the same pods. One that does not fit still says that these are closed, if no other does.
@@ -194,7 +213,7 @@ fn check_ports(
                 object: object(kind, meta),
                 reason: Reason::Invalid,
                 message: format!(
-                    "spec.matches.ports[{index}]: it is no port, so it selects nothing; write 1 to 65535"
+                    "spec.matches.ports[{index}]: it is not a port, so it selects nothing; write 1 to 65535"
                 ),
             });
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smilax_core::config::{HeaderMatch, HttpMatch};
-use smilax_core::pattern::{Anchors, MOST_OF_GROUP, MOST_OF_NAMESPACE, PatternError};
+use smilax_core::pattern::{Anchors, MOST_OF_GROUP, MOST_OF_NAMESPACE, PatternError, path_fault};
 
 use super::object;
 use crate::diagnostic::{Diagnostic, Reason};
@@ -25,6 +25,13 @@ pub(super) struct Groups {
     pub(super) matches: BTreeMap<Arc<str>, Vec<HttpMatch>>,
     /// What every expression in them counts for, in bytes.
     pub(super) sizes: HashMap<String, usize>,
+}
+
+impl Groups {
+    /// The matches of a group that can be used.
+    pub(super) fn usable(&self, group: &str) -> &[HttpMatch] {
+        self.matches.get(group).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// What a group selects, and what its expressions count for.
@@ -119,6 +126,10 @@ fn judge_group(
     let mut matches = Vec::new();
     for (index, one) in group.matches.iter().enumerate() {
         match judging.judge(settings, one) {
+            Ok(_) if let Some(fault) = one.path_regex.as_deref().and_then(path_fault) => report(
+                Reason::MatchesNothing,
+                format!("spec.matches[{index}].pathRegex: {fault}"),
+            ),
             Ok(one) => matches.push(one),
             Err(error) => report(
                 Reason::Invalid,

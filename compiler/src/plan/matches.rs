@@ -9,8 +9,7 @@ use crate::model::Reference;
 /// API group of HTTPRouteGroup.
 const SPECS_GROUP: &str = "specs.smi-spec.io";
 
-/// The usable matches of the group that a split refers to. What cannot be used selects nothing; the group's own condition
-/// says why.
+/// The usable matches of the group that a split refers to; what cannot be used selects nothing.
 pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<HttpMatch>, (Reason, String)> {
     if reference.kind != "HTTPRouteGroup" || !matches!(reference.group.as_str(), "" | SPECS_GROUP) {
         return Err((
@@ -30,5 +29,15 @@ pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<Ht
             ),
         ));
     }
-    Ok(scope.usable(&reference.name).to_vec())
+    let usable = scope.groups.usable(&reference.name);
+    if usable.is_empty() {
+        return Err((
+            Reason::MatchNotFound,
+            format!(
+                "HTTPRouteGroup {} has no match that can be used, so it selects nothing; its status says why",
+                reference.name
+            ),
+        ));
+    }
+    Ok(usable.to_vec())
 }

@@ -8,13 +8,21 @@ use crate::model::{Addressing, Pod};
 /// Pods that have not ended, by the Services that select them.
 pub(super) struct Pods<'a> {
     behind: HashMap<&'a str, Vec<&'a Pod>>,
+    by_label: ByLabel<'a>,
+    bare: HashMap<&'a str, Vec<&'a Pod>>,
 }
+
+type ByLabel<'a> = HashMap<(&'a str, &'a str), Vec<&'a Pod>>;
 
 impl<'a> Pods<'a> {
     pub(super) fn of(contents: &'a Contents) -> Self {
         // With many Services and many pods, trying each with each is what would take long.
-        let mut by_label: HashMap<(&str, &str), Vec<&Pod>> = HashMap::new();
+        let mut by_label = ByLabel::new();
+        let mut bare: HashMap<&str, Vec<&Pod>> = HashMap::new();
         for pod in contents.pods.values().filter(|pod| !pod.finished) {
+            if !pod.injected() {
+                bare.entry(&pod.account).or_default().push(pod);
+            }
             for (key, value) in &pod.labels {
                 by_label.entry((key, value)).or_default().push(pod);
             }
@@ -28,7 +36,21 @@ impl<'a> Pods<'a> {
                 (name, selected(&by_label, &service.selector))
             })
             .collect();
-        Self { behind }
+        Self {
+            behind,
+            by_label,
+            bare,
+        }
+    }
+
+    /// The pods that have all these labels; none without a label.
+    pub(super) fn labelled(&self, labels: &BTreeMap<String, String>) -> Vec<&'a Pod> {
+        selected(&self.by_label, labels)
+    }
+
+    /// The pods of an account that have no proxy.
+    pub(super) fn bare(&self, account: &str) -> &[&'a Pod] {
+        self.bare.get(account).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The pods that a Service selects, in the order of their names. One without selector selects none.
@@ -37,10 +59,7 @@ impl<'a> Pods<'a> {
     }
 }
 
-fn selected<'a>(
-    by_label: &HashMap<(&str, &str), Vec<&'a Pod>>,
-    selector: &BTreeMap<String, String>,
-) -> Vec<&'a Pod> {
+fn selected<'a>(by_label: &ByLabel<'a>, selector: &BTreeMap<String, String>) -> Vec<&'a Pod> {
     let candidates = selector
         .iter()
         .map(|(key, value)| {

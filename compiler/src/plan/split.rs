@@ -119,6 +119,8 @@ struct Translation<'a, 'b> {
 
 /// A backend that exists, with its weight.
 struct Candidate<'a> {
+    /// Where it is written.
+    field: String,
     service: &'a Service,
     weight: u64,
 }
@@ -194,7 +196,11 @@ impl<'a> Translation<'a, '_> {
             };
             if self.can_be_backend(service, &field) {
                 self.notices(service, &field, weight);
-                found.push(Candidate { service, weight });
+                found.push(Candidate {
+                    field,
+                    service,
+                    weight,
+                });
             }
         }
         self.overlaps(&found);
@@ -330,15 +336,17 @@ impl<'a> Translation<'a, '_> {
     fn weights(&mut self, candidates: &[Candidate<'a>], root: &Service, port: u16) -> Vec<(Arc<str>, u64)> {
         let mut weights = Vec::new();
         for candidate in candidates {
-            let name = &candidate.service.meta.name;
-            if candidate.service.ports.contains_key(&port) {
+            let Candidate { field, service, .. } = candidate;
+            let name = &service.meta.name;
+            if service.ports.contains_key(&port) {
                 weights.push((name.clone(), candidate.weight));
             } else {
                 self.report(
                     Reason::PortMismatch,
                     format!(
-                        "Service {name} has no port {port} like its root {}; it receives nothing there",
-                        root.meta.name
+                        "{field}.service: Service {name} has no port {port} like its root {}, so it receives nothing there; it {}",
+                        root.meta.name,
+                        ports(service)
                     ),
                 );
             }
@@ -352,6 +360,16 @@ impl<'a> Translation<'a, '_> {
 
     fn report(&mut self, reason: Reason, message: String) {
         report(self.plan, self.split, reason, message);
+    }
+}
+
+/// The ports of a Service, in words.
+fn ports(service: &Service) -> String {
+    let numbers: Vec<String> = service.ports.keys().map(u16::to_string).collect();
+    match numbers.as_slice() {
+        [] => "has no TCP port".to_owned(),
+        [one] => format!("has port {one}"),
+        _ => format!("has the ports {}", numbers.join(", ")),
     }
 }
 

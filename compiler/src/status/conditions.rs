@@ -1,9 +1,10 @@
 //! Conditions, and how they change.
 
 use crate::diagnostic::{Diagnostic, Reason, Severity};
+use crate::plan::Effect;
 use crate::status::enforcement::{self, Enforcement, Knowledge};
-use crate::status::telling;
 use crate::status::uninjected::Uninjected;
+use crate::status::{ready, telling};
 
 /// A condition as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl ConditionStatus {
 pub(super) fn of(
     generation: i64,
     diagnostics: &[Diagnostic],
+    effect: Effect,
     enforcement: &Enforcement,
     uninjected: &Uninjected,
 ) -> Vec<Condition> {
@@ -84,10 +86,7 @@ pub(super) fn of(
             "Accepted",
             ConditionStatus::True,
             "Accepted",
-            or(
-                messages(diagnostics, Severity::Notice),
-                "the object is valid and in force",
-            ),
+            or(messages(diagnostics, Severity::Notice), "the object is valid"),
         ),
     };
     let resolved = match first(diagnostics, Severity::Unresolved) {
@@ -104,84 +103,32 @@ pub(super) fn of(
             "every object that it refers to exists".to_owned(),
         ),
     };
-    let (status, reason, message) =
-        enforcement::programmed(accepted.status, generation, enforcement, uninjected);
+    let standing = ready::standing(accepted.status, effect, diagnostics);
+    let (status, reason, message) = enforcement::programmed(&standing, generation, enforcement, uninjected);
     let programmed = condition("Programmed", status, reason, message);
-    let ready = condition("Ready", ConditionStatus::Unknown, "", String::new());
-    let mut all = vec![accepted, resolved, programmed, ready];
-    make_ready(&mut all, diagnostics);
-    all
+    let (status, reason, message) = ready::ready(&standing, &accepted, &resolved, &programmed);
+    let ready = condition("Ready", status, reason, message);
+    vec![accepted, resolved, programmed, ready]
 }
 
 /// Says how far the proxies are.
 pub(super) fn program(
     conditions: &mut [Condition],
     diagnostics: &[Diagnostic],
+    effect: Effect,
     enforcement: &Enforcement,
     uninjected: &Uninjected,
     stored: &[Stored],
     knowledge: Knowledge,
 ) {
-    let accepted = status_of(conditions, "Accepted");
-    if let Some(programmed) = conditions.iter_mut().find(|one| one.kind == "Programmed") {
-        let generation = programmed.observed_generation;
-        (programmed.status, programmed.reason, programmed.message) =
-            enforcement::programmed(accepted, generation, enforcement, uninjected);
-        enforcement::hold(programmed, stored, knowledge);
-    }
-    make_ready(conditions, diagnostics);
-}
-
-/// `Ready` follows from the others: accepted, nothing missing that it cannot do without, and not failed to be programmed. It does not wait for proxies,
-/// so that tools which apply an object before its pods do not wait for ever.
-fn make_ready(conditions: &mut [Condition], diagnostics: &[Diagnostic]) {
-    let find = |kind: &str| conditions.iter().find(|one| one.kind == kind);
-    let (status, reason, message) = match (find("Accepted"), find("Programmed")) {
-        (Some(accepted), _) if accepted.status != ConditionStatus::True => (
-            ConditionStatus::False,
-            accepted.reason,
-            "it is not accepted".to_owned(),
-        ),
-        _ if let Some(missing) = indispensable(diagnostics) => (
-            ConditionStatus::False,
-            missing.reason.as_str(),
-            format!("it has no effect: {}", telling::shortened(&missing.message)),
-        ),
-        (_, Some(programmed)) if programmed.status == ConditionStatus::False => (
-            ConditionStatus::False,
-            programmed.reason,
-            "it is not enforced everywhere: see Programmed".to_owned(),
-        ),
-        _ => (
-            ConditionStatus::True,
-            "Ready",
-            "it is accepted, and nothing is in the way of its enforcement".to_owned(),
-        ),
+    let [accepted, resolved, programmed, ready] = conditions else {
+        return;
     };
-    if let Some(ready) = conditions.iter_mut().find(|one| one.kind == "Ready") {
-        (ready.status, ready.reason, ready.message) = (status, reason, message);
-    }
-}
-
-/// What is missing without which an object has no effect. Sources of a target may come later, from other namespaces, and the other backends of a split
-/// take the place of a missing one.
-fn indispensable(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
-    let has = |reason| diagnostics.iter().any(|one| one.reason == reason);
-    let without_backends = has(Reason::NoUsableBackend);
-    diagnostics.iter().find(|one| match one.reason {
-        Reason::RootNotFound
-        | Reason::DestinationNotFound
-        | Reason::RouteGroupNotFound
-        | Reason::MatchNotFound
-        | Reason::RouteNotFound => true,
-        Reason::BackendNotFound => without_backends,
-        _ => false,
-    })
-}
-
-fn status_of(conditions: &[Condition], kind: &str) -> ConditionStatus {
-    let found = conditions.iter().find(|one| one.kind == kind);
-    found.map_or(ConditionStatus::Unknown, |one| one.status)
+    let standing = ready::standing(accepted.status, effect, diagnostics);
+    (programmed.status, programmed.reason, programmed.message) =
+        enforcement::programmed(&standing, programmed.observed_generation, enforcement, uninjected);
+    enforcement::hold(programmed, stored, knowledge);
+    (ready.status, ready.reason, ready.message) = ready::ready(&standing, accepted, resolved, programmed);
 }
 
 /// Says that some proxies are not given what these conditions are about.

@@ -1,7 +1,9 @@
 //! How far the proxies that hold an object are, in words.
 
 use super::conditions::{Condition, ConditionStatus, Stored};
+use super::ready::Standing;
 use super::uninjected::Uninjected;
+use crate::plan::Effect;
 
 /// Pods that a message names at most.
 pub const MOST_NAMED: usize = 3;
@@ -39,7 +41,7 @@ pub enum Knowledge {
 
 /// `Programmed`, from what is known now.
 pub(super) fn programmed(
-    accepted: ConditionStatus,
+    standing: &Standing<'_>,
     generation: i64,
     enforcement: &Enforcement,
     uninjected: &Uninjected,
@@ -50,15 +52,25 @@ pub(super) fn programmed(
         rejections,
         more_rejections,
     } = enforcement;
-    if *of == 0 && accepted != ConditionStatus::True {
-        return (
-            ConditionStatus::Unknown,
-            "NotAccepted",
-            "it is not accepted, so no proxy is given it".to_owned(),
-        );
+    match standing {
+        Standing::NotAccepted(_) if *of == 0 => {
+            return (
+                ConditionStatus::Unknown,
+                "NotAccepted",
+                "it is not accepted, so no proxy is given it".to_owned(),
+            );
+        }
+        Standing::Lacking(_, Effect::Nothing) if *of == 0 => {
+            return (
+                ConditionStatus::Unknown,
+                "NoEffect",
+                "it has no effect as it stands, so there is nothing to enforce: see Ready".to_owned(),
+            );
+        }
+        Standing::NotAccepted(_) | Standing::Lacking(..) | Standing::Sound => {}
     }
     if rejections.is_empty()
-        && accepted == ConditionStatus::True
+        && !matches!(standing, Standing::NotAccepted(_))
         && let Some(fault) = uninjected.fault(*of)
     {
         return (ConditionStatus::False, "NotInjected", fault);

@@ -156,6 +156,22 @@ fn a_split_none_of_whose_callers_has_a_sidecar_says_how_to_join() {
 }
 
 #[test]
+fn the_way_to_join_works_also_where_the_namespace_is_labelled_to_stay_out() {
+    let cluster = Cluster::new()
+        .namespace("shop", &[(key::INJECT, "disabled")], &[])
+        .service(service("web"))
+        .service(service("web-v1"))
+        .pod("client-1", &[])
+        .split(split("web").backend("web-v1", 1));
+    let status = statuses(&mut cluster.index(), "shop").remove(0);
+    assert!(
+        status.conditions[2]
+            .message
+            .contains("smilax.dev/inject=enabled --overwrite, then")
+    );
+}
+
+#[test]
 fn callers_that_stay_out_on_purpose_are_none_that_a_split_waits_for() {
     let cluster = shop()
         .pod("job-1", &[(key::INJECT, "disabled")])

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use smilax_core::convention::key;
+
 use super::enforcement::MOST_NAMED;
 use crate::compile::is_enabled;
 use crate::index::{Contents, Index};
@@ -81,7 +83,14 @@ impl UninjectedPods {
         let remedy: Arc<str> = if is_enabled(index, namespace) {
             format!("restart them: kubectl --namespace {namespace} rollout restart deployment")
         } else {
-            format!("run kubectl label namespace {namespace} smilax.dev/inject=enabled --overwrite, then restart them")
+            // kubectl changes a label only when it is told to.
+            let is_labelled = index
+                .namespace(namespace)
+                .is_some_and(|one| one.labels.contains_key(key::INJECT));
+            let overwrite = if is_labelled { " --overwrite" } else { "" };
+            format!(
+                "run kubectl label namespace {namespace} smilax.dev/inject=enabled{overwrite}, then restart them"
+            )
         }
         .into();
         // Few or none in most namespaces, whose targets and pods may be many.

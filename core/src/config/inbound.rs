@@ -137,7 +137,7 @@ pub enum ContainerPort {
 
 /// A word that is no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is no mode: write {expected}")]
+#[error("{word:?} is not a mode: write {expected}")]
 pub struct InvalidMode {
     word: String,
     expected: &'static str,

@@ -137,7 +137,7 @@ fn whole_weights(written: &[&Value]) -> Weights {
             let quantity = Quantity::read(value);
             if quantity.is_none() {
                 warnings.push(format!(
-                    "spec.backends[{index}].weight: {value} is no quantity; write a whole number"
+                    "spec.backends[{index}].weight: {value} is not a quantity; write a whole number"
                 ));
             }
             quantity

@@ -257,17 +257,17 @@ fn unknown_kinds_groups_and_versions_are_refused_by_name() {
     let web = split("v1alpha4", &json!({}), &json!({}));
     assert_eq!(
         error(&web, "split.smi-spec.io/v1alpha9"),
-        "TrafficSplit shop/web: \"split.smi-spec.io/v1alpha9\" is no version of this kind; its versions are \
+        "TrafficSplit shop/web: \"split.smi-spec.io/v1alpha9\" is not a version of this kind; its versions are \
          split.smi-spec.io/v1alpha1, split.smi-spec.io/v1alpha2, split.smi-spec.io/v1alpha3, \
          split.smi-spec.io/v1alpha4"
     );
-    assert!(error(&web, "access.smi-spec.io/v1alpha4").contains("is no version of this kind"));
+    assert!(error(&web, "access.smi-spec.io/v1alpha4").contains("is not a version of this kind"));
     let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" } });
     assert_eq!(
         error(&pod, "v1"),
         "Pod p: apiVersion \"v1\" and kind \"Pod\" name no kind that Smilax converts"
     );
-    assert_eq!(error(&json!(1), "v1"), "object without name: is no object");
+    assert_eq!(error(&json!(1), "v1"), "object without name: is not an object");
 }
 
 fn answered(review: &Value) -> Value {

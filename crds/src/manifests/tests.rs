@@ -94,7 +94,7 @@ fn every_version_is_served_and_the_last_is_stored() {
 fn assert_structural(path: &str, schema: &Value) {
     let fields = schema
         .as_object()
-        .unwrap_or_else(|| panic!("{path} is no object: {schema}"));
+        .unwrap_or_else(|| panic!("{path} is not an object: {schema}"));
     for forbidden in [
         "$ref",
         "definitions",

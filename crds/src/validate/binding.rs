@@ -35,7 +35,7 @@ pub(super) fn check(object: &Map<String, Value>, found: &mut Findings) {
     {
         found.error(
             "spec.schemes.serviceAccount",
-            format!("{name:?} is no name of a ServiceAccount: {SUBDOMAIN}"),
+            format!("{name:?} is not a valid name for a ServiceAccount: {SUBDOMAIN}"),
         );
     }
     if ids.is_some()
@@ -53,7 +53,7 @@ pub(super) fn check(object: &Map<String, Value>, found: &mut Findings) {
                 let example = "write one such as spiffe://cluster.local/ns/shop/sa/web";
                 found.error(
                     path,
-                    format!("{} is no SPIFFE id: {reason}; {example}", short(id)),
+                    format!("{} is not a SPIFFE id: {reason}; {example}", short(id)),
                 );
             }
         }

@@ -138,7 +138,7 @@ impl Findings {
         if !is_dns_subdomain(name) {
             self.error(
                 join(path, "name"),
-                format!("{name:?} is no name of an object: {SUBDOMAIN}"),
+                format!("{name:?} is not a valid name for an object: {SUBDOMAIN}"),
             );
             return None;
         }

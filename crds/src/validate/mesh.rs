@@ -42,7 +42,7 @@ pub(super) fn check(object: &Map<String, Value>, found: &mut Findings) {
         if let Some(domain) = domain {
             found.error(
                 format!("spec.{field}"),
-                format!("{domain:?} is no domain; write one such as cluster.local"),
+                format!("{domain:?} is not a domain; write one such as cluster.local"),
             );
         }
     }
@@ -76,7 +76,7 @@ fn check_source(source: &Value, path: &str, found: &mut Findings) {
             found.error(
                 format!("{path}.cidrs[{index}]"),
                 format!(
-                    "{} is no address range; write one such as 10.0.0.0/8",
+                    "{} is not an address range; write one such as 10.0.0.0/8",
                     short(cidr)
                 ),
             );

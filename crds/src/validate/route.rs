@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use smilax_core::pattern::{Anchors, MOST_OF_GROUP, PatternError, measured};
+use smilax_core::pattern::{Anchors, MOST_OF_GROUP, PatternError, measured, path_fault};
 
 use super::field::{Findings, join, present, short};
 use crate::convert::Version;
@@ -73,7 +73,11 @@ fn check_matches(parent: &Map<String, Value>, path: &str, found: &mut Findings) 
             }
         }
         if let Some(pattern) = found.optional_text(http_match, &path, "pathRegex") {
-            expressions.check(pattern, Anchors::Start, &join(&path, "pathRegex"), found);
+            let path = join(&path, "pathRegex");
+            expressions.check(pattern, Anchors::Start, &path, found);
+            if let Some(fault) = path_fault(pattern) {
+                found.warning(&path, &fault.to_string());
+            }
         }
         check_methods(http_match, &path, found);
         if let Some(headers) = present(http_match, "headers") {
@@ -112,7 +116,7 @@ impl Expressions {
                 .trim_start_matches("error: ");
             found.error(
                 path,
-                format!("{pattern:?} is no regular expression that can be used: {reason}"),
+                format!("{pattern:?} is not a regular expression that can be used: {reason}"),
             );
         }
         if self.size > MOST_OF_GROUP {
@@ -145,12 +149,15 @@ fn check_methods(http_match: &Map<String, Value>, path: &str, found: &mut Findin
         if METHODS.contains(&capitals.as_str()) {
             found.error(
                 path,
-                format!("{text:?} is no method, they are case-sensitive; write {capitals}"),
+                format!("{text:?} is not a method, they are case-sensitive; write {capitals}"),
             );
         } else {
             found.error(
                 path,
-                format!("{text:?} is no known method; write one of {}", METHODS.join(", ")),
+                format!(
+                    "{text:?} is not a known method; write one of {}",
+                    METHODS.join(", ")
+                ),
             );
         }
     }
@@ -206,7 +213,10 @@ fn check_header(name: &str, value: &Value, path: &str, expressions: &mut Express
         } else {
             "names consist of letters, digits and hyphens"
         };
-        found.error(path, format!("{name:?} is no name of a header: {reason}"));
+        found.error(
+            path,
+            format!("{name:?} is not a valid name for a header: {reason}"),
+        );
     }
     match value {
         Value::String(pattern) => expressions.check(pattern, Anchors::Both, path, found),

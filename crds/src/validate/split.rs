@@ -133,7 +133,7 @@ fn check_quantity(weight: &Value, path: &str, found: &mut Findings) -> Option<Sh
         found.error(
             path,
             format!(
-                "{} is no quantity; write a number such as 1 or 500m",
+                "{} is not a quantity; write a number such as 1 or 500m",
                 short(weight)
             ),
         );

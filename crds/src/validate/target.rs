@@ -91,7 +91,7 @@ fn check_sources(sources: &[Value], path: &str, version: Version, found: &mut Fi
             Some(namespace) if !is_dns_label(namespace) => {
                 found.error(
                     join(&path, "namespace"),
-                    format!("{namespace:?} is no name of a namespace"),
+                    format!("{namespace:?} is not a valid name for a namespace"),
                 );
             }
             None if present(source, "namespace").is_none_or(|it| it == "") => {

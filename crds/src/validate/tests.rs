@@ -111,7 +111,7 @@ mod splits {
         assert_error(
             &with_root("www.example.org"),
             "spec.service",
-            "is no name of a Service",
+            "is not a valid name for a Service",
         );
     }
 
@@ -190,7 +190,7 @@ mod splits {
         assert_error(
             &weight(json!("many")),
             "spec.backends[0].weight",
-            "is no quantity",
+            "is not a quantity",
         );
         assert_error(&weight(json!("-500m")), "spec.backends[0].weight", "is negative");
         assert_error(&weight(json!("5G")), "spec.backends[0].weight", "is above");
@@ -265,6 +265,22 @@ mod routes {
     }
 
     #[test]
+    fn a_path_that_no_request_has_is_accepted_with_a_warning() {
+        for (pattern, why) in [
+            ("api/.*", "paths begin with /"),
+            (r"/search\?q=x", "the query is not part of the path"),
+        ] {
+            let found = validate(&group(&json!({ "name": "a", "pathRegex": pattern })));
+            assert!(found.is_accepted(), "{pattern}");
+            let warning = found.warnings.first().cloned().unwrap_or_default();
+            assert!(
+                warning.starts_with("spec.matches[0].pathRegex: ") && warning.contains(why),
+                "{warning}"
+            );
+        }
+    }
+
+    #[test]
     fn a_path_must_be_a_regular_expression_of_bounded_size() {
         let path = |pattern: &str| group(&json!({ "name": "a", "pathRegex": pattern }));
         assert_accepted_with(&path("/api/.*"), &[]);
@@ -334,7 +350,7 @@ mod routes {
         assert_error(
             &headers(json!({ "a b": "x" })),
             &format!("{at}.a b"),
-            "is no name of a header",
+            "is not a valid name for a header",
         );
         assert_error(
             &headers(json!({ ":path": "x" })),
@@ -573,7 +589,7 @@ mod bindings {
             assert_error(
                 &binding(&json!({ "spiffeIdentities": [id] })),
                 "spec.schemes.spiffeIdentities[0]",
-                "is no SPIFFE id",
+                "is not a SPIFFE id",
             );
         }
     }
@@ -598,12 +614,12 @@ fn there_is_one_mesh_config_with_known_modes() {
     assert_error(
         &config,
         "spec.unauthenticatedSources[0].cidrs[0]",
-        "is no address range",
+        "is not an address range",
     );
     config["spec"] = json!({ "unauthenticatedSources": [{ "ports": [8080] }] });
     assert_error(&config, "spec.unauthenticatedSources[0].cidrs", "is empty");
     config["spec"] = json!({ "trustDomain": "spiffe://x" });
-    assert_error(&config, "spec.trustDomain", "is no domain");
+    assert_error(&config, "spec.trustDomain", "is not a domain");
 }
 
 #[test]
@@ -611,7 +627,7 @@ fn unknown_kinds_and_versions_are_refused() {
     assert_error(
         &object("v1", "Pod", &json!({})),
         "kind",
-        "is no kind of this mesh",
+        "is not a kind of this mesh",
     );
     assert_error(
         &object("split.smi-spec.io/v1", "TrafficSplit", &json!({})),

@@ -257,7 +257,7 @@ impl Target {
 /// A request that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no request: write root/<id> or issuer/<id>, and /force behind it to go on without waiting for pods"
+    "{0:?} is not a request: write root/<id> or issuer/<id>, and /force behind it to go on without waiting for pods"
 )]
 pub struct InvalidRequest(String);
 

@@ -165,7 +165,8 @@ impl Start<'_> {
                 };
                 match event {
                     Ok(Some(event)) => {
-                        if failing {
+                        // That it begins to list says nothing yet: the list may fail.
+                        if failing && !matches!(event, Event::Init) {
                             tracing::info!(kind = kind.word(), "watch recovered");
                             failing = false;
                         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::Value;
-use smilax_compiler::keys::{PortSet, Quantity, QuantityError, values};
+use smilax_compiler::keys::{PortSet, Quantity, values};
 use smilax_compiler::modes::InboundUdp;
 use smilax_core::LogFilter;
 use smilax_core::convention::key;
@@ -70,10 +70,10 @@ pub(super) fn resolve(
         namespace,
         bad: Vec::new(),
     };
-    let cpu_request = reader.quantity(key::CPU_REQUEST);
-    let cpu_limit = reader.quantity(key::CPU_LIMIT);
-    let memory_request = reader.quantity(key::MEMORY_REQUEST);
-    let memory_limit = reader.quantity(key::MEMORY_LIMIT);
+    let cpu_request = reader.value(key::CPU_REQUEST, values::cpu);
+    let cpu_limit = reader.value(key::CPU_LIMIT, values::cpu);
+    let memory_request = reader.value(key::MEMORY_REQUEST, values::memory);
+    let memory_limit = reader.value(key::MEMORY_LIMIT, values::memory);
     let asked_cpu = cpu_limit.clone().or_else(|| cpu_request.clone());
     let defaults = &settings.resources;
     let (cpu_request, cpu_limit) = reader.pair(
@@ -195,12 +195,6 @@ impl Reader<'_> {
             }
             None => Merge::Wanted,
         }
-    }
-
-    fn quantity(&mut self, key: &'static str) -> Option<Quantity> {
-        self.value(key, |text| {
-            text.parse().map_err(|error: QuantityError| error.to_string())
-        })
     }
 
     /// A request and a limit that Kubernetes accepts: what was asked for stays, and the default beside it gives way.

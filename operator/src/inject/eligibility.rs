@@ -198,7 +198,7 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Rule, Vec<String>) {
         Some(DISABLED) => Some(Wish::StayOut),
         Some(other) => {
             warnings.push(format!(
-                "{place} {}: {other:?} is ignored: write {ENABLED} or {DISABLED}",
+                "{place} {}: {other:?} has no effect: write {ENABLED} or {DISABLED}",
                 key::INJECT
             ));
             None
@@ -213,7 +213,7 @@ fn wish(pod: &Value, namespace: &NamespaceView) -> (Wish, Rule, Vec<String>) {
     let (wish, rule) = match (by_label.or(by_annotation), of_namespace) {
         (Some((Wish::StayOut, _)), _) if modes::keeps_pods_in(namespace) => {
             warnings.push(format!(
-                "{}: {DISABLED} is ignored: {}",
+                "{}: {DISABLED} is not allowed: {}",
                 key::INJECT,
                 modes::reserved(namespace)
             ));

@@ -41,8 +41,8 @@ pub(super) fn is_binding(namespace: &NamespaceView) -> bool {
 /// Why it does not count.
 pub(super) fn reserved(namespace: &NamespaceView) -> String {
     format!(
-        "Namespace {} refuses calls (access mode {}, TLS mode {}), and pods may not go around that: remove it, or let the \
-         Namespace say {}: \"true\"",
+        "Namespace {} is closed (access mode {}, TLS mode {}), and its pods cannot opt out of that; remove it, or annotate \
+         the Namespace with {}: \"true\"",
         namespace.name,
         namespace.modes.access,
         namespace.modes.tls,

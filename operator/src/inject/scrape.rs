@@ -77,7 +77,7 @@ fn would_open() -> String {
 
 fn named(pod: &Value, port: &str) -> Result<ApplicationMetrics, String> {
     let number = port.parse().ok().filter(|&number: &u16| number > 0);
-    let number = number.ok_or_else(|| format!("{PORT}: {port:?} is no port from 1 to 65535"))?;
+    let number = number.ok_or_else(|| format!("{PORT}: {port:?} is not a port from 1 to 65535"))?;
     if PROXY_PORTS.contains(&number) {
         return Err(format!(
             "{PORT}: {number} is a port of the sidecar that serves no metrics; those are on {METRICS_PORT}"
@@ -91,7 +91,7 @@ fn named(pod: &Value, port: &str) -> Result<ApplicationMetrics, String> {
         format!("/{path}")
     };
     if path.contains(['?', '#']) || path.parse::<PathAndQuery>().is_err() {
-        return Err(format!("{PATH}: {path:?} is no path of a URL"));
+        return Err(format!("{PATH}: {path:?} is not the path of a URL"));
     }
     let scheme = match annotation(pod, SCHEME) {
         None | Some("" | "http") => Scheme::Http,

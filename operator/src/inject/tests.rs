@@ -210,7 +210,7 @@ fn a_word_that_is_neither_yes_nor_no_is_ignored_with_a_warning() {
     let warnings = warnings(&pod().label(key::INJECT, "true"));
     assert_eq!(
         warnings,
-        [r#"label smilax.dev/inject: "true" is ignored: write enabled or disabled"#]
+        [r#"label smilax.dev/inject: "true" has no effect: write enabled or disabled"#]
     );
 }
 

@@ -167,7 +167,7 @@ impl Server {
         })?;
         let csr = STANDARD
             .decode(&request.csr)
-            .map_err(|error| Refusal::Malformed(format!("csr is no base64: {error}")))?;
+            .map_err(|error| Refusal::Malformed(format!("csr is not base64: {error}")))?;
         let key = PublicKey::of_request(&csr)?;
         let holder = self.issuing.holder(request.token).await?;
         self.issuing

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use smilax_core::ObjectRef;
+use smilax_core::access::DenialReason;
 
 use super::{Caller, Refused};
 
@@ -47,6 +48,7 @@ impl Reports {
             return;
         };
         let nearest = report.nearest.map(ToString::to_string);
+        let what = headline(report.refused);
         tracing::warn!(
             decision = report.decision,
             source = report.caller.name(),
@@ -58,7 +60,7 @@ impl Reports {
             method = report.request.map_or("-", |request| request.method.as_str()),
             path = report.request.map_or("-", |request| request.uri.path()),
             left_out,
-            "no rule allows a call"
+            "{what}"
         );
     }
 
@@ -77,9 +79,40 @@ impl Reports {
     }
 }
 
+/// What happened, before `decision` says what became of the call.
+fn headline(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::Denied(DenialReason::Unauthenticated) => {
+            "a call proves no identity, so no TrafficTarget can allow it"
+        }
+        Refused::Denied(_) => "no TrafficTarget allows a call",
+        Refused::Plaintext => "a call proves no identity, which the TLS mode strict asks for",
+        Refused::AmbiguousPath(_) | Refused::AmbiguousHeader(_) => {
+            "a call can be read in two ways, and a TrafficTarget reads what is ambiguous in it"
+        }
+        Refused::NoPolicy => "a call came before the configuration that says who may call",
+        Refused::Distrusted => "a call is of an identity that is no longer trusted",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_blamed_on_a_missing_target_only_where_one_would_help() {
+        let blamed = |refused| headline(&refused).contains("no TrafficTarget allows");
+        assert!(blamed(Refused::Denied(DenialReason::NoTarget)));
+        let unproven = Refused::Denied(DenialReason::Unauthenticated);
+        for refused in [
+            unproven,
+            Refused::Plaintext,
+            Refused::NoPolicy,
+            Refused::Distrusted,
+        ] {
+            assert!(!blamed(refused));
+        }
+    }
 
     #[test]
     fn of_many_refusals_few_are_told_and_the_rest_is_counted() {

@@ -5,6 +5,7 @@ mod forward;
 mod http1;
 mod servers;
 mod tunnel;
+mod unreadable;
 mod vetting;
 
 use std::convert::Infallible;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use smilax_core::config::SourceMatch;
 use smilax_core::{SpiffeId, Workload};
 
-use super::Closed;
+use super::{Closed, bare};
 use crate::diagnostic::{Diagnostic, Reason};
 use crate::model::{Binding, Subject, Target};
-use crate::plan::{Names, object};
+use crate::plan::{Names, Scope, object};
 
-const ACCOUNT: &str = "ServiceAccount";
-const BINDING: &str = "IdentityBinding";
+pub(super) const ACCOUNT: &str = "ServiceAccount";
+pub(super) const BINDING: &str = "IdentityBinding";
 
 /// Reports what is wrong with a binding itself.
-pub(super) fn check(names: Names<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
+pub(super) fn check(scope: &Scope<'_>, binding: &Binding, diagnostics: &mut BTreeSet<Diagnostic>) {
+    let names = scope.names();
     let mut report = |reason, message| {
         diagnostics.insert(Diagnostic {
             object: object(BINDING, &binding.meta),
@@ -47,6 +48,7 @@ pub(super) fn check(names: Names<'_>, binding: &Binding, diagnostics: &mut BTree
             no_account("spec.schemes.serviceAccount", account, &binding.meta.namespace),
         );
     }
+    bare::check_binding(&scope.pods, binding, &mut report);
 }
 
 /// The pods that a target is about.
@@ -76,7 +78,11 @@ pub(super) fn destination(
                 if binding.fault().is_some() {
                     report(
                         Reason::DestinationNotFound,
-                        faulty("spec.destination", &subject.name, names.namespace),
+                        format!(
+                            "spec.destination: IdentityBinding {} of namespace {} is not valid, and all pods that it may \
+                             mean are closed; its status says why",
+                            subject.name, names.namespace
+                        ),
                     );
                 }
                 closed.accounts.extend(binding.account.as_deref().map(Arc::from));
@@ -118,6 +124,11 @@ pub(super) fn sources(
         }
     }
     found
+}
+
+/// Whom a source means at present.
+pub(super) fn means(names: Names<'_>, subject: &Subject) -> Vec<SourceMatch> {
+    source(names, subject, "", &mut |_, _| {})
 }
 
 fn source(
@@ -225,5 +236,5 @@ fn faulty(field: &str, name: &str, namespace: &str) -> String {
 }
 
 fn wrong_kind(field: &str, kind: &str) -> String {
-    format!("{field}.kind: {kind:?} is no identity; write {ACCOUNT} or {BINDING}")
+    format!("{field}.kind: {kind:?} is not an identity; write {ACCOUNT} or {BINDING}")
 }

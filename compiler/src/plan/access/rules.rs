@@ -7,7 +7,8 @@ use smilax_core::config::{ContainerPort, HttpMatch, PortMatch};
 
 use crate::diagnostic::Reason;
 use crate::model::{Addressing, DestinationPort, RoutePorts, Rule, Rules, Target};
-use crate::plan::Scope;
+use crate::plan::Names;
+use crate::plan::groups::Groups;
 
 /// What sources may call.
 pub(super) struct Allowed {
@@ -19,7 +20,8 @@ pub(super) struct Allowed {
 
 /// What a target allows; `None` is nothing.
 pub(super) fn allowed(
-    scope: &Scope<'_>,
+    names: Names<'_>,
+    groups: &Groups,
     target: &Target,
     report: &mut impl FnMut(Reason, String),
 ) -> Option<Allowed> {
@@ -32,16 +34,16 @@ pub(super) fn allowed(
             return None;
         }
         Rules::Everything => (Vec::new(), None),
-        Rules::Listed(rules) => listed(scope, rules, report)?,
+        Rules::Listed(rules) => listed(names, groups, rules, report)?,
     };
     match &target.destination_port {
         DestinationPort::Any => {}
-        DestinationPort::Only(port) => ports.push(reached(scope, [*port].into_iter())),
+        DestinationPort::Only(port) => ports.push(reached(names, [*port].into_iter())),
         DestinationPort::Unreadable(written) => {
             report(
                 Reason::Invalid,
                 format!(
-                    "spec.destination.port: {written} is no port, so nothing may be called; write 1 to 65535, or leave it out"
+                    "spec.destination.port: {written} is not a port, so nothing may be called; write 1 to 65535, or leave it out"
                 ),
             );
             return None;
@@ -53,7 +55,8 @@ pub(super) fn allowed(
 type PortsAndRequests = (Vec<Vec<PortMatch>>, Option<Vec<HttpMatch>>);
 
 fn listed(
-    scope: &Scope<'_>,
+    names: Names<'_>,
+    groups: &Groups,
     rules: &[Rule],
     report: &mut impl FnMut(Reason, String),
 ) -> Option<PortsAndRequests> {
@@ -64,7 +67,7 @@ fn listed(
         let field = format!("spec.rules[{index}]");
         match rule.kind.as_str() {
             "HTTPRouteGroup" => {
-                let found = group(scope, rule, &field, report);
+                let found = group(names, groups, rule, &field, report);
                 let all = http.get_or_insert_default();
                 for one in found {
                     if !all.contains(&one) {
@@ -73,22 +76,26 @@ fn listed(
                 }
             }
             "TCPRoute" => {
-                let route = scope.contents.tcp_routes.get(rule.name.as_str());
-                if route.is_none() {
-                    report(Reason::RouteNotFound, missing(&field, rule, scope.namespace));
+                let route = names.contents.tcp_routes.get(rule.name.as_str());
+                match route.map(|route| &route.ports) {
+                    None => report(Reason::RouteNotFound, missing(&field, rule, names.namespace)),
+                    Some(RoutePorts::Listed(ports)) if !ports.iter().any(|port| number(*port).is_some()) => {
+                        report(Reason::MatchNotFound, unusable(&field, rule, "port"));
+                    }
+                    Some(_) => {}
                 }
                 tcp.get_or_insert_default().add(route.map(|route| &route.ports));
             }
             "UDPRoute" => {
-                if !scope.contents.udp_routes.contains_key(rule.name.as_str()) {
-                    report(Reason::RouteNotFound, missing(&field, rule, scope.namespace));
+                if !names.contents.udp_routes.contains_key(rule.name.as_str()) {
+                    report(Reason::RouteNotFound, missing(&field, rule, names.namespace));
                 }
             }
             kind => {
                 report(
                     Reason::InvalidKind,
                     format!(
-                        "{field}.kind: {kind:?} is no route, so nothing may be called; write HTTPRouteGroup, TCPRoute or UDPRoute"
+                        "{field}.kind: {kind:?} is not a route, so nothing may be called; write HTTPRouteGroup, TCPRoute or UDPRoute"
                     ),
                 );
                 // It may have been meant to restrict the others.
@@ -111,7 +118,7 @@ fn listed(
     }
     let ports = match tcp {
         None | Some(TcpPorts::All) => Vec::new(),
-        Some(TcpPorts::These(ports)) => vec![reached(scope, ports.into_iter())],
+        Some(TcpPorts::These(ports)) => vec![reached(names, ports.into_iter())],
     };
     Some((ports, http))
 }
@@ -147,14 +154,14 @@ pub(super) fn number(port: i64) -> Option<u16> {
 }
 
 /// Ports of pods that these numbers mean: the port itself, and where a Service that selects the pod leads from it.
-fn reached(scope: &Scope<'_>, ports: impl Iterator<Item = u16>) -> Vec<PortMatch> {
+fn reached(names: Names<'_>, ports: impl Iterator<Item = u16>) -> Vec<PortMatch> {
     let mut found: Vec<PortMatch> = Vec::new();
     for port in ports {
         found.push(PortMatch {
             pod_selector: std::collections::BTreeMap::new(),
             port: ContainerPort::Number(port),
         });
-        for service in scope.contents.services.values() {
+        for service in names.contents.services.values() {
             let selects =
                 !service.selector.is_empty() && !matches!(service.addressing, Addressing::External(_));
             let Some(target) = service.target_ports.get(&port).filter(|_| selects) else {
@@ -173,13 +180,14 @@ fn reached(scope: &Scope<'_>, ports: impl Iterator<Item = u16>) -> Vec<PortMatch
 }
 
 fn group(
-    scope: &Scope<'_>,
+    names: Names<'_>,
+    groups: &Groups,
     rule: &Rule,
     field: &str,
     report: &mut impl FnMut(Reason, String),
 ) -> Vec<HttpMatch> {
-    let Some(group) = scope.contents.groups.get(rule.name.as_str()) else {
-        report(Reason::RouteGroupNotFound, missing(field, rule, scope.namespace));
+    let Some(group) = names.contents.groups.get(rule.name.as_str()) else {
+        report(Reason::RouteGroupNotFound, missing(field, rule, names.namespace));
         return Vec::new();
     };
     for (index, name) in rule.matches.iter().enumerate() {
@@ -193,12 +201,21 @@ fn group(
             );
         }
     }
-    scope
-        .usable(&rule.name)
-        .iter()
-        .filter(|one| rule.matches.is_empty() || rule.matches.contains(&one.name))
-        .cloned()
-        .collect()
+    let is_meant = |name: &String| rule.matches.is_empty() || rule.matches.contains(name);
+    let usable = groups.usable(&rule.name).iter().filter(|one| is_meant(&one.name));
+    let usable: Vec<HttpMatch> = usable.cloned().collect();
+    let names_nothing = !rule.matches.is_empty() && !group.matches.iter().any(|one| is_meant(&one.name));
+    if usable.is_empty() && !names_nothing {
+        report(Reason::MatchNotFound, unusable(field, rule, "match"));
+    }
+    usable
+}
+
+fn unusable(field: &str, rule: &Rule, what: &str) -> String {
+    format!(
+        "{field}: {} {} has no {what} that can be used here, so it allows nothing; its status says why",
+        rule.kind, rule.name
+    )
 }
 
 fn missing(field: &str, rule: &Rule, namespace: &str) -> String {

@@ -370,7 +370,7 @@ fn d5_a_pattern_that_would_break_out_of_its_anchors_is_refused() {
         )
         .plan();
     assert!(!grants(&only(&plan)));
-    assert_eq!(reasons(&plan), ["Invalid", "Invalid"]);
+    assert_eq!(reasons(&plan), ["Invalid", "Invalid", "MatchNotFound"]);
 }
 
 #[test]
@@ -386,5 +386,5 @@ fn a_port_out_of_range_selects_nothing_and_is_told() {
         .target(target("t", "web").from("shop", "client").rule("TCPRoute", "bad"))
         .plan();
     assert!(!grants(&only(&plan)));
-    assert_eq!(reasons(&plan), ["Invalid", "Invalid"]);
+    assert_eq!(reasons(&plan), ["Invalid", "Invalid", "MatchNotFound"]);
 }

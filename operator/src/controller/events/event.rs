@@ -5,6 +5,7 @@ use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use smilax_compiler::Reason;
 use smilax_core::hex::hex;
 
 /// Longest name of an Event (RFC 1123 subdomain).
@@ -35,12 +36,23 @@ pub(super) fn event(
         action: Some("Compile".to_owned()),
         reason: Some(reason.to_owned()),
         note: Some(shortened(message)),
-        type_: Some("Warning".to_owned()),
+        type_: Some(type_of(reason).to_owned()),
         event_time: Some(MicroTime(now)),
         regarding: Some(about.clone()),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(instance.to_owned()),
         ..Event::default()
+    }
+}
+
+/// `Normal` for what every object goes through that is applied before its pods: nobody has to do anything about it, and an Event
+/// cannot be withdrawn.
+fn type_of(reason: &str) -> &'static str {
+    let passes = [Reason::NoReadyEndpoints, Reason::NoPods];
+    if passes.iter().any(|one| one.as_str() == reason) {
+        "Normal"
+    } else {
+        "Warning"
     }
 }
 
@@ -85,6 +97,13 @@ fn shortened(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_passes_once_pods_are_ready_is_no_warning() {
+        assert_eq!(type_of("NoReadyEndpoints"), "Normal");
+        assert_eq!(type_of("NoPods"), "Normal");
+        assert_eq!(type_of("BackendNotFound"), "Warning");
+    }
 
     fn web(uid: &str) -> ObjectReference {
         ObjectReference {

@@ -36,7 +36,7 @@ fn a_word_that_is_neither_yes_nor_no_is_refused() {
     let found = findings(&deployment(&pod().label(key::INJECT, "yes")));
     assert_eq!(
         found.errors,
-        [r#"spec.template: label smilax.dev/inject: "yes" is ignored: write enabled or disabled"#]
+        [r#"spec.template: label smilax.dev/inject: "yes" has no effect: write enabled or disabled"#]
     );
 }
 

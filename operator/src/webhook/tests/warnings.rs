@@ -37,7 +37,7 @@ async fn a_namespace_that_says_true_instead_of_enabled_is_answered() {
     assert_eq!(
         warnings,
         json!([
-            r#"smilax: metadata.labels[smilax.dev/inject]: "true" is ignored: write enabled or disabled"#
+            r#"smilax: metadata.labels[smilax.dev/inject]: "true" has no effect: write enabled or disabled"#
         ])
     );
 }

@@ -106,7 +106,12 @@ async fn serve_requests(
     };
     match turn {
         Turn::Over(result) => {
-            result.inspect_err(|error| vetting::count_unreadable(error, connection.telemetry()))?;
+            result.inspect_err(|error| {
+                vetting::count_unreadable(error, connection.telemetry());
+                if error.is_parse() && !error.is_parse_too_large() {
+                    worker.servers.unreadable.tell(connection.original);
+                }
+            })?;
         }
         Turn::Idle => {
             let parts = served.into_parts();

@@ -3,6 +3,7 @@
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 
+use super::unreadable::Unreadable;
 use crate::http::LocalExecutor;
 use crate::http::limits::{HEADER_BYTES, LIST_BYTES, MAX_HEADERS};
 use crate::http::{windows, wire};
@@ -20,6 +21,7 @@ pub struct Servers {
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<LocalExecutor>,
     pub(super) multiplexed: http2::Builder<LocalExecutor>,
+    pub(super) unreadable: Unreadable,
 }
 
 impl Servers {
@@ -54,6 +56,7 @@ impl Servers {
             http1,
             http2,
             multiplexed,
+            unreadable: Unreadable::default(),
         }
     }
 }

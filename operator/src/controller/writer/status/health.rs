@@ -190,6 +190,18 @@ fn cases() -> BTreeMap<String, Value> {
         "no-root",
         written(&only(split("gone")), Pods::Injected, &enforced(1)),
     );
+    let mut no_weight = split("web");
+    no_weight["backends"][0]["weight"] = json!(0);
+    add(
+        "progressing",
+        "no-weight",
+        written(&only(no_weight), Pods::Injected, &Enforcement::default()),
+    );
+    add(
+        "progressing",
+        "allows-nobody",
+        written(&right[1..2], Pods::Injected, &enforced(1)),
+    );
     cases
 }
 
