@@ -1,5 +1,8 @@
 //! A pod that calls others: what it sees is what users' pods see.
 
+use std::thread;
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use smilax_core::ProxyConfig;
 use smilax_core::Revision;
@@ -17,6 +20,8 @@ use crate::wait::{PATIENCE, Progress, wait_until, wait_within};
 
 /// The test application's program in its image.
 const PROGRAM: &str = "/smilax-testapp";
+/// How old a page of metrics may be: scrapes within a second of each other share one.
+const METRICS_AGE: Duration = Duration::from_secs(1);
 
 /// A pod with the test application in its container `app`.
 #[derive(Clone, Debug)]
@@ -229,6 +234,7 @@ impl Client {
     /// The metrics page of this pod's proxy.
     #[track_caller]
     pub fn proxy_metrics(&self) -> String {
+        thread::sleep(METRICS_AGE);
         self.get(&format!("http://127.0.0.1:{METRICS_PORT}/metrics")).body
     }
 

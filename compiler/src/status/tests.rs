@@ -149,7 +149,7 @@ fn a_split_none_of_whose_callers_has_a_sidecar_says_how_to_join() {
     let status = statuses(&mut cluster.index(), "shop").remove(0);
     assert_eq!(
         status.conditions[2].message,
-        "1 pod has no sidecar: client-1; run kubectl label namespace shop smilax.dev/inject=enabled --overwrite, then restart them"
+        "1 pod has no sidecar: client-1; run kubectl label namespace shop smilax.dev/inject=enabled, then restart them"
     );
     let with_one = cluster.injected_pod("shop", "client-2", "default");
     assert_eq!(words(&with_one)[2], "Programmed=Unknown/Pending");

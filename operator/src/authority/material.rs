@@ -136,7 +136,7 @@ impl Material {
             other => {
                 return Err(malformed(
                     entry::PHASE,
-                    format!("{other:?} is none of steady, announced, renewing"),
+                    format!("{other:?} is not steady, announced or renewing"),
                 ));
             }
         };
