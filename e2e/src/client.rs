@@ -1,6 +1,5 @@
 //! A pod that calls others: what it sees is what users' pods see.
 
-use std::thread;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -16,7 +15,7 @@ use crate::kubectl::Kubectl;
 use crate::load::Load;
 use crate::namespace::{self, Namespace, must};
 use crate::objects::Object;
-use crate::wait::{PATIENCE, Progress, wait_until, wait_within};
+use crate::wait::{PATIENCE, Progress, pause, wait_until, wait_within};
 
 /// The test application's program in its image.
 const PROGRAM: &str = "/smilax-testapp";
@@ -234,7 +233,7 @@ impl Client {
     /// The metrics page of this pod's proxy.
     #[track_caller]
     pub fn proxy_metrics(&self) -> String {
-        thread::sleep(METRICS_AGE);
+        pause(METRICS_AGE);
         self.get(&format!("http://127.0.0.1:{METRICS_PORT}/metrics")).body
     }
 
