@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use smilax_e2e::{
-    Inject, Load, Match, Mesh, Namespace, Object, RouteGroup, Shared, SplitVersion, TrafficSplit, Web,
-    assert_share,
+    Inject, Load, Match, Mesh, Namespace, Object, Progress, RouteGroup, Shared, SplitVersion, TrafficSplit,
+    Web, assert_share, wait_until,
 };
 
 static WEB: Shared = Shared::new("versions");
@@ -118,10 +118,13 @@ fn matches_survive_a_change_through_a_version_that_knows_none() {
             .matching("kept")
             .backend("web-v1", 1),
     );
-    let mut old = read_as(&web, &split, SplitVersion::V1alpha2);
-    old["spec"]["backends"][0]["weight"] = json!(7);
     let kubectl = web.namespace.kubectl();
-    kubectl.feed(&["replace", "--filename=-"], &old).unwrap();
+    wait_until("nobody else writes it between read and write", || {
+        let mut old = read_as(&web, &split, SplitVersion::V1alpha2);
+        old["spec"]["backends"][0]["weight"] = json!(7);
+        let written = kubectl.feed(&["replace", "--filename=-"], &old);
+        Progress::when(written.is_ok(), (), || format!("{written:?}"))
+    });
     let seen = read_as(&web, &split, SplitVersion::V1alpha4);
     assert_eq!(seen["spec"]["backends"][0]["weight"], 7);
     assert_eq!(
