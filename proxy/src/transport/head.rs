@@ -154,11 +154,17 @@ impl ClientStream {
             }
             let mut bytes = read.filled();
             if self.begun.is_empty() && !bytes.is_empty() {
-                bytes = match self.blank.pass(bytes) {
-                    Follows::Nothing => continue,
-                    Follows::Message(bytes) => bytes,
-                    Follows::Refused => NO_REQUEST,
-                };
+                match self.blank.pass(bytes) {
+                    Follows::Message(_) => {}
+                    Follows::Refused => bytes = NO_REQUEST,
+                    // The library may have the beginning of a head already, which came behind the request before: only
+                    // it can tell a blank line from the end of that head. It looks at all blank lines again for each
+                    // further one, so they are counted.
+                    Follows::Nothing => {
+                        self.put(bytes, &mut buffer);
+                        return Poll::Ready(Ok(()));
+                    }
+                }
             }
             // At the end of the stream this is wrong and harmless.
             self.clock.head_begins();
@@ -217,12 +223,41 @@ impl ClientStream {
             Some(replaced) => &replaced.bytes,
             None => bytes,
         };
-        let (now, later) = bytes.split_at(bytes.len().min(buffer.remaining()));
-        buffer.put_slice(now);
-        self.watch.put_ahead(later);
+        self.put(bytes, buffer);
         if let Some(replaced) = replaced {
             self.clock.set_raw_target(replaced.target);
         }
+    }
+
+    /// Hands over as much as there is room for, and keeps the rest for the next time.
+    fn put(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
+        let (now, later) = bytes.split_at(bytes.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.watch.put_ahead(later);
+    }
+
+    /// Hands over what was read before it was asked for, for which there is room.
+    fn hand_over_ahead(&mut self, mut ahead: &[u8], buffer: &mut ReadBufCursor<'_>) -> io::Result<()> {
+        if self.clock.phase() == Phase::Idle {
+            match self.blank.pass(ahead) {
+                Follows::Message(_) => {}
+                Follows::Refused => ahead = NO_REQUEST,
+                Follows::Nothing => {
+                    buffer.put_slice(ahead);
+                    return Ok(());
+                }
+            }
+            // A head begins here, or goes on; what follows of it is counted like that of any other.
+            self.clock.defect.set(None);
+            self.large.ends();
+            self.lengths.begin();
+            self.look_at(ahead);
+            self.head_bytes = ahead.len();
+            self.large.grows(self.head_bytes, HEADER_BYTES)?;
+        }
+        buffer.put_slice(ahead);
+        self.clock.head_begins();
+        Ok(())
     }
 
     /// Whether the client has taken too long. Called when there is nothing to read.
@@ -288,23 +323,14 @@ impl Read for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let ahead = this.watch.take_ahead(buffer.remaining());
-        let mut ahead = &ahead[..];
-        if !ahead.is_empty() && this.clock.phase() == Phase::Idle && this.begun.is_empty() {
-            ahead = match this.blank.pass(ahead) {
-                Follows::Nothing => &[],
-                Follows::Message(bytes) => bytes,
-                Follows::Refused => NO_REQUEST,
-            };
-        }
         if !ahead.is_empty() {
-            buffer.put_slice(ahead);
-            this.clock.head_begins();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.hand_over_ahead(&ahead, &mut buffer));
         }
         if this.clock.phase() == Phase::Idle || !this.begun.is_empty() {
             return this.poll_line(cx, buffer);
         }
-        let polled = if this.lengths.is_in_head() {
+        // The rest of a head that the library took with the request before it is not known to end.
+        let polled = if this.lengths.is_in_head() && this.clock.phase() == Phase::Head {
             this.poll_head(cx, &mut buffer)
         } else {
             this.large.ends();

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use super::header::{ACK, CONTINUATION, DATA, HEADERS, Header, SETTINGS};
 
-/// The largest allowance, and that of a new connection. A client may open its windows twice for each of thousands of small
-/// frames that are on their way.
-const MOST: u32 = 10_000;
+/// The allowance of a new connection, and what it grows to by itself.
+const FIRST: u32 = 10_000;
+/// The largest allowance. A client may open its windows twice for each small frame that is on its way, and tens of thousands
+/// may be: what is earned with them must not be lost before they are read.
+const MOST: u32 = 100_000;
 /// What it grows by in a second.
 const GROWTH: u32 = 500;
 /// What settings cost: they change the window of every stream.
@@ -50,7 +52,7 @@ impl Allowance {
     /// That of a new connection. Times are since any fixed moment.
     pub(super) fn new(now: Duration) -> Self {
         Self {
-            left: MOST,
+            left: FIRST,
             grown: now,
         }
     }
@@ -72,7 +74,8 @@ impl Allowance {
             let now = now();
             let growth = now.saturating_sub(self.grown).as_millis() * u128::from(GROWTH) / 1000;
             if growth > 0 {
-                self.earn(u32::try_from(growth).unwrap_or(MOST));
+                let growth = u32::try_from(growth).unwrap_or(FIRST);
+                self.left = self.left.saturating_add(growth).min(FIRST);
                 self.grown = now;
             }
         }
@@ -145,16 +148,20 @@ mod tests {
             (CONTINUATION, 0),
         ] {
             let mut allowance = Allowance::new(at(0));
-            assert_eq!(taken(&mut allowance, &frame(kind, length), at(0)), MOST, "{kind}");
+            assert_eq!(
+                taken(&mut allowance, &frame(kind, length), at(0)),
+                FIRST,
+                "{kind}"
+            );
         }
         let mut allowance = Allowance::new(at(0));
         assert_eq!(
             taken(&mut allowance, &frame(SETTINGS, 6), at(0)),
-            MOST / SETTINGS_COST
+            FIRST / SETTINGS_COST
         );
         assert_eq!(
             taken(&mut Allowance::new(at(0)), &frame(SETTINGS, 0), at(0)),
-            MOST / SETTINGS_COST
+            FIRST / SETTINGS_COST
         );
     }
 
@@ -169,7 +176,17 @@ mod tests {
         assert_eq!(taken(&mut allowance, &ping, at(1_000)), GROWTH);
         assert_eq!(taken(&mut allowance, &ping, at(1_001)), 0);
         assert_eq!(taken(&mut allowance, &ping, at(1_002)), 1);
-        assert_eq!(taken(&mut allowance, &ping, at(10_000_000)), MOST);
+        assert_eq!(taken(&mut allowance, &ping, at(10_000_000)), FIRST);
+    }
+
+    #[test]
+    fn s37_windows_for_tens_of_thousands_of_frames_on_their_way_may_come_at_once() {
+        let mut allowance = Allowance::new(at(0));
+        for _ in 0..40_000 {
+            allowance.earn(sent(&frame(DATA, 10)));
+        }
+        let windows = taken(&mut allowance, &frame(WINDOW_UPDATE, 4), at(0));
+        assert_eq!(windows, MOST);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hyper::rt::Write as _;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::ClientStream;
-use crate::transport::blank_lines::{Follows, NO_REQUEST};
+use crate::transport::blank_lines::{BlankLines, Follows, NO_REQUEST};
 
 /// Bytes of a head that are taken while parked; what is larger needs a server.
 const PARKED_BYTES: usize = 4 * 1024;
@@ -95,8 +95,12 @@ impl ClientStream {
     #[must_use]
     pub fn parked(mut self, unread: &[u8]) -> Self {
         self.parking.state = State::Parked;
-        if !unread.is_empty() {
-            self.watch.put_ahead(unread);
+        // All that there is of what may follow is here, so that it begins with a message or with blank lines.
+        self.blank = BlankLines::default();
+        match self.blank.pass(unread) {
+            Follows::Nothing => {}
+            Follows::Message(begun) => self.watch.put_ahead(begun),
+            Follows::Refused => self.watch.put_ahead(NO_REQUEST),
         }
         self
     }

@@ -1,5 +1,7 @@
 //! A: where one request of HTTP/1 ends and the next begins. A further payload is a line.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Request;
 use hyper::body::Frame;
@@ -9,6 +11,7 @@ use tokio::net::TcpStream;
 use super::stage::{Recorder, Stage, Way};
 use crate::support::client::{Http2, exchange, get, to_end};
 use crate::support::server::{Server, frames};
+use crate::support::{Net, TestProxy};
 
 /// What must never reach an application as a request.
 pub(super) const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: web\r\n\r\n";
@@ -393,5 +396,27 @@ async fn a11_the_body_of_a_request_that_the_proxy_answers_is_never_a_request() {
             stage.way,
             app.seen()
         );
+    }
+}
+
+#[tokio::test]
+async fn s36_pipelined_requests_stay_what_they_are_wherever_they_are_cut() {
+    const SECOND: &str = "GET /2 HTTP/1.1\r\nhost: web\r\nx-a: b\r\nx-user: c\r\nconnection: close\r\n\r\n";
+    let first = "GET /1 HTTP/1.1\r\nhost: web\r\n\r\n";
+    let both = format!("{first}{SECOND}");
+    let net = Net::new();
+    let _app = Server::mirror(net.at(1)).await;
+    let proxy = TestProxy::inbound(net.at(1));
+    for cut in first.len()..both.len() {
+        let mut stream = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+        let (begins, rest) = both.as_bytes().split_at(cut);
+        stream.write_all(begins).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.write_all(rest).await.unwrap();
+        let answers = to_end(&mut stream).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{cut}: {answers}");
+        for line in ["GET /1 ", "GET /2 ", "x-a: b\n", "x-user: c\n"] {
+            assert_eq!(answers.matches(line).count(), 1, "{cut}: {line}: {answers}");
+        }
     }
 }

@@ -186,6 +186,28 @@ async fn s6_heads_that_grow_large_and_do_not_end_take_of_the_memory_for_requests
     assert!(to_end(&mut first).await.starts_with("HTTP/1.1 200"));
 }
 
+#[tokio::test]
+async fn s6_a_head_that_begins_behind_another_request_is_counted_too() {
+    let net = Net::new();
+    let _app = application(net.at(1)).await;
+    let proxy = proxy(net, requests(36));
+    let begun = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\nx: ";
+    let mut crowd = crowd(net, proxy.inbound_address(), begun).await;
+    for stream in &mut crowd {
+        soon("the first is answered", stream.readable()).await.unwrap();
+    }
+    // Each is put away meanwhile, with what its server had read of the second request.
+    tokio::time::sleep(BRIEF).await;
+    for stream in &mut crowd {
+        // Those that were refused are closed.
+        let _ = stream.write_all(&vec![b'x'; 40_000]).await;
+    }
+    eventually("some are refused", || {
+        proxy.proxy().shared().metrics.overload.refused_requests.get() > 0
+    })
+    .await;
+}
+
 /// Connections that ask for a large response and never read it.
 async fn readers_that_pause(proxy: &crate::support::TestProxy) -> Vec<TcpStream> {
     let mut paused = Vec::new();
