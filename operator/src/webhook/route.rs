@@ -320,6 +320,11 @@ async fn away<T: Send + 'static>(
         .unwrap_or_else(|error| Err(Failure::Internal(error.to_string())))
 }
 
+/// The answer to whom there is no room for.
+pub(super) fn busy() -> Response<Full<Bytes>> {
+    refusal(&Failure::Busy(Busy))
+}
+
 fn refusal(failure: &Failure) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{failure}\n"))));
     *response.status_mut() = failure.status();

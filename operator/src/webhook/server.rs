@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::server::ResolvesServerCert;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
-use smilax_core::admission::{Activity, Admissions, Busy, Caps, Quiet};
+use smilax_core::admission::{Activity, Admissions, Busy, Caps, Load, Quiet, Share};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -16,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::WebhookState;
-use super::route::Routes;
+use super::route::{self, Routes};
 use crate::certificate::CertificateResolver;
 
 /// Connections at once; for each that is above, another has to end, since nobody knows the addresses of API servers. They
@@ -25,7 +28,12 @@ const PLACES: Caps = Caps {
     all: 256,
     of_one: 128,
 };
-const STREAMS: u32 = 250;
+/// Go opens another connection when it needs more.
+const STREAMS: u32 = 32;
+/// What requests under way may take by their headers, in all. A source that has more under way is refused first.
+const REQUESTS: usize = 16 * 1024 * 1024;
+/// What a request takes beside its headers, about: a stream, a task, timers.
+const REQUEST: usize = 8 * 1024;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// For the first request: an API server connects when it has one.
@@ -40,7 +48,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// An idle HTTP/2 connection is asked whether the other side still lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const HEADER_BYTES: u32 = 16 * 1024;
+const HEADER_BYTES: u32 = 8 * 1024;
 /// Bytes of requests that nobody has read yet, for each stream and each connection: what 256 connections may hold before
 /// a body is charged to the budget.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -70,6 +78,7 @@ pub async fn serve(
     };
     let routes = Arc::new(Routes::new(state));
     let admissions = Admissions::new(PLACES, Busy::GivesWay);
+    let load = Load::new(REQUESTS);
     let connections = TaskTracker::new();
     let closing = CancellationToken::new();
     let stop = async {
@@ -96,10 +105,16 @@ pub async fn serve(
                 if let Some(other) = gives_way {
                     other.cancel();
                 }
-                let (acceptor, routes, closing) = (acceptor.clone(), Arc::clone(&routes), closing.clone());
+                let (acceptor, closing) = (acceptor.clone(), closing.clone());
+                let server = Server {
+                    routes: Arc::clone(&routes),
+                    activity,
+                    load: Arc::clone(&load),
+                    share: Arc::clone(place.share()),
+                };
                 connections.spawn(async move {
                     tokio::select! {
-                        () = connection(stream, acceptor, routes, &activity, closing) => {}
+                        () = connection(stream, acceptor, &server, closing) => {}
                         () = end.cancelled() => tracing::debug!(%client, "closed a connection that gave way to another"),
                     }
                     drop(place);
@@ -118,13 +133,22 @@ pub async fn serve(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
+/// What answers the requests of one connection.
+struct Server {
     routes: Arc<Routes>,
-    activity: &Arc<Activity>,
-    closing: CancellationToken,
-) {
+    activity: Arc<Activity>,
+    load: Arc<Load>,
+    /// What requests of its source cost.
+    share: Arc<Share>,
+}
+
+/// What a request costs before its body is charged.
+fn cost(headers: &HeaderMap) -> usize {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    REQUEST + 2 * headers.iter().map(bytes).sum::<usize>()
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: &Server, closing: CancellationToken) {
     let stream = match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -136,16 +160,17 @@ async fn connection(
             return;
         }
     };
-    activity.shaken();
-    let service = service_fn({
-        let activity = Arc::clone(activity);
-        move |request| {
-            let (routes, under_way) = (Arc::clone(&routes), activity.begin());
-            async move {
-                let answer = timeout(REQUEST_TIME, routes.answer(request)).await;
-                drop(under_way);
-                answer
-            }
+    server.activity.shaken();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (routes, under_way) = (Arc::clone(&server.routes), server.activity.begin());
+        let permit = server.load.admit(&server.share, cost(request.headers()));
+        async move {
+            let Some(_permit) = permit else {
+                return Ok(route::busy());
+            };
+            let answer = timeout(REQUEST_TIME, routes.answer(request)).await;
+            drop(under_way);
+            answer
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -170,7 +195,7 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = outlived(activity) => {
+        () = outlived(&server.activity) => {
             connection.as_mut().graceful_shutdown();
             timeout(REQUEST_TIME, connection).await.unwrap_or(Ok(()))
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame};
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -243,5 +244,36 @@ async fn f2_no_answer_of_the_webhooks_holds_a_key() {
             );
         }
     }
+    port.close().await;
+}
+
+#[tokio::test]
+async fn s25_requests_that_wait_for_their_bodies_are_bounded_and_others_are_served() {
+    let port = Port::open().await;
+    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
+    let connector = trust(&port.material.bundle(), b"h2");
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let stream = connect_from(&port, 2).await;
+        let stream = connector.connect(name.clone(), stream).await.unwrap();
+        let (mut http, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        for _ in 0..32 {
+            let body = futures::stream::pending::<Result<Frame<Bytes>, hyper::Error>>();
+            let request = Request::post("https://webhook/inject")
+                .header("content-type", "application/json")
+                .header("x-padding", "x".repeat(7 * 1024))
+                .body(http_body_util::StreamBody::new(body))
+                .unwrap();
+            answers.spawn(http.send_request(request));
+        }
+    }
+    let first = answers.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(first.status(), StatusCode::TOO_MANY_REQUESTS);
+    let (status, _) = port.ask(post("/inject", creation(&pod()).to_string())).await;
+    assert_eq!(status, StatusCode::OK);
     port.close().await;
 }
