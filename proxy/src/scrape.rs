@@ -33,6 +33,8 @@ pub use sheet::{Reader, Sheet};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the application's metrics at most.
 const MOST_BYTES: usize = 4 << 20;
+/// Bytes of the parameters of a scrape at most: they are held until the application has answered.
+const MOST_QUERY: usize = 2 << 10;
 /// The sidecar's parts that exist at a time: one that is current, and some that are still read.
 const OWN_PLACES: usize = 3;
 /// The application's that exist at a time, of those that were asked for without parameters. Prometheus sends none unless
@@ -72,6 +74,9 @@ pub enum Failure {
     /// Too many others are answered.
     #[error("others are being answered")]
     Busy,
+    /// The scrape has more parameters than are passed on.
+    #[error("its parameters have more than {MOST_QUERY} bytes")]
+    QueryTooLong,
     /// It took too long.
     #[error("no whole answer in time")]
     TimedOut,
@@ -103,6 +108,7 @@ impl Failure {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Busy | Self::Own(_) => "busy",
+            Self::QueryTooLong => "query_too_long",
             Self::TimedOut => "timed_out",
             Self::Unreachable(_) => "unreachable",
             Self::Broken(_) => "broken",
@@ -165,6 +171,9 @@ impl Scraper {
         asked: &HeaderMap,
         query: Option<&str>,
     ) -> shelf::Outcome {
+        if query.is_some_and(|query| query.len() > MOST_QUERY) {
+            return Err(Arc::new(Failure::QueryTooLong));
+        }
         let accepted = Format::accepted(asked.get_all(ACCEPT).iter());
         let fetched = || {
             let (application, query) = (Arc::clone(application), query.map(str::to_owned));

@@ -5,9 +5,10 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use super::registered;
 
 /// Every outcome, so that each counts from nothing.
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "merged",
     "busy",
+    "query_too_long",
     "timed_out",
     "unreachable",
     "broken",

@@ -4,25 +4,35 @@
 //! one is being made, or was made within `keep` ─► shared
 //! else there is a place ─────────────────────────► made
 //! else the sheet that was untouched for longest ─► its readers end, and it gives its place
+//!      too many wait for a place already ─────────► busy, at once
 //! ```
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, Shared};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::sheet::Sheet;
 use super::{Failure, Format, PATIENCE};
 
+/// Keys that may wait for a place while all places are taken. Each holds what was asked for, and anybody can make up keys.
+const WAITING: usize = 4;
+
 /// What came of making a sheet.
 pub(super) type Outcome = Result<Arc<Sheet>, Arc<Failure>>;
+
+type Making = Shared<BoxFuture<'static, Outcome>>;
 
 /// Sheets, by what was asked for.
 #[derive(Debug)]
 pub(super) struct Shelf<K> {
     keep: Duration,
+    /// Keys that are under way or kept at most.
+    most: usize,
     places: Arc<Semaphore>,
     sheets: Mutex<Sheets<K>>,
 }
@@ -39,7 +49,15 @@ struct Sheets<K> {
 struct Entry<K> {
     key: K,
     number: u64,
-    outcome: Shared<BoxFuture<'static, Outcome>>,
+    outcome: Making,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    UnderWay,
+    /// Until this forgets it.
+    Kept(#[expect(dead_code, reason = "ends when it is dropped")] AbortOnDropHandle<()>),
 }
 
 impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
@@ -47,6 +65,7 @@ impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
     pub(super) fn new(places: usize, keep: Duration) -> Arc<Self> {
         Arc::new(Self {
             keep,
+            most: places + WAITING,
             places: Arc::new(Semaphore::new(places)),
             sheets: Mutex::new(Sheets {
                 last: 0,
@@ -56,7 +75,8 @@ impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
         })
     }
 
-    /// The sheet for this key: one that is there, or what `make` makes. It is made to its end, whoever waits for it.
+    /// The sheet for this key: one that is there, or what `make` makes. It is made to its end, whoever waits for it: somebody
+    /// who asks and goes away again and again must not have it begun each time.
     pub(super) async fn get<F>(self: &Arc<Self>, key: &K, make: impl FnOnce() -> F) -> Outcome
     where
         F: Future<Output = Result<(Format, Vec<u8>), Failure>> + 'static,
@@ -68,28 +88,26 @@ impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
         };
         match shared {
             Some(outcome) => outcome.await,
-            None => self.begin(key, make()).await,
+            None => self.begin(key, make()).map_err(Arc::new)?.await,
         }
     }
 
-    fn begin<F>(self: &Arc<Self>, key: &K, make: F) -> Shared<BoxFuture<'static, Outcome>>
+    fn begin<F>(self: &Arc<Self>, key: &K, make: F) -> Result<Making, Failure>
     where
         F: Future<Output = Result<(Format, Vec<u8>), Failure>> + 'static,
     {
         let mut sheets = self.sheets.lock();
+        if !sheets.make_room(self.most) {
+            return Err(Failure::Busy);
+        }
         sheets.last += 1;
         let number = sheets.last;
         let owner = Arc::clone(self);
         let task = tokio::task::spawn_local(async move {
-            let outcome = owner.make(number, make).await.map_err(Arc::new);
-            if owner.keep.is_zero() {
-                owner.forget(number);
-            } else {
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(owner.keep).await;
-                    owner.forget(number);
-                });
-            }
+            // An entry must not stay under way for ever.
+            let ended = AssertUnwindSafe(owner.make(number, make)).catch_unwind().await;
+            let outcome = ended.unwrap_or(Err(Failure::Busy)).map_err(Arc::new);
+            owner.made(number, &outcome);
             outcome
         });
         let outcome = task
@@ -100,8 +118,26 @@ impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
             key: key.clone(),
             number,
             outcome: outcome.clone(),
+            stage: Stage::UnderWay,
         });
-        outcome
+        Ok(outcome)
+    }
+
+    /// Keeps what came of it for those who ask shortly after. That others were in the way says nothing about the next time.
+    fn made(self: &Arc<Self>, number: u64, outcome: &Outcome) {
+        let busy = matches!(outcome, Err(failure) if matches!(**failure, Failure::Busy));
+        if busy || self.keep.is_zero() {
+            return self.forget(number);
+        }
+        let owner = Arc::clone(self);
+        let forgets = AbortOnDropHandle::new(tokio::task::spawn_local(async move {
+            tokio::time::sleep(owner.keep).await;
+            owner.forget(number);
+        }));
+        let mut sheets = self.sheets.lock();
+        if let Some(entry) = sheets.shared.iter_mut().find(|entry| entry.number == number) {
+            entry.stage = Stage::Kept(forgets);
+        }
     }
 
     async fn make<F>(&self, number: u64, make: F) -> Result<Arc<Sheet>, Failure>
@@ -142,6 +178,18 @@ impl<K: Clone + PartialEq + Send + 'static> Shelf<K> {
 
     fn forget(&self, number: u64) {
         self.sheets.lock().shared.retain(|entry| entry.number != number);
+    }
+}
+
+impl<K> Sheets<K> {
+    /// Whether there is room for one more key. What was kept for longest gives way; what is under way does not.
+    fn make_room(&mut self, most: usize) -> bool {
+        if self.shared.len() < most {
+            return true;
+        }
+        let mut entries = self.shared.iter();
+        let oldest = entries.position(|entry| matches!(entry.stage, Stage::Kept(_)));
+        oldest.map(|oldest| self.shared.remove(oldest)).is_some()
     }
 }
 
@@ -235,6 +283,67 @@ mod tests {
             let _kept = sheet(&shelf, 1).await;
             let refused = shelf.get(&2, || async { Ok((Format::Text, Vec::new())) }).await;
             assert_eq!(refused.unwrap_err().outcome(), "busy");
+        });
+    }
+
+    /// Asks for keys that nobody else asked for, and goes away at once.
+    async fn flood<F>(shelf: &Arc<Shelf<u32>>, make: impl Fn() -> F) -> Vec<Option<Outcome>>
+    where
+        F: Future<Output = Result<(Format, Vec<u8>), Failure>> + 'static,
+    {
+        let mut got = Vec::new();
+        for key in 1_000..3_000 {
+            got.push(shelf.get(&key, &make).now_or_never());
+            tokio::task::yield_now().await;
+            assert!(shelf.sheets.lock().shared.len() <= 2 + WAITING);
+        }
+        got
+    }
+
+    #[test]
+    fn s35_made_up_keys_are_refused_at_once_while_as_many_are_under_way_as_may_be() {
+        paused(async {
+            let shelf = Shelf::new(2, KEEP);
+            let got = flood(&shelf, std::future::pending).await;
+            let refused =
+                |got: &Option<Outcome>| matches!(got, Some(Err(failure)) if failure.outcome() == "busy");
+            assert!(
+                got[..2 + WAITING].iter().all(Option::is_none),
+                "they are made, or wait"
+            );
+            assert!(got[2 + WAITING..].iter().all(refused));
+        });
+    }
+
+    #[test]
+    fn s35_what_is_kept_gives_way_to_another_key() {
+        paused(async {
+            let shelf = Shelf::new(2, KEEP);
+            let got = flood(&shelf, || async { Err(Failure::TimedOut) }).await;
+            assert!(got.iter().all(Option::is_none), "none is refused");
+            sheet(&shelf, 1).await;
+        });
+    }
+
+    #[test]
+    fn s35_a_panic_takes_no_room_for_good() {
+        paused(async {
+            let shelf = Shelf::new(2, KEEP);
+            let refused = shelf.get(&1, || async { panic!("on purpose") }).await;
+            assert_eq!(refused.unwrap_err().outcome(), "busy");
+            assert!(shelf.sheets.lock().shared.is_empty());
+        });
+    }
+
+    #[test]
+    fn s35_busy_is_said_to_nobody_who_asks_later() {
+        paused(async {
+            let shelf = Shelf::new(1, Duration::from_hours(1));
+            let kept = sheet(&shelf, 1).await;
+            let refused = shelf.get(&2, || async { Ok((Format::Text, Vec::new())) }).await;
+            assert_eq!(refused.unwrap_err().outcome(), "busy");
+            drop(kept);
+            assert_eq!(&sheet(&shelf, 2).await.text[..], b"page");
         });
     }
 }

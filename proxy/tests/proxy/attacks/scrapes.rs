@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::{Request, Response, StatusCode};
 use smilax_core::application_metrics::ApplicationMetrics;
 use smilax_core::probe::Scheme;
@@ -10,6 +12,7 @@ use smilax_core::{ProxyConfig, Workload};
 use smilax_proxy::settings::Settings;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::resources::{BRIEF, connect_from, is_ended};
 use crate::support::client::{Http1, get, to_end};
@@ -27,12 +30,16 @@ async fn pod(change: impl FnOnce(&mut Settings)) -> (Server, TestProxy) {
     drop(listening);
     let page = format!("app_orders {}\n", "7".repeat(200));
     let page = bytes::Bytes::from(page.repeat(LARGE / page.len()));
-    let app = Server::http(address, move |_| {
+    let app = Server::http(address, move |request| {
         let mut answer = Response::new(full(page.clone()));
         answer
             .headers_mut()
             .insert("content-type", http::HeaderValue::from_static("text/plain"));
-        async {
+        let hangs = request.uri().query().is_some_and(|query| query.contains("hang"));
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             // Who asks at the same time comes meanwhile.
             tokio::time::sleep(BRIEF / 4).await;
             answer
@@ -54,12 +61,18 @@ async fn pod(change: impl FnOnce(&mut Settings)) -> (Server, TestProxy) {
     (app, proxy)
 }
 
-/// A scrape that is answered, and not read.
-async fn unread(proxy: &TestProxy, path: &str) -> TcpStream {
+/// A scrape that nobody waits for.
+async fn asked(proxy: &TestProxy, path: &str) -> TcpStream {
     let source = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).ip();
     let mut stream = connect_from(source, proxy.metrics_address()).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: pod\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// A scrape that is answered, and not read.
+async fn unread(proxy: &TestProxy, path: &str) -> TcpStream {
+    let stream = asked(proxy, path).await;
     soon("an answer begins", stream.peek(&mut [0])).await.unwrap();
     stream
 }
@@ -148,6 +161,38 @@ async fn s35_made_up_parameters_hold_up_nobody() {
         .body(empty())
         .unwrap();
     assert!(particular.send(request).await.text.len() > LARGE);
+}
+
+#[tokio::test]
+async fn s35_made_up_parameters_that_the_application_hangs_on_are_answered_without_it() {
+    let (app, proxy) = pod(|_| ()).await;
+    let mut crowd = Vec::new();
+    for number in 0..20 {
+        crowd.push(asked(&proxy, &format!("/metrics?hang={number}")).await);
+    }
+    // Two of them wait for the application, and four for a place.
+    let answers = crowd
+        .iter()
+        .map(|scrape| async { scrape.peek(&mut [0]).await.unwrap() });
+    let answers: FuturesUnordered<_> = answers.collect();
+    let most_are = timeout(Duration::from_secs(3), answers.take(14).count());
+    assert_eq!(most_are.await, Ok(14), "the others are answered at once");
+    scraped(&proxy).await;
+    assert_eq!(app.requests(), 3, "two that hang, and the usual one");
+}
+
+#[tokio::test]
+async fn s35_a_scrape_with_endless_parameters_is_answered_without_the_application() {
+    let (app, proxy) = pod(|_| ()).await;
+    let page = get(
+        proxy.metrics_address(),
+        &format!("/metrics?made-up={}", "x".repeat(2_048)),
+    )
+    .await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(app.requests(), 0);
+    let counted = get(proxy.metrics_address(), "/metrics").await.text;
+    assert!(counted.contains("smilax_proxy_application_scrapes_total{outcome=\"query_too_long\"} 1\n"));
 }
 
 #[tokio::test]
