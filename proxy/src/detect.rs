@@ -14,10 +14,14 @@ use crate::transport::{SecuredStream, Stream};
 
 /// The start of every HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Methods that somebody who stops in the middle of one probably means (RFC 9110 section 9, RFC 5789).
-const METHODS: [&[u8]; 9] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
-];
+/// Methods that somebody who stops in the middle of one probably means: those that llhttp knows, of HTTP (RFC 9110
+/// section 9, RFC 5789), WebDAV and UPnP, and of Icecast and RTSP.
+const METHODS: &str = "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH \
+    UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE \
+    PURGE MKCALENDAR LINK UNLINK SOURCE QUERY DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER \
+    SET_PARAMETER REDIRECT RECORD FLUSH";
+/// Names of versions in request lines that parsers of HTTP take: its own, and those of llhttp besides (Icecast, RTSP).
+const VERSIONS: [&[u8]; 3] = [b"HTTP/", b"ICE/", b"RTSP/"];
 /// Bytes looked at; a request line that is longer is judged by its beginning.
 const LOOK_BYTES: usize = 512;
 /// How soon a client that began but said too little is looked at again, at first.
@@ -68,13 +72,19 @@ pub fn guess(first: &[u8]) -> Guess {
     }
     let whole = first.len() >= LOOK_BYTES;
     match split_method(first) {
-        (method, [b' ' | b'\t', rest @ ..]) if !method.is_empty() => match memchr::memchr(b'\n', rest) {
-            Some(end) if names_version(rest.get(..end).unwrap_or_default()) => Guess::Spoken(Spoken::Http1),
-            Some(_) => Guess::Spoken(Spoken::Bytes),
-            None if whole => Guess::Spoken(Spoken::Http1),
-            None => Guess::Unclear,
-        },
-        (_, []) if !whole => Guess::Unclear,
+        (method, [separator, rest @ ..]) if !method.is_empty() && is_separator(*separator) => {
+            match memchr::memchr(b'\n', rest).map(|end| rest.get(..end).unwrap_or_default()) {
+                Some(line) if names_version(line) || is_only_a_target(method, line) => {
+                    Guess::Spoken(Spoken::Http1)
+                }
+                Some(_) => Guess::Spoken(Spoken::Bytes),
+                None if whole => Guess::Spoken(Spoken::Http1),
+                None => Guess::Unclear,
+            }
+        }
+        // Some servers skip any number of empty lines, and take methods of any length.
+        (_, []) if whole => Guess::Spoken(Spoken::Http1),
+        (_, []) => Guess::Unclear,
         _ => Guess::Spoken(Spoken::Bytes),
     }
 }
@@ -86,9 +96,10 @@ fn hangs(first: &[u8]) -> Spoken {
         return Spoken::Http2;
     }
     let is_request = match split_method(first) {
-        (method, []) => METHODS.iter().any(|known| known.starts_with(method)),
-        (_, [b' ' | b'\t'] | [b' ' | b'\t', b'/' | b'*' | b'h' | b'H', ..]) => true,
-        (method, [b' ' | b'\t', ..]) => METHODS.contains(&method),
+        (method, []) => methods().any(|known| known.starts_with(method)),
+        (method, [separator, rest @ ..]) if is_separator(*separator) => {
+            matches!(rest, [] | [b'/' | b'*' | b'h' | b'H', ..]) || methods().any(|known| known == method)
+        }
         _ => false,
     };
     if is_request && !first.is_empty() {
@@ -98,23 +109,54 @@ fn hangs(first: &[u8]) -> Spoken {
     }
 }
 
-/// What stands where a request has its method, and what follows. Servers skip empty lines before it (RFC 9112 section 2.2).
+fn methods() -> impl Iterator<Item = &'static [u8]> {
+    METHODS.split(' ').map(str::as_bytes)
+}
+
+/// What stands where a request has its method, and what follows. Servers skip empty lines before it (RFC 9112 section
+/// 2.2), and those that split the line at whitespace skip whitespace too.
 fn split_method(first: &[u8]) -> (&[u8], &[u8]) {
-    let empty = |&&byte: &&u8| byte == b'\r' || byte == b'\n';
-    let begins = first.iter().take_while(empty).count();
+    let skipped = |&&byte: &&u8| byte == b'\n' || is_separator(byte);
+    let begins = first.iter().take_while(skipped).count();
     let begun = first.get(begins..).unwrap_or_default();
     let method = begun.iter().take_while(|&&byte| is_token(byte)).count();
     begun.split_at(method)
 }
 
-/// Whether a version of HTTP stands behind the target of a request line. Whatever the target looks like and whatever
-/// separates the two, some server takes it.
+/// Whether a version stands behind the target of a request line. Whatever the target looks like and whatever separates
+/// the two, some server takes it.
 fn names_version(rest: &[u8]) -> bool {
-    let mut words = rest.split(u8::is_ascii_whitespace);
+    let mut words = rest.split(|&byte| is_separator(byte));
     words.any(|word| {
-        word.get(..5)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
+        VERSIONS.iter().any(|version| {
+            word.get(..version.len())
+                .is_some_and(|name| name.eq_ignore_ascii_case(version))
+        })
     })
+}
+
+/// Whether a request line without a version ends here. Servers that take it read headers after it. Methods are in
+/// capitals there, which tells them from the commands of memcached, whose keys may look like paths.
+fn is_only_a_target(method: &[u8], rest: &[u8]) -> bool {
+    let begins = rest.iter().take_while(|&&byte| is_separator(byte)).count();
+    let ends = rest.iter().rev().take_while(|&&byte| is_separator(byte)).count();
+    let target = rest.get(begins..rest.len() - ends).unwrap_or_default();
+    let is_target = match target {
+        [b'/' | b'*', ..] => true,
+        // NATS sends its options in JSON.
+        [first, ..] if method == b"CONNECT" => *first != b'{',
+        _ => target.windows(3).any(|part| part == b"://"),
+    };
+    is_target && !method.iter().any(u8::is_ascii_lowercase) && !target.contains(&b' ')
+}
+
+/// Whether some server splits a request line here: at the whitespace of RFC 9112 section 3, or of Latin-1 as Python and
+/// JavaScript know it. NUL and other control characters are left out, so that binary protocols are clear at once.
+fn is_separator(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'\t' | 0x0b | 0x0c | b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0
+    )
 }
 
 /// RFC 9110 section 5.6.2.

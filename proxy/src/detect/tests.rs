@@ -67,6 +67,38 @@ fn f7_no_form_of_a_request_that_a_server_takes_is_carried_as_bytes() {
         b"GET\t/\tHTTP/1.1\r\n",
         b"GET / http/1.1\r\n",
         b"GET / HTTP/3\n",
+        // Without a version.
+        b"GET /x\r\n",
+        b"POST /\r\n",
+        b"POST  / \r\n",
+        b"GET /x\x0cy\r\n",
+        b"OPTIONS *\n",
+        b"GET http://web/\r\n",
+        b"CONNECT web:80\r\n",
+        // Versions of other protocols that llhttp takes.
+        b"SOURCE / ICE/1.0\r\n",
+        b"OPTIONS /x RTSP/1.0\r\n",
+        b"OPTIONS rtsp://a/ RTSP/1.0\r\n",
+        b"DESCRIBE rtsp://a/ rtsp/1.0\r\n",
+        // Whitespace of other kinds, and before the method.
+        b" GET / HTTP/1.1\r\n",
+        b"\tGET / HTTP/1.1\r\n",
+        b"\x0bGET / HTTP/1.1\r\n",
+        b"\x0cGET / HTTP/1.1\r\n",
+        b"\r\n \xa0GET / HTTP/1.1\r\n",
+        b"GET\x0b/ HTTP/1.1\r\n",
+        b"GET\x0c/ HTTP/1.1\r\n",
+        b"GET\r/ HTTP/1.1\r\n",
+        b"GET\x1c/ HTTP/1.1\r\n",
+        b"GET\x85/ HTTP/1.1\r\n",
+        b"GET\xa0/ HTTP/1.1\r\n",
+        b"GET /\x0bHTTP/1.1\r\n",
+        b"GET /\rHTTP/1.1\r\n",
+        b"GET /\x1fHTTP/1.1\r\n",
+        // Longer than what is looked at.
+        &b"\r\n".repeat(256),
+        &b" ".repeat(600),
+        &b"M".repeat(600),
     ] {
         let text = String::from_utf8_lossy(request);
         assert_eq!(guess(request), Guess::Spoken(Spoken::Http1), "{text}");
@@ -84,6 +116,13 @@ fn f7_who_stops_in_the_middle_of_a_request_line_has_begun_a_request() {
         b"\r\nPOS",
         b"FOO /a",
         b"GET a",
+        b" ",
+        b"\x0cGE",
+        b"GET\x0b",
+        b"FOO\xa0/a",
+        b"PROPF",
+        b"SOURCE",
+        b"DESCRIBE r",
     ] {
         assert_eq!(hangs(begun), Spoken::Http1, "{}", String::from_utf8_lossy(begun));
     }
@@ -121,6 +160,59 @@ fn what_only_resembles_a_request_is_bytes() {
             "{text}: {spoken:?}"
         );
         assert_ne!(spoken, Guess::Spoken(Spoken::Http2), "{text}");
+    }
+}
+
+#[test]
+fn other_protocols_are_clear_from_the_first_bytes_of_their_clients() {
+    for (protocol, first) in [
+        ("Redis", &b"*1\r\n$4\r\nPING\r\n"[..]),
+        ("Redis, inline", b"PING\r\n"),
+        ("Redis, inline", b"GET key\r\n"),
+        ("memcached", b"get x\r\n"),
+        ("memcached", b"get /session/1\r\n"),
+        ("memcached", b"get http://web/\r\n"),
+        ("memcached", b"set k 0 0 1\r\nv\r\n"),
+        ("memcached, binary", b"\x80\x0b\0\0\0\0\0\0"),
+        ("SMTP", b"EHLO a\r\n"),
+        ("POP3 and FTP", b"USER x\r\n"),
+        ("IMAP", b"a1 LOGIN x y\r\n"),
+        ("IMAP", b"A1 CAPABILITY\r\n"),
+        ("PostgreSQL", b"\0\0\0\x08\x04\xd2\x16\x2f"),
+        ("PostgreSQL", b"\0\0\0\x52\0\x03\0\0user\0a\0\0"),
+        ("MySQL", b"\x20\0\0\x01\x85\xa6\xff\x01\0\0\0\x01"),
+        ("MySQL", b"\x47\0\0\x01\x8d\xa6\x0f\0"),
+        ("MongoDB", b"\x2a\x01\0\0\x01\0\0\0\0\0\0\0\xd4\x07\0\0"),
+        ("MongoDB", b"\x41\x20\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\n"),
+        ("MongoDB", b"\x20\x41\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0"),
+        ("Kafka", b"\0\0\0\x41\0\x12\0\x03\0\0\0\x01\0\x07console"),
+        ("AMQP", b"AMQP\0\0\x09\x01"),
+        ("MQTT", b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0"),
+        ("NATS", b"CONNECT {\"verbose\":false}\r\n"),
+        ("NATS", b"PUB a 1\r\nx\r\n"),
+        ("NATS", b"SUB * 1\r\n"),
+        ("STOMP", b"CONNECT\naccept-version:1.2\n\n\0"),
+        ("STOMP", b"CONNECT\r\nhost:/\r\n\r\n\0"),
+        ("SSH", b"SSH-2.0-x\r\n"),
+        ("SSH", b"SSH-2.0-OpenSSH_9.6 Debian-1\r\n"),
+        ("SIP", b"INVITE sip:a SIP/2.0\r\n"),
+        ("SIP", b"OPTIONS sip:a@b SIP/2.0\r\n"),
+        ("ICAP", b"OPTIONS icap://a/x ICAP/1.0\r\n"),
+        ("HL7", b"\x0bMSH|^~\\&|A|B\r"),
+        ("CQL", b"\x04\0\0\0\x01\0\0\0\x16"),
+        ("ZooKeeper", b"\0\0\0\x2d\0\0\0\0"),
+        ("ZooKeeper", b"ruok\n"),
+        ("Raft", b"\0\x8a\xaaRPCHeader"),
+        ("gossip", b"\x09\x82\xa4Algo\0"),
+        ("gossip", b"\x0a\0\0\x01\x20\x01"),
+        ("XMPP", b"<?xml version='1.0'?>"),
+        ("zeros", &[0; 600]),
+    ] {
+        assert_eq!(
+            guess(first),
+            Guess::Spoken(Spoken::Bytes),
+            "{protocol}: {first:?}"
+        );
     }
 }
 

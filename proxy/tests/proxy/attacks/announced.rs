@@ -306,3 +306,67 @@ async fn s32_a_server_of_http_that_speaks_first_gets_no_request_as_bytes() {
         assert!(!heard(&mut told).contains("forged"), "{greeting:?}");
     }
 }
+
+/// An application that answers whatever it gets, and tells of it.
+async fn lenient(mesh: &Mesh) -> (Server, UnboundedReceiver<Vec<u8>>) {
+    let (tell, told) = unbounded_channel();
+    let server = Server::tcp(mesh.app(1), move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            let mut buffer = [0; 4096];
+            let length = stream.read(&mut buffer).await.unwrap_or_default();
+            let _ = tell.send(buffer[..length].to_vec());
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await;
+        }
+    })
+    .await;
+    (server, told)
+}
+
+#[tokio::test]
+async fn s32_a_lenient_server_gets_no_forged_identity_behind_an_odd_request_line() {
+    let mesh = Mesh::new();
+    let (_app, mut told) = lenient(&mesh).await;
+    let proxy = web(&mesh, Protocol::Detect, vec![]);
+    let empty_lines = [&b"\r\n".repeat(256)[..], b"GET / HTTP/1.1\r\n"].concat();
+    let long_method = [&b"M".repeat(600)[..], b" / HTTP/1.1\r\n"].concat();
+    for (line, is_bytes) in [
+        // Shows that what is carried as bytes would be seen.
+        (&b"set k 0 0 1\r\n"[..], true),
+        (b"GET /x\r\n", false),
+        (b"POST /\r\n", false),
+        (&empty_lines, false),
+        (&long_method, false),
+        (b"SOURCE / ICE/1.0\r\n", false),
+        (b"OPTIONS /x RTSP/1.0\r\n", false),
+        (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", false),
+        (b" GET / HTTP/1.1\r\n", false),
+        (b"\tGET / HTTP/1.1\r\n", false),
+        (b"\x0cGET / HTTP/1.1\r\n", false),
+        (b"GET\x0b/ HTTP/1.1\r\n", false),
+        (b"GET\r/ HTTP/1.1\r\n", false),
+        (b"GET\xa0/ HTTP/1.1\r\n", false),
+        (b"GET /\x0bHTTP/1.1\r\n", false),
+    ] {
+        let request = [line, b"host: web\r\nsmilax-client-identity: FORGED\r\n\r\n"].concat();
+        let text = String::from_utf8_lossy(line);
+
+        let mut plain = TcpStream::connect(proxy.inbound_address()).await.unwrap();
+        plain.write_all(&request).await.unwrap();
+        let _ = plain.shutdown().await;
+        let _ = soon("the end", plain.read_to_end(&mut Vec::new())).await;
+        assert_eq!(heard(&mut told).contains("FORGED"), is_bytes, "plaintext: {text}");
+
+        let mut stream = member(&mesh, Wire::Bytes).await;
+        stream.write_all(&request).await.unwrap();
+        let _ = stream.shutdown().await;
+        say(&mut stream, &[], Duration::ZERO).await;
+        assert_eq!(
+            heard(&mut told).contains("FORGED"),
+            is_bytes,
+            "smilax-tcp: {text}"
+        );
+    }
+}
