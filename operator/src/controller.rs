@@ -7,7 +7,6 @@
 //! ```
 
 pub mod acknowledgement;
-pub mod allowance;
 pub mod change;
 pub mod events;
 pub mod findings;

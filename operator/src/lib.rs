@@ -19,6 +19,7 @@ mod secret_entries;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod token_buckets;
 mod watch_backoff;
 mod watch_one;
 pub mod webhook;

@@ -2,15 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use smilax_compiler::{Diagnostic, FindingId, Index, status};
 use smilax_core::ObjectRef;
 use tokio::time::Instant;
 
-use super::allowance::Allowance;
 use super::report::PodFinding;
 use super::state::ObjectKey;
 use super::turns::Turns;
+use crate::token_buckets::TokenBuckets;
+
+/// Events that a namespace may cause at once, as when it joins the mesh. client-go bounds those about one object; a bound for
+/// each namespace also holds for thousands of objects.
+pub const BURST: u32 = 100;
+/// After so long there is one more, up to [`BURST`].
+pub const PERIOD: Duration = Duration::from_secs(1);
 
 /// Something to be told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +185,7 @@ impl Source {
 
 /// What waits to be told. Namespaces take turns, and objects within them, and each namespace has its own allowance: one with
 /// thousands of findings does not keep another silent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Findings {
     waiting: BTreeMap<Source, VecDeque<Finding>>,
     turns: Turns<Arc<str>, Source>,
@@ -186,7 +193,19 @@ pub struct Findings {
     postponed: BTreeMap<Arc<str>, Vec<Finding>>,
     /// What is being told: it is neither told nor waits.
     under_way: Option<Identity>,
-    allowance: Allowance<Arc<str>>,
+    allowance: TokenBuckets<Arc<str>>,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            turns: Turns::default(),
+            postponed: BTreeMap::new(),
+            under_way: None,
+            allowance: TokenBuckets::new(BURST, PERIOD),
+        }
+    }
 }
 
 impl Findings {
@@ -235,7 +254,8 @@ impl Findings {
         } else {
             self.turns.insert(&namespace, source);
         }
-        self.allowance.spend(&namespace, now);
+        self.allowance.forget_full(now);
+        self.allowance.spend(namespace.clone(), now);
         Some((namespace, finding?))
     }
 

@@ -1,11 +1,12 @@
-//! How often one may ask: token buckets. Pure: the time is given.
+//! How often one may ask. Pure: the time is given.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::token_buckets::TokenBuckets;
 
 /// Buckets that are kept; beyond that, newcomers wait until others have filled up.
 const MOST_BUCKETS: usize = 16_384;
@@ -14,20 +15,15 @@ const FULL: Duration = Duration::from_secs(1);
 /// Lets each key do something `burst` times at once, and once in `period` in the long run.
 #[derive(Debug)]
 pub(super) struct Limiter<K> {
-    burst: u32,
-    period: Duration,
     started: Instant,
-    /// When each key's bucket will be full again, since `started`.
-    full_at: Mutex<HashMap<K, Duration>>,
+    buckets: Mutex<TokenBuckets<K>>,
 }
 
 impl<K: Eq + Hash> Limiter<K> {
     pub(super) fn new(burst: u32, period: Duration) -> Self {
         Self {
-            burst,
-            period,
             started: Instant::now(),
-            full_at: Mutex::default(),
+            buckets: Mutex::new(TokenBuckets::new(burst, period)),
         }
     }
 
@@ -37,22 +33,19 @@ impl<K: Eq + Hash> Limiter<K> {
     }
 
     fn take_at(&self, key: K, now: Duration) -> Result<(), Duration> {
-        let mut full_at = self.full_at.lock();
-        if full_at.len() >= MOST_BUCKETS && !full_at.contains_key(&key) {
-            full_at.retain(|_, full| *full > now);
-            if full_at.len() >= MOST_BUCKETS {
+        let now = self.started + now;
+        let mut buckets = self.buckets.lock();
+        if buckets.len() >= MOST_BUCKETS && !buckets.contains(&key) {
+            buckets.forget_full(now);
+            if buckets.len() >= MOST_BUCKETS {
                 return Err(FULL);
             }
         }
-        // A bucket is as empty as the time until it is full again says (the generic cell rate algorithm).
-        let full = full_at.get(&key).copied().unwrap_or_default().max(now);
-        let next = full + self.period;
-        let most = now + self.period * self.burst;
-        let wait = next.saturating_sub(most);
-        if !wait.is_zero() {
-            return Err(wait);
+        let next = buckets.next(&key, now);
+        if next > now {
+            return Err(next - now);
         }
-        full_at.insert(key, next);
+        buckets.spend(key, now);
         Ok(())
     }
 }
@@ -87,7 +80,7 @@ mod tests {
         for key in 0..2 * MOST_BUCKETS {
             let _ = limiter.take_at(key, Duration::ZERO);
         }
-        assert_eq!(limiter.full_at.lock().len(), MOST_BUCKETS);
+        assert_eq!(limiter.buckets.lock().len(), MOST_BUCKETS);
         assert_eq!(
             limiter.take_at(usize::MAX, PERIOD * 2),
             Ok(()),

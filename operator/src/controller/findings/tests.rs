@@ -2,7 +2,6 @@ use smilax_compiler::Reason;
 use smilax_compiler::index::Settings;
 
 use super::*;
-use crate::controller::allowance::{BURST, PERIOD};
 use crate::controller::kinds::SmiKind;
 use crate::controller::report::PodReason;
 

@@ -1,8 +1,8 @@
 //! One namespace with a hundred splits of 250 mistakes each, and a change in another namespace.
 
 use super::*;
-use crate::controller::allowance::{BURST, PERIOD};
 use crate::controller::findings::Findings;
+use crate::controller::findings::{BURST, PERIOD};
 
 /// Statuses that one turn writes.
 const TURN: usize = 4;
