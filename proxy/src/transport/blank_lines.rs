@@ -36,6 +36,17 @@ pub(super) enum Follows<'a> {
     Refused,
 }
 
+impl<'a> Follows<'a> {
+    /// The beginning of a request, without the blank lines before it; `None` while there is none.
+    pub(super) fn request(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Nothing => None,
+            Self::Message(begun) => Some(begun),
+            Self::Refused => Some(NO_REQUEST),
+        }
+    }
+}
+
 impl BlankLines {
     /// Looks at the next bytes, of which there are some.
     pub(super) fn pass<'a>(&mut self, bytes: &'a [u8]) -> Follows<'a> {

@@ -154,17 +154,11 @@ impl ClientStream {
             }
             let mut bytes = read.filled();
             if self.begun.is_empty() && !bytes.is_empty() {
-                match self.blank.pass(bytes) {
-                    Follows::Message(_) => {}
-                    Follows::Refused => bytes = NO_REQUEST,
-                    // The library may have the beginning of a head already, which came behind the request before: only
-                    // it can tell a blank line from the end of that head. It looks at all blank lines again for each
-                    // further one, so they are counted.
-                    Follows::Nothing => {
-                        self.put(bytes, &mut buffer);
-                        return Poll::Ready(Ok(()));
-                    }
-                }
+                let Some(begun) = self.beginning(bytes) else {
+                    self.put(bytes, &mut buffer);
+                    return Poll::Ready(Ok(()));
+                };
+                bytes = begun;
             }
             // At the end of the stream this is wrong and harmless.
             self.clock.head_begins();
@@ -212,12 +206,29 @@ impl ClientStream {
         }
     }
 
-    fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
+    /// What the library gets of bytes with which a request may begin; `None` while they are blank lines alone.
+    ///
+    /// It gets those as well. It may have the beginning of a head already, which came behind the request before: only it can
+    /// tell a blank line from the end of that head. It looks at all blank lines again for each further one, so they are
+    /// counted.
+    fn beginning<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        match self.blank.pass(bytes) {
+            Follows::Nothing => None,
+            Follows::Message(_) => Some(bytes),
+            Follows::Refused => Some(NO_REQUEST),
+        }
+    }
+
+    fn begin_head(&mut self, bytes: &[u8]) {
         self.clock.defect.set(None);
         self.head_bytes = bytes.len();
         self.large.ends();
         self.lengths.begin();
         self.look_at(bytes);
+    }
+
+    fn hand_over(&mut self, bytes: &[u8], buffer: &mut ReadBufCursor<'_>) {
+        self.begin_head(bytes);
         let replaced = raw_target::replace(bytes);
         let bytes = match &replaced {
             Some(replaced) => &replaced.bytes,

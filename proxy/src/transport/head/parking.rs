@@ -14,7 +14,7 @@ use hyper::rt::Write as _;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::ClientStream;
-use crate::transport::blank_lines::{BlankLines, Follows, NO_REQUEST};
+use crate::transport::blank_lines::BlankLines;
 
 /// Bytes of a head that are taken while parked; what is larger needs a server.
 const PARKED_BYTES: usize = 4 * 1024;
@@ -97,10 +97,8 @@ impl ClientStream {
         self.parking.state = State::Parked;
         // All that there is of what may follow is here, so that it begins with a message or with blank lines.
         self.blank = BlankLines::default();
-        match self.blank.pass(unread) {
-            Follows::Nothing => {}
-            Follows::Message(begun) => self.watch.put_ahead(begun),
-            Follows::Refused => self.watch.put_ahead(NO_REQUEST),
+        if let Some(begun) = self.blank.pass(unread).request() {
+            self.watch.put_ahead(begun);
         }
         self
     }
@@ -134,10 +132,9 @@ impl ClientStream {
                 [] if self.begun.is_empty() => return Poll::Ready(Ok(Next::End)),
                 // A server says what it thinks of half a request.
                 [] => return Poll::Ready(Ok(Next::Request)),
-                bytes if self.begun.is_empty() => match self.blank.pass(bytes) {
-                    Follows::Nothing => continue,
-                    Follows::Message(bytes) => self.begun.extend_from_slice(bytes),
-                    Follows::Refused => self.begun.extend_from_slice(NO_REQUEST),
+                bytes if self.begun.is_empty() => match self.blank.pass(bytes).request() {
+                    None => continue,
+                    Some(begun) => self.begun.extend_from_slice(begun),
                 },
                 bytes => self.begun.extend_from_slice(bytes),
             }
