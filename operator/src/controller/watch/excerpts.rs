@@ -12,27 +12,25 @@ const KIB: usize = 1024;
 /// Annotations that decide something.
 const ANNOTATIONS: Shape = Beginning(&["smilax.dev/", "conversion.smilax.dev/"]);
 
-const LABELLED: Shape = Members(&[
-    ("name", Name),
-    ("namespace", Name),
-    ("uid", Name),
-    ("resourceVersion", Name),
-    ("generation", Whole),
-    ("creationTimestamp", Whole),
-    ("deletionTimestamp", Whole),
-    ("annotations", ANNOTATIONS),
-    ("labels", Whole),
-]);
-const UNLABELLED: Shape = Members(&[
-    ("name", Name),
-    ("namespace", Name),
-    ("uid", Name),
-    ("resourceVersion", Name),
-    ("generation", Whole),
-    ("creationTimestamp", Whole),
-    ("deletionTimestamp", Whole),
-    ("annotations", ANNOTATIONS),
-]);
+/// What is kept of the metadata of most kinds, and these members beside it.
+macro_rules! metadata {
+    ($($more:expr),*) => {
+        Members(&[
+            ("name", Name),
+            ("namespace", Name),
+            ("uid", Name),
+            ("resourceVersion", Name),
+            ("generation", Whole),
+            ("creationTimestamp", Whole),
+            ("deletionTimestamp", Whole),
+            ("annotations", ANNOTATIONS),
+            $($more),*
+        ])
+    };
+}
+
+const LABELLED: Shape = metadata!(("labels", Whole));
+const UNLABELLED: Shape = metadata!();
 const OF_NODE: Shape = Members(&[
     ("name", Name),
     ("resourceVersion", Name),
