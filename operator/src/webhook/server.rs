@@ -1,5 +1,6 @@
 //! Connections of the API server.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const IDLE: Duration = Duration::from_mins(5);
 const OLD: Duration = Duration::from_hours(1);
 /// How often it is looked whether that is so.
 const LOOK: Duration = Duration::from_secs(2);
-/// For one request. An API server gives up after 30 s at the latest.
+/// For the requests of a connection that is to end. An API server gives up after 30 s at the latest.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// An idle HTTP/2 connection is asked whether the other side still lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -165,12 +166,12 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: &Server, c
         let (routes, under_way) = (Arc::clone(&server.routes), server.activity.begin());
         let permit = server.load.admit(&server.share, cost(request.headers()));
         async move {
-            let Some(_permit) = permit else {
-                return Ok(route::busy());
+            let answer = match &permit {
+                Some(_) => routes.answer(request).await,
+                None => route::busy(),
             };
-            let answer = timeout(REQUEST_TIME, routes.answer(request)).await;
-            drop(under_way);
-            answer
+            drop((permit, under_way));
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 
@@ -44,16 +46,24 @@ impl Port {
         TcpStream::connect(self.address).await.unwrap()
     }
 
+    /// TLS as the API server does it, to speak `protocol`.
+    async fn secure(&self, stream: TcpStream, protocol: &[u8]) -> TokioIo<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
+        let connector = trust(&self.material.bundle(), protocol);
+        TokioIo::new(connector.connect(name, stream).await.unwrap())
+    }
+
+    /// A connection of the API server.
+    async fn api_server(&self) -> http1::SendRequest<Full<Bytes>> {
+        let stream = self.secure(self.connect().await, b"http/1.1").await;
+        let (http, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        http
+    }
+
     /// Sends a request as the API server would.
     async fn ask(&self, request: Request<Full<Bytes>>) -> (StatusCode, String) {
-        let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
-        let connector = trust(&self.material.bundle(), b"http/1.1");
-        let stream = connector.connect(name, self.connect().await).await.unwrap();
-        let (mut http, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        read(http.send_request(request).await.unwrap()).await
+        read(self.api_server().await.send_request(request).await.unwrap()).await
     }
 
     async fn close(self) {
@@ -191,13 +201,7 @@ async fn s5_idle_connections_of_two_pods_do_not_shut_the_port() {
 #[tokio::test]
 async fn s5_half_done_handshakes_give_way_before_a_connection_that_served() {
     let port = Port::open().await;
-    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
-    let connector = trust(&port.material.bundle(), b"http/1.1");
-    let stream = connector.connect(name, port.connect().await).await.unwrap();
-    let (mut api_server, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
+    let mut api_server = port.api_server().await;
     let request = || post("/inject", creation(&pod()).to_string());
     let (status, _) = read(api_server.send_request(request()).await.unwrap()).await;
     assert_eq!(status, StatusCode::OK);
@@ -250,16 +254,10 @@ async fn f2_no_answer_of_the_webhooks_holds_a_key() {
 #[tokio::test]
 async fn s25_requests_that_wait_for_their_bodies_are_bounded_and_others_are_served() {
     let port = Port::open().await;
-    let name = ServerName::try_from("smilax-webhook.smilax-system.svc").unwrap();
-    let connector = trust(&port.material.bundle(), b"h2");
     let mut answers = tokio::task::JoinSet::new();
     for _ in 0..30 {
-        let stream = connect_from(&port, 2).await;
-        let stream = connector.connect(name.clone(), stream).await.unwrap();
-        let (mut http, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
+        let stream = port.secure(connect_from(&port, 2).await, b"h2").await;
+        let (mut http, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);
         for _ in 0..32 {
             let body = futures::stream::pending::<Result<Frame<Bytes>, hyper::Error>>();
