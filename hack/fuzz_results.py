@@ -1,6 +1,8 @@
 """Keeps what fuzzing found: how long each target ran, and the files that cover most."""
 
+import fcntl
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,13 +16,17 @@ MOST_FILES = 100
 
 
 def add(target, times, executions):
-    """Adds a run to those before it."""
-    results = json.loads((LAST if LAST.is_file() else KEPT).read_text()) if LAST.is_file() or KEPT.is_file() else {}
-    ran = results.setdefault(target, {"cpu_seconds": 0, "executions": 0})
-    ran["cpu_seconds"] = round(ran["cpu_seconds"] + sum(map(float, times.split())))
-    ran["executions"] += int(executions)
+    """Adds a run to those before it. Several targets may be fuzzed at a time, so the file is locked, and replaced as a whole."""
     LAST.parent.mkdir(parents=True, exist_ok=True)
-    LAST.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    with LAST.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = json.loads((LAST if LAST.is_file() else KEPT).read_text()) if LAST.is_file() or KEPT.is_file() else {}
+        ran = results.setdefault(target, {"cpu_seconds": 0, "executions": 0})
+        ran["cpu_seconds"] = round(ran["cpu_seconds"] + sum(map(float, times.split())))
+        ran["executions"] += int(executions)
+        written = LAST.with_suffix(".new")
+        written.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        os.replace(written, LAST)
 
 
 def keep(target, found):
