@@ -160,6 +160,8 @@ ITEMS = [
     ("S36", "blank lines without end where a message should begin, large heads in dozens", "400 after 64 bytes, 502 for those of a server; large heads wait in a queue, and one is read at a time"),
     ("S37", "frames of HTTP/2 without end that carry nothing, from either side", "paid from an allowance that headers and data earn; beyond it, GOAWAY with ENHANCE_YOUR_CALM. Others have their turn after 256 frames"),
     ("S38", "crowds of connections to the operator's workload port: idle ones without a certificate, and many of one pod", "512 without a certificate and 4 of one pod; the one that asks for nothing, or the oldest, gives way to a newcomer"),
+    ("S51", "what only lenient servers take for a request, on a port whose protocol is detected: text that is none, a method that is no token, a request line that is completed after a pause", "400 where kubelet probes with HTTP or the application has answered a request; the end of a late request line does not pass; an answer that begins with a status line does not, and its client gets 400 from then on. Binary protocols and text pass without a delay"),
+    ("S52", "thousands of long TLS hellos that do not end", "what is looked at stays in the kernel; what cannot be a hello of a proxy, or is longer than 8 KiB, is known from its first bytes and not waited for"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

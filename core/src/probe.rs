@@ -26,6 +26,17 @@ pub struct Probe {
     pub check: Check,
 }
 
+impl ProbeTable {
+    /// Ports that kubelet expects to speak HTTP, in plaintext.
+    pub fn http_ports(&self) -> impl Iterator<Item = u16> {
+        let is_http = |probe: &&Probe| {
+            let scheme = Scheme::Http;
+            matches!(&probe.check, Check::Http { scheme: asked, .. } if *asked == scheme)
+        };
+        self.0.iter().filter(is_http).map(|probe| probe.port)
+    }
+}
+
 /// What kubelet asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -1,5 +1,8 @@
 //! One connection from a client: where it was going, what it speaks, and how it is carried.
 
+mod admit;
+mod from_application;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,21 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use prometheus::IntGauge;
-use smilax_core::admission::Activity;
-use smilax_core::config::Protocol;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Judge, Refused};
-use crate::detect::{self, Patience, Spoken};
+use crate::detect::Patience;
 use crate::http::server::{self, Version};
 use crate::inbound::{self, arrival};
-use crate::metrics::overload::OverloadMetrics;
 use crate::metrics::traffic::Telemetry;
 use crate::outbound;
-use crate::overload::{Admitted, Costs, Flow, Overload, Receiver, Way};
+use crate::overload::{Admitted, Flow, Way};
 use crate::target::{AttemptFailure, Elsewhere, Target};
-use crate::tcp::{self, CarryError};
+use crate::tcp::{self, CarryError, Watch};
 use crate::tls::{Peer, Wire};
 use crate::transport::{self, ConnectError, Stream, Upstream};
 use crate::worker::Worker;
@@ -98,7 +97,7 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
         tracing::debug!(%client, ?direction, %original, "closed a connection that may not be carried");
         return tcp::reset(&stream);
     }
-    let Some(admitted) = admit(&worker, direction, client) else {
+    let Some(admitted) = admit::admit(&worker, direction, client) else {
         tracing::debug!(%client, ?direction, %original, "closed a connection: there is no room for it");
         return tcp::reset(&stream);
     };
@@ -131,50 +130,6 @@ pub async fn accept(worker: Rc<Worker>, direction: Direction, stream: TcpStream,
     }
 }
 
-/// Gives a connection a place, for which another may have to end.
-fn admit(worker: &Worker, direction: Direction, client: SocketAddr) -> Option<Arc<Admitted>> {
-    let (overload, metrics) = (&worker.shared.overload, &worker.shared.metrics.overload);
-    let admissions = match direction {
-        Direction::Outbound => &overload.outbound,
-        Direction::Inbound => &overload.inbound,
-    };
-    let (activity, end) = (Activity::new(), CancellationToken::new());
-    let Some((place, gives_way)) = admissions.enter(client.ip(), &activity, end.clone()) else {
-        metrics.ended("refused");
-        return None;
-    };
-    if let Some(other) = gives_way {
-        metrics.ended("gave_way");
-        other.cancel();
-    }
-    Some(Admitted::new(
-        activity,
-        end,
-        costs(overload, metrics, direction),
-        place,
-    ))
-}
-
-fn costs(overload: &Overload, metrics: &OverloadMetrics, direction: Direction) -> Costs {
-    let (requests_to, responses_to, load) = match direction {
-        // The application is no stranger: how much it asks for is its own affair.
-        Direction::Outbound => (Receiver::Server, Receiver::Application, None),
-        Direction::Inbound => (
-            Receiver::Application,
-            Receiver::Client,
-            Some(Arc::clone(&overload.load)),
-        ),
-    };
-    Costs {
-        budgets: Arc::clone(&overload.budgets),
-        requests_to,
-        responses_to,
-        load,
-        large_heads: Arc::clone(&overload.large_heads),
-        refused: metrics.refused_requests.clone(),
-    }
-}
-
 impl Connection {
     /// One to the application.
     pub(crate) fn inbound(
@@ -199,6 +154,22 @@ impl Connection {
     /// The other side of these lets the server speak first.
     pub(crate) fn remember(&self, silent: SocketAddr) {
         self.worker.server_first.borrow_mut().remember(silent);
+    }
+
+    /// What this client sends to this port is HTTP, whatever it looks like.
+    fn remember_as_misread(&self) {
+        if let Some(judge) = self.judge() {
+            let client = SocketAddr::new(judge.caller().address, self.original.port());
+            self.worker.misread.borrow_mut().remember(client);
+        }
+    }
+
+    /// The server has answered a request in this version. Where that is the application and HTTP/1, its port is known
+    /// from then on: a server of HTTP/2 may share a port with other protocols.
+    pub(crate) fn answered_in(&self, version: http::Version) {
+        if self.direction() == Direction::Inbound && version <= http::Version::HTTP_11 {
+            self.worker.shared.http_ports.remember(self.original.port());
+        }
     }
 
     /// Which way it goes.
@@ -230,59 +201,6 @@ impl Connection {
         self.judge()?.caller().peer.as_ref()
     }
 
-    async fn carry_outbound(self: Rc<Self>, stream: TcpStream) -> Result<(), CarryError> {
-        let limits = self.worker.shared.settings.limits;
-        outbound::look_up(&self.worker, self.original).await;
-        match outbound::protocol(&self.worker, self.original) {
-            Protocol::Tcp => self.carry_bytes(stream.into()).await,
-            Protocol::Http => match detect::wait(&stream, patience(limits.idle, limits.header_read)).await? {
-                Some(Spoken::Tls) => self.carry_bytes(stream.into()).await,
-                Some(Spoken::Http2) => self.serve(stream, Version::Http2).await,
-                // What is no HTTP is told so by the server.
-                Some(Spoken::Http1 | Spoken::Bytes) => self.serve(stream, Version::Http1).await,
-                None => Err(CarryError::Idle(limits.idle)),
-            },
-            Protocol::Detect => self.carry_unknown(stream).await,
-        }
-    }
-
-    /// Finds out what is spoken. A client that says nothing may be waiting for the server: then a server is asked, and
-    /// whoever speaks first decides. Whatever comes out, the policy holds.
-    async fn carry_unknown(self: Rc<Self>, stream: TcpStream) -> Result<(), CarryError> {
-        let limits = self.worker.shared.settings.limits;
-        let known = self.worker.server_first.borrow().knows(self.original);
-        let brief = patience(limits.detect, limits.detect);
-        if !known && let Some(spoken) = detect::wait(&stream, brief).await? {
-            return match version(spoken) {
-                Some(version) => self.serve(stream, version).await,
-                None => self.carry_bytes(stream.into()).await,
-            };
-        }
-        let mut target = self.bytes_target();
-        let mut upstream = self.connect(&stream, &mut target).await?;
-        let heard = tokio::select! {
-            biased;
-            spoken = detect::wait(&stream, patience(limits.idle, limits.detect)) => {
-                Ok(spoken?.ok_or(CarryError::Idle(limits.idle))?)
-            }
-            greeting = upstream.stream.speaks() => Err(greeting?),
-        };
-        match heard.map(version) {
-            Ok(Some(version)) => {
-                drop((upstream, target));
-                self.serve(stream, version).await
-            }
-            Ok(None) => {
-                self.between(stream.into(), upstream, &target, &Bytes::new())
-                    .await
-            }
-            Err(greeting) => {
-                self.remember(self.original);
-                self.between(stream.into(), upstream, &target, &greeting).await
-            }
-        }
-    }
-
     /// Serves what is HTTP.
     pub(crate) async fn serve(
         self: Rc<Self>,
@@ -293,14 +211,15 @@ impl Connection {
     }
 
     /// Carries what is not, or is not looked into.
-    pub(crate) async fn carry_bytes(&self, stream: Stream) -> Result<(), CarryError> {
+    pub(crate) async fn carry_bytes(&self, stream: Stream, watch: Watch) -> Result<(), CarryError> {
         if let Err(refused) = self.judged() {
             tcp::reset(stream.socket());
             return Err(refused.into());
         }
         let mut target = self.bytes_target();
         let upstream = self.connect(stream.socket(), &mut target).await?;
-        self.between(stream, upstream, &target, &Bytes::new()).await
+        self.between(stream, upstream, &target, &Bytes::new(), watch)
+            .await
     }
 
     /// Whether it may be carried as bytes.
@@ -370,6 +289,7 @@ impl Connection {
         mut upstream: Upstream,
         target: &Target,
         greeting: &Bytes,
+        watch: Watch,
     ) -> Result<(), CarryError> {
         let _under_way = self.admitted.activity.begin();
         let flows = self.flows();
@@ -383,12 +303,16 @@ impl Connection {
             idle,
             &meter,
             &flows,
+            watch,
             over,
         ))
         .await;
         // A proxy whose application is down takes the connection, and then resets it.
         if matches!(carried, Err(CarryError::Broken(_))) && !meter.has_answered() {
             target.broke_off();
+        }
+        if matches!(carried, Err(CarryError::Misread)) {
+            self.remember_as_misread();
         }
         carried
     }
@@ -423,14 +347,6 @@ impl Connection {
 
 pub(crate) fn patience(first: Duration, clear: Duration) -> Patience {
     Patience { first, clear }
-}
-
-fn version(spoken: Spoken) -> Option<Version> {
-    match spoken {
-        Spoken::Http1 => Some(Version::Http1),
-        Spoken::Http2 => Some(Version::Http2),
-        Spoken::Tls | Spoken::Bytes => None,
-    }
 }
 
 impl Open {

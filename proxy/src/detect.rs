@@ -1,6 +1,9 @@
 //! What a client speaks, told from its first bytes without consuming them.
 
+mod first_line;
 pub mod hello;
+mod http_ports;
+mod status_line;
 
 use std::collections::HashMap;
 use std::io;
@@ -11,6 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::transport::{SecuredStream, Stream};
+
+pub use first_line::{FirstLine, Seen};
+pub use http_ports::HttpPorts;
+pub use status_line::StatusLine;
 
 /// The start of every HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const LOOK_AGAIN_MOST: Duration = Duration::from_millis(100);
 /// Bytes of a server that are looked at: the header of a frame of HTTP/2.
 const GREETING_BYTES: usize = 9;
-/// Servers remembered at most.
+/// Addresses remembered at most.
 const MEMORY_ENTRIES: usize = 1024;
 
 /// What a client speaks.
@@ -42,6 +49,8 @@ pub enum Spoken {
     Http2,
     /// TLS, from its first record.
     Tls,
+    /// Something else that begins with text, in which a lenient server of HTTP may see a request.
+    Text,
     /// Anything else.
     Bytes,
 }
@@ -77,6 +86,7 @@ pub fn guess(first: &[u8]) -> Guess {
                 Some(line) if names_version(line) || is_only_a_target(method, line) => {
                     Guess::Spoken(Spoken::Http1)
                 }
+                Some(line) if is_text(line) => Guess::Spoken(Spoken::Text),
                 Some(_) => Guess::Spoken(Spoken::Bytes),
                 None if whole => Guess::Spoken(Spoken::Http1),
                 None => Guess::Unclear,
@@ -85,6 +95,7 @@ pub fn guess(first: &[u8]) -> Guess {
         // Some servers skip any number of empty lines, and take methods of any length.
         (_, []) if whole => Guess::Spoken(Spoken::Http1),
         (_, []) => Guess::Unclear,
+        (_, [b'\n' | b' '..=b'~', ..]) => Guess::Spoken(Spoken::Text),
         _ => Guess::Spoken(Spoken::Bytes),
     }
 }
@@ -104,6 +115,8 @@ fn hangs(first: &[u8]) -> Spoken {
     };
     if is_request && !first.is_empty() {
         Spoken::Http1
+    } else if !first.is_empty() && is_text(first) {
+        Spoken::Text
     } else {
         Spoken::Bytes
     }
@@ -157,6 +170,12 @@ fn is_separator(byte: u8) -> bool {
         byte,
         b'\t' | 0x0b | 0x0c | b'\r' | 0x1c..=0x1f | b' ' | 0x85 | 0xa0
     )
+}
+
+/// Whether a server that reads lines would read these bytes as part of one.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_of_text = |&byte: &u8| byte == b'\n' || is_separator(byte) || byte >= b' ' && byte != 0x7f;
+    bytes.iter().all(is_of_text)
 }
 
 /// RFC 9110 section 5.6.2.
@@ -269,16 +288,17 @@ pub async fn wait(client: &TcpStream, patience: Patience) -> io::Result<Option<S
     }
 }
 
-/// Destinations whose server was seen to speak first, so that their clients need not be waited for. Bounded, and
-/// forgotten after a while, as what listens on an address changes.
+/// Addresses at which something was seen: that the server there speaks first, so that its clients need not be waited for;
+/// or that a client there says as bytes what a server answers in HTTP. Bounded, and forgotten after a while, as who is at
+/// an address changes.
 #[derive(Debug)]
-pub struct ServerFirst {
+pub struct Remembered {
     until: HashMap<SocketAddr, Instant>,
     memory: Duration,
 }
 
-impl ServerFirst {
-    /// Remembers each server for `memory`.
+impl Remembered {
+    /// Remembers each address for `memory`.
     pub fn new(memory: Duration) -> Self {
         Self {
             until: HashMap::new(),
@@ -286,23 +306,23 @@ impl ServerFirst {
         }
     }
 
-    /// Whether the server there is known to speak first.
-    pub fn knows(&self, destination: SocketAddr) -> bool {
+    /// Whether it was seen at this address.
+    pub fn knows(&self, address: SocketAddr) -> bool {
         !self.until.is_empty()
             && self
                 .until
-                .get(&destination)
+                .get(&address)
                 .is_some_and(|&until| until > Instant::now())
     }
 
-    /// Remembers that the server there speaks first.
-    pub fn remember(&mut self, destination: SocketAddr) {
+    /// Remembers that it was seen at this address.
+    pub fn remember(&mut self, address: SocketAddr) {
         let now = Instant::now();
         if self.until.len() >= MEMORY_ENTRIES {
             self.until.retain(|_, until| *until > now);
         }
         if self.until.len() < MEMORY_ENTRIES {
-            self.until.insert(destination, now + self.memory);
+            self.until.insert(address, now + self.memory);
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::access::Refused;
+use crate::detect::{FirstLine, Seen, StatusLine};
 use crate::overload::{FEW_BYTES, Flow, Held, Reading};
 use crate::transport::{ConnectError, Stream, TlsFailure};
 
@@ -95,9 +96,24 @@ pub enum CarryError {
     /// Its place was needed, or it cost too much.
     #[error("it had to end for others")]
     Overload,
+    /// What began as something else goes on as a request, and brings its own word about who calls.
+    #[error("it completed a request of HTTP that it did not begin as one")]
+    LateRequest,
+    /// The server took for a request what is none.
+    #[error("it was carried as bytes, and answered in HTTP")]
+    Misread,
     /// Neither side said anything for this long.
     #[error("silent for {0:?}")]
     Idle(Duration),
+}
+
+/// Whether what is carried may turn out to be HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// It may, as what it is was guessed.
+    Watched,
+    /// It may be what it likes.
+    Unwatched,
 }
 
 /// Carries bytes both ways until both sides have finished; each may finish before the other. An idle connection
@@ -111,10 +127,11 @@ pub async fn carry(
     idle: Duration,
     meter: &impl Meter,
     flows: &Flows,
+    watch: Watch,
     over: impl Future<Output = CarryError>,
 ) -> Result<(), CarryError> {
     let result = tokio::select! {
-        result = carry_both(client, server, idle, meter, flows) => result,
+        result = carry_both(client, server, idle, meter, flows, watch) => result,
         error = over => Err(error),
     };
     if result.is_err() {
@@ -145,10 +162,17 @@ pub fn reset(stream: &TcpStream) {
 
 /// Bytes on their way in one direction.
 struct Direction<'a> {
+    lookout: Option<Lookout>,
     /// What was read and could not be written yet.
     rest: Option<Held>,
     flow: &'a Arc<Flow>,
     stage: Stage,
+}
+
+/// Looks at the first bytes of a direction, before they go on.
+enum Lookout {
+    Client(FirstLine),
+    Server(StatusLine),
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -166,8 +190,13 @@ async fn carry_both(
     idle: Duration,
     meter: &impl Meter,
     flows: &Flows,
+    watch: Watch,
 ) -> Result<(), CarryError> {
     let (mut up, mut down) = (Direction::new(&flows.up), Direction::new(&flows.down));
+    if watch == Watch::Watched {
+        up.lookout = Some(Lookout::Client(FirstLine::default()));
+        down.lookout = Some(Lookout::Server(StatusLine::default()));
+    }
     let mut last = Instant::now();
     let mut silence: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep(idle));
     poll_fn(|cx| {
@@ -201,6 +230,7 @@ async fn carry_both(
 impl<'a> Direction<'a> {
     fn new(flow: &'a Arc<Flow>) -> Self {
         Self {
+            lookout: None,
             rest: None,
             flow,
             stage: Stage::default(),
@@ -213,7 +243,7 @@ impl<'a> Direction<'a> {
         from: &mut Stream,
         to: &mut Stream,
         mut count: impl FnMut(u64),
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), CarryError>> {
         loop {
             ready!(self.poll_rest(cx, to))?;
             match self.stage {
@@ -249,6 +279,21 @@ impl<'a> Direction<'a> {
         }
     }
 
+    /// Looks at bytes that have not gone on, for as long as they may turn out to be HTTP.
+    fn look_at(&mut self, bytes: &[u8]) -> Result<(), CarryError> {
+        let (seen, misread) = match &mut self.lookout {
+            None => return Ok(()),
+            Some(Lookout::Client(line)) => (line.see(bytes), CarryError::LateRequest),
+            Some(Lookout::Server(line)) => (line.see(bytes), CarryError::Misread),
+        };
+        match seen {
+            Seen::Http => return Err(misread),
+            Seen::Other => self.lookout = None,
+            Seen::Unclear => {}
+        }
+        Ok(())
+    }
+
     /// Reads once into the worker's buffer and writes what can be written. Little is read while much is held, as all that
     /// cannot be written is held.
     fn pass_on(
@@ -256,7 +301,7 @@ impl<'a> Direction<'a> {
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Result<usize, CarryError>> {
         BUFFER.with_borrow_mut(|buffer| {
             let most = match self.flow.budget().reading() {
                 Reading::Much => BUFFER_BYTES,
@@ -268,6 +313,7 @@ impl<'a> Direction<'a> {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(0));
             }
+            self.look_at(bytes)?;
             let written = match Pin::new(to).poll_write(cx, bytes) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,

@@ -24,7 +24,7 @@ use crate::access::Reports;
 use crate::addresses::{self, Addresses, Behind, Lookups};
 use crate::changes::Changes;
 use crate::connection::{self, Direction};
-use crate::detect::ServerFirst;
+use crate::detect::{HttpPorts, Remembered};
 use crate::drain::Lifecycle;
 use crate::endpoints::{Balanced, Endpoints, Known, Wanted};
 use crate::http::pool::presence::Presences;
@@ -72,6 +72,8 @@ pub struct Shared {
     pub wanted: Wanted,
     /// What strangers may cost.
     pub overload: Overload,
+    /// Ports of the application that speak HTTP though nobody declared them.
+    pub http_ports: HttpPorts,
 }
 
 impl Shared {
@@ -81,6 +83,7 @@ impl Shared {
         let endpoints = Endpoints::in_zone(settings.zone.as_deref());
         Self {
             overload: Overload::new(settings.capacity),
+            http_ports: HttpPorts::probed(settings.probes.http_ports()),
             settings,
             table: Arc::new(ArcSwap::from_pointee(RouteTable::default())),
             members: Arc::default(),
@@ -126,7 +129,9 @@ pub struct Worker {
     /// Connections to the application.
     pub inbound: Pool,
     /// Servers that speak first.
-    pub server_first: RefCell<ServerFirst>,
+    pub server_first: RefCell<Remembered>,
+    /// Clients whose bytes were answered in HTTP, with the port that they called.
+    pub misread: RefCell<Remembered>,
     /// How connections from clients are served.
     pub servers: Servers,
     /// Handshakes of clients that are under way.
@@ -167,7 +172,8 @@ impl Worker {
             outbound: Pool::new(Kind::Services, &shared),
             endpoint_pool: Pool::new(Kind::Endpoints, &shared),
             inbound: Pool::new(Kind::Application, &shared),
-            server_first: RefCell::new(ServerFirst::new(limits.server_first_memory)),
+            server_first: RefCell::new(Remembered::new(limits.server_first_memory)),
+            misread: RefCell::new(Remembered::new(limits.server_first_memory)),
             servers: Servers::new(),
             handshakes: Handshakes::new(limits),
             reports: Reports::default(),

@@ -1,20 +1,31 @@
 //! Whether a TLS ClientHello is of another proxy, told without consuming it.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use rustls::server::{Accepted, Acceptor};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{LOOK_AGAIN, LOOK_AGAIN_MOST};
 use crate::tls::Wire;
 
-/// Bytes of a ClientHello at most; one that is longer is nobody's of ours.
-const MOST_BYTES: usize = 64 * 1024;
-/// Bytes looked at first. A usual hello fits, one with a key exchange that withstands quantum computers too.
-const FIRST_LOOK: usize = 4 * 1024;
+/// Bytes of a ClientHello of another proxy at most, several times what one has with a post-quantum key share. A longer one
+/// passes to the application unread, as does everything else that is foreign.
+const MOST_BYTES: usize = 8 * 1024;
 
+thread_local! {
+    /// Where bytes are looked at. Between two looks they stay in the kernel, so that a hello that does not end costs nothing
+    /// here.
+    static LOOK: RefCell<Box<[u8]>> = RefCell::new(vec![0; MOST_BYTES].into());
+}
+
+/// Kind of a ClientHello among the messages of a handshake (RFC 8446 section 4).
+const CLIENT_HELLO: u8 = 1;
 /// Kind of a record of a handshake, and the length of a record's header (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
 const RECORD_HEADER: usize = 5;
@@ -89,7 +100,8 @@ struct Extent {
 
 impl Extent {
     /// Bytes that must be here before there is something to parse: more than `first` has, while the message is not whole,
-    /// and [`NEVER`] where it is no hello. Records that were looked at are not looked at again.
+    /// and [`NEVER`] as soon as it is clear that it is no hello, or a longer one than proxies send. Records that were looked
+    /// at are not looked at again.
     fn needed(&mut self, first: &[u8]) -> usize {
         loop {
             let record = first.get(self.next_record..).unwrap_or_default();
@@ -101,22 +113,48 @@ impl Extent {
             }
             let length = usize::from(u16::from_be_bytes([high, low]));
             let end = self.next_record + RECORD_HEADER + length;
-            let Some(fragment) = rest.get(..length) else {
-                return end;
-            };
+            let fragment = rest.get(..length).unwrap_or(rest);
             let begins = self.begins.iter_mut().skip(self.message);
             begins.zip(fragment).for_each(|(place, byte)| *place = *byte);
-            self.message += length;
-            self.next_record = end;
-            let [_, high, middle, low] = self.begins;
+            let here = self.message + fragment.len();
+            let [kind, high, middle, low] = self.begins;
             let whole = self.begins.len() + u32::from_be_bytes([0, high, middle, low]) as usize;
-            match self.message {
-                0..4 => {}
-                _ if whole > MOST_BYTES => return NEVER,
-                message if message >= whole => return 0,
-                _ => {}
+            if here > 0 && kind != CLIENT_HELLO || here >= self.begins.len() && whole > MOST_BYTES {
+                return NEVER;
+            }
+            if fragment.len() < length {
+                return end;
+            }
+            self.message = here;
+            self.next_record = end;
+            if here >= self.begins.len() && here >= whole {
+                return 0;
             }
         }
+    }
+}
+
+/// What is to be done after a look.
+enum Step {
+    /// Nothing: it is known what it is.
+    Known(Hello),
+    /// Wait for more.
+    Wait,
+}
+
+/// What a look at everything that is here says.
+fn step(extent: &mut Extent, here: &[u8]) -> Step {
+    let needed = extent.needed(here);
+    if needed > MOST_BYTES {
+        return Step::Known(Hello::Foreign);
+    }
+    if here.len() < needed {
+        return Step::Wait;
+    }
+    match parse(here) {
+        Parsed::Hello(hello) => Step::Known(hello),
+        Parsed::Incomplete if here.len() >= MOST_BYTES => Step::Known(Hello::Foreign),
+        Parsed::Incomplete => Step::Wait,
     }
 }
 
@@ -126,36 +164,22 @@ impl Extent {
 /// When the connection breaks.
 pub async fn wait(client: &TcpStream, limit: Duration) -> io::Result<Hello> {
     let deadline = Instant::now() + limit;
-    let mut first = vec![0; FIRST_LOOK];
     let mut pause = LOOK_AGAIN;
     let mut extent = Extent::default();
-    let mut needed = 0;
     loop {
-        let length = client.peek(&mut first).await?;
-        let here = first.get(..length).unwrap_or_default();
-        if length >= needed {
-            needed = extent.needed(here);
+        let step = poll_fn(|cx| {
+            LOOK.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(client.poll_peek(cx, &mut buffer))?;
+                Poll::Ready(io::Result::Ok(step(&mut extent, buffer.filled())))
+            })
+        });
+        match step.await? {
+            Step::Known(hello) => return Ok(hello),
+            Step::Wait if Instant::now() >= deadline => return Ok(Hello::Foreign),
+            // What lies there already keeps the socket readable, so more of it can only be looked for.
+            Step::Wait => tokio::time::sleep(pause).await,
         }
-        if needed > MOST_BYTES {
-            return Ok(Hello::Foreign);
-        }
-        if length >= needed
-            && let Parsed::Hello(hello) = parse(here)
-        {
-            return Ok(hello);
-        }
-        if length == first.len() {
-            if length >= MOST_BYTES {
-                return Ok(Hello::Foreign);
-            }
-            first.resize((length * 4).min(MOST_BYTES), 0);
-            continue;
-        }
-        if Instant::now() >= deadline {
-            return Ok(Hello::Foreign);
-        }
-        // What lies there already keeps the socket readable, so more of it can only be looked for.
-        tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK_AGAIN_MOST);
     }
 }
@@ -232,6 +256,35 @@ mod tests {
         assert_eq!(Extent::default().needed(&record), NEVER);
         let empty = [0x16, 3, 1, 0, 0].repeat(MOST_BYTES / RECORD_HEADER);
         assert!(Extent::default().needed(&empty) > empty.len());
+    }
+
+    #[test]
+    fn s52_what_cannot_be_the_hello_of_a_proxy_is_known_from_its_first_bytes() {
+        let foreign = |first: &[u8]| {
+            let step = step(&mut Extent::default(), first);
+            matches!(step, Step::Known(Hello::Foreign))
+        };
+        for (first, why) in [
+            (&[0x16, 3, 1, 2, 0, 2][..], "another message"),
+            (
+                &[0x16, 3, 1, 2, 0, 1, 0x20, 0x61, 0x20],
+                "a length that no hello has",
+            ),
+            (&[0x16, 3, 1, 2, 0, 1, 0, 0x20, 0], "longer than those of proxies"),
+            (&[0x16, 3, 1, 0x40, 0], "a record that is longer"),
+            (
+                &[0x16, 3, 1, 0, 1, 1, 0x16, 3, 1, 0, 9, 0xff, 0, 0],
+                "in two records",
+            ),
+        ] {
+            assert!(foreign(first), "{why}");
+        }
+        let whole = hello(&[b"smilax-h2"]);
+        assert!(whole.len() < MOST_BYTES / 3, "{}", whole.len());
+        for cut in 0..whole.len() {
+            let step = step(&mut Extent::default(), &whole[..cut]);
+            assert!(matches!(step, Step::Wait), "{cut}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::connection::Connection;
 use crate::endpoints::Picked;
 use crate::metrics::traffic::Telemetry;
-use crate::tcp::{self, CarryError, Meter as _};
+use crate::tcp::{self, CarryError, Meter as _, Watch};
 use crate::tls::Peer;
 use crate::transport::liveness;
 use crate::transport::{ClientStream, ServerStream, Stream};
@@ -58,7 +58,16 @@ async fn carry_upgraded(switched: &Switched, client: OnUpgrade, server: OnUpgrad
         .connection
         .over(switched.request.as_ref(), switched.upstream.as_deref());
     let flows = switched.connection.flows();
-    tcp::carry(&mut client, &mut server, idle, &recording, &flows, over).await
+    tcp::carry(
+        &mut client,
+        &mut server,
+        idle,
+        &recording,
+        &flows,
+        Watch::Unwatched,
+        over,
+    )
+    .await
 }
 
 fn client_stream(upgraded: Upgraded) -> std::io::Result<(Stream, bytes::Bytes)> {

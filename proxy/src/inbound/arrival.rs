@@ -17,7 +17,7 @@ use crate::http::server::Version;
 use crate::inbound;
 use crate::overload::Admitted;
 use crate::settings::Limits;
-use crate::tcp::CarryError;
+use crate::tcp::{CarryError, Watch};
 use crate::tls::{Peer, Wire};
 use crate::transport::{Stream, TlsFailure};
 use crate::worker::Worker;
@@ -117,7 +117,7 @@ async fn carry_plaintext(
     // Who has said nothing yet may still be a proxy that is slow to begin, and who went away without a word, one that
     // only looked whether somebody is there.
     let counts = match spoken {
-        Some(Spoken::Bytes) => stream.peek(&mut [0]).await? > 0,
+        Some(Spoken::Text | Spoken::Bytes) => stream.peek(&mut [0]).await? > 0,
         Some(_) => true,
         None => plaintext == Plaintext::Refused,
     };
@@ -130,12 +130,12 @@ async fn carry_plaintext(
         &worker, admitted, original, caller, telemetry,
     ));
     if plaintext == Plaintext::Refused {
-        return connection.carry_bytes(stream.into()).await;
+        return connection.carry_bytes(stream.into(), Watch::Unwatched).await;
     }
     let protocol = inbound::protocol(&worker, original);
     if protocol == Protocol::Tcp && spoken.is_none() && worker.shared.tls.load().is_none() {
         inbound::count_plaintext(&worker, client.ip(), plaintext);
-        return connection.carry_bytes(stream.into()).await;
+        return connection.carry_bytes(stream.into(), Watch::Unwatched).await;
     }
     carry_spoken(connection, stream.into(), client, protocol, spoken).await
 }
@@ -154,22 +154,52 @@ async fn carry_spoken(
             Err(CarryError::Idle(limits.idle))
         }
         (Protocol::Tcp | Protocol::Detect, None) => Box::pin(silent::carry(connection, stream, client)).await,
-        (_, Some(spoken)) => match version((protocol, spoken)) {
-            Some(version) => connection.serve(stream, version).await,
-            None => connection.carry_bytes(stream).await,
-        },
+        (_, Some(spoken)) => {
+            let protocol = known_protocol(&connection, client, protocol, spoken);
+            match version((protocol, spoken)) {
+                Some(version) => connection.serve(stream, version).await,
+                None => connection.carry_bytes(stream, watch(protocol, spoken)).await,
+            }
+        }
+    }
+}
+
+/// What is spoken at a port of which nobody said so, now that its client has begun. Where the application was seen to
+/// speak HTTP, text is a request that is malformed; so is whatever comes from where bytes were answered in HTTP.
+pub(super) fn known_protocol(
+    connection: &Connection,
+    client: SocketAddr,
+    protocol: Protocol,
+    spoken: Spoken,
+) -> Protocol {
+    let worker = &connection.worker;
+    let is_http = match (protocol, spoken) {
+        (Protocol::Detect, Spoken::Text | Spoken::Bytes) => {
+            let here = silent(client, connection.original);
+            let known = spoken == Spoken::Text && worker.shared.http_ports.knows(here.port());
+            known || worker.misread.borrow().knows(here)
+        }
+        _ => false,
+    };
+    if is_http { Protocol::Http } else { protocol }
+}
+
+/// Whether what is carried as bytes may be HTTP all the same: not where that was declared, nor inside of TLS.
+pub(super) fn watch(protocol: Protocol, spoken: Spoken) -> Watch {
+    match (protocol, spoken) {
+        (Protocol::Detect, Spoken::Text | Spoken::Bytes) => Watch::Watched,
+        _ => Watch::Unwatched,
     }
 }
 
 /// As which version of HTTP a client is served; `None`: as bytes.
 pub(super) fn version(spoken: (Protocol, Spoken)) -> Option<Version> {
     match spoken {
-        (Protocol::Tcp, _) | (_, Spoken::Tls) | (Protocol::Detect, Spoken::Bytes) => None,
+        (Protocol::Tcp, _) | (_, Spoken::Tls) | (Protocol::Detect, Spoken::Text | Spoken::Bytes) => None,
         (Protocol::Http | Protocol::Detect, Spoken::Http2) => Some(Version::Http2),
         // What is no HTTP is told so by the server.
-        (Protocol::Http | Protocol::Detect, Spoken::Http1) | (Protocol::Http, Spoken::Bytes) => {
-            Some(Version::Http1)
-        }
+        (Protocol::Http | Protocol::Detect, Spoken::Http1)
+        | (Protocol::Http, Spoken::Text | Spoken::Bytes) => Some(Version::Http1),
     }
 }
 
@@ -221,7 +251,7 @@ async fn carry_announced(
     let limits = connection.worker.shared.settings.limits;
     let protocol = inbound::protocol(&connection.worker, connection.original);
     let patience = match protocol {
-        Protocol::Tcp => return connection.carry_bytes(stream).await,
+        Protocol::Tcp => return connection.carry_bytes(stream, Watch::Unwatched).await,
         Protocol::Http => patience_for_http(&limits),
         // The caller's proxy has waited already where nothing was said.
         Protocol::Detect => patience(Duration::ZERO, limits.detect),

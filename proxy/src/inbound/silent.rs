@@ -11,7 +11,7 @@ use super::arrival;
 use crate::connection::{Connection, patience};
 use crate::detect::{self, Patience, Spoken};
 use crate::inbound;
-use crate::tcp::CarryError;
+use crate::tcp::{CarryError, Watch};
 use crate::transport::{Stream, Upstream};
 
 /// Who spoke first.
@@ -35,7 +35,7 @@ pub(super) async fn carry(
     let refused = connection.judge().is_some_and(|judge| judge.would_refuse(None));
     if refused && protocol == Protocol::Tcp {
         count(&connection, client);
-        return connection.carry_bytes(stream).await;
+        return connection.carry_bytes(stream, Watch::Unwatched).await;
     }
     let patience = patience(limits.idle, limits.detect);
     let first = if refused {
@@ -56,7 +56,9 @@ pub(super) async fn carry(
             }
             connection.judged()?;
             let target = connection.bytes_target();
-            connection.between(stream, upstream, &target, &greeting).await
+            connection
+                .between(stream, upstream, &target, &greeting, Watch::Unwatched)
+                .await
         }
         First::HttpServer => {
             let patience = arrival::patience_for_http(&limits);
@@ -115,14 +117,19 @@ async fn carry_spoken(
         (_, stream) => stream,
     };
     count(&connection, client);
-    match (arrival::version(spoken), upstream) {
+    let (protocol, spoken) = spoken;
+    let protocol = arrival::known_protocol(&connection, client, protocol, spoken);
+    let watch = arrival::watch(protocol, spoken);
+    match (arrival::version((protocol, spoken)), upstream) {
         (Some(version), _) => connection.serve(stream, version).await,
         (None, Some(upstream)) => {
             connection.judged()?;
             let target = connection.bytes_target();
-            connection.between(stream, upstream, &target, &Bytes::new()).await
+            connection
+                .between(stream, upstream, &target, &Bytes::new(), watch)
+                .await
         }
-        (None, None) => connection.carry_bytes(stream).await,
+        (None, None) => connection.carry_bytes(stream, watch).await,
     }
 }
 

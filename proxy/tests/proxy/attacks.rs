@@ -10,6 +10,7 @@ mod http2;
 mod identity;
 mod lying;
 mod memory;
+mod misread;
 mod policy;
 pub(crate) mod raw_http2;
 mod requests;

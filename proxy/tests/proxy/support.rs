@@ -7,9 +7,10 @@ pub(crate) mod mesh;
 pub(crate) mod operator;
 pub(crate) mod server;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cable::Family;
@@ -42,9 +43,13 @@ const BLOCKS: u16 = 512;
 
 impl Net {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
-        let process = 16 + (std::process::id() % 200) as u8;
-        Self::V4([process, NEXT.fetch_add(1, Ordering::Relaxed)])
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [turn, third] = number.to_be_bytes();
+        // There are more tests than numbers in one byte. Proxies share ports, so a test that took the addresses of another
+        // would get half of its connections instead of an error.
+        let second = (std::process::id() + u32::from(turn) * 67) % 200;
+        Self::V4([16 + second as u8, third])
     }
 
     pub(crate) fn of(family: Family) -> Self {
@@ -88,6 +93,12 @@ impl Net {
             ..ProxyConfig::empty(Workload::new("shop", "client"))
         }
     }
+}
+
+#[test]
+fn no_two_tests_of_a_process_have_the_same_addresses() {
+    let addresses: HashSet<SocketAddr> = (0..1000).map(|_| Net::new().at(1)).collect();
+    assert_eq!(addresses.len(), 1000);
 }
 
 /// The first of a block of ports that no other test has, of whichever process. The socket that holds the block is kept

@@ -90,7 +90,10 @@ pub(super) async fn send(
         .await;
         request = match outcome {
             Ok(answer) => match settle(worker, target, answer) {
-                Settled::Answered(answered) => return Ok(answered),
+                Settled::Answered(answered) => {
+                    connection.answered_in(answered.response.version());
+                    return Ok(answered);
+                }
                 Settled::Again(request) => *request,
             },
             Err(Failure { error, again }) => {

@@ -16,6 +16,7 @@ use crate::support::mesh::{Mesh, credulous};
 use crate::support::server::Server;
 use crate::support::{over_both, soon};
 use smilax_core::config::Protocol;
+use smilax_proxy::settings::Settings;
 
 /// The first message of a handshake of somebody who has this.
 fn hello(context: &TlsContext) -> Vec<u8> {
@@ -113,4 +114,44 @@ async fn c10_a_flood_of_hellos_from_one_address_holds_up_no_handshake_of_another
     }
     let refused = web.metric_sum(FAILURES, &["reason=\"too_many\""]).await;
     assert!(refused > 0 && refused <= (FLOOD - MOST) as u64, "{refused}");
+}
+
+#[tokio::test]
+async fn s52_a_hello_that_is_longer_than_those_of_proxies_is_not_waited_for() {
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let app = Server::tcp(mesh.app(1), |mut stream| async move {
+            let mut first = [0; 9];
+            stream.read_exact(&mut first).await.unwrap();
+            stream.write_all(b"heard").await.unwrap();
+        })
+        .await;
+        let endless = |length: u16| {
+            let [high, low] = length.to_be_bytes();
+            [&[0x16, 3, 1, 0x40, 0, 1, 0, high, low][..], &[0; 4096]].concat()
+        };
+        // Waiting would take longer than a test may.
+        let patient = |settings: &mut Settings| settings.limits.handshake = Duration::from_hours(1);
+        let open = mesh.web_with(vec![], |builder| builder.set(patient));
+        let mut stream = TcpStream::connect(open.inbound_address()).await.unwrap();
+        stream.write_all(&endless(62 * 1024)).await.unwrap();
+        assert_eq!(
+            to_end(&mut stream).await,
+            "heard",
+            "it is the application's affair"
+        );
+        drop(open);
+        let closed = mesh.web_with(strict(), |builder| builder.set(patient));
+        for first in [
+            &endless(62 * 1024)[..],
+            b"\x16\x03\x01\x02\x00\x01 a TLS ClientHello",
+            b"\x16\x03\x01\x02\x00\x02",
+        ] {
+            let mut stream = TcpStream::connect(closed.inbound_address()).await.unwrap();
+            let _ = stream.write_all(first).await;
+            assert_eq!(to_end(&mut stream).await, "");
+        }
+        assert_eq!(app.connections(), 1);
+    })
+    .await;
 }
