@@ -20,7 +20,9 @@ use super::review::{self, Holder, ReviewError};
 use super::route::{Answer, Caller, Server, refusal, whole};
 use crate::authority::{CsrError, IssueError, PublicKey, Subject};
 use crate::call::CallError;
-use crate::controller::State;
+use crate::controller::kinds::Watched;
+use crate::controller::{State, watch};
+use crate::places::{NoPlace, Places, Size};
 
 /// For the body, and for everything after it.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -33,10 +35,19 @@ const POD_PERIOD: Duration = Duration::from_secs(10);
 /// Lines of log about refusals of one address.
 const LOG_BURST: u32 = 5;
 const LOG_PERIOD: Duration = Duration::from_mins(1);
+/// Pods that the API server is asked for at once, by namespace.
+const LOOKS: Size = Size {
+    all: 4,
+    of_one: 2,
+    patience: Duration::from_secs(2),
+};
 
 /// What issuing needs.
 pub(super) struct Issuing {
     client: Client,
+    /// The same, which sees excerpts of pods.
+    excerpts: Client,
+    looks: Places<Arc<str>>,
     state: Arc<State>,
     lifetime: Duration,
     addresses: Limiter<IpAddr>,
@@ -71,6 +82,8 @@ enum Refusal {
     Operator,
     #[error("too many requests; wait {} s", .0.as_secs() + 1)]
     TooMany(Duration),
+    #[error("the operator is busy with other pods; try again")]
+    Busy,
     #[error("the operator has no authority to sign with")]
     NoAuthority,
     #[error(transparent)]
@@ -80,6 +93,8 @@ enum Refusal {
 impl Issuing {
     pub(super) fn new(client: Client, state: Arc<State>, lifetime: Duration) -> Self {
         Self {
+            excerpts: watch::excerpts_of(&client, Watched::Pod),
+            looks: Places::new(LOOKS),
             client,
             state,
             lifetime,
@@ -89,9 +104,8 @@ impl Issuing {
         }
     }
 
-    /// Whom the token is for, if the pod lives and nobody but its sidecar holds the token.
-    async fn holder(&self, token: String) -> Result<Holder, Refusal> {
-        let holder = review::review(&self.client, token).await?;
+    /// Whether the pod lives, and nobody but its sidecar holds the token.
+    async fn judge(&self, holder: &Holder) -> Result<(), Refusal> {
         let (known, images) = self.state.read(|inner| {
             let images = inner.index.settings().sidecar_images.clone();
             let contents = inner.index.contents(&holder.workload.namespace);
@@ -105,16 +119,18 @@ impl Issuing {
             (known, images)
         });
         if known {
-            return Ok(holder);
+            return Ok(());
         }
         // The watch may be behind a pod that was made or changed a moment ago, and a pod that was replaced under its name.
         let name = || format!("{}/{}", holder.workload.namespace, holder.pod);
-        let pod = review::pod(&self.client, &holder)
+        let place = self.looks.take(Arc::clone(&holder.workload.namespace), 1);
+        let place = place.await.map_err(|NoPlace| Refusal::Busy)?;
+        let pod = review::pod(&self.excerpts, holder)
             .await
             .map_err(ReviewError::from)?
             .ok_or_else(|| Refusal::Gone(name()))?;
-        judge_token(&pod, &images).map_err(|why| Refusal::NotASidecar(name(), why))?;
-        Ok(holder)
+        drop(place);
+        judge_token(&pod, &images).map_err(|why| Refusal::NotASidecar(name(), why))
     }
 }
 
@@ -136,7 +152,7 @@ impl Server {
                     tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
                 }
                 let mut answer = refusal(refused.status(), &refused.to_string());
-                if let Refusal::TooMany(wait) = refused {
+                if let Some(wait) = refused.wait() {
                     let wait = HeaderValue::from(wait.as_secs() + 1);
                     answer.headers_mut().insert(header::RETRY_AFTER, wait);
                 }
@@ -169,11 +185,13 @@ impl Server {
             .decode(&request.csr)
             .map_err(|error| Refusal::Malformed(format!("csr is not base64: {error}")))?;
         let key = PublicKey::of_request(&csr)?;
-        let holder = self.issuing.holder(request.token).await?;
+        let holder = review::review(&self.issuing.client, request.token).await?;
+        // Before the pod is asked for: that costs more than the answer about its token.
         self.issuing
             .pods
             .take(holder.pod_uid.clone())
             .map_err(Refusal::TooMany)?;
+        self.issuing.judge(&holder).await?;
         // Who can get a token of this account could otherwise speak to every proxy as the operator.
         if self.is_own(&holder.workload) {
             return Err(Refusal::Operator);
@@ -206,12 +224,21 @@ impl Server {
 }
 
 impl Refusal {
+    /// When it is worth asking again, if that is known.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany(wait) => Some(*wait),
+            Self::Busy => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) | Self::Csr(_) => StatusCode::BAD_REQUEST,
-            Self::Review(ReviewError::Call(_)) | Self::NoAuthority | Self::Issue(_) => {
+            Self::Review(ReviewError::Call(_)) | Self::Busy | Self::NoAuthority | Self::Issue(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Review(_) => StatusCode::UNAUTHORIZED,
@@ -233,6 +260,7 @@ impl Refusal {
             Self::NotASidecar(..) => "not_a_sidecar",
             Self::Operator => "operator",
             Self::TooMany(_) => "too_many",
+            Self::Busy => "busy",
             Self::NoAuthority | Self::Issue(_) => "no_authority",
         }
     }
