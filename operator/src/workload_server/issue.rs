@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use kube::Client;
 use smilax_compiler::{NotASidecar, judge_token};
+use smilax_core::admission::Network;
 use smilax_core::workload_connection::{CertificateRequest, CertificateResponse, MOST_REQUEST_BYTES};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -29,10 +30,13 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// Questions that one address may lead to: a node's, where addresses are translated.
 const ADDRESS_BURST: u32 = 64;
 const ADDRESS_PERIOD: Duration = Duration::from_millis(100);
+/// The same for a /64 of IPv6, which may be that of a node with all its pods, or of many nodes.
+const NETWORK_BURST: u32 = 512;
+const NETWORK_PERIOD: Duration = Duration::from_millis(20);
 /// Certificates of one pod. It needs one, and one whenever the issuer changes.
 const POD_BURST: u32 = 6;
 const POD_PERIOD: Duration = Duration::from_secs(10);
-/// Lines of log about refusals of one address.
+/// Lines of log about refusals of one address, or /64 of IPv6.
 const LOG_BURST: u32 = 5;
 const LOG_PERIOD: Duration = Duration::from_mins(1);
 /// Pods that the API server is asked for at once, by namespace.
@@ -51,8 +55,9 @@ pub(super) struct Issuing {
     state: Arc<State>,
     lifetime: Duration,
     addresses: Limiter<IpAddr>,
+    networks: Limiter<Network>,
     pods: Limiter<String>,
-    lines: Limiter<IpAddr>,
+    lines: Limiter<Network>,
 }
 
 impl std::fmt::Debug for Issuing {
@@ -99,9 +104,17 @@ impl Issuing {
             state,
             lifetime,
             addresses: Limiter::new(ADDRESS_BURST, ADDRESS_PERIOD),
+            networks: Limiter::new(NETWORK_BURST, NETWORK_PERIOD),
             pods: Limiter::new(POD_BURST, POD_PERIOD),
             lines: Limiter::new(LOG_BURST, LOG_PERIOD),
         }
+    }
+
+    /// Takes one of the questions that an address may lead to, or says how long to wait for it. One that has none left takes
+    /// none of its network.
+    fn ask(&self, address: IpAddr) -> Result<(), Duration> {
+        self.addresses.take(address)?;
+        self.networks.take(Network::of(address))
     }
 
     /// Whether the pod lives, and nobody but its sidecar holds the token.
@@ -148,7 +161,7 @@ impl Server {
             }
             Err(refused) => {
                 self.count_request(refused.word());
-                if self.issuing.lines.take(caller.address).is_ok() {
+                if self.issuing.lines.take(Network::of(caller.address)).is_ok() {
                     tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
                 }
                 let mut answer = refusal(refused.status(), &refused.to_string());
@@ -167,10 +180,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // Before anybody is asked: a token that is not valid costs the API server as much as one that is.
-        self.issuing
-            .addresses
-            .take(caller.address)
-            .map_err(Refusal::TooMany)?;
+        self.issuing.ask(caller.address).map_err(Refusal::TooMany)?;
         let body = timeout(BODY_TIME, Limited::new(body, MOST_REQUEST_BYTES).collect())
             .await
             .map_err(|_| Refusal::Slow)?
@@ -263,5 +273,43 @@ impl Refusal {
             Self::Busy => "busy",
             Self::NoAuthority | Self::Issue(_) => "no_authority",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use smilax_compiler::index::Settings;
+
+    use super::*;
+
+    fn issuing() -> Issuing {
+        let unasked = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            futures::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>()
+        });
+        let client = Client::new(unasked, "default");
+        Issuing::new(client, State::new(Settings::default()), Duration::from_hours(1))
+    }
+
+    /// An address of this /64.
+    fn address(network: u16, number: u16) -> IpAddr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, number).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s41_a_network_of_many_addresses_leads_to_few_questions() {
+        let issuing = issuing();
+        let asked = (0..5000).filter(|&number| issuing.ask(address(1, number)).is_ok());
+        assert_eq!(asked.count(), NETWORK_BURST as usize);
+        assert!(issuing.ask(address(2, 0)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s41_an_address_that_has_had_its_share_spends_nothing_of_its_network() {
+        let issuing = issuing();
+        let asked = (0..5000).filter(|_| issuing.ask(address(1, 1)).is_ok());
+        assert_eq!(asked.count(), ADDRESS_BURST as usize);
+        assert!(issuing.ask(address(1, 2)).is_ok());
     }
 }
