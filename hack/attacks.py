@@ -163,6 +163,7 @@ ITEMS = [
     ("S39", "certificates asked for with the tokens of pods of megabytes, until the operator runs out of memory", "of a pod only an excerpt is decoded, as it arrives; four are asked for at a time, two of one namespace, and a pod takes its place among the six that it may ask for before that"),
     ("S40", "bodies of reviews that are sent slowly from two addresses, and conversions of 32 MiB, until the API server's reviews are answered with 429", "a source has its part of the budget whatever others do: where it finds no room, the slowest body of the source that holds most gives way; a body has 1 s, and 1 s for each 4 MiB; no source takes all of what is made of bodies"),
     ("S41", "handshakes, requests and questions about tokens from thousands of addresses of one /64", "counted for the /64 too; other networks are served, and an address of the same /64 keeps its own share"),
+    ("S42", "reviews without end about namespaces that the operator has not seen, each of which makes it ask the API server", "eight questions at a time, four of one source, one for all who wait for the same answer; other sources wait for one of them at most, and no answer is older than its question"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -19,6 +19,7 @@ mod budget;
 mod decide;
 mod judge;
 mod metrics;
+mod namespaces;
 mod review;
 mod route;
 mod server;

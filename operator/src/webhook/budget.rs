@@ -34,7 +34,7 @@ const LARGE: Size = size(96, 80);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// No room became free in time, or it was needed for others.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the operator is busy with other requests; try again")]
 pub(super) struct Busy;
 

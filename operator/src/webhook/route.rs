@@ -19,6 +19,7 @@ use super::body::{self, BodyError};
 use super::budget::{Budget, Busy, Held};
 use super::decide::{self, Decision};
 use super::judge::{Judge, Judged, Known};
+use super::namespaces::Namespaces;
 use super::review::{self, About, Needs, Review, Weighed};
 use super::{Webhook, WebhookState};
 use crate::cluster_view::NamespaceView;
@@ -26,8 +27,6 @@ use crate::places::Place;
 
 /// The API server gives up after this time by default, and at 10 s in any case that we install.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// Time for asking after a Namespace that is not watched yet, out of [`REQUEST_TIME`].
-const NAMESPACE_TIME: Duration = Duration::from_secs(2);
 const MIB: usize = 1024 * 1024;
 /// An object and its predecessor, each of which the API server limits to 3 MiB, and the review around them.
 const REVIEW_LIMIT: usize = 7 * MIB;
@@ -37,6 +36,7 @@ const CONVERSION_LIMIT: usize = 32 * MIB;
 /// The webhooks without connections: what requests share.
 #[derive(Debug)]
 pub struct Routes {
+    namespaces: Namespaces,
     state: WebhookState,
     budget: Budget,
 }
@@ -79,6 +79,7 @@ impl Routes {
     /// With the whole budget.
     pub fn new(state: WebhookState) -> Self {
         Self {
+            namespaces: Namespaces::new(Arc::clone(&state.view)),
             state,
             budget: Budget::new(),
         }
@@ -180,8 +181,10 @@ impl Routes {
         };
         let view = Arc::clone(&self.state.view);
         let namespace = match webhook {
-            Webhook::Inject => self.namespace(&about.namespace).await?,
-            Webhook::Validate if decide::is_workload(about) => self.namespace(&about.namespace).await?,
+            Webhook::Inject => self.namespace(asker, &about.namespace).await?,
+            Webhook::Validate if decide::is_workload(about) => {
+                self.namespace(asker, &about.namespace).await?
+            }
             // A Namespace that the watch has not delivered counts as one that has not joined: nothing waits for a warning.
             Webhook::Keys => view.namespace(&about.namespace).unwrap_or_default(),
             Webhook::Validate | Webhook::Convert => NamespaceView::default(),
@@ -195,7 +198,7 @@ impl Routes {
             .judged(asker, (&judge, &review), weighed, Known::Watched(namespace))
             .await?;
         if let Judged::NotJoined(namespace) = judged {
-            let newest = self.newest(&about.namespace).await.unwrap_or(namespace);
+            let newest = self.newest(asker, &about.namespace).await?.unwrap_or(namespace);
             judged = self
                 .judged(asker, (&judge, &review), weighed, Known::Newest(newest))
                 .await?;
@@ -227,21 +230,18 @@ impl Routes {
         .await
     }
 
-    /// What the API server says of a Namespace now, if it answers.
-    async fn newest(&self, name: &str) -> Option<NamespaceView> {
-        timeout(NAMESPACE_TIME, self.state.view.fetch_namespace(name))
-            .await
-            .ok()
-            .flatten()
+    /// What the API server says of a Namespace now, if it answers. Whoever waits for it may have to give way to others.
+    async fn newest(&self, asker: &Asker, name: &str) -> Result<Option<NamespaceView>, Busy> {
+        let newest = self.namespaces.newest(asker.source, name);
+        asker.held.unless_needed(newest).await?
     }
 
-    async fn namespace(&self, name: &str) -> Result<NamespaceView, Failure> {
+    async fn namespace(&self, asker: &Asker, name: &str) -> Result<NamespaceView, Failure> {
         if let Some(namespace) = self.state.view.namespace(name) {
             return Ok(namespace);
         }
-        self.newest(name)
-            .await
-            .ok_or_else(|| Failure::Namespace(name.to_owned()))
+        let newest = self.newest(asker, name).await?;
+        newest.ok_or_else(|| Failure::Namespace(name.to_owned()))
     }
 }
 
