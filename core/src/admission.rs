@@ -23,6 +23,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -170,7 +171,10 @@ impl<H> Register<H> {
         if let Some(&first) = block.ranks.first() {
             self.order.remove(&(Reverse(block.count), first, network));
         }
-        let seats = self.sources.entry(source).or_insert_with(Seats::new);
+        let seats = self
+            .sources
+            .entry(source)
+            .or_insert_with(|| Seats::new(Share::within(&block.under_way)));
         block.ranks.remove(&rank(source, seats));
         block.count -= seats.len();
         let changed = change(seats);
@@ -257,6 +261,8 @@ struct Block {
     count: usize,
     /// In the order in which they give way: who holds most comes first.
     ranks: BTreeSet<Rank>,
+    /// What requests under way of all of them cost.
+    under_way: Arc<AtomicUsize>,
 }
 
 /// Connections that somebody has.

@@ -116,10 +116,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 
     let mut ending = JoinSet::new();
     let webhook_state = WebhookState {
-        view: Arc::new(Watched {
-            state: Arc::clone(&state),
-            client: client.clone(),
-        }),
+        view: Arc::new(Watched::new(Arc::clone(&state), &client)),
         settings: Arc::new(ArcSwap::from_pointee(inject)),
         metrics: WebhookMetrics::new(&metrics.registry)?,
     };

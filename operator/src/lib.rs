@@ -15,6 +15,7 @@ pub mod installed;
 pub mod lease;
 pub mod metrics;
 pub mod pki;
+mod places;
 mod secret_entries;
 mod sources;
 #[cfg(test)]

@@ -1,28 +1,28 @@
-//! Who is connected: an address has its share of the connections and no more, so that one caller cannot keep the
-//! others out.
+//! Who is connected: a source has its share of the connections and no more, so that one caller cannot keep the others
+//! out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Connections by the address that they come from.
+/// Connections by the source that they come from: an address, or a network.
 #[derive(Clone, Debug)]
-pub(crate) struct Sources {
-    connected: Arc<Mutex<HashMap<IpAddr, usize>>>,
+pub(crate) struct Sources<K> {
+    connected: Arc<Mutex<HashMap<K, usize>>>,
     most_of_one: usize,
 }
 
 /// One connection; over when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    sources: Sources,
-    address: IpAddr,
+pub(crate) struct Place<K: Eq + Hash> {
+    sources: Sources<K>,
+    source: K,
 }
 
-impl Sources {
-    /// Nobody yet; at most so many connections of one address.
+impl<K: Copy + Eq + Hash> Sources<K> {
+    /// Nobody yet; at most so many connections of one source.
     pub(crate) fn new(most_of_one: usize) -> Self {
         Self {
             connected: Arc::default(),
@@ -30,28 +30,32 @@ impl Sources {
         }
     }
 
-    /// One more connection; `None` when the address has its share.
-    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
+    /// One more connection; `None` when the source has its share.
+    pub(crate) fn enter(&self, source: K) -> Option<Place<K>> {
         let mut connected = self.connected.lock();
-        let of_one = connected.entry(address).or_default();
+        let of_one = connected.entry(source).or_default();
         if *of_one >= self.most_of_one {
             return None;
         }
         *of_one += 1;
+        let connected = Arc::clone(&self.connected);
         Some(Place {
-            sources: self.clone(),
-            address,
+            sources: Self {
+                connected,
+                most_of_one: self.most_of_one,
+            },
+            source,
         })
     }
 }
 
-impl Drop for Place {
+impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut connected = self.sources.connected.lock();
-        match connected.get_mut(&self.address) {
+        match connected.get_mut(&self.source) {
             Some(of_one) if *of_one > 1 => *of_one -= 1,
             _ => {
-                connected.remove(&self.address);
+                connected.remove(&self.source);
             }
         }
     }
@@ -62,15 +66,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f1_an_address_has_its_share_and_leaves_no_trace_when_it_is_gone() {
+    fn f1_a_source_has_its_share_and_leaves_no_trace_when_it_is_gone() {
         let sources = Sources::new(2);
-        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        let first = sources.enter(one).unwrap();
-        let second = sources.enter(one).unwrap();
-        assert!(sources.enter(one).is_none());
-        assert!(sources.enter(other).is_some());
+        let first = sources.enter("a").unwrap();
+        let second = sources.enter("a").unwrap();
+        assert!(sources.enter("a").is_none());
+        assert!(sources.enter("b").is_some());
         drop(first);
-        let third = sources.enter(one);
+        let third = sources.enter("a");
         assert!(third.is_some());
         drop((second, third));
         assert!(sources.connected.lock().is_empty());

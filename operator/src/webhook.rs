@@ -13,10 +13,13 @@
 //! with 400. What this process could not decide (it does not know the Namespace and the API server does not answer) is
 //! answered with 500, so that the `failurePolicy` of the configuration decides.
 
+mod bodies;
+mod body;
 mod budget;
 mod decide;
 mod judge;
 mod metrics;
+mod namespaces;
 mod review;
 mod route;
 mod server;

@@ -15,6 +15,7 @@ mod accept;
 mod connect;
 mod crowd;
 mod fleet;
+mod handshakes;
 mod issue;
 mod limit;
 mod metrics;

@@ -126,7 +126,7 @@ async fn measure(path: &str, body: &str, at_once: usize) -> Vec<Measured> {
             .header("content-length", bytes.len())
             .body(Full::new(bytes.clone()))
             .unwrap();
-        routes.answer(request)
+        routes.answer(std::net::Ipv4Addr::LOCALHOST.into(), request)
     });
     let answers = join_all(asked).await;
     let peak = ALLOCATOR.peak_usage().saturating_sub(before);

@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How many times what is left a source may have: 8 of 9 parts when it is alone, a seventh of all when six do their worst.
 const FACTOR: usize = 8;
 
+/// The same for all sources of a network ([`super::Network`]). It is more, so that those who share a network with somebody
+/// who does his worst find room too; and bounded, so that addresses without number leave room for other networks.
+const NETWORK_FACTOR: usize = 32;
+
 /// It is crowded when one of so many parts is used: of 256 MiB of memory, by 128 requests.
 const CROWDED: usize = 8;
 
@@ -20,9 +24,12 @@ pub struct Load {
     used: AtomicUsize,
 }
 
-/// What requests under way of one source cost.
+/// What requests under way of one source cost, and those of its network.
 #[derive(Debug, Default)]
-pub struct Share(AtomicUsize);
+pub struct Share {
+    own: AtomicUsize,
+    network: Arc<AtomicUsize>,
+}
 
 /// What one request costs; given back when dropped.
 #[derive(Debug)]
@@ -35,8 +42,12 @@ pub struct Permit {
 /// Whether a source that has `own` of the bytes that `all` have may have so many more.
 #[must_use]
 pub fn may_have(own: usize, all: usize, more: usize, limit: usize) -> bool {
+    leaves_enough(own, all, more, limit, FACTOR)
+}
+
+fn leaves_enough(own: usize, all: usize, more: usize, limit: usize, factor: usize) -> bool {
     let left = limit.saturating_sub(all.saturating_add(more));
-    own.saturating_add(more) <= left.saturating_mul(FACTOR)
+    own.saturating_add(more) <= left.saturating_mul(factor)
 }
 
 impl Load {
@@ -53,11 +64,15 @@ impl Load {
     #[must_use]
     pub fn admit(self: &Arc<Self>, share: &Arc<Share>, bytes: usize) -> Option<Permit> {
         // Threads that ask at once may exceed it by a request each.
-        if !may_have(share.used(), self.used(), bytes, self.limit) {
+        let of_network = share.network.load(Ordering::Relaxed);
+        if !may_have(share.used(), self.used(), bytes, self.limit)
+            || !leaves_enough(of_network, self.used(), bytes, self.limit, NETWORK_FACTOR)
+        {
             return None;
         }
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-        share.0.fetch_add(bytes, Ordering::Relaxed);
+        for used in [&self.used, &share.own, &share.network] {
+            used.fetch_add(bytes, Ordering::Relaxed);
+        }
         Some(Permit {
             load: Arc::clone(self),
             share: Arc::clone(share),
@@ -79,17 +94,26 @@ impl Load {
 }
 
 impl Share {
+    /// Nothing, of a source in the network that this counts for.
+    pub(super) fn within(network: &Arc<AtomicUsize>) -> Self {
+        Self {
+            own: AtomicUsize::new(0),
+            network: Arc::clone(network),
+        }
+    }
+
     /// Bytes that those of this source cost.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.own.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.load.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.share.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        for used in [&self.load.used, &self.share.own, &self.share.network] {
+            used.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -124,6 +148,27 @@ mod tests {
             under_way.extend(load.admit(share, 1));
         }
         assert!(load.admit(&shares[6], 1).is_some());
+    }
+
+    #[test]
+    fn s41_a_network_of_many_addresses_leaves_room_for_others() {
+        let load = Load::new(3300);
+        let network = Arc::default();
+        let mut under_way = Vec::new();
+        for _ in 0..1000 {
+            under_way.extend(fill(&load, &Arc::new(Share::within(&network))));
+        }
+        assert_eq!(under_way.len(), 3200);
+        assert_eq!(fill(&load, &Arc::default()).len(), 88);
+    }
+
+    #[test]
+    fn s41_who_shares_a_network_with_somebody_who_does_his_worst_finds_room() {
+        let load = Load::new(3300);
+        let network = Arc::default();
+        let [greedy, neighbour] = [(); 2].map(|()| Arc::new(Share::within(&network)));
+        let _under_way = fill(&load, &greedy);
+        assert_eq!(fill(&load, &neighbour).len(), 267);
     }
 
     proptest! {

@@ -33,12 +33,13 @@ pub(super) struct Seat<H> {
 }
 
 impl<H> Seats<H> {
-    pub(super) fn new() -> Self {
+    /// None, of a source whose requests count as those of this share.
+    pub(super) fn new(share: Share) -> Self {
         Self {
             by_number: BTreeMap::new(),
             order: BTreeSet::new(),
             looked_up_to: 0,
-            share: Arc::default(),
+            share: Arc::new(share),
         }
     }
 

@@ -151,6 +151,29 @@ fn e12_who_has_many_addresses_of_a_network_takes_no_place_of_another_network() {
 }
 
 #[test]
+fn s41_requests_of_all_addresses_of_a_network_leave_room_for_other_networks() {
+    let load = Load::new(3300);
+    let caps = Caps { all: 1000, of_one: 1 };
+    let mut register = Register::new(caps, Busy::Stays);
+    let mut connect = |address: String| {
+        let address = address.parse().unwrap();
+        match register.enter(address, Activity::new(), ()) {
+            Admission::Free(ticket) => register.share(ticket),
+            _ => panic!("there is room"),
+        }
+    };
+    let crowd: Vec<_> = (0..500)
+        .map(|number| connect(format!("2001:db8::{number:x}")))
+        .collect();
+    let under_way: Vec<_> = crowd
+        .iter()
+        .flat_map(|share| std::iter::from_fn(|| load.admit(share, 1)))
+        .collect();
+    assert_eq!(under_way.len(), 3200);
+    assert!(load.admit(&connect("2001:db8:0:1::".to_owned()), 50).is_some());
+}
+
+#[test]
 fn e12_pods_of_one_network_have_a_share_each() {
     let mut port = Port::new(Busy::Stays);
     for _ in 0..4 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use smilax_compiler::Modes;
 use smilax_compiler::model::Target;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::state::{Inner, State};
+use super::{kinds, watch};
 use crate::cluster_view::{ClusterView, LimitRangeView, NamespaceView};
 
 /// The API server waits 5 seconds for a webhook; two of them may go here.
@@ -19,10 +21,19 @@ const CALL: Duration = Duration::from_secs(2);
 
 /// Answers from the watch, and asks the API server for what the watch has not delivered yet.
 pub struct Watched {
-    /// What was seen.
-    pub state: Arc<State>,
-    /// Access to the API server.
-    pub client: Client,
+    state: Arc<State>,
+    /// Access to the API server that sees of a Namespace what the watch sees, and only in lists.
+    excerpts: Client,
+}
+
+impl Watched {
+    /// With what was seen, and access to the API server.
+    pub fn new(state: Arc<State>, client: &Client) -> Self {
+        Self {
+            state,
+            excerpts: watch::excerpts_of(client, kinds::Watched::Namespace),
+        }
+    }
 }
 
 /// LimitRanges of a namespace. What has not been listed yet, or may not be, refuses nothing.
@@ -61,9 +72,10 @@ impl ClusterView for Watched {
 
     fn fetch_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<NamespaceView>> {
         async move {
-            let api = Api::<Namespace>::all(self.client.clone());
-            match timeout(CALL, api.get_opt(name)).await {
-                Ok(Ok(found)) => found.map(|one| NamespaceView {
+            let api = Api::<Namespace>::all(self.excerpts.clone());
+            let only = ListParams::default().fields(&format!("metadata.name={name}"));
+            match timeout(CALL, api.list(&only)).await {
+                Ok(Ok(found)) => found.items.first().map(|one| NamespaceView {
                     name: one.name_any(),
                     labels: one.labels().clone(),
                     annotations: one.annotations().clone(),

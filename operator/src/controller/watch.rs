@@ -107,6 +107,11 @@ pub fn start(
     );
 }
 
+/// Access to the API server that sees of each object what a watch of this kind sees. For lists.
+pub(crate) fn excerpts_of(client: &Client, kind: Watched) -> Client {
+    excerpt::client(client, Arc::new(excerpts::excerpt(kind)))
+}
+
 /// Which objects of a kind are asked for.
 fn config(kind: Watched) -> watcher::Config {
     let all = watcher::Config::default()

@@ -1,29 +1,32 @@
 //! One HTTP request: bounded, timed, answered.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Body;
 use rustls::crypto::aws_lc_rs;
+use smilax_core::admission::Network;
 use smilax_core::probe::PathKey;
 use smilax_crds::ConversionOutcome;
 use tokio::time::{Instant, timeout};
 
-use super::budget::{Budget, Busy, Share};
+use super::body::{self, BodyError};
+use super::budget::{Budget, Busy, Held};
 use super::decide::{self, Decision};
 use super::judge::{Judge, Judged, Known};
+use super::namespaces::Namespaces;
 use super::review::{self, About, Needs, Review, Weighed};
 use super::{Webhook, WebhookState};
 use crate::cluster_view::NamespaceView;
+use crate::places::Place;
 
 /// The API server gives up after this time by default, and at 10 s in any case that we install.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// Time for asking after a Namespace that is not watched yet, out of [`REQUEST_TIME`].
-const NAMESPACE_TIME: Duration = Duration::from_secs(2);
 const MIB: usize = 1024 * 1024;
 /// An object and its predecessor, each of which the API server limits to 3 MiB, and the review around them.
 const REVIEW_LIMIT: usize = 7 * MIB;
@@ -33,6 +36,7 @@ const CONVERSION_LIMIT: usize = 32 * MIB;
 /// The webhooks without connections: what requests share.
 #[derive(Debug)]
 pub struct Routes {
+    namespaces: Namespaces,
     state: WebhookState,
     budget: Budget,
 }
@@ -42,10 +46,8 @@ pub struct Routes {
 enum Failure {
     #[error("there is POST /inject, POST /validate, POST /keys and POST /convert, with application/json")]
     Unknown(StatusCode),
-    #[error("the body is above {0} bytes")]
-    TooLarge(usize),
-    #[error("the body cannot be read: {0}")]
-    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error(transparent)]
     Review(#[from] review::ReviewError),
     #[error("conversion: {0}")]
@@ -64,8 +66,8 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unknown(status) => *status,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(_) | Self::Review(_) | Self::Conversion(_) => StatusCode::BAD_REQUEST,
+            Self::Body(error) => error.status(),
+            Self::Review(_) | Self::Conversion(_) => StatusCode::BAD_REQUEST,
             Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Time => StatusCode::GATEWAY_TIMEOUT,
             Self::Namespace(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,13 +79,14 @@ impl Routes {
     /// With the whole budget.
     pub fn new(state: WebhookState) -> Self {
         Self {
+            namespaces: Namespaces::new(Arc::clone(&state.view)),
             state,
             budget: Budget::new(),
         }
     }
 
-    /// Answers a request, in [`REQUEST_TIME`] at most.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    /// Answers a request that came from this address, in [`REQUEST_TIME`] at most.
+    pub async fn answer<B>(&self, client: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data: Send> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -93,7 +96,7 @@ impl Routes {
             Err(status) => return refusal(&Failure::Unknown(status)),
         };
         let started = Instant::now();
-        let decided = timeout(REQUEST_TIME, self.decide(webhook, request))
+        let decided = timeout(REQUEST_TIME, self.decide(webhook, Network::of(client), request))
             .await
             .unwrap_or(Err(Failure::Time));
         let (response, outcome) = match decided {
@@ -110,6 +113,7 @@ impl Routes {
     async fn decide<B>(
         &self,
         webhook: Webhook,
+        source: Network,
         request: Request<B>,
     ) -> Result<(Vec<u8>, &'static str), Failure>
     where
@@ -120,58 +124,35 @@ impl Routes {
             Webhook::Inject | Webhook::Validate | Webhook::Keys => REVIEW_LIMIT,
             Webhook::Convert => CONVERSION_LIMIT,
         };
-        let (body, _held) = self.body(request, limit).await?;
+        let asker = Asker {
+            source,
+            held: self.budget.body(source),
+        };
+        let body = asker
+            .held
+            .unless_needed(body::read(request, limit, &asker.held))
+            .await??;
         match webhook {
-            Webhook::Convert => self.convert(body).await,
-            Webhook::Keys | Webhook::Inject | Webhook::Validate => self.review(webhook, body).await,
+            Webhook::Convert => self.convert(&asker, body).await,
+            Webhook::Keys | Webhook::Inject | Webhook::Validate => self.review(webhook, &asker, body).await,
         }
     }
 
-    /// Reads a body. What waits for room was not read from the connection.
-    async fn body<B>(&self, request: Request<B>, limit: usize) -> Result<(Bytes, Share), Failure>
-    where
-        B: Body<Data: Send> + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let announced = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|announced| announced > limit) {
-            return Err(Failure::TooLarge(limit));
-        }
-        let mut held = Share::none();
-        // Room that nothing was written to is no memory yet.
-        let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
-        let body = Limited::new(request.into_body(), announced.unwrap_or(limit));
-        let mut body = std::pin::pin!(body);
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Ok(frame) => {
-                    let Ok(mut data) = frame.into_data() else { continue };
-                    self.budget.body(&mut held, data.remaining()).await?;
-                    while data.has_remaining() {
-                        let length = data.chunk().len();
-                        bytes.extend_from_slice(data.chunk());
-                        data.advance(length);
-                    }
-                }
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    return Err(Failure::TooLarge(limit));
-                }
-                Err(error) => return Err(Failure::Body(error)),
-            }
-        }
-        Ok((bytes.into(), held))
+    /// Room for what is made of a body. Whoever waits for it may have to give way to others.
+    async fn room(&self, asker: &Asker, memory: usize) -> Result<Place, Busy> {
+        asker
+            .held
+            .unless_needed(self.budget.work(asker.source, memory))
+            .await?
     }
 
-    async fn convert(&self, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
+    async fn convert(&self, asker: &Asker, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
         let (body, memory) = away(move || {
             let memory = smilax_crds::conversion_memory(&body);
             Ok((body, memory))
         })
         .await?;
-        let share = self.budget.work(memory).await?;
+        let share = self.room(asker, memory).await?;
         away(move || {
             let answered = convert(&body);
             drop(share);
@@ -180,7 +161,12 @@ impl Routes {
         .await
     }
 
-    async fn review(&self, webhook: Webhook, body: Bytes) -> Result<(Vec<u8>, &'static str), Failure> {
+    async fn review(
+        &self,
+        webhook: Webhook,
+        asker: &Asker,
+        body: Bytes,
+    ) -> Result<(Vec<u8>, &'static str), Failure> {
         let (review, weighed) = away(move || {
             let review = review::read(&body)?;
             let weighed = review.weigh(decide::needs(webhook, &review.about));
@@ -195,8 +181,10 @@ impl Routes {
         };
         let view = Arc::clone(&self.state.view);
         let namespace = match webhook {
-            Webhook::Inject => self.namespace(&about.namespace).await?,
-            Webhook::Validate if decide::is_workload(about) => self.namespace(&about.namespace).await?,
+            Webhook::Inject => self.namespace(asker, &about.namespace).await?,
+            Webhook::Validate if decide::is_workload(about) => {
+                self.namespace(asker, &about.namespace).await?
+            }
             // A Namespace that the watch has not delivered counts as one that has not joined: nothing waits for a warning.
             Webhook::Keys => view.namespace(&about.namespace).unwrap_or_default(),
             Webhook::Validate | Webhook::Convert => NamespaceView::default(),
@@ -207,12 +195,12 @@ impl Routes {
             view,
         };
         let mut judged = self
-            .judged(&judge, &review, weighed, Known::Watched(namespace))
+            .judged(asker, (&judge, &review), weighed, Known::Watched(namespace))
             .await?;
         if let Judged::NotJoined(namespace) = judged {
-            let newest = self.newest(&about.namespace).await.unwrap_or(namespace);
+            let newest = self.newest(asker, &about.namespace).await?.unwrap_or(namespace);
             judged = self
-                .judged(&judge, &review, weighed, Known::Newest(newest))
+                .judged(asker, (&judge, &review), weighed, Known::Newest(newest))
                 .await?;
         }
         match judged {
@@ -224,12 +212,12 @@ impl Routes {
     /// Reads what is needed and decides, off the event loop. Nothing of it is held while something else is waited for.
     async fn judged(
         &self,
-        judge: &Judge,
-        review: &Review,
+        asker: &Asker,
+        (judge, review): (&Judge, &Review),
         weighed: Weighed,
         namespace: Known,
     ) -> Result<Judged, Failure> {
-        let share = self.budget.work(decide::memory(judge.webhook, weighed)).await?;
+        let share = self.room(asker, decide::memory(judge.webhook, weighed)).await?;
         let (judge, review) = (judge.clone(), review.clone());
         away(move || {
             let request = review
@@ -242,30 +230,35 @@ impl Routes {
         .await
     }
 
-    /// What the API server says of a Namespace now, if it answers.
-    async fn newest(&self, name: &str) -> Option<NamespaceView> {
-        timeout(NAMESPACE_TIME, self.state.view.fetch_namespace(name))
-            .await
-            .ok()
-            .flatten()
+    /// What the API server says of a Namespace now, if it answers. Whoever waits for it may have to give way to others.
+    async fn newest(&self, asker: &Asker, name: &str) -> Result<Option<NamespaceView>, Busy> {
+        let newest = self.namespaces.newest(asker.source, name);
+        asker.held.unless_needed(newest).await?
     }
 
-    async fn namespace(&self, name: &str) -> Result<NamespaceView, Failure> {
+    async fn namespace(&self, asker: &Asker, name: &str) -> Result<NamespaceView, Failure> {
         if let Some(namespace) = self.state.view.namespace(name) {
             return Ok(namespace);
         }
-        self.newest(name)
-            .await
-            .ok_or_else(|| Failure::Namespace(name.to_owned()))
+        let newest = self.newest(asker, name).await?;
+        newest.ok_or_else(|| Failure::Namespace(name.to_owned()))
     }
 }
 
 #[cfg(test)]
 impl Routes {
-    /// Leaves no room for anything.
-    pub(super) async fn exhausted(&self) -> impl Sized {
-        self.budget.exhausted().await
+    /// Leaves no room for small reviews of this address.
+    pub(super) async fn exhausted(&self, client: IpAddr) -> impl Sized {
+        let source = Network::of(client);
+        let all = std::iter::repeat_with(|| self.budget.work(source, 4 * MIB)).take(3);
+        futures::future::join_all(all).await
     }
+}
+
+/// Where a request comes from, and what is held of its body.
+struct Asker {
+    source: Network,
+    held: Held,
 }
 
 fn answered(about: &About, (answer, outcome): Decision) -> Result<(Vec<u8>, &'static str), Failure> {
@@ -328,7 +321,7 @@ pub(super) fn busy() -> Response<Full<Bytes>> {
 fn refusal(failure: &Failure) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{failure}\n"))));
     *response.status_mut() = failure.status();
-    if matches!(failure, Failure::Busy(_)) {
+    if matches!(failure, Failure::Busy(_) | Failure::Body(BodyError::Busy(_))) {
         // With it, API servers ask again within the time that they have; without, they give up.
         response
             .headers_mut()

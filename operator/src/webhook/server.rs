@@ -1,6 +1,7 @@
 //! Connections of the API server.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ pub async fn serve(
                 let (acceptor, closing) = (acceptor.clone(), closing.clone());
                 let server = Server {
                     routes: Arc::clone(&routes),
+                    client: client.ip(),
                     activity,
                     load: Arc::clone(&load),
                     share: Arc::clone(place.share()),
@@ -137,6 +139,7 @@ pub async fn serve(
 /// What answers the requests of one connection.
 struct Server {
     routes: Arc<Routes>,
+    client: IpAddr,
     activity: Arc<Activity>,
     load: Arc<Load>,
     /// What requests of its source cost.
@@ -165,9 +168,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, server: &Server, c
     let service = service_fn(|request: Request<Incoming>| {
         let (routes, under_way) = (Arc::clone(&server.routes), server.activity.begin());
         let permit = server.load.admit(&server.share, cost(request.headers()));
+        let client = server.client;
         async move {
             let answer = match &permit {
-                Some(_) => routes.answer(request).await,
+                Some(_) => routes.answer(client, request).await,
                 None => route::busy(),
             };
             drop((permit, under_way));

@@ -1,7 +1,9 @@
 mod hostile;
+mod slow;
 mod tiny;
 mod warnings;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -64,6 +66,8 @@ impl ClusterView for View {
     }
 }
 
+const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
 fn state() -> (WebhookState, Registry) {
     let registry = Registry::new();
     let state = WebhookState {
@@ -96,7 +100,7 @@ fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 }
 
 async fn ask(request: Request<Full<Bytes>>) -> (StatusCode, String) {
-    read(Routes::new(state().0).answer(request).await).await
+    read(Routes::new(state().0).answer(API_SERVER, request).await).await
 }
 
 async fn read<B: hyper::body::Body<Error: std::fmt::Debug>>(response: Response<B>) -> (StatusCode, String) {
@@ -354,8 +358,10 @@ async fn f1_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() {
 async fn requests_are_counted_by_what_was_decided() {
     let (state, registry) = state();
     let routes = Routes::new(state);
-    routes.answer(post("/inject", creation(&pod()).to_string())).await;
-    routes.answer(post("/inject", "{")).await;
+    routes
+        .answer(API_SERVER, post("/inject", creation(&pod()).to_string()))
+        .await;
+    routes.answer(API_SERVER, post("/inject", "{")).await;
     let text = prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .unwrap();

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::crowd::{Crowd, Place};
+use super::handshakes::Handshakes;
 use super::peer::Peer;
 use super::route::{Caller, Server};
 use super::tls::{Contexts, TlsContext};
@@ -28,12 +29,11 @@ use crate::sources::Sources;
 
 /// Connections at once; more wait in the kernel's queue. A proxy keeps one.
 const CONNECTIONS: usize = 16_384;
-/// Of them, those of one address: a node's, where addresses are translated.
+/// Of them, those of one address: a node's, where addresses are translated. Networks need no limit here: until a connection
+/// has proven a pod's identity it counts as a handshake or as a stranger's, and a pod has few ([`Crowd`]).
 const CONNECTIONS_OF_ONE: usize = 512;
-/// Handshakes under way at once, and of them those of one address: nobody who opens connections and says nothing keeps
-/// others from theirs.
+/// Handshakes under way at once; more wait.
 const HANDSHAKES: usize = 1024;
-const HANDSHAKES_OF_ONE: usize = 32;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a connection without an identity may live: long enough for one certificate.
 const STRANGERS_TIME: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: Cancell
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let sources = Sources::new(CONNECTIONS_OF_ONE);
-    let shaking = Sources::new(HANDSHAKES_OF_ONE);
+    let shaking = Handshakes::new();
     let crowd = Arc::new(Crowd::new());
     let connections = TaskTracker::new();
     loop {
@@ -77,7 +77,7 @@ pub async fn serve(listener: impl Listen, server: Arc<Server>, shutdown: Cancell
                 continue;
             }
         };
-        let places = sources.enter(address).zip(shaking.enter(address));
+        let places = sources.enter(address).zip(shaking.begin(address));
         let Some((place, shaking)) = places else {
             server.count_handshake("too_many");
             continue;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use kube::Client;
 use smilax_compiler::{NotASidecar, judge_token};
+use smilax_core::admission::Network;
 use smilax_core::workload_connection::{CertificateRequest, CertificateResponse, MOST_REQUEST_BYTES};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -20,28 +21,43 @@ use super::review::{self, Holder, ReviewError};
 use super::route::{Answer, Caller, Server, refusal, whole};
 use crate::authority::{CsrError, IssueError, PublicKey, Subject};
 use crate::call::CallError;
-use crate::controller::State;
+use crate::controller::kinds::Watched;
+use crate::controller::{State, watch};
+use crate::places::{NoPlace, Places, Size};
 
 /// For the body, and for everything after it.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Questions that one address may lead to: a node's, where addresses are translated.
 const ADDRESS_BURST: u32 = 64;
 const ADDRESS_PERIOD: Duration = Duration::from_millis(100);
+/// The same for a /64 of IPv6, which may be that of a node with all its pods, or of many nodes.
+const NETWORK_BURST: u32 = 512;
+const NETWORK_PERIOD: Duration = Duration::from_millis(20);
 /// Certificates of one pod. It needs one, and one whenever the issuer changes.
 const POD_BURST: u32 = 6;
 const POD_PERIOD: Duration = Duration::from_secs(10);
-/// Lines of log about refusals of one address.
+/// Lines of log about refusals of one address, or /64 of IPv6.
 const LOG_BURST: u32 = 5;
 const LOG_PERIOD: Duration = Duration::from_mins(1);
+/// Pods that the API server is asked for at once, by namespace.
+const LOOKS: Size = Size {
+    all: 4,
+    of_one: 2,
+    patience: Duration::from_secs(2),
+};
 
 /// What issuing needs.
 pub(super) struct Issuing {
     client: Client,
+    /// The same, which sees excerpts of pods.
+    excerpts: Client,
+    looks: Places<Arc<str>>,
     state: Arc<State>,
     lifetime: Duration,
     addresses: Limiter<IpAddr>,
+    networks: Limiter<Network>,
     pods: Limiter<String>,
-    lines: Limiter<IpAddr>,
+    lines: Limiter<Network>,
 }
 
 impl std::fmt::Debug for Issuing {
@@ -71,6 +87,8 @@ enum Refusal {
     Operator,
     #[error("too many requests; wait {} s", .0.as_secs() + 1)]
     TooMany(Duration),
+    #[error("the operator is busy with other pods; try again")]
+    Busy,
     #[error("the operator has no authority to sign with")]
     NoAuthority,
     #[error(transparent)]
@@ -80,18 +98,27 @@ enum Refusal {
 impl Issuing {
     pub(super) fn new(client: Client, state: Arc<State>, lifetime: Duration) -> Self {
         Self {
+            excerpts: watch::excerpts_of(&client, Watched::Pod),
+            looks: Places::new(LOOKS),
             client,
             state,
             lifetime,
             addresses: Limiter::new(ADDRESS_BURST, ADDRESS_PERIOD),
+            networks: Limiter::new(NETWORK_BURST, NETWORK_PERIOD),
             pods: Limiter::new(POD_BURST, POD_PERIOD),
             lines: Limiter::new(LOG_BURST, LOG_PERIOD),
         }
     }
 
-    /// Whom the token is for, if the pod lives and nobody but its sidecar holds the token.
-    async fn holder(&self, token: String) -> Result<Holder, Refusal> {
-        let holder = review::review(&self.client, token).await?;
+    /// Takes one of the questions that an address may lead to, or says how long to wait for it. One that has none left takes
+    /// none of its network.
+    fn ask(&self, address: IpAddr) -> Result<(), Duration> {
+        self.addresses.take(address)?;
+        self.networks.take(Network::of(address))
+    }
+
+    /// Whether the pod lives, and nobody but its sidecar holds the token.
+    async fn judge(&self, holder: &Holder) -> Result<(), Refusal> {
         let (known, images) = self.state.read(|inner| {
             let images = inner.index.settings().sidecar_images.clone();
             let contents = inner.index.contents(&holder.workload.namespace);
@@ -105,16 +132,18 @@ impl Issuing {
             (known, images)
         });
         if known {
-            return Ok(holder);
+            return Ok(());
         }
         // The watch may be behind a pod that was made or changed a moment ago, and a pod that was replaced under its name.
         let name = || format!("{}/{}", holder.workload.namespace, holder.pod);
-        let pod = review::pod(&self.client, &holder)
+        let place = self.looks.take(Arc::clone(&holder.workload.namespace), 1);
+        let place = place.await.map_err(|NoPlace| Refusal::Busy)?;
+        let pod = review::pod(&self.excerpts, holder)
             .await
             .map_err(ReviewError::from)?
             .ok_or_else(|| Refusal::Gone(name()))?;
-        judge_token(&pod, &images).map_err(|why| Refusal::NotASidecar(name(), why))?;
-        Ok(holder)
+        drop(place);
+        judge_token(&pod, &images).map_err(|why| Refusal::NotASidecar(name(), why))
     }
 }
 
@@ -132,11 +161,11 @@ impl Server {
             }
             Err(refused) => {
                 self.count_request(refused.word());
-                if self.issuing.lines.take(caller.address).is_ok() {
+                if self.issuing.lines.take(Network::of(caller.address)).is_ok() {
                     tracing::info!(address = %caller.address, reason = %refused, "no certificate given");
                 }
                 let mut answer = refusal(refused.status(), &refused.to_string());
-                if let Refusal::TooMany(wait) = refused {
+                if let Some(wait) = refused.wait() {
                     let wait = HeaderValue::from(wait.as_secs() + 1);
                     answer.headers_mut().insert(header::RETRY_AFTER, wait);
                 }
@@ -151,10 +180,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // Before anybody is asked: a token that is not valid costs the API server as much as one that is.
-        self.issuing
-            .addresses
-            .take(caller.address)
-            .map_err(Refusal::TooMany)?;
+        self.issuing.ask(caller.address).map_err(Refusal::TooMany)?;
         let body = timeout(BODY_TIME, Limited::new(body, MOST_REQUEST_BYTES).collect())
             .await
             .map_err(|_| Refusal::Slow)?
@@ -169,11 +195,13 @@ impl Server {
             .decode(&request.csr)
             .map_err(|error| Refusal::Malformed(format!("csr is not base64: {error}")))?;
         let key = PublicKey::of_request(&csr)?;
-        let holder = self.issuing.holder(request.token).await?;
+        let holder = review::review(&self.issuing.client, request.token).await?;
+        // Before the pod is asked for: that costs more than the answer about its token.
         self.issuing
             .pods
             .take(holder.pod_uid.clone())
             .map_err(Refusal::TooMany)?;
+        self.issuing.judge(&holder).await?;
         // Who can get a token of this account could otherwise speak to every proxy as the operator.
         if self.is_own(&holder.workload) {
             return Err(Refusal::Operator);
@@ -206,12 +234,21 @@ impl Server {
 }
 
 impl Refusal {
+    /// When it is worth asking again, if that is known.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany(wait) => Some(*wait),
+            Self::Busy => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) | Self::Csr(_) => StatusCode::BAD_REQUEST,
-            Self::Review(ReviewError::Call(_)) | Self::NoAuthority | Self::Issue(_) => {
+            Self::Review(ReviewError::Call(_)) | Self::Busy | Self::NoAuthority | Self::Issue(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Review(_) => StatusCode::UNAUTHORIZED,
@@ -233,7 +270,46 @@ impl Refusal {
             Self::NotASidecar(..) => "not_a_sidecar",
             Self::Operator => "operator",
             Self::TooMany(_) => "too_many",
+            Self::Busy => "busy",
             Self::NoAuthority | Self::Issue(_) => "no_authority",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use smilax_compiler::index::Settings;
+
+    use super::*;
+
+    fn issuing() -> Issuing {
+        let unasked = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            futures::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>()
+        });
+        let client = Client::new(unasked, "default");
+        Issuing::new(client, State::new(Settings::default()), Duration::from_hours(1))
+    }
+
+    /// An address of this /64.
+    fn address(network: u16, number: u16) -> IpAddr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, number).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s41_a_network_of_many_addresses_leads_to_few_questions() {
+        let issuing = issuing();
+        let asked = (0..5000).filter(|&number| issuing.ask(address(1, number)).is_ok());
+        assert_eq!(asked.count(), NETWORK_BURST as usize);
+        assert!(issuing.ask(address(2, 0)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s41_an_address_that_has_had_its_share_spends_nothing_of_its_network() {
+        let issuing = issuing();
+        let asked = (0..5000).filter(|_| issuing.ask(address(1, 1)).is_ok());
+        assert_eq!(asked.count(), ADDRESS_BURST as usize);
+        assert!(issuing.ask(address(1, 2)).is_ok());
     }
 }

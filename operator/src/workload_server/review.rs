@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use smilax_compiler::{ingest, model};
 use smilax_core::Workload;
@@ -99,12 +99,14 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The pod as it is now, if it has this UID and account. Asked when the watch has not shown it.
-pub(super) async fn pod(client: &Client, holder: &Holder) -> Result<Option<model::Pod>, CallError> {
-    let api = Api::<Pod>::namespaced(client.clone(), &holder.workload.namespace);
-    let found = call("get pod", &holder.pod, api.get_opt(&holder.pod)).await?;
-    Ok(found
-        .map(|pod| ingest::pod(&pod))
-        .filter(|pod| pod.meta.uid == holder.pod_uid && pod.account == holder.workload.account))
+///
+/// `excerpts` sees excerpts of pods, and only in lists: the pod may have megabytes that nobody here reads.
+pub(super) async fn pod(excerpts: &Client, holder: &Holder) -> Result<Option<model::Pod>, CallError> {
+    let api = Api::<Pod>::namespaced(excerpts.clone(), &holder.workload.namespace);
+    let only = ListParams::default().fields(&format!("metadata.name={}", holder.pod));
+    let found = call("list pod", &holder.pod, api.list(&only)).await?;
+    let mut pods = found.items.iter().map(ingest::pod);
+    Ok(pods.find(|pod| pod.meta.uid == holder.pod_uid && pod.account == holder.workload.account))
 }
 
 #[cfg(test)]

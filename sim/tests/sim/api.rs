@@ -31,7 +31,14 @@ async fn answer(world: &World, request: Request<Body>) -> Response<Body> {
     let found = if head.method == Method::POST {
         Some(review(world, &serde_json::from_slice(&body).unwrap()))
     } else {
-        object(world, head.uri.path())
+        let path = head.uri.path();
+        match head.uri.query().and_then(name_selected) {
+            Some(name) => {
+                let items: Vec<Value> = object(world, &format!("{path}/{name}")).into_iter().collect();
+                Some(json!({"metadata": {}, "items": items}))
+            }
+            None => object(world, path),
+        }
     };
     let (status, answer) = match found {
         Some(found) => (StatusCode::OK, found),
@@ -62,6 +69,12 @@ fn review(world: &World, question: &Value) -> Value {
         None => json!({"authenticated": false}),
     };
     json!({"spec": {}, "status": status})
+}
+
+/// The only object that a list asks for.
+fn name_selected(query: &str) -> Option<&str> {
+    let mut parts = query.split('&');
+    parts.find_map(|part| part.strip_prefix("fieldSelector=metadata.name%3D"))
 }
 
 fn object(world: &World, path: &str) -> Option<Value> {

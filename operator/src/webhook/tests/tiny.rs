@@ -134,10 +134,17 @@ async fn s25_a_list_of_ten_thousand_objects_is_converted() {
 #[tokio::test(start_paused = true)]
 async fn s25_who_finds_no_room_is_told_when_to_ask_again() {
     let routes = Routes::new(state().0);
-    let _all = routes.exhausted().await;
-    let response = routes.answer(post("/inject", creation(&pod()).to_string())).await;
+    let _all = routes.exhausted(API_SERVER).await;
+    let response = routes
+        .answer(API_SERVER, post("/inject", creation(&pod()).to_string()))
+        .await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(response.headers()["retry-after"], "1");
+    let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    let response = routes
+        .answer(other, post("/inject", creation(&pod()).to_string()))
+        .await;
+    assert_eq!(response.status(), StatusCode::OK, "another source has room");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,12 +160,15 @@ async fn s25_many_large_reviews_at_once_keep_no_small_one_waiting() {
     let attack: Vec<_> = (0..16)
         .map(|_| {
             let (routes, large) = (Arc::clone(&routes), large.clone());
-            tokio::spawn(async move { routes.answer(post("/inject", large)).await.status() })
+            tokio::spawn(async move { routes.answer(API_SERVER, post("/inject", large)).await.status() })
         })
         .collect();
     for _ in 0..5 {
         let request = post("/inject", creation(&crate::inject::fixture::pod()).to_string());
-        let asked = tokio::time::timeout(std::time::Duration::from_secs(2), routes.answer(request));
+        let asked = tokio::time::timeout(
+            std::time::Duration::from_secs(2),
+            routes.answer(API_SERVER, request),
+        );
         assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
     }
     for one in attack {

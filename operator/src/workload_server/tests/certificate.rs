@@ -214,3 +214,69 @@ async fn s12_a_token_that_another_container_than_the_sidecar_mounts_gets_no_cert
     fixture.cluster.pod("stolen", &web(), "web-1", "u-1");
     assert!(client.certificate("stolen").await.is_ok());
 }
+
+/// Answers to one request of each of so many pods of a namespace, made at once.
+async fn asked_at_once(fixture: &Fixture, namespace: &str, pods: usize) -> Vec<Result<(), StatusCode>> {
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..pods {
+        let (token, pod) = (format!("{namespace}-{number}"), format!("web-{number}"));
+        let workload = Workload::new(namespace, "web");
+        fixture.cluster.pod(&token, &workload, &pod, &token);
+        let mut client = fixture.stranger().await;
+        asking.spawn(async move { client.certificate(&token).await.map(drop) });
+    }
+    asking.join_all().await
+}
+
+#[tokio::test]
+async fn s39_a_pod_of_megabytes_is_not_read_whole() {
+    let fixture = Fixture::start().await;
+    fixture.cluster.pod("good", &web(), "web-1", "u-1");
+    // Whoever decodes the whole of it finds no list here.
+    fixture.cluster.change("web-1", |pod| {
+        pod["spec"]["tolerations"] = "x".repeat(3_000_000).into();
+    });
+    assert!(fixture.stranger().await.certificate("good").await.is_ok());
+    assert_eq!(fixture.cluster.looks().all, 1);
+}
+
+#[tokio::test]
+async fn s39_a_pod_that_has_had_its_share_is_not_asked_for_again() {
+    let fixture = Fixture::start().await;
+    fixture.cluster.pod("greedy", &web(), "web-1", "u-1");
+    let mut client = fixture.stranger().await;
+    for _ in 0..10 {
+        let _ = client.certificate("greedy").await;
+    }
+    assert_eq!((fixture.cluster.reviews(), fixture.cluster.looks().all), (10, 6));
+}
+
+#[tokio::test]
+async fn s39_few_pods_are_asked_for_at_once_and_fewer_of_one_namespace() {
+    let fixture = Fixture::start().await;
+    fixture.cluster.slow(Duration::from_millis(50));
+    let answers = asked_at_once(&fixture, "shop", 6).await;
+    assert_eq!(answers, [const { Ok(()) }; 6]);
+    assert_eq!(fixture.cluster.looks().most_at_once, 2);
+    let namespaces = ["a", "b", "c"].map(|namespace| asked_at_once(&fixture, namespace, 3));
+    let answers = futures::future::join_all(namespaces).await.concat();
+    assert_eq!(answers, [const { Ok(()) }; 9]);
+    assert_eq!(fixture.cluster.looks().most_at_once, 4);
+}
+
+#[tokio::test]
+async fn s39_a_namespace_that_asks_for_many_pods_keeps_another_waiting_for_one_of_them_at_most() {
+    let fixture = Fixture::start().await;
+    fixture.cluster.slow(Duration::from_millis(600));
+    let crowd = asked_at_once(&fixture, "crowd", 12);
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::timeout(Duration::from_secs(2), asked_at_once(&fixture, "shop", 1)).await
+    };
+    let (crowd, other) = futures::future::join(crowd, other).await;
+    assert_eq!(other.unwrap(), [Ok(())]);
+    assert!(
+        crowd.contains(&Err(StatusCode::SERVICE_UNAVAILABLE)),
+        "who waits for too long is told so"
+    );
+}

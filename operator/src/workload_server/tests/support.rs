@@ -56,6 +56,17 @@ struct Known {
     reviews: usize,
     /// By path.
     pods: BTreeMap<String, Value>,
+    looks: Looks,
+    /// How long the API server takes to show a pod.
+    slowness: Duration,
+}
+
+/// How pods were asked for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Looks {
+    pub(super) all: usize,
+    pub(super) under_way: usize,
+    pub(super) most_at_once: usize,
 }
 
 impl Cluster {
@@ -89,6 +100,12 @@ impl Cluster {
         known.pods.insert(path, object);
     }
 
+    /// Changes a pod of the namespace `shop`.
+    pub(super) fn change(&self, pod: &str, change: impl FnOnce(&mut Value)) {
+        let path = format!("/api/v1/namespaces/shop/pods/{pod}");
+        change(self.0.lock().pods.get_mut(&path).unwrap());
+    }
+
     /// The pod goes; its token is still believed for a while.
     pub(super) fn delete_pods(&self) {
         self.0.lock().pods.clear();
@@ -96,6 +113,44 @@ impl Cluster {
 
     pub(super) fn reviews(&self) -> usize {
         self.0.lock().reviews
+    }
+
+    pub(super) fn looks(&self) -> Looks {
+        self.0.lock().looks
+    }
+
+    /// From now on the API server takes so long to show a pod.
+    pub(super) fn slow(&self, by: Duration) {
+        self.0.lock().slowness = by;
+    }
+
+    /// A pod that is listed by its name. Nobody gets a whole pod.
+    async fn look(&self, uri: &http::Uri) -> (StatusCode, Value) {
+        let slowness = {
+            let mut known = self.0.lock();
+            let looks = &mut known.looks;
+            looks.all += 1;
+            looks.under_way += 1;
+            looks.most_at_once = looks.most_at_once.max(looks.under_way);
+            known.slowness
+        };
+        tokio::time::sleep(slowness).await;
+        let mut known = self.0.lock();
+        known.looks.under_way -= 1;
+        let name = uri
+            .query()
+            .and_then(|query| query.split_once("fieldSelector=metadata.name%3D"))
+            .map(|(_, name)| name.trim_end_matches('&'));
+        let Some(name) = name else {
+            let failure = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": ""});
+            return (StatusCode::FORBIDDEN, failure);
+        };
+        let pod = known.pods.get(&format!("{}/{name}", uri.path()));
+        let items: Vec<&Value> = pod.into_iter().collect();
+        (
+            StatusCode::OK,
+            json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}),
+        )
     }
 
     fn client(&self) -> kube::Client {
@@ -110,8 +165,8 @@ impl Cluster {
     async fn answer(&self, request: Request<kube::client::Body>) -> Response<kube::client::Body> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let mut known = self.0.lock();
         let (status, answer) = if head.method == Method::POST {
+            let mut known = self.0.lock();
             known.reviews += 1;
             let body: Value = serde_json::from_slice(&body).unwrap();
             let token = body["spec"]["token"].as_str().unwrap();
@@ -131,13 +186,7 @@ impl Cluster {
             let status = status.unwrap_or_else(|| json!({"authenticated": false}));
             (StatusCode::CREATED, json!({"spec": {}, "status": status}))
         } else {
-            match known.pods.get(head.uri.path()) {
-                Some(pod) => (StatusCode::OK, pod.clone()),
-                None => (
-                    StatusCode::NOT_FOUND,
-                    json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": ""}),
-                ),
-            }
+            self.look(&head.uri).await
         };
         Response::builder()
             .status(status)
