@@ -74,6 +74,10 @@ admission: ## what a real API server refuses to the operator's account and to po
 e2e: ## end to end on a real cluster; CLUSTER=current uses the cluster of KUBECONFIG, KEEP=1 leaves it running
 	@e2e/run $(TEST_CLUSTER)
 
+.PHONY: progressive-delivery
+progressive-delivery: ## traffic that the code of Flagger and Argo Rollouts shifts, by every version of TrafficSplit that they write
+	@TESTS=progressive_delivery e2e/run $(TEST_CLUSTER)
+
 .PHONY: chaos
 chaos: ## faults between the operator and a real API server; SEED=7, EXPERIMENTS="R1 R8", FULL=1 waits minutes for minutes
 	@$(CLUSTER_TOOL) need

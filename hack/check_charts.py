@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -314,6 +315,16 @@ def check_config(tools):
     passed("config/default")
 
 
+def check_homes():
+    """The charts name the home and the sources that Cargo.toml names."""
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]
+    for path in sorted(CHARTS.glob("*/Chart.yaml")):
+        chart = yaml.safe_load(path.read_text())
+        if (chart["home"], chart["sources"]) != (package["homepage"], [package["repository"]]):
+            problem(f"{path.relative_to(ROOT)}: home and sources are not homepage and repository of Cargo.toml")
+    passed("home and sources of the charts")
+
+
 def check_readmes(tools):
     """The charts' READMEs are made of their values and the comments there."""
     for path in sorted(CHARTS.glob("*/README.md.gotmpl")):
@@ -340,6 +351,7 @@ def check_readmes(tools):
 def main():
     tools = sys.argv[1]
     check_readmes(tools)
+    check_homes()
     definitions = check_definitions(tools)
     check_notes(tools)
     rendered = check_combinations(tools, definitions)

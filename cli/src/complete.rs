@@ -12,13 +12,13 @@ use clap_complete::CompletionCandidate;
 use kube::Client;
 use kube::core::ApiResource;
 use serde_json::Value;
-use smilax_core::convention::key;
 use tokio::time::timeout;
 
 use crate::check::SMI_KINDS;
 use crate::cluster;
 use crate::controller::Controller;
 use crate::explain::KINDS;
+use crate::sidecars;
 use crate::world::text;
 use given::Given;
 
@@ -30,7 +30,7 @@ const CONTROLLERS: [&str; 3] = ["deploy", "sts", "ds"];
 /// Names of namespaces.
 pub(crate) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     completed(typed, async |client, _, _| {
-        names(&client, None, &core("Namespace"), "").await
+        names(&client, None, &core("Namespace")).await
     })
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn objects(typed: &OsStr) -> Vec<CompletionCandidate> {
             return Ok(Vec::new());
         };
         let resource = cluster::smi(group, kind, plural);
-        let names = names(&client, Some(given.namespace(&client)), &resource, "").await?;
+        let names = names(&client, Some(given.namespace(&client)), &resource).await?;
         Ok(within(written, names))
     })
 }
@@ -59,7 +59,7 @@ pub(crate) fn objects(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Pods with a sidecar, and what makes pods, as `deploy/web`.
 pub(crate) fn proxies(typed: &OsStr) -> Vec<CompletionCandidate> {
     completed(typed, async |client, given, typed| {
-        pods(&client, given.namespace(&client), &typed, key::PROXY_VERSION).await
+        pods(&client, given.namespace(&client), &typed, Among::WithSidecar).await
     })
 }
 
@@ -67,10 +67,10 @@ pub(crate) fn proxies(typed: &OsStr) -> Vec<CompletionCandidate> {
 pub(crate) fn subjects(typed: &OsStr) -> Vec<CompletionCandidate> {
     completed(typed, async |client, given, typed| {
         if typed.starts_with("ns/") {
-            let all = names(&client, None, &core("Namespace"), "").await?;
+            let all = names(&client, None, &core("Namespace")).await?;
             return Ok(within("ns", all));
         }
-        let mut all = pods(&client, given.namespace(&client), &typed, "").await?;
+        let mut all = pods(&client, given.namespace(&client), &typed, Among::All).await?;
         if !typed.contains('/') {
             all.push("ns/".to_owned());
         }
@@ -95,34 +95,42 @@ pub(crate) fn services(typed: &OsStr) -> Vec<CompletionCandidate> {
 async fn in_namespaces(client: &Client, typed: &str, kind: &str) -> anyhow::Result<Vec<String>> {
     match typed.split_once('/') {
         None => {
-            let all = names(client, None, &core("Namespace"), "").await?;
+            let all = names(client, None, &core("Namespace")).await?;
             Ok(all.into_iter().map(|name| format!("{name}/")).collect())
         }
         Some((namespace, _)) => {
-            let all = names(client, Some(namespace), &core(kind), "").await?;
+            let all = names(client, Some(namespace), &core(kind)).await?;
             Ok(within(namespace, all))
         }
     }
 }
 
-async fn pods(client: &Client, namespace: &str, typed: &str, labels: &str) -> anyhow::Result<Vec<String>> {
+/// Which pods are proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Among {
+    All,
+    WithSidecar,
+}
+
+async fn pods(client: &Client, namespace: &str, typed: &str, among: Among) -> anyhow::Result<Vec<String>> {
     let Some((written, _)) = typed.split_once('/') else {
-        let mut all = names(client, Some(namespace), &core("Pod"), labels).await?;
+        let mut all = pod_names(client, namespace, among).await?;
         all.extend(CONTROLLERS.map(|kind| format!("{kind}/")));
         return Ok(all);
     };
     match Controller::kind(written).and_then(Controller::resource) {
         Some((group, kind)) => {
             let resource = cluster::resource(group, kind);
-            Ok(within(
-                written,
-                names(client, Some(namespace), &resource, "").await?,
-            ))
+            Ok(within(written, names(client, Some(namespace), &resource).await?))
         }
-        None => Ok(within(
-            written,
-            names(client, Some(written), &core("Pod"), labels).await?,
-        )),
+        None => Ok(within(written, pod_names(client, written, among).await?)),
+    }
+}
+
+async fn pod_names(client: &Client, namespace: &str, among: Among) -> anyhow::Result<Vec<String>> {
+    match among {
+        Among::All => names(client, Some(namespace), &core("Pod")).await,
+        Among::WithSidecar => Ok(names_of(&sidecars::list(client, Some(namespace)).await?)),
     }
 }
 
@@ -130,11 +138,13 @@ async fn names(
     client: &Client,
     namespace: Option<&str>,
     resource: &ApiResource,
-    labels: &str,
 ) -> anyhow::Result<Vec<String>> {
-    let all = cluster::labelled(client, namespace, resource, labels).await?;
+    Ok(names_of(&cluster::list(client, namespace, resource).await?))
+}
+
+fn names_of(objects: &[Value]) -> Vec<String> {
     let name = |object: &Value| text(object, "/metadata/name").to_owned();
-    Ok(all.iter().map(name).collect())
+    objects.iter().map(name).collect()
 }
 
 fn within(place: &str, names: Vec<String>) -> Vec<String> {

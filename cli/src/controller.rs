@@ -47,6 +47,11 @@ impl Controller {
         })
     }
 
+    /// The kind as Kubernetes writes it in objects.
+    pub(crate) fn api_kind(&self) -> &'static str {
+        Self::resource(self.kind).map_or("Pod", |(_, kind)| kind)
+    }
+
     /// This object, where it is a kind that makes pods.
     pub(crate) fn of_object(object: &Value) -> Option<Self> {
         let kind = Self::kind(&text(object, "/kind").to_ascii_lowercase())?;
@@ -101,8 +106,7 @@ impl Controller {
 
     /// As findings name it: with its kind as Kubernetes writes it.
     pub(crate) fn subject(&self) -> String {
-        let kind = Self::resource(self.kind).map_or("Pod", |(_, kind)| kind);
-        format!("{kind} {}/{}", self.namespace, self.name)
+        format!("{} {}/{}", self.api_kind(), self.namespace, self.name)
     }
 
     /// What makes its pods anew.

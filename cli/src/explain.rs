@@ -207,10 +207,12 @@ fn learned(holders: &[Holder], direct: &str, carriers: &BTreeSet<String>, known:
         holders.iter().all(|holder| holder.workload != workload)
     });
     let concerned = others.filter_map(|proxy| {
-        let by = proxy
-            .learned
-            .iter()
-            .find(|one| carriers.contains(&one.to_string()))?;
+        let itself = proxy.learned.iter().find(|one| one.to_string() == direct);
+        let carrier = || {
+            let mut learned = proxy.learned.iter();
+            learned.find(|one| carriers.contains(&one.to_string()))
+        };
+        let by = itself.or_else(carrier)?;
         let is_direct = by.to_string() == direct;
         let carrier = (!is_direct).then(|| by.to_string());
         Some(Concerned {
@@ -219,7 +221,7 @@ fn learned(holders: &[Holder], direct: &str, carriers: &BTreeSet<String>, known:
             enforces: if is_direct {
                 Enforces::Generation(by.generation)
             } else {
-                // A lookup names no generation of what the split refers to.
+                // A proxy of an earlier version reports the split only.
                 Enforces::Unknown
             },
         })

@@ -5,14 +5,14 @@ use clap_complete::ArgValueCompleter;
 use kube::Client;
 use serde_json::{Value, json};
 use smilax_core::LogFilter;
-use smilax_core::convention::{ADMIN_PORT, key};
+use smilax_core::convention::ADMIN_PORT;
 
-use crate::cluster;
 use crate::complete;
 use crate::controller::{Controller, is_gone};
 use crate::forward::{self, PodPort};
 use crate::names;
 use crate::output::{OutputArgs, columns};
+use crate::sidecars;
 use crate::target::Target;
 use crate::workloads;
 use crate::world::text;
@@ -62,8 +62,7 @@ pub(crate) async fn answer(client: &Client, asked: &LevelArgs) -> anyhow::Result
         _ => of_option,
     };
     let scope = (!asked.all_namespaces).then_some(namespace);
-    let pods = cluster::resource("", "Pod");
-    let pods = cluster::labelled(client, scope, &pods, key::PROXY_VERSION).await?;
+    let pods = sidecars::list(client, scope).await?;
     let chosen = chosen(&pods, asked.target.as_ref(), namespace)?;
     if let (true, Some(Target::Controller { kind, name })) = (chosen.is_empty(), &asked.target) {
         return Err(workloads::without_sidecar(client, namespace, kind, name).await);
@@ -93,10 +92,10 @@ async fn level_of(client: &Client, admin: &PodPort, set: Option<&LogFilter>) -> 
         let answer = forward::put(client, admin, PATH, body).await?;
         answer
             .success()
-            .with_context(|| format!("the {} does not take the level", what()))?;
+            .with_context(|| format!("the {} rejects the level", what()))?;
     }
     let body = forward::get(client, admin, PATH).await?.success();
-    let body = body.with_context(|| format!("the {} does not tell its level", what()))?;
+    let body = body.with_context(|| format!("cannot read the level of the {}", what()))?;
     Ok(String::from_utf8_lossy(&body).trim().to_owned())
 }
 
@@ -118,7 +117,7 @@ fn chosen(pods: &[Value], target: Option<&Target>, namespace: &str) -> anyhow::R
         return Ok(chosen);
     }
     match target {
-        None => bail!("there is no sidecar in namespace {namespace}"),
+        None => bail!("no pod in namespace {namespace} has a sidecar"),
         Some(Target::Pod { pod, .. }) => {
             let known: Vec<String> = there().map(name).collect();
             let meant = names::did_you_mean(pod, known.iter().map(String::as_str));

@@ -26,6 +26,7 @@ mod preflight;
 mod proxy_config;
 mod remedies;
 mod run;
+mod sidecars;
 mod target;
 mod trouble;
 mod workloads;

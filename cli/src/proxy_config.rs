@@ -21,6 +21,7 @@ use crate::controller::{Controller, is_gone};
 use crate::forward::{self, PodPort};
 use crate::names;
 use crate::output::{OutputArgs, View, rfc3339};
+use crate::sidecars;
 use crate::target::Target;
 use crate::workloads;
 use crate::world::text;
@@ -200,7 +201,7 @@ async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Byt
     let answer = forward::get(client, admin, path).await?;
     answer.success().with_context(|| {
         format!(
-            "the proxy of pod {}/{} does not tell {path}",
+            "the proxy of pod {}/{} does not serve {path}",
             admin.namespace, admin.pod
         )
     })
@@ -209,13 +210,7 @@ async fn ask(client: &Client, admin: &PodPort, path: &str) -> anyhow::Result<Byt
 /// Name of a pod with a proxy that this controller makes: a Ready one if there is one.
 async fn any_of(client: &Client, namespace: &str, kind: &'static str, name: &str) -> anyhow::Result<String> {
     cluster::expect_namespace(client, namespace).await?;
-    let pods = cluster::labelled(
-        client,
-        Some(namespace),
-        &cluster::resource("", "Pod"),
-        key::PROXY_VERSION,
-    )
-    .await?;
+    let pods = sidecars::list(client, Some(namespace)).await?;
     match chosen(&pods, kind, name) {
         Some(pod) => Ok(pod),
         None => Err(workloads::without_sidecar(client, namespace, kind, name).await),
@@ -246,17 +241,11 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         .context("the API server does not answer")?
         .with_context(|| format!("pod {namespace}/{name} cannot be read"))?;
     let Some(pod) = pod else {
-        let known = cluster::labelled(
-            client,
-            Some(namespace),
-            &cluster::resource("", "Pod"),
-            key::PROXY_VERSION,
-        )
-        .await?;
+        let known = sidecars::list(client, Some(namespace)).await?;
         let known = known.iter().map(|one| text(one, "/metadata/name"));
         let meant = names::did_you_mean(name, known);
         bail!(
-            "there is no pod {name} in namespace {namespace}{meant}; smilax proxy-status lists every sidecar"
+            "pod {name} not found in namespace {namespace}{meant}; to list all sidecars: smilax proxy-status"
         );
     };
     if pod.spec.as_ref().and_then(ingest::sidecar).is_none() {
@@ -264,7 +253,9 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
         let noted = annotations
             .get(key::INJECT_STATUS)
             .map_or(String::new(), |status| format!(": {status}"));
-        bail!("pod {namespace}/{name} has no sidecar{noted}; smilax why-inject {namespace}/{name} tells why");
+        bail!(
+            "pod {namespace}/{name} has no sidecar{noted}; to see why: smilax why-inject {namespace}/{name}"
+        );
     }
     Ok(())
 }

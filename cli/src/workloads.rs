@@ -42,7 +42,7 @@ fn reason(all: &[Value], namespace: &str, kind: &str, name: &str) -> String {
             format!("{kind} {name} in namespace {namespace} is scaled to 0, so it has no pod")
         }
         Some(_) => format!(
-            "{kind} {name} in namespace {namespace} has no pod with a sidecar; {} tells why",
+            "{kind} {name} in namespace {namespace} has no pod with a sidecar; to see why: {}",
             remedies::why_inject(namespace, kind, name)
         ),
     }

@@ -149,6 +149,15 @@ pub struct Split {
     pub matches: Vec<Reference>,
 }
 
+impl Split {
+    /// Whether an HTTPRouteGroup selects its traffic.
+    pub(crate) fn refers_to(&self, group: &str) -> bool {
+        self.matches
+            .iter()
+            .any(|one| one.kind == "HTTPRouteGroup" && one.name == group)
+    }
+}
+
 /// A backend of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitBackend {

@@ -18,7 +18,7 @@ use smilax_core::{ObjectRef, Workload};
 use crate::callers::Callers;
 use crate::diagnostic::{Diagnostic, FindingId};
 use crate::holders::{Holders, Workloads};
-use crate::index::Index;
+use crate::index::{Contents, Index};
 use crate::model::Meta;
 use crate::plan::{Effect, NamespacePlan, object};
 
@@ -75,7 +75,7 @@ pub fn statuses(index: &mut Index, namespace: &str) -> Vec<DesiredStatus> {
             uninjected: uninjected.get(kind, &meta.name),
             columns: columns.iter().cloned().collect(),
         };
-        all.push(status.desired(&mut proxies, &plan));
+        all.push(status.desired(&mut proxies, &plan, contents));
     };
     for split in contents.splits.values() {
         add(
@@ -192,7 +192,7 @@ struct Unsettled {
 }
 
 impl Unsettled {
-    fn desired(self, proxies: &mut Proxies<'_>, plan: &NamespacePlan) -> DesiredStatus {
+    fn desired(self, proxies: &mut Proxies<'_>, plan: &NamespacePlan, contents: &Contents) -> DesiredStatus {
         let diagnostics: Vec<Diagnostic> = plan.diagnostics_of(&self.object).cloned().collect();
         let effect = plan.effect(&self.object);
         let enforcement = Enforcement {
@@ -200,7 +200,7 @@ impl Unsettled {
             ..Enforcement::default()
         };
         DesiredStatus {
-            learners: learners(&self.object, plan),
+            learners: learners(&self.object, plan, contents),
             conditions: conditions::of(
                 self.object.generation,
                 &diagnostics,
@@ -219,12 +219,23 @@ impl Unsettled {
     }
 }
 
-/// Who may call the root of a split is told the split with it; nothing else is learned that way. What others claim to have
-/// learned does not count.
-fn learners(object: &ObjectRef, plan: &NamespacePlan) -> Callers {
-    match plan.splits.get(&object.name) {
-        Some(root) if *object.kind == *"TrafficSplit" => {
-            plan.callers.get(root).cloned().unwrap_or(Callers::All)
+/// Who may call the root of a split learns the split with it, and the groups that the split refers to; nothing else is learned
+/// that way. What others claim to have learned does not count.
+fn learners(object: &ObjectRef, plan: &NamespacePlan, contents: &Contents) -> Callers {
+    let of_split = |name: &Arc<str>| {
+        let root = plan.splits.get(name)?;
+        Some(plan.callers.get(root).cloned().unwrap_or(Callers::All))
+    };
+    match &*object.kind {
+        "TrafficSplit" => of_split(&object.name).unwrap_or_else(Callers::none),
+        "HTTPRouteGroup" => {
+            let mut learners = Callers::none();
+            for split in contents.splits.values().filter(|one| one.refers_to(&object.name)) {
+                if let Some(callers) = of_split(&split.meta.name) {
+                    learners.add(&callers);
+                }
+            }
+            learners
         }
         _ => Callers::none(),
     }

@@ -183,6 +183,9 @@ pub struct RouteConfig {
     /// a route with matches never selects a TCP connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<HttpMatch>,
+    /// The HTTPRouteGroups that the matches come from. A proxy that learned the route reports their generations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ObjectRef>,
     /// Where to. At least one has a weight above zero.
     pub backends: Vec<WeightedBackend>,
 }

@@ -25,6 +25,7 @@ pub mod mesh;
 pub mod namespace;
 pub mod objects;
 pub mod pages;
+pub mod progressive;
 pub mod share;
 pub mod status;
 pub mod wait;

@@ -131,7 +131,7 @@ fn proxy_status_shows_the_revision_that_the_proxy_enforces() {
         "{table}"
     );
     let none = answer(&web, &["proxy-status", "--state", "rejected"]);
-    assert!(none.starts_with("There is no such proxy.\n"), "{none}");
+    assert!(none.starts_with("No proxies found.\n"), "{none}");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn endpoints_are_those_of_what_was_called() {
 fn a_proxy_that_there_is_not_is_said_to_be_missing() {
     let web = WEB.hold();
     let error = run(&web, &["proxy-config", "nobody"]).unwrap_err();
-    assert!(error.contains("there is no pod nobody"), "{error}");
+    assert!(error.contains("pod nobody not found"), "{error}");
 }
 
 #[test]

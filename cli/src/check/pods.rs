@@ -3,26 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-use smilax_compiler::ingest;
-use smilax_compiler::model::Sidecar;
 use smilax_core::convention::{container, key};
 
 use super::{Finding, Snapshot, failed, good, notice};
 use crate::controller::{Controller, is_gone};
 use crate::operator;
 use crate::output::{counted, named};
+use crate::sidecars::sidecar_of;
 use crate::trouble;
 use crate::world::text;
 
 /// Pods that are named of a controller; more are counted.
 pub(super) const NAMED: usize = 3;
-
-/// The sidecar of a pod, by its containers: labels may be changed by whoever may patch the pod.
-pub(super) fn sidecar_of(pod: &Value) -> Option<Sidecar> {
-    let spec = serde_json::from_value(pod["spec"].clone()).ok()?;
-    ingest::sidecar(&spec)
-}
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {
     let enabled: BTreeSet<&str> = snapshot

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use smilax_compiler::Modes;
 
-use super::pods::{NAMED, sidecar_of};
+use super::pods::NAMED;
 use super::{Finding, Snapshot, notice};
 use crate::controller::{Controller, is_gone};
 use crate::mesh;
 use crate::output::{counted, named};
+use crate::sidecars::sidecar_of;
 use crate::world::text;
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Vec<Finding>) {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use smilax_core::convention::key;
 
 use super::Snapshot;
 use crate::output::counted;
+use crate::sidecars;
 
 /// Versions of this program, the operator and the proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Versions {
         });
         let mut proxies = BTreeMap::new();
         for pod in snapshot.into_iter().flat_map(|snapshot| &snapshot.pods) {
-            if let Some(version) = pod["metadata"]["labels"][key::PROXY_VERSION].as_str() {
+            if let Some(version) = sidecars::version_of(pod) {
                 *proxies.entry(version.to_owned()).or_default() += 1;
             }
         }
@@ -43,7 +43,7 @@ impl Versions {
             let _ = writeln!(text, "operator: {version}");
         }
         if self.operators.as_ref().is_some_and(Vec::is_empty) {
-            text.push_str("operator: no replica is ready; smilax check tells why\n");
+            text.push_str("operator: no replica is ready; to see why: smilax check\n");
         }
         for (version, count) in &self.proxies {
             let _ = writeln!(text, "proxies:  {version} ({})", counted(*count, "pod"));

@@ -140,12 +140,12 @@ async fn page(client: &Client, installation: &str, pod: &Value) -> anyhow::Resul
     };
     let body = forward::get(client, &from, PATH).await?.success().with_context(|| {
         format!(
-            "pod {} of the operator does not tell of proxies; smilax version shows whether it is older than this program",
+            "operator pod {} does not report proxies; to see whether it is older than this program: smilax version",
             from.pod
         )
     })?;
     serde_json::from_slice(&body)
-        .with_context(|| format!("what pod {} of the operator tells cannot be read", from.pod))
+        .with_context(|| format!("cannot parse the answer of operator pod {}", from.pod))
 }
 
 fn admin_port(pod: &Value) -> u16 {

@@ -25,7 +25,7 @@ const HEADINGS: [&str; 9] = [
 /// A line for each proxy, and how many there are in each state; after them what is missing.
 pub(crate) fn table(proxies: &[Proxy], missing: &[String], idle: &[Controller], view: View) -> String {
     let mut text = if proxies.is_empty() {
-        "There is no such proxy.\n".to_owned()
+        "No proxies found.\n".to_owned()
     } else {
         lines(proxies, view)
     };

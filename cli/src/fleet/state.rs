@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, key};
+use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY};
 use smilax_core::workload_connection::{CertificateInfo, Subject};
 use smilax_core::{ObjectRef, ProxyConfig, Revision, Workload};
 
 use super::tampering::Mounts;
 use crate::output::as_rfc3339;
+use crate::sidecars;
 use crate::world::text;
 
 /// What a replica of the operator knows of every proxy, by the UID of its pod.
@@ -111,7 +112,7 @@ pub(crate) fn proxies(pods: &[Value], pages: Vec<Page>, wanted: &Wanted, mounts:
     let reports = merged(pages);
     let mut all: Vec<Proxy> = pods
         .iter()
-        .filter(|pod| pod["metadata"]["labels"][key::PROXY_VERSION].is_string())
+        .filter(|pod| sidecars::sidecar_of(pod).is_some())
         .filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
         .map(|pod| proxy(pod, reports.get(text(pod, "/metadata/uid")), wanted, mounts))
         .collect();
@@ -157,11 +158,7 @@ fn proxy(pod: &Value, report: Option<&Report>, wanted: &Wanted, mounts: &Mounts)
         pod: text(pod, "/metadata/name").to_owned(),
         account: account.to_owned(),
         version: if version.is_empty() {
-            text(
-                &pod["metadata"]["labels"],
-                &format!("/{}", key::PROXY_VERSION.replace('/', "~1")),
-            )
-            .to_owned()
+            sidecars::version_of(pod).unwrap_or_default().to_owned()
         } else {
             version.to_owned()
         },

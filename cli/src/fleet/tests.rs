@@ -15,7 +15,10 @@ fn pod(name: &str, account: &str) -> Value {
             "name": name, "namespace": "shop", "uid": format!("uid of {name}"),
             "labels": {"smilax.dev/proxy-version": "0.1.0"},
         },
-        "spec": {"serviceAccountName": account},
+        "spec": {
+            "serviceAccountName": account,
+            "initContainers": [{"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]}],
+        },
         "status": {"phase": "Running"},
     })
 }
@@ -51,7 +54,7 @@ fn fleet() -> Vec<Proxy> {
     }));
     let second = page(&json!({"uid of web-3": report("2.7")}));
     let mut plain = pod("plain", "web");
-    plain["metadata"]["labels"] = json!({});
+    plain["spec"]["initContainers"] = json!([]);
     let mut done = pod("done", "web");
     done["status"]["phase"] = json!("Succeeded");
     let pods = [
@@ -136,7 +139,7 @@ fn a_proxy_is_synced_only_by_the_newest_revision_and_rejected_only_for_it() {
 fn signing(name: &str) -> Value {
     let mut pod = pod(name, "web");
     let env = json!([{"name": "SMILAX_TRUST_ANCHORS", "value": "ab".repeat(32)}]);
-    pod["spec"]["initContainers"] = json!([{"name": "smilax-init"}, {"name": "smilax-proxy", "env": env}]);
+    pod["spec"]["initContainers"][0]["env"] = env;
     pod
 }
 
@@ -205,7 +208,7 @@ fn a_workload_that_is_scaled_to_zero_is_said_to_be_and_not_missing() {
     let text = table(&[], &[], &idle, View::usual(NOW));
     assert_eq!(
         text,
-        "There is no such proxy.\n\nScaled to 0, so without a proxy: Deployment shop/night\n"
+        "No proxies found.\n\nScaled to 0, so without a proxy: Deployment shop/night\n"
     );
     assert_eq!(json(&[], &[], &idle)["scaledToZero"][0], "Deployment shop/night");
 }

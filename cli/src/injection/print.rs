@@ -15,7 +15,7 @@ const NAMED: usize = 3;
 pub(crate) fn table(all: &Explained, view: View) -> String {
     let blocks: Vec<String> = all.workloads.iter().map(|one| block(one, view)).collect();
     let mut text = match blocks.as_slice() {
-        [] => "There is no pod, and nothing that makes pods.\n".to_owned(),
+        [] => "No pods found, and no workload that creates any.\n".to_owned(),
         blocks => blocks.join("\n"),
     };
     for sentence in &all.unseen {
@@ -61,7 +61,7 @@ pub(crate) fn json(all: &Explained) -> Value {
     let workloads = all.workloads.iter().map(|one| {
         json!({
             "namespace": one.controller.namespace,
-            "kind": one.controller.kind,
+            "kind": one.controller.api_kind(),
             "name": one.controller.name,
             "pods": one.pods,
             "sidecar": match one.sidecar {

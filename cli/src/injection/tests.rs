@@ -38,6 +38,12 @@ fn pod() -> Pod {
 }
 
 impl Pod {
+    fn injected(mut self, version: &str) -> Self {
+        self.0["spec"]["initContainers"] =
+            json!([{"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]}]);
+        self.label("smilax.dev/proxy-version", version)
+    }
+
     fn label(mut self, key: &str, value: &str) -> Self {
         self.0["metadata"]["labels"][key] = json!(value);
         self
@@ -193,8 +199,8 @@ fn pods_that_are_alike_stand_together_and_lacking_ones_are_a_finding() {
         pod
     };
     let pods = [
-        with("a", pod().label("smilax.dev/proxy-version", "0.1.0")),
-        with("b", pod().label("smilax.dev/proxy-version", "0.1.0")),
+        with("a", pod().injected("0.1.0")),
+        with("b", pod().injected("0.1.0")),
         with("c", pod()),
     ];
     let places = BTreeMap::from([("shop".to_owned(), enabled())]);
@@ -231,7 +237,7 @@ fn an_annotation_that_asks_for_a_sidecar_is_not_heard_without_a_label() {
         ),
         "{text}"
     );
-    let injected = asking().label("smilax.dev/proxy-version", "0.1.0");
+    let injected = asking().injected("0.1.0");
     assert!(shown(injected, outside()).contains("a new pod gets none"));
     let text = shown(asking().created("2026-04-15T00:00:00Z"), enabled());
     assert!(text.contains("older than the label"), "{text}");
@@ -239,7 +245,7 @@ fn an_annotation_that_asks_for_a_sidecar_is_not_heard_without_a_label() {
 
 #[test]
 fn a_sidecar_whose_image_cannot_be_pulled_is_not_running() {
-    let mut pod = pod().label("smilax.dev/proxy-version", "0.1.0");
+    let mut pod = pod().injected("0.1.0");
     pod.0["status"]["initContainerStatuses"] = json!([
         {"name": "smilax-proxy", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}}},
     ]);
@@ -288,4 +294,26 @@ fn a_namespace_is_named_by_its_kind() {
         Ok(Subject::Target(Target::Pod { .. }))
     ));
     assert!("a/b/c".parse::<Subject>().is_err());
+}
+
+#[test]
+fn json_names_kinds_as_kubernetes_does() {
+    let places = BTreeMap::from([("shop".to_owned(), enabled())]);
+    let alone = || {
+        let mut pod = pod().0;
+        pod["metadata"]["ownerReferences"] = json!([]);
+        pod
+    };
+    let found = all(&[pod().0, alone()], &places, &mesh());
+    let all = Explained {
+        workloads: found,
+        unseen: Vec::new(),
+    };
+    let kinds: Vec<Value> = json(&all)["workloads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["Deployment", "Pod"]);
 }

@@ -10,6 +10,7 @@ use smilax_operator::inject::{self, InjectRequest, InjectSettings, LeftAlone, Ou
 
 use crate::controller::{Controller, is_gone};
 use crate::remedies;
+use crate::sidecars;
 use crate::trouble;
 use crate::world::text;
 
@@ -119,8 +120,7 @@ fn why(pod: &Value, place: &Place, mesh: &Mesh) -> Why {
     };
     let rule = inject::rule(pod, namespace);
     let left_alone = inject::left_alone(pod, namespace, &mesh.settings);
-    let has_one = pod["metadata"]["labels"][key::PROXY_VERSION].as_str();
-    let (sidecar, reason, next) = match (has_one, left_alone) {
+    let (sidecar, reason, next) = match (sidecars::version_of(pod), left_alone) {
         (Some(version), because) => present(pod, version, because, &controller, (rule, namespace)),
         (None, Some(reason)) => (
             Sidecar::LeftAlone,

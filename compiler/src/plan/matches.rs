@@ -4,13 +4,16 @@ use smilax_core::config::HttpMatch;
 
 use super::Scope;
 use crate::diagnostic::Reason;
-use crate::model::Reference;
+use crate::model::{Meta, Reference};
 
 /// API group of HTTPRouteGroup.
 const SPECS_GROUP: &str = "specs.smi-spec.io";
 
-/// The usable matches of the group that a split refers to; what cannot be used selects nothing.
-pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<HttpMatch>, (Reason, String)> {
+/// The group that a split refers to, with its usable matches; what cannot be used selects nothing.
+pub(super) fn resolve<'a>(
+    scope: &'a Scope<'_>,
+    reference: &Reference,
+) -> Result<(&'a Meta, &'a [HttpMatch]), (Reason, String)> {
     if reference.kind != "HTTPRouteGroup" || !matches!(reference.group.as_str(), "" | SPECS_GROUP) {
         return Err((
             Reason::InvalidKind,
@@ -20,7 +23,7 @@ pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<Ht
             ),
         ));
     }
-    if !scope.contents.groups.contains_key(reference.name.as_str()) {
+    let Some(group) = scope.contents.groups.get(reference.name.as_str()) else {
         return Err((
             Reason::RouteGroupNotFound,
             format!(
@@ -28,7 +31,7 @@ pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<Ht
                 reference.name, scope.namespace
             ),
         ));
-    }
+    };
     let usable = scope.groups.usable(&reference.name);
     if usable.is_empty() {
         return Err((
@@ -39,5 +42,5 @@ pub(super) fn resolve(scope: &Scope<'_>, reference: &Reference) -> Result<Vec<Ht
             ),
         ));
     }
-    Ok(usable.to_vec())
+    Ok((&group.meta, usable))
 }

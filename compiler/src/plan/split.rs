@@ -141,7 +141,7 @@ impl<'a> Translation<'a, '_> {
         if !self.can_be_root(root) {
             return Vec::new();
         }
-        let Some(matches) = self.matches() else {
+        let Some((groups, matches)) = self.matches() else {
             return Vec::new();
         };
         let mut routes = Vec::new();
@@ -162,6 +162,7 @@ impl<'a> Translation<'a, '_> {
                 RouteConfig {
                     source: self.source(),
                     matches: matches.clone(),
+                    groups: groups.clone(),
                     backends,
                 },
             ));
@@ -292,20 +293,24 @@ impl<'a> Translation<'a, '_> {
         }
     }
 
-    /// The matches of every group; `None` when the split names groups but none of their matches can be used: it then
-    /// selects nothing, never everything.
-    fn matches(&mut self) -> Option<Vec<HttpMatch>> {
+    /// The groups that can be used, and all their matches; `None` when the split names groups but none of their matches can
+    /// be used: it then selects nothing, never everything.
+    fn matches(&mut self) -> Option<(Vec<ObjectRef>, Vec<HttpMatch>)> {
         if self.split.matches.is_empty() {
-            return Some(Vec::new());
+            return Some((Vec::new(), Vec::new()));
         }
+        let mut groups = BTreeMap::new();
         let mut found = Vec::new();
         for (index, reference) in self.split.matches.iter().enumerate() {
             match matches::resolve(self.scope, reference) {
-                Ok(mut matches) => found.append(&mut matches),
+                Ok((group, matches)) => {
+                    groups.insert(group.name.clone(), object("HTTPRouteGroup", group));
+                    found.extend_from_slice(matches);
+                }
                 Err((reason, message)) => self.report(reason, format!("spec.matches[{index}]: {message}")),
             }
         }
-        (!found.is_empty()).then_some(found)
+        (!found.is_empty()).then(|| (groups.into_values().collect(), found))
     }
 
     fn carries(&mut self, root: &Service, port: u16, protocol: Protocol, matches: &[HttpMatch]) -> bool {

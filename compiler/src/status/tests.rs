@@ -378,3 +378,23 @@ fn what_some_proxies_are_not_given_is_not_programmed_and_not_ready() {
     let told = recalled(&status, &remembered(&status), &BTreeSet::new());
     assert!(told.untold().is_empty());
 }
+
+#[test]
+fn a_group_counts_for_those_who_learn_a_split_that_refers_to_it() {
+    let learners = |cluster: &Cluster, kind: &str| {
+        let all = statuses(&mut cluster.index(), "shop");
+        let status = all.into_iter().find(|one| &*one.object.kind == kind).unwrap();
+        status.learners
+    };
+    let beta = || group("beta").header("early", "x-beta", "yes");
+    let cluster = shop()
+        .group(beta())
+        .split(split("web").matching("beta").backend("web-v1", 1));
+    assert_eq!(learners(&cluster, "HTTPRouteGroup"), Callers::All);
+    assert_eq!(
+        learners(&cluster, "HTTPRouteGroup"),
+        learners(&cluster, "TrafficSplit")
+    );
+    let unused = shop().group(beta()).split(split("web").backend("web-v1", 1));
+    assert_eq!(learners(&unused, "HTTPRouteGroup"), Callers::none());
+}

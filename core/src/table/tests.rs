@@ -48,6 +48,7 @@ fn route(path: Option<&str>, backend: &str, weight: u32) -> RouteConfig {
             })
             .into_iter()
             .collect(),
+        groups: vec![],
         backends: vec![WeightedBackend {
             destination: backend.parse().unwrap(),
             weight,

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod excerpts;
+mod health;
 mod limit_ranges;
 mod maps;
 mod settings;
@@ -23,6 +24,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smilax_compiler::index::Settings;
 use tokio::task::JoinSet;
+
+use health::{Break, Health, Recovered};
 
 use super::kinds::{SmiKind, Watched};
 use super::measuring;
@@ -159,7 +162,7 @@ impl Start<'_> {
             let mut listing = Vec::new();
             let open = || paced(watcher::watcher(api.clone(), config(kind))).boxed();
             let mut stream = open();
-            let mut failing = false;
+            let mut health = Health::default();
             loop {
                 let event = tokio::select! {
                     event = stream.try_next() => event,
@@ -170,10 +173,8 @@ impl Start<'_> {
                 };
                 match event {
                     Ok(Some(event)) => {
-                        // That it begins to list says nothing yet: the list may fail.
-                        if failing && !matches!(event, Event::Init) {
+                        if let Some(Recovered) = health.brought(&event) {
                             tracing::info!(kind = kind.word(), "watch recovered");
-                            failing = false;
                         }
                         metrics.watch_events.with_label_values(&[kind.word()]).inc();
                         match event {
@@ -199,24 +200,17 @@ impl Start<'_> {
                     Ok(None) => return,
                     Err(error) => {
                         metrics.watch_errors.with_label_values(&[kind.word()]).inc();
-                        if is_missing(&error) {
+                        let how = Break::of(&error);
+                        if let Some(how) = health.broke(how) {
+                            log(kind, how, &error);
+                        }
+                        if how == Break::Missing {
                             // Nothing of a kind that the cluster does not know can exist.
-                            if !failing {
-                                tracing::warn!(
-                                    kind = kind.word(),
-                                    "the cluster does not serve this kind; install it: helm install smilax-crds, or kubectl apply --server-side -f crds/manifests"
-                                );
-                            }
                             state.update(|inner| {
                                 take(inner, Seen::All(Vec::new()));
                                 inner.listed(kind);
                             });
-                        } else if is_passing(&error) {
-                            tracing::debug!(kind = kind.word(), %error, "watch opened again");
-                        } else if !failing {
-                            tracing::warn!(kind = kind.word(), %error, "watch failed; what was seen stays, and it is tried again");
                         }
-                        failing = !is_passing(&error);
                         // The stream backs off by itself; this only keeps a stream that does not from spinning.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -244,25 +238,17 @@ fn take_in(state: &State, kind: Watched, change: impl FnOnce(&mut Inner)) {
     }
 }
 
-fn is_missing(error: &watcher::Error) -> bool {
-    let source = match error {
-        watcher::Error::InitialListFailed(source)
-        | watcher::Error::WatchStartFailed(source)
-        | watcher::Error::WatchFailed(source) => source,
-        watcher::Error::WatchError(status) => return status.code == 404,
-        watcher::Error::NoResourceVersion => return false,
-    };
-    matches!(source, kube::Error::Api(status) if status.code == 404)
-}
-
-/// What is part of a watch's life: its place was forgotten (410), or the storage of a definition that changed is being
-/// made anew (429).
-fn is_passing(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::WatchError(status) => matches!(status.code, 410 | 429),
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 410 | 429),
-        _ => false,
+fn log(kind: Watched, how: Break, error: &watcher::Error) {
+    let kind = kind.word();
+    match how {
+        Break::Missing => tracing::warn!(
+            kind,
+            "the cluster does not serve this kind; install it: helm install smilax-crds, or kubectl apply --server-side -f crds/manifests"
+        ),
+        Break::Passing => tracing::debug!(kind, %error, "watch opened again"),
+        Break::Failed => {
+            tracing::warn!(kind, %error, "watch failed; what was seen stays, and it is tried again");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 use smilax_core::ObjectRef;
-use smilax_core::config::Destination;
+use smilax_core::config::{Destination, RouteConfig};
 use smilax_core::workload_connection::MOST_LEARNED;
 
 use super::{Addresses, Behind, Known};
@@ -30,8 +30,8 @@ enum Kind {
 }
 
 impl Addresses {
-    /// The objects whose routes were learned, each with its generation. Where two answers carry different generations of one, the
-    /// older counts: it is still enforced at one of the addresses.
+    /// The objects that learned routes come from, each with its generation: splits, then the groups that they refer to. Where two
+    /// answers carry different generations of one, the older counts: it is still enforced at one of the addresses.
     pub fn learned(&self) -> Vec<ObjectRef> {
         learned(&self.shared().load())
     }
@@ -65,15 +65,28 @@ fn learned(known: &Known) -> Vec<ObjectRef> {
         Behind::Nothing | Behind::Pod(_) => None,
     });
     let ports = destinations.flatten().flat_map(|one| &one.ports);
+    let routes: Vec<&RouteConfig> = ports.flat_map(|port| &port.routes).collect();
+    let splits = oldest(routes.iter().map(|route| &route.source));
+    let groups = oldest(routes.iter().flat_map(|route| &route.groups));
+    splits
+        .into_iter()
+        .chain(groups)
+        .take(MOST_LEARNED)
+        .cloned()
+        .collect()
+}
+
+/// Each object once, with its oldest generation.
+fn oldest<'a>(objects: impl Iterator<Item = &'a ObjectRef>) -> Vec<&'a ObjectRef> {
     let mut oldest = BTreeMap::new();
-    for source in ports.flat_map(|port| &port.routes).map(|route| &route.source) {
-        let name = (&source.kind, &source.namespace, &source.name);
-        let known = oldest.entry(name).or_insert(source);
-        if source.generation < known.generation {
-            *known = source;
+    for object in objects {
+        let name = (&object.kind, &object.namespace, &object.name);
+        let known = oldest.entry(name).or_insert(object);
+        if object.generation < known.generation {
+            *known = object;
         }
     }
-    oldest.into_values().take(MOST_LEARNED).cloned().collect()
+    oldest.into_values().collect()
 }
 
 #[cfg(test)]
@@ -86,7 +99,11 @@ mod tests {
     fn found(root: &str, generation: i64) -> Behind {
         let source =
             json!({"kind": "TrafficSplit", "namespace": "shop", "name": root, "generation": generation});
-        let route = json!({"source": source, "backends": [{"destination": "shop/v1", "weight": 1}]});
+        let group =
+            json!({"kind": "HTTPRouteGroup", "namespace": "shop", "name": "beta", "generation": generation});
+        let route = json!({
+            "source": source, "groups": [group], "backends": [{"destination": "shop/v1", "weight": 1}],
+        });
         let destination = json!({
             "name": format!("shop/{root}"), "addresses": ["10.0.0.1"],
             "ports": [{"port": 80, "protocol": "http", "routes": [route.clone(), route]}],
@@ -111,13 +128,22 @@ mod tests {
             .iter()
             .map(|one| format!("{one} {}", one.generation))
             .collect();
-        assert_eq!(named, ["TrafficSplit/shop/cart 1", "TrafficSplit/shop/web 3"]);
+        assert_eq!(
+            named,
+            [
+                "TrafficSplit/shop/cart 1",
+                "TrafficSplit/shop/web 3",
+                "HTTPRouteGroup/shop/beta 1"
+            ]
+        );
     }
 
     #[test]
-    fn no_more_objects_are_named_than_the_operator_takes() {
+    fn no_more_objects_are_named_than_the_operator_takes_and_splits_come_first() {
         let many = (0..200).map(|number| (address(number), found(&format!("web-{number}"), 1)));
-        assert_eq!(learned(&many.collect()).len(), MOST_LEARNED);
+        let named = learned(&many.collect());
+        assert_eq!(named.len(), MOST_LEARNED);
+        assert!(named.iter().all(|one| &*one.kind == "TrafficSplit"));
     }
 
     #[test]

@@ -134,6 +134,7 @@ pub(crate) fn split(backends: &[(&str, u32)]) -> RouteConfig {
             generation: 1,
         },
         matches: vec![],
+        groups: vec![],
         backends: backends
             .iter()
             .map(|&(name, weight)| WeightedBackend {
