@@ -160,6 +160,7 @@ ITEMS = [
     ("S36", "blank lines without end where a message should begin, large heads in dozens", "400 after 64 bytes, 502 for those of a server; large heads wait in a queue, and one is read at a time"),
     ("S37", "frames of HTTP/2 without end that carry nothing, from either side", "paid from an allowance that headers and data earn; beyond it, GOAWAY with ENHANCE_YOUR_CALM. Others have their turn after 256 frames"),
     ("S38", "crowds of connections to the operator's workload port: idle ones without a certificate, and many of one pod", "512 without a certificate and 4 of one pod; the one that asks for nothing, or the oldest, gives way to a newcomer"),
+    ("S57", "blank lines of a server behind an interim response, or between responses", "64 bytes before each response are skipped, and 502 for more; behind a response, the connection is closed. None is an answer, and no request is sent twice"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -15,6 +15,7 @@ mod linger;
 pub mod liveness;
 mod local;
 mod owner;
+mod response_heads;
 mod secure;
 mod secured;
 mod server;

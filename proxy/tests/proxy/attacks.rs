@@ -8,6 +8,7 @@ mod handshakes;
 mod header_bombs;
 mod http2;
 mod identity;
+mod interim;
 mod lying;
 mod memory;
 mod policy;
