@@ -182,7 +182,7 @@ mod tests {
             assert!(!parts.headers.contains_key(FORM));
         }
         let mut upgrade = request("/", "web");
-        let to = Upgrade::To(HeaderValue::from_static("websocket"));
+        let to = Upgrade::Stream(HeaderValue::from_static("websocket"));
         assert_eq!(
             prepare(&mut upgrade, Protocol::Http1, &to, original()),
             Protocol::Http1

@@ -19,6 +19,7 @@ mod scrapes;
 mod servers;
 mod spelling;
 pub(crate) mod stage;
+mod upgrades;
 mod websocket;
 
 /// A request in plaintext, and no more after it.

@@ -59,7 +59,7 @@ pub enum BadRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadResponse {
     /// RFC 9110 section 15.2.2.
-    #[error("the server switches protocols, which it was not asked to")]
+    #[error("the server switches to a protocol that it was not asked for")]
     Unasked,
     /// RFC 9110 section 9.3.6: an answer with content opens no tunnel. Who sends it goes on with HTTP, and would take what
     /// comes through the tunnel for requests that nobody has seen.
