@@ -19,6 +19,7 @@ mod scrapes;
 mod servers;
 mod spelling;
 pub(crate) mod stage;
+mod translation;
 mod upgrades;
 mod websocket;
 

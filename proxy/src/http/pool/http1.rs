@@ -303,16 +303,15 @@ impl Lease {
     }
 
     /// The response has ended. The request may not have: a server that answers early may still read it, and is given
-    /// the rest for as long as it takes it.
+    /// the rest for as long as it takes it. Its connection does not serve again, as such a server may take the rest for a
+    /// request, whose response would go to whoever is next.
     pub(super) fn response_ended(self) {
         match &self.progress {
             Some(progress) if !progress.has_ended() => {
                 let progress = Rc::clone(progress);
                 tokio::task::spawn_local(async move {
                     progress.over().await;
-                    if progress.has_ended() {
-                        self.give_back();
-                    }
+                    drop(self);
                 });
             }
             _ => self.give_back(),
