@@ -164,6 +164,7 @@ ITEMS = [
     ("S58", "upgrades behind which requests could go by unseen: TLS within HTTP/1.1, HTTP/2 and HTTP/3, unknown protocols; a switch to another protocol than was asked for", "those that carry requests are left out; unknown ones as well, unless bytes are allowed; 502 for such a switch"),
     ("S59", "requests that become others between HTTP/1 and HTTP/2: paths without a slash, lengths that are empty or written differently, forms and targets that an application claims, line breaks, extended CONNECT; content where none may be", "400, or reset; claims are overwritten; content behind a response is nobody's"),
     ("S60", "a server that answers before it has read the body, and takes the body for a request", "its connection serves nobody else"),
+    ("S61", "a mesh peer that closes, resets or goes away once it has a POST", "the POST is not sent again"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -11,6 +11,7 @@ mod identity;
 mod interim;
 mod lying;
 mod memory;
+mod peers;
 mod policy;
 pub(crate) mod raw_http2;
 mod requests;

@@ -84,18 +84,18 @@ impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap()).await
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// As a server that says these settings.
-    pub(crate) async fn serve(mut stream: TcpStream, settings: &[u8]) -> Self {
+    pub(crate) async fn serve(mut stream: S, settings: &[u8]) -> Self {
         let mut preface = [0; PREFACE.len()];
         let _ = stream.read_exact(&mut preface).await;
         let mut raw = Self(stream);
         raw.say(&frame(SETTINGS, 0, 0, settings)).await;
         raw
     }
-}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// As a client with empty settings, over a connection that is there.
     pub(crate) async fn over(mut stream: S) -> Self {
         stream.write_all(PREFACE).await.unwrap();
