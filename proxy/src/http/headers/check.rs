@@ -34,7 +34,7 @@ pub enum BadRequest {
     #[error("the Transfer-Encoding is not chunked, once")]
     TransferEncoding,
     /// RFC 9112 section 6.1: a coding that exists and is not decoded here.
-    #[error("no transfer coding but chunked is decoded")]
+    #[error("the only supported transfer coding is chunked")]
     TransferCoding,
     /// RFC 9110 section 15.5.15.
     #[error("the request target has more than {TARGET_BYTES} bytes")]
