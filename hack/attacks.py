@@ -165,6 +165,7 @@ ITEMS = [
     ("S59", "requests that become others between HTTP/1 and HTTP/2: paths without a slash, lengths that are empty or written differently, forms and targets that an application claims, line breaks, extended CONNECT; content where none may be", "400, or reset; claims are overwritten; content behind a response is nobody's"),
     ("S60", "a server that answers before it has read the body, and takes the body for a request", "its connection serves nobody else"),
     ("S61", "a mesh peer that closes, resets or goes away once it has a POST", "the POST is not sent again"),
+    ("S62", "a body that was held back (`Expect: 100-continue`), that the server refused, and that looks like a request", "it is not sent, and both connections end"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -256,7 +256,7 @@ impl Exchange {
         let waits =
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
-        let gate = waits.then(|| Gate::new(&mut request));
+        let (gate, answer) = waits.then(|| Gate::new(&mut request)).unzip();
         let request = request.map(|body| request_body(body, gate, &target, &self.connection.admitted));
         let mut answered = forward::send(
             &self.connection,
@@ -270,6 +270,7 @@ impl Exchange {
             },
         )
         .await?;
+        let unwanted = answer.and_then(expect::Answer::came);
         vetting::vet(
             &mut answered,
             &upgrade,
@@ -279,6 +280,9 @@ impl Exchange {
         .await?;
         if let Some(progress) = progress {
             answered.hold.sends(progress);
+        }
+        if let Some(unwanted) = unwanted {
+            answered.hold.holds_back(unwanted);
         }
         let response = &mut answered.response;
         if self.version == Version::Http1 {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::keep_alive::KeepAlive;
 use super::{Endpoint, Kind, OpenError};
 use crate::http::body::RequestBody;
+use crate::http::expect::Unwanted;
 use crate::http::limits::{HEADER_BYTES, MAX_HEADERS};
 use crate::http::request_body::Progress;
 use crate::tls::{Peer, Wire};
@@ -71,6 +72,7 @@ pub struct Lease {
     reused: Reused,
     link: Link,
     progress: Option<Rc<Progress>>,
+    unwanted: Option<Unwanted>,
 }
 
 /// Whether a connection has served before, so that its server may be closing it right now.
@@ -208,6 +210,7 @@ impl Endpoint {
                     reused: Reused::Yes,
                     link,
                     progress: None,
+                    unwanted: None,
                 })
             }
             None => self.fresh_http1(expected).await,
@@ -229,6 +232,7 @@ impl Endpoint {
             reused: Reused::No,
             link: Link::new(),
             progress: None,
+            unwanted: None,
         };
         let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
         let unacknowledged = if upstream.peer.is_some() || self.kind == Kind::Endpoints {
@@ -287,6 +291,11 @@ impl Lease {
     /// Says how much of the request's body has been taken.
     pub fn sends(&mut self, progress: Rc<Progress>) {
         self.progress = Some(progress);
+    }
+
+    /// Ends the request with this lease.
+    pub fn holds_back(&mut self, unwanted: Unwanted) {
+        self.unwanted = Some(unwanted);
     }
 
     /// What the task that drives the connection heeds.

@@ -1,4 +1,5 @@
-//! S59: what a mesh peer answers over HTTP/2 to an application that speaks HTTP/1, and S61: requests that are sent twice.
+//! S59: what a mesh peer answers over HTTP/2 to an application that speaks HTTP/1, S61: requests that are sent twice, and
+//! S62: bodies that were held back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use super::stage::{Recorder, Stage};
 use crate::support::client::{exchange, to_end, until};
 use crate::support::mesh::Mesh;
 use crate::support::server::Server;
+use crate::support::soon;
 
 /// A peer with a certificate that answers each request with these frames, and counts requests. Without frames, it closes.
 async fn peer(
@@ -134,13 +136,17 @@ async fn s61_a_post_that_a_peer_may_have_processed_is_sent_once() {
 }
 
 #[tokio::test]
-async fn s59_a_body_that_was_held_back_and_refused_is_not_answered_as_a_request() {
+async fn s62_a_body_that_was_held_back_and_refused_reaches_nobody() {
     for stage in Stage::all() {
-        let _app = Server::tcp(stage.app, |mut stream| async move {
-            until(&mut stream, "\r\n\r\n").await;
-            let refusal = b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno";
-            let _ = stream.write_all(refusal).await;
-            to_end(&mut stream).await;
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let _app = Server::tcp(stage.app, move |mut stream| {
+            let tell = tell.clone();
+            async move {
+                until(&mut stream, "\r\n\r\n").await;
+                let refusal = b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno";
+                let _ = stream.write_all(refusal).await;
+                tell.send(to_end(&mut stream).await).unwrap();
+            }
         })
         .await;
         let mut client = TcpStream::connect(stage.address).await.unwrap();
@@ -154,6 +160,8 @@ async fn s59_a_body_that_was_held_back_and_refused_is_not_answered_as_a_request(
         assert!(answer.contains("connection: close"), "{:?}: {answer}", stage.way);
         let _ = client.write_all(SMUGGLED.as_bytes()).await;
         assert_eq!(to_end(&mut client).await, "", "{:?}", stage.way);
+        let got = soon("the end", told.recv()).await.unwrap();
+        assert_eq!(got, "", "{:?}", stage.way);
     }
 }
 
