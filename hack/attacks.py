@@ -166,6 +166,12 @@ ITEMS = [
     ("S40", "bodies of reviews that are sent slowly from two addresses, and conversions of 32 MiB, until the API server's reviews are answered with 429", "a source has its part of the budget whatever others do: where it finds no room, the slowest body of the source that holds most gives way; a body has 1 s, and 1 s for each 4 MiB; no source takes all of what is made of bodies"),
     ("S41", "handshakes, requests and questions about tokens from thousands of addresses of one /64", "counted for the /64 too; other networks are served, and an address of the same /64 keeps its own share"),
     ("S42", "reviews without end about namespaces that the operator has not seen, each of which makes it ask the API server", "eight questions at a time, four of one source, one for all who wait for the same answer; other sources wait for one of them at most, and no answer is older than its question"),
+    ("S57", "blank lines of a server behind an interim response, or between responses", "64 bytes before each response are skipped, and 502 for more; behind a response, the connection is closed. None is an answer, and no request is sent twice"),
+    ("S58", "upgrades behind which requests could go by unseen: TLS within HTTP/1.1, HTTP/2 and HTTP/3, unknown protocols; a switch to another protocol than was asked for", "those that carry requests are left out; unknown ones as well, unless bytes are allowed; 502 for such a switch"),
+    ("S59", "requests that become others between HTTP/1 and HTTP/2: paths without a slash, lengths that are empty or written differently, forms and targets that an application claims, line breaks, extended CONNECT; content where none may be", "400, or reset; claims are overwritten; content behind a response is nobody's"),
+    ("S60", "a server that answers before it has read the body, and takes the body for a request", "its connection serves nobody else"),
+    ("S61", "a mesh peer that closes, resets or goes away once it has a POST", "the POST is not sent again"),
+    ("S62", "a body that was held back (`Expect: 100-continue`), that the server refused, and that looks like a request", "it is not sent, and both connections end"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)

@@ -248,7 +248,7 @@ pub enum FrameError {
     #[error("a frame of {0} bytes; at most {MOST_FRAME_BYTES} are read")]
     TooLarge(usize),
     /// Not JSON.
-    #[error("a frame is no JSON: {0}")]
+    #[error("a frame is not JSON: {0}")]
     Malformed(#[from] serde_json::Error),
 }
 

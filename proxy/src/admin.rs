@@ -145,7 +145,7 @@ async fn administer(control: Arc<Control>, request: Request<Incoming>) -> Answer
 
 async fn set_level(control: &Control, request: Request<Incoming>) -> Answer {
     let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
-        return text(StatusCode::BAD_REQUEST, "the body is no log filter");
+        return text(StatusCode::BAD_REQUEST, "the body is not a log filter");
     };
     let body = body.to_bytes();
     match control.level.set(String::from_utf8_lossy(&body).trim()) {

@@ -44,7 +44,7 @@ fn redirected(stream: &TcpStream) -> io::Result<SocketAddr> {
     };
     address
         .as_socket()
-        .ok_or_else(|| io::Error::other("the original destination is no internet address"))
+        .ok_or_else(|| io::Error::other("the original destination is not an IP address"))
 }
 
 impl FromStr for Resolver {

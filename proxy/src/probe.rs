@@ -59,7 +59,7 @@ pub struct Redirect {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The table has no probe for this path.
-    #[error("no probe stands for this path")]
+    #[error("no probe is configured for this path")]
     Unknown,
     /// The application does not accept the connection.
     #[error("cannot connect to port {0}: {1}")]

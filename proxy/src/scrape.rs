@@ -78,7 +78,7 @@ pub enum Failure {
     #[error("its parameters have more than {MOST_QUERY} bytes")]
     QueryTooLong,
     /// It took too long.
-    #[error("no whole answer in time")]
+    #[error("no complete answer in time")]
     TimedOut,
     /// Nothing listens there.
     #[error("cannot connect: {0}")]

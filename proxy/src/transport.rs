@@ -15,6 +15,7 @@ mod linger;
 pub mod liveness;
 mod local;
 mod owner;
+mod response_heads;
 mod secure;
 mod secured;
 mod server;
@@ -108,10 +109,10 @@ pub enum TlsFailure {
     #[error("the handshake failed: {0}")]
     Handshake(io::Error),
     /// The other side does not speak what proxies speak.
-    #[error("nothing that proxies speak was agreed on")]
+    #[error("no protocol of the mesh was negotiated")]
     Protocol,
     /// It took too long.
-    #[error("the handshake was not done within {0:?}")]
+    #[error("the handshake did not complete within {0:?}")]
     TimedOut(Duration),
     /// Too many are under way.
     #[error("too many handshakes are under way")]

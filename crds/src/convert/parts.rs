@@ -73,7 +73,7 @@ fn is_accepted(before: &Value, after: &Value) -> Result<(), String> {
         })
     };
     if !texts("labels") || !texts("annotations") {
-        return Err("labels or annotations are no texts".to_owned());
+        return Err("labels or annotations are not strings".to_owned());
     }
     if before["kind"] == after["kind"] {
         Ok(())

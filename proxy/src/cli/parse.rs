@@ -59,7 +59,7 @@ pub(super) fn port_modes(value: &str) -> Result<BTreeMap<u16, TlsMode>, Settings
                 .parse::<u16>()
                 .ok()
                 .filter(|port| *port > 0)
-                .ok_or_else(|| invalid(format!("{port:?} is no port")))?;
+                .ok_or_else(|| invalid(format!("{port:?} is not a port")))?;
             let mode = mode
                 .trim()
                 .parse::<TlsMode>()
@@ -94,7 +94,7 @@ pub(super) fn addresses(value: &str) -> Result<Vec<IpAddr>, SettingsError> {
             part.parse().map_err(|_| SettingsError::Invalid {
                 name: variable::POD_IPS,
                 value: value.to_owned(),
-                reason: format!("{part:?} is no address; addresses are separated by commas"),
+                reason: format!("{part:?} is not an address; separate addresses with commas"),
             })
         })
         .collect()

@@ -187,7 +187,7 @@ pub fn take_policy(control: &Control, policy: Policy) {
         Policy::Text(text) => Ok(text.into_bytes()),
         Policy::Packed(packed) => base64::engine::general_purpose::STANDARD
             .decode(packed)
-            .map_err(|error| format!("it is no base64: {error}")),
+            .map_err(|error| format!("it is not base64: {error}")),
     };
     offer(control, content, Origin::Stream, "the operator");
     follow_domain(control);

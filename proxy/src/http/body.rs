@@ -100,6 +100,9 @@ pub enum BodyError {
     /// Its trailers are not taken.
     #[error("the trailers are too large: {0}")]
     Trailers(#[from] TooLarge),
+    /// The server has answered without wanting it.
+    #[error("the server has answered without the body")]
+    Unwanted,
     /// The request is sent to another endpoint now.
     #[error("the request is sent to another endpoint")]
     Superseded,
@@ -320,8 +323,10 @@ impl Body for GatedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(gate) = &mut this.gate {
-            ready!(gate.poll_open(cx));
+        if let Some(gate) = &mut this.gate
+            && ready!(gate.poll_open(cx)).is_err()
+        {
+            return Poll::Ready(Some(Err(BodyError::Unwanted)));
         }
         let mut polled = checked(Pin::new(&mut this.body).poll_frame(cx));
         if let Poll::Ready(Some(Ok(frame))) = &mut polled

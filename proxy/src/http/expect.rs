@@ -17,7 +17,8 @@ use tokio::time::Sleep;
 /// How long the server may say nothing before it gets the body all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Closed until the server wants the body. Dropping it changes nothing.
+/// Closed until the server wants the body, and for good once it has answered without wanting it: whoever refuses a body may
+/// take what follows for the next request. Dropping it changes nothing.
 #[derive(Debug)]
 pub struct Gate {
     wanted: Arc<Wanted>,
@@ -27,7 +28,36 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Wanted {
     said: AtomicBool,
+    answered: AtomicBool,
+    over: AtomicBool,
     waker: AtomicWaker,
+}
+
+/// What the server has answered without wanting the body. Dropping it ends the request, which has no body and no end.
+#[derive(Debug)]
+pub struct Unwanted(Arc<Wanted>);
+
+/// The other side of a [`Gate`].
+#[derive(Debug)]
+pub struct Answer(Arc<Wanted>);
+
+/// The body will never be wanted.
+#[derive(Debug)]
+pub struct NeverWanted;
+
+impl Answer {
+    /// The server has answered. `Some`: without wanting the body, which stays where it is.
+    pub fn came(self) -> Option<Unwanted> {
+        self.0.answered.store(true, Ordering::Release);
+        (!self.0.said.load(Ordering::Acquire)).then_some(Unwanted(self.0))
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
 }
 
 /// Whether the client waits for `100 Continue`.
@@ -39,7 +69,7 @@ pub fn is_expected(headers: &HeaderMap) -> bool {
 
 impl Gate {
     /// A gate that opens when the server of this request wants its body.
-    pub fn new<B>(request: &mut Request<B>) -> Self {
+    pub fn new<B>(request: &mut Request<B>) -> (Self, Answer) {
         let wanted = Arc::new(Wanted::default());
         let told = Arc::clone(&wanted);
         hyper::ext::on_informational(request, move |response| {
@@ -48,21 +78,29 @@ impl Gate {
                 told.waker.wake();
             }
         });
-        Self {
-            wanted,
-            patience: Box::pin(tokio::time::sleep(PATIENCE)),
-        }
+        let answer = Answer(Arc::clone(&wanted));
+        let patience = Box::pin(tokio::time::sleep(PATIENCE));
+        (Self { wanted, patience }, answer)
     }
 
     /// Ready when the body may go.
-    pub fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wanted.said.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
+    ///
+    /// # Errors
+    /// [`NeverWanted`].
+    pub fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NeverWanted>> {
         self.wanted.waker.register(cx.waker());
         if self.wanted.said.load(Ordering::Acquire) {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
-        self.patience.as_mut().poll(cx)
+        if self.wanted.over.load(Ordering::Acquire) {
+            return Poll::Ready(Err(NeverWanted));
+        }
+        if self.wanted.answered.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        self.patience.as_mut().poll(cx).map(|()| {
+            self.wanted.said.store(true, Ordering::Release);
+            Ok(())
+        })
     }
 }

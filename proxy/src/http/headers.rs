@@ -1,6 +1,7 @@
 //! Which headers go on, and which messages are refused for theirs.
 
 mod check;
+mod upgrade;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
@@ -12,6 +13,7 @@ use http::{StatusCode, Version};
 use smilax_core::RequestView;
 
 pub use self::check::{BadRequest, BadResponse, check, check_response, check_tunnel, same_host};
+pub use self::upgrade::Upgrade;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -46,28 +48,6 @@ const NEVER_TRAILERS: [HeaderName; 19] = [
 /// A request as rules see it.
 #[derive(Debug)]
 pub struct View<'a>(pub &'a Parts);
-
-/// What a message wants to become.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upgrade {
-    /// It stays what it is.
-    None,
-    /// The value of `Upgrade`.
-    To(HeaderValue),
-    /// Bytes, as `CONNECT` asks.
-    Tunnel,
-}
-
-impl Upgrade {
-    /// Whether a response of this status makes it what it wants to become.
-    pub fn is_granted(&self, status: StatusCode) -> bool {
-        match self {
-            Self::None => false,
-            Self::To(_) => status == StatusCode::SWITCHING_PROTOCOLS,
-            Self::Tunnel => status.is_success(),
-        }
-    }
-}
 
 impl RequestView for View<'_> {
     fn method(&self) -> &str {
@@ -105,26 +85,34 @@ pub fn host(parts: &Parts) -> Option<&str> {
 /// Takes away what concerns only the connection that a request came over (RFC 9110 section 7.6.1), and says what the
 /// request wants to become. `TE: trailers` stays, as the way back carries trailers, and gRPC insists on it.
 pub fn strip_request(parts: &mut Parts) -> Upgrade {
-    let upgrade = requested_upgrade(parts);
+    let upgrade = Upgrade::requested(parts);
     let trailers = wants_trailers(&parts.headers);
     strip(&mut parts.headers);
     parts.headers.remove(HTTP2_SETTINGS);
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    match &upgrade {
-        Upgrade::To(protocol) => {
-            parts
-                .headers
-                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(UPGRADE, protocol.clone());
-        }
-        Upgrade::None | Upgrade::Tunnel if trailers && parts.version <= Version::HTTP_11 => {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-        }
-        Upgrade::None | Upgrade::Tunnel => {}
-    }
+    say_connection(parts, &upgrade);
     upgrade
+}
+
+/// Leaves a request what it is, as the server of one that asks to become something else may do (RFC 9110 section 7.8).
+pub fn leave_out_upgrade(parts: &mut Parts) -> Upgrade {
+    parts.headers.remove(CONNECTION);
+    parts.headers.remove(UPGRADE);
+    say_connection(parts, &Upgrade::None);
+    Upgrade::None
+}
+
+/// Says what concerns only the connection that a request goes on over.
+fn say_connection(parts: &mut Parts, upgrade: &Upgrade) {
+    let headers = &mut parts.headers;
+    if let Some(protocols) = upgrade.protocols() {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocols.clone());
+    } else if headers.contains_key(TE) && parts.version <= Version::HTTP_11 {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
 }
 
 /// Takes away what concerns only the connection that a response came over. One that switches protocols keeps saying to
@@ -181,32 +169,8 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// An upgrade to HTTP itself is not passed on: after it, requests would go by unseen. Nor is a list with an element that
-/// is no protocol, which a server could read differently. The request stays HTTP/1.1, as the server may choose (RFC 9110
-/// section 7.8).
-fn requested_upgrade(parts: &Parts) -> Upgrade {
-    if parts.version != Version::HTTP_11 {
-        return Upgrade::None;
-    }
-    match parts.headers.get(UPGRADE) {
-        Some(protocol)
-            if tokens(&parts.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-                && tokens(&parts.headers, &UPGRADE).all(may_be_upgraded_to) =>
-        {
-            Upgrade::To(protocol.clone())
-        }
-        _ => Upgrade::None,
-    }
-}
-
-/// Whether this is a protocol (RFC 9110 section 7.8), and not HTTP.
-fn may_be_upgraded_to(protocol: &[u8]) -> bool {
-    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
-    let name = parts.next().unwrap_or_default();
-    let is_http = [&b"h2c"[..], b"h2", b"http"]
-        .iter()
-        .any(|http| name.eq_ignore_ascii_case(http));
-    !is_http && is_token(name) && parts.next().is_none_or(is_token)
+fn nominates_upgrade(headers: &HeaderMap) -> bool {
+    tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {

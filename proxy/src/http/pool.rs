@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::failure::ConnectionFailure;
 pub use self::failure::OpenError;
 use self::presence::Presence;
+use super::expect::Unwanted;
 use super::request_body::Progress;
 use super::upstream::{self, SendError};
 use crate::overload::Receiver;
@@ -373,6 +374,14 @@ impl Hold {
     pub fn sends(&mut self, progress: Rc<Progress>) {
         match self {
             Self::Http1(lease) => lease.sends(progress),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// Keeps what the server has answered without wanting the request's body.
+    pub fn holds_back(&mut self, unwanted: Unwanted) {
+        match self {
+            Self::Http1(lease) => lease.holds_back(unwanted),
             Self::Http2(_) => {}
         }
     }

@@ -251,12 +251,12 @@ impl Exchange {
                 return Err(turn_away(&parts, body, refusal).await);
             }
         };
-        // What becomes of an upgrade is judged by the request that it began with.
-        let began = matches!(upgrade, Upgrade::To(_)).then(|| parts.clone());
+        // What becomes of a stream is judged by the request that it began with, and anything else as bytes.
+        let began = matches!(upgrade, Upgrade::Stream(_)).then(|| parts.clone());
         let waits =
             spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
         let mut request = Request::from_parts(parts, body);
-        let gate = waits.then(|| Gate::new(&mut request));
+        let (gate, answer) = waits.then(|| Gate::new(&mut request)).unzip();
         let request = request.map(|body| request_body(body, gate, &target, &self.connection.admitted));
         let mut answered = forward::send(
             &self.connection,
@@ -270,6 +270,7 @@ impl Exchange {
             },
         )
         .await?;
+        let unwanted = answer.and_then(expect::Answer::came);
         vetting::vet(
             &mut answered,
             &upgrade,
@@ -279,6 +280,9 @@ impl Exchange {
         .await?;
         if let Some(progress) = progress {
             answered.hold.sends(progress);
+        }
+        if let Some(unwanted) = unwanted {
+            answered.hold.holds_back(unwanted);
         }
         let response = &mut answered.response;
         if self.version == Version::Http1 {
@@ -346,7 +350,13 @@ impl Exchange {
         match side {
             Side::Inbound { judge, telemetry } => {
                 identity_headers::strip(&mut parts.headers);
-                let upgrade = headers::strip_request(parts);
+                let upgrade = match headers::strip_request(parts) {
+                    Upgrade::Unknown(protocols) if judge.would_refuse(None) => {
+                        tracing::debug!(?protocols, %original, "left out an upgrade that needs the right that bytes need");
+                        headers::leave_out_upgrade(parts)
+                    }
+                    upgrade => upgrade,
+                };
                 upstream::prepare(parts, spoken, *original);
                 if let Some(caller) = &judge.caller().headers {
                     identity_headers::add(&mut parts.headers, caller);

@@ -106,6 +106,10 @@ impl Form {
 /// Makes a request that is ready to go to a server fit to go to another proxy, and says over what it goes.
 pub fn prepare(parts: &mut Parts, spoken: Protocol, upgrade: &Upgrade, original: SocketAddr) -> Protocol {
     upstream::prepare(parts, spoken, original);
+    // Only ours is ever taken back, also from a request that goes over HTTP/1.1 and has none.
+    for claimed in [FORM, TARGET] {
+        parts.headers.remove(claimed);
+    }
     let form = match spoken {
         Protocol::Http2 => Form::Http2,
         Protocol::Http1 if *upgrade != Upgrade::None || parts.headers.contains_key(EXPECT) => {
@@ -182,7 +186,7 @@ mod tests {
             assert!(!parts.headers.contains_key(FORM));
         }
         let mut upgrade = request("/", "web");
-        let to = Upgrade::To(HeaderValue::from_static("websocket"));
+        let to = Upgrade::Stream(HeaderValue::from_static("websocket"));
         assert_eq!(
             prepare(&mut upgrade, Protocol::Http1, &to, original()),
             Protocol::Http1
@@ -203,6 +207,17 @@ mod tests {
         prepare(&mut parts, Protocol::Http1, &Upgrade::None, original());
         assert_eq!(parts.headers.get_all(FORM).iter().count(), 1);
         assert_eq!(Form::take(&mut parts), Some(Form::Http1(Target::Origin)));
+    }
+
+    #[test]
+    fn s59_a_form_that_an_application_claims_does_not_go_on_over_http1_either() {
+        let mut parts = request("/", "web");
+        for (name, value) in [(FORM, "1.1-raw"), (TARGET, "/admin")] {
+            parts.headers.insert(name, HeaderValue::from_static(value));
+        }
+        let to = Upgrade::Stream(HeaderValue::from_static("websocket"));
+        prepare(&mut parts, Protocol::Http1, &to, original());
+        assert!(!parts.headers.contains_key(FORM) && !parts.headers.contains_key(TARGET));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub enum OperatorError {
     #[error("the answer of the operator cannot be used: {0}")]
     Answer(String),
     /// It sent what is no message.
-    #[error("the operator says what cannot be read: {0}")]
+    #[error("a message from the operator cannot be read: {0}")]
     Frame(#[from] FrameError),
     /// The token cannot be read.
     #[error("the token of this pod cannot be read from {file}: {error}")]

@@ -95,7 +95,9 @@ pub(super) async fn check(
         Some(0) => match decode(&body.to_bytes()) {
             Some(Health::Serving) => Ok(()),
             Some(health) => Err(Failure::NotServing(health)),
-            None => Err(Failure::Broken("its answer is no HealthCheckResponse".to_owned())),
+            None => Err(Failure::Broken(
+                "its answer is not a HealthCheckResponse".to_owned(),
+            )),
         },
         Some(UNIMPLEMENTED) => Err(Failure::Rpc(
             UNIMPLEMENTED,

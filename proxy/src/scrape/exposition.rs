@@ -20,7 +20,7 @@ pub enum Format {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It is neither a comment nor a sample.
-    #[error("its line {0} is no sample of the format that its Content-Type names")]
+    #[error("line {0} is not a sample in the format that the Content-Type names")]
     Line(usize),
     /// It is not UTF-8.
     #[error("it is not UTF-8")]

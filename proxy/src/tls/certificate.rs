@@ -43,7 +43,7 @@ pub(crate) struct Fields<'a> {
 
 /// Not a certificate of the form that a mesh has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no well-formed certificate: {0}")]
+#[error("it is not a well-formed certificate: {0}")]
 pub struct Malformed(&'static str);
 
 impl<'a> Fields<'a> {

@@ -38,7 +38,7 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// Not PEM.
-    #[error("the chain is no PEM: {0}")]
+    #[error("the chain is not PEM: {0}")]
     Pem(String),
     /// Too few certificates, or too many.
     #[error("the chain has {0} certificates; 1 to {LONGEST_CHAIN} are expected")]
@@ -50,7 +50,7 @@ pub enum CredentialsError {
     #[error("the certificate has {0} URIs instead of one")]
     Uris(usize),
     /// Not a SPIFFE ID.
-    #[error("the URI of the certificate is no SPIFFE ID: {0}")]
+    #[error("the URI of the certificate is not a SPIFFE ID: {0}")]
     Id(#[from] InvalidId),
     /// Not a key, or one of another certificate.
     #[error("the key does not fit: {0}")]

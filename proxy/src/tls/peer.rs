@@ -64,7 +64,7 @@ pub enum PeerError {
     #[error("its certificate has {0} URIs instead of one")]
     Uris(usize),
     /// Not a SPIFFE ID.
-    #[error("the URI of its certificate is no SPIFFE ID: {0}")]
+    #[error("the URI of its certificate is not a SPIFFE ID: {0}")]
     Id(#[from] InvalidId),
     /// Of another mesh.
     #[error("it is of trust domain {found}, and this mesh is {expected}")]

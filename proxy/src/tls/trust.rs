@@ -25,7 +25,7 @@ pub struct Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// Not PEM.
-    #[error("root {index} is no PEM: {reason}")]
+    #[error("root {index} is not PEM: {reason}")]
     Pem {
         /// Position, from 0.
         index: usize,

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use super::blank_lines::{BlankLines, Follows};
+use super::response_heads::ResponseHeads;
 use super::{Stream, few, liveness};
 use crate::http::limits::HEADER_BYTES;
 use crate::http::raw_target::{self, RawTarget};
@@ -39,14 +39,7 @@ pub struct ServerStream {
     unacknowledged: Unacknowledged,
     /// Bytes that came since the response to the last request was awaited.
     unanswered: usize,
-    response: Response,
-}
-
-/// Whether the response to the last request has begun.
-#[derive(Debug)]
-enum Response {
-    Awaited(BlankLines),
-    Begun,
+    heads: ResponseHeads,
 }
 
 /// How long a server may leave what it is sent unacknowledged.
@@ -78,31 +71,6 @@ enum Sending {
     Finished,
     /// The server takes nothing more.
     Broken,
-}
-
-impl Response {
-    /// Takes no more blank lines before it than of a client before its request: the library looks at all of them again for
-    /// each further one.
-    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Self::Awaited(blank) = self {
-            match blank.pass(bytes) {
-                Follows::Nothing => {}
-                Follows::Message(_) => *self = Self::Begun,
-                Follows::Refused => {
-                    return Err(io::Error::other(
-                        "the server sends blank lines before its response",
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for Response {
-    fn default() -> Self {
-        Self::Awaited(BlankLines::default())
-    }
 }
 
 impl ServerSignals {
@@ -177,7 +145,7 @@ impl ServerStream {
             head: Bytes::new(),
             unacknowledged,
             unanswered: 0,
-            response: Response::default(),
+            heads: ResponseHeads::default(),
         }
     }
 
@@ -195,7 +163,7 @@ impl ServerStream {
 
     fn next_request(&mut self) {
         self.unanswered = 0;
-        self.response = Response::default();
+        self.heads = ResponseHeads::default();
         match self.unacknowledged {
             Unacknowledged::Unlimited => {}
             Unacknowledged::Limited(_) => self.unacknowledged = Unacknowledged::Limited(0),
@@ -237,13 +205,15 @@ impl ServerStream {
         if self.signals.answered.load(Ordering::Relaxed) {
             return few::poll_read(&mut self.io, &self.budget, cx, buffer);
         }
-        let (unanswered, response) = (&mut self.unanswered, &mut self.response);
+        let (unanswered, heads) = (&mut self.unanswered, &mut self.heads);
         few::poll_few(&mut self.io, cx, &mut buffer, |bytes| {
             *unanswered += bytes.len();
             if *unanswered > UNANSWERED_BYTES {
                 return Err(io::Error::other("the server says much and does not answer"));
             }
-            response.pass(bytes)
+            // No more blank lines than of a client before its request: the library looks at all of them again for each
+            // further one.
+            heads.pass(bytes).map_err(io::Error::other)
         })
     }
 

@@ -8,9 +8,14 @@ mod handshakes;
 mod header_bombs;
 mod http2;
 mod identity;
+mod interim;
 mod lying;
 mod memory;
+<<<<<<< HEAD
 mod misread;
+=======
+mod peers;
+>>>>>>> fd
 mod policy;
 pub(crate) mod raw_http2;
 mod requests;
@@ -19,6 +24,8 @@ mod scrapes;
 mod servers;
 mod spelling;
 pub(crate) mod stage;
+mod translation;
+mod upgrades;
 mod websocket;
 
 /// A request in plaintext, and no more after it.

@@ -2,6 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
 use super::tokens;
@@ -26,11 +27,14 @@ pub enum BadRequest {
     /// RFC 9112 section 6.3: two readers could see different ends.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     TwoLengths,
+    /// RFC 9110 section 8.6: two readers could see different ends.
+    #[error("the Content-Length of the request is not a number, or several")]
+    InvalidLength,
     /// RFC 9112 section 6.1: two readers could see different ends.
     #[error("the Transfer-Encoding is not chunked, once")]
     TransferEncoding,
     /// RFC 9112 section 6.1: a coding that exists and is not decoded here.
-    #[error("no transfer coding but chunked is decoded")]
+    #[error("the only supported transfer coding is chunked")]
     TransferCoding,
     /// RFC 9110 section 15.5.15.
     #[error("the request target has more than {TARGET_BYTES} bytes")]
@@ -38,6 +42,9 @@ pub enum BadRequest {
     /// Rules would see another target than the application.
     #[error("the request target is not the one that came with it")]
     TargetMismatch,
+    /// RFC 9113 section 8.3.1. In HTTP/1 it could be another form of target, with another host.
+    #[error("the path of the request does not begin with a slash")]
+    NoPath,
     /// It would send back what this proxy and others added to the request (RFC 9110 section 9.3.8).
     #[error("TRACE is not served")]
     Trace,
@@ -51,7 +58,7 @@ pub enum BadRequest {
     #[error("CONNECT has content")]
     ConnectContent,
     /// RFC 9112 section 3.2.3.
-    #[error("the target of CONNECT is no host and port")]
+    #[error("the target of CONNECT is not a host and port")]
     ConnectTarget,
 }
 
@@ -59,7 +66,7 @@ pub enum BadRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadResponse {
     /// RFC 9110 section 15.2.2.
-    #[error("the server switches protocols, which it was not asked to")]
+    #[error("the server switches to a protocol that it was not asked for")]
     Unasked,
     /// RFC 9110 section 9.3.6: an answer with content opens no tunnel. Who sends it goes on with HTTP, and would take what
     /// comes through the tunnel for requests that nobody has seen.
@@ -92,7 +99,9 @@ impl BadRequest {
             | Self::HostMismatch
             | Self::TwoLengths
             | Self::TransferEncoding
+            | Self::InvalidLength
             | Self::TargetMismatch
+            | Self::NoPath
             | Self::ConnectContent
             | Self::ConnectTarget => StatusCode::BAD_REQUEST,
         }
@@ -117,6 +126,9 @@ pub fn check(parts: &Parts) -> Result<(), BadRequest> {
     if parts.method == Method::CONNECT {
         return Err(BadRequest::Connect);
     }
+    if !is_one_length(&parts.headers) {
+        return Err(BadRequest::InvalidLength);
+    }
     if let Some(coding) = parts.headers.get(TRANSFER_ENCODING) {
         if parts.headers.contains_key(CONTENT_LENGTH) {
             return Err(BadRequest::TwoLengths);
@@ -137,6 +149,9 @@ pub fn check(parts: &Parts) -> Result<(), BadRequest> {
     let path = parts.uri.path();
     if path == "*" && parts.method != Method::OPTIONS {
         return Err(BadRequest::Asterisk);
+    }
+    if !has_path(parts) {
+        return Err(BadRequest::NoPath);
     }
     let query = parts.uri.query().map_or(0, |query| query.len() + 1);
     if path.len() + query > TARGET_BYTES {
@@ -167,7 +182,10 @@ pub fn same_host(parts: &Parts) -> Result<(), BadRequest> {
 /// # Errors
 /// [`BadResponse`].
 pub fn check_response(headers: &HeaderMap) -> Result<(), BadResponse> {
-    check_length(headers)?;
+    // Where no body follows, as after HEAD, nobody else reads the length, and it would be passed on as it is.
+    if !is_one_length(headers) {
+        return Err(BadResponse::InvalidLength);
+    }
     let Some(coding) = headers.get(TRANSFER_ENCODING) else {
         return Ok(());
     };
@@ -197,22 +215,27 @@ pub fn check_tunnel(status: StatusCode, headers: &HeaderMap) -> Result<(), BadRe
     }
 }
 
-/// Where no body follows, as after HEAD, nobody else reads it, and it would be passed on as it is.
-fn check_length(headers: &HeaderMap) -> Result<(), BadResponse> {
+/// Whether the target names a path, or is `*`. Only a whole URI of HTTP/1 may leave its path out.
+fn has_path(parts: &Parts) -> bool {
+    let Some(target) = parts.uri.path_and_query().map(PathAndQuery::as_str) else {
+        return false;
+    };
+    let is_uri = parts.version <= Version::HTTP_11 && parts.uri.scheme().is_some();
+    target == "*" || target.starts_with('/') || is_uri && target.starts_with('?')
+}
+
+/// Whether the lengths that are said, if any, are one number.
+fn is_one_length(headers: &HeaderMap) -> bool {
     let values = headers.get_all(CONTENT_LENGTH).iter();
     let mut lengths = values
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii);
     let Some(first) = lengths.next() else {
-        return Ok(());
+        return true;
     };
     let is_number = first.iter().all(u8::is_ascii_digit)
         && str::from_utf8(first).is_ok_and(|digits| digits.parse::<u64>().is_ok());
-    if is_number && lengths.all(|other| other == first) {
-        Ok(())
-    } else {
-        Err(BadResponse::InvalidLength)
-    }
+    is_number && lengths.all(|other| other == first)
 }
 
 fn check_hosts(parts: &Parts) -> Result<(), BadRequest> {
@@ -291,121 +314,4 @@ fn other_coding(headers: &HeaderMap) -> BadRequest {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn hosts_are_told_from_what_is_none() {
-        for host in [
-            "a",
-            "web.shop:8080",
-            "10.0.0.1",
-            "[::1]:80",
-            "[fe80::1%25eth0]",
-            "a_b",
-            "web.",
-            "web:",
-            "xn--a",
-        ] {
-            assert!(is_host(host.as_bytes()), "{host}");
-        }
-        for other in [
-            "", ":80", "a b", "a/b", "u@a", "u:p@a", "a:b", "a:80:80", "[::1", "[]", "[::1]x", "a\\b", "a?b",
-            "a#b", "a:123456", "\u{e9}", "<a>",
-        ] {
-            assert!(!is_host(other.as_bytes()), "{other}");
-        }
-    }
-
-    fn codings(lines: &[&str]) -> HeaderMap {
-        let value = |line: &&str| (TRANSFER_ENCODING, HeaderValue::from_str(line).unwrap());
-        lines.iter().map(value).collect()
-    }
-
-    #[test]
-    fn codings_that_exist_are_told_from_deceit() {
-        assert_eq!(
-            other_coding(&codings(&["gzip, chunked"])),
-            BadRequest::TransferCoding
-        );
-        assert_eq!(
-            other_coding(&codings(&["gzip", "Chunked"])),
-            BadRequest::TransferCoding
-        );
-        for lines in [
-            &["chunked, chunked"][..],
-            &["chunked", "chunked"],
-            &["identity, chunked"],
-            &["gzip, chunked, chunked"],
-            &[", chunked"],
-        ] {
-            assert_eq!(
-                other_coding(&codings(lines)),
-                BadRequest::TransferEncoding,
-                "{lines:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_response_has_one_length() {
-        assert_eq!(check_response(&codings(&["chunked"])), Ok(()));
-        assert_eq!(check_response(&codings(&["identity"])), Ok(()));
-        for lines in [
-            &["gzip, chunked"][..],
-            &["chunked", "chunked"],
-            &["chunked, identity"],
-        ] {
-            assert_eq!(
-                check_response(&codings(lines)),
-                Err(BadResponse::TransferEncoding)
-            );
-        }
-        let mut both = codings(&["chunked"]);
-        both.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
-        assert_eq!(check_response(&both), Err(BadResponse::TwoLengths));
-    }
-
-    #[test]
-    fn s32_an_answer_with_content_opens_no_tunnel() {
-        let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
-        let none = HeaderMap::new();
-        for (status, headers) in [
-            (200, &length),
-            (200, &codings(&["chunked"])),
-            (204, &none),
-            (205, &none),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(check_tunnel(status, headers), Err(BadResponse::TunnelContent));
-        }
-        assert_eq!(check_tunnel(StatusCode::OK, &none), Ok(()));
-        assert_eq!(check_tunnel(StatusCode::FORBIDDEN, &length), Ok(()));
-    }
-
-    #[test]
-    fn a12_a_length_of_a_response_is_a_number() {
-        let of = |length| HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static(length))]);
-        for length in ["0", "17", "7, 7"] {
-            assert_eq!(check_response(&of(length)), Ok(()), "{length}");
-        }
-        for length in ["", "x", "PRI9", "+1", "1 1", "1, 2", "1,", "18446744073709551616"] {
-            assert_eq!(
-                check_response(&of(length)),
-                Err(BadResponse::InvalidLength),
-                "{length}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_a_host_is_an_authority_without_user(text in "[a-z0-9:@/.%\\[\\] -]{0,12}") {
-            if is_host(text.as_bytes()) {
-                prop_assert!(!text.contains(['@', '/', ' ']));
-            }
-        }
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ fn an_upgrade_keeps_the_headers_that_ask_for_it() {
     );
     assert_eq!(
         strip_request(&mut parts),
-        Upgrade::To(HeaderValue::from_static("websocket"))
+        Upgrade::Stream(HeaderValue::from_static("websocket"))
     );
     assert_eq!(parts.headers[CONNECTION], "upgrade");
     assert_eq!(parts.headers[UPGRADE], "websocket");
@@ -138,9 +138,24 @@ fn s33_no_spelling_of_an_upgrade_to_http_is_passed_on() {
 fn an_upgrade_to_other_protocols_goes_on_beside_a_byte_above_ascii_in_connection() {
     for upgrade in [&b"websocket"[..], b"SPDY/3.1", b"IRC/6.9, RTA/x11"] {
         let mut parts = with_bytes(&[("connection", b"\xff, Upgrade"), ("upgrade", upgrade)]);
-        let expected = HeaderValue::from_bytes(upgrade).unwrap();
-        assert_eq!(strip_request(&mut parts), Upgrade::To(expected));
+        let asked = strip_request(&mut parts);
+        assert_eq!(asked.protocols().map(HeaderValue::as_bytes), Some(upgrade));
     }
+}
+
+#[test]
+fn s58_a_request_whose_upgrade_is_left_out_still_asks_for_trailers() {
+    let headers = [
+        ("connection", "upgrade, te"),
+        ("upgrade", "foo"),
+        ("te", "trailers"),
+    ];
+    let mut parts = request(Version::HTTP_11, "/", &headers);
+    let asked = strip_request(&mut parts);
+    assert_eq!(asked, Upgrade::Unknown(HeaderValue::from_static("foo")));
+    assert_eq!(leave_out_upgrade(&mut parts), Upgrade::None);
+    assert_eq!(names(&parts), ["te", "connection"]);
+    assert_eq!(parts.headers[CONNECTION], "te");
 }
 
 #[test]
@@ -192,7 +207,7 @@ proptest! {
         let mut parts = request(Version::HTTP_11, "/", &[("host", "a"), ("connection", &connection), ("upgrade", &upgrade)]);
         match strip_request(&mut parts) {
             Upgrade::None | Upgrade::Tunnel => prop_assert_eq!(names(&parts), ["host"]),
-            Upgrade::To(_) => prop_assert_eq!(&parts.headers[CONNECTION], "upgrade"),
+            Upgrade::Stream(_) | Upgrade::Unknown(_) => prop_assert_eq!(&parts.headers[CONNECTION], "upgrade"),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::keep_alive::KeepAlive;
 use super::{Endpoint, Kind, OpenError};
 use crate::http::body::RequestBody;
+use crate::http::expect::Unwanted;
 use crate::http::limits::{HEADER_BYTES, MAX_HEADERS};
 use crate::http::request_body::Progress;
 use crate::tls::{Peer, Wire};
@@ -71,6 +72,7 @@ pub struct Lease {
     reused: Reused,
     link: Link,
     progress: Option<Rc<Progress>>,
+    unwanted: Option<Unwanted>,
 }
 
 /// Whether a connection has served before, so that its server may be closing it right now.
@@ -208,6 +210,7 @@ impl Endpoint {
                     reused: Reused::Yes,
                     link,
                     progress: None,
+                    unwanted: None,
                 })
             }
             None => self.fresh_http1(expected).await,
@@ -229,6 +232,7 @@ impl Endpoint {
             reused: Reused::No,
             link: Link::new(),
             progress: None,
+            unwanted: None,
         };
         let upstream = self.open(Wire::Http1, expected.as_ref()).await?;
         let unacknowledged = if upstream.peer.is_some() || self.kind == Kind::Endpoints {
@@ -289,6 +293,11 @@ impl Lease {
         self.progress = Some(progress);
     }
 
+    /// Ends the request with this lease.
+    pub fn holds_back(&mut self, unwanted: Unwanted) {
+        self.unwanted = Some(unwanted);
+    }
+
     /// What the task that drives the connection heeds.
     pub fn signals(&self) -> &Arc<ServerSignals> {
         &self.link.signals
@@ -303,16 +312,15 @@ impl Lease {
     }
 
     /// The response has ended. The request may not have: a server that answers early may still read it, and is given
-    /// the rest for as long as it takes it.
+    /// the rest for as long as it takes it. Its connection does not serve again, as such a server may take the rest for a
+    /// request, whose response would go to whoever is next.
     pub(super) fn response_ended(self) {
         match &self.progress {
             Some(progress) if !progress.has_ended() => {
                 let progress = Rc::clone(progress);
                 tokio::task::spawn_local(async move {
                     progress.over().await;
-                    if progress.has_ended() {
-                        self.give_back();
-                    }
+                    drop(self);
                 });
             }
             _ => self.give_back(),

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, StatusCode};
 
 use super::forward::Answered;
 use crate::connection::Direction;
@@ -43,7 +43,7 @@ pub(super) async fn vet(
         headers::check_tunnel(response.status(), response.headers())?;
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        check_switch(upgrade, progress)?;
+        check_switch(upgrade, response.headers(), progress)?;
     }
     headers::check_response(response.headers())?;
     if response.version() == http::Version::HTTP_2 {
@@ -63,8 +63,12 @@ pub(super) async fn vet(
 }
 
 /// Refuses a switch of protocols that was not asked for, and one that the rest of the request would go into.
-fn check_switch(upgrade: &Upgrade, progress: Option<&Progress>) -> Result<(), BadResponse> {
-    if !upgrade.is_granted(StatusCode::SWITCHING_PROTOCOLS) {
+fn check_switch(
+    upgrade: &Upgrade,
+    headers: &HeaderMap,
+    progress: Option<&Progress>,
+) -> Result<(), BadResponse> {
+    if !upgrade.allows_switch(headers) {
         Err(BadResponse::Unasked)
     } else if progress.is_some_and(|progress| !progress.has_ended()) {
         Err(BadResponse::EarlySwitch)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 pub(crate) const DATA: u8 = 0;
@@ -77,23 +77,30 @@ pub(crate) struct Frame {
 }
 
 /// A connection.
-pub(crate) struct Raw(pub(crate) TcpStream);
+pub(crate) struct Raw<S = TcpStream>(pub(crate) S);
 
 impl Raw {
     /// As a client, with empty settings.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let mut raw = Self(TcpStream::connect(address).await.unwrap());
-        raw.0.write_all(PREFACE).await.unwrap();
-        raw.say(&frame(SETTINGS, 0, 0, &[])).await;
-        raw
+        Self::over(TcpStream::connect(address).await.unwrap()).await
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// As a server that says these settings.
-    pub(crate) async fn serve(mut stream: TcpStream, settings: &[u8]) -> Self {
+    pub(crate) async fn serve(mut stream: S, settings: &[u8]) -> Self {
         let mut preface = [0; PREFACE.len()];
         let _ = stream.read_exact(&mut preface).await;
         let mut raw = Self(stream);
         raw.say(&frame(SETTINGS, 0, 0, settings)).await;
+        raw
+    }
+
+    /// As a client with empty settings, over a connection that is there.
+    pub(crate) async fn over(mut stream: S) -> Self {
+        stream.write_all(PREFACE).await.unwrap();
+        let mut raw = Self(stream);
+        raw.say(&frame(SETTINGS, 0, 0, &[])).await;
         raw
     }
 
