@@ -160,6 +160,8 @@ ITEMS = [
     ("S36", "blank lines without end where a message should begin, large heads in dozens", "400 after 64 bytes, 502 for those of a server; large heads wait in a queue, and one is read at a time"),
     ("S37", "frames of HTTP/2 without end that carry nothing, from either side", "paid from an allowance that headers and data earn; beyond it, GOAWAY with ENHANCE_YOUR_CALM. Others have their turn after 256 frames"),
     ("S38", "crowds of connections to the operator's workload port: idle ones without a certificate, and many of one pod", "512 without a certificate and 4 of one pod; the one that asks for nothing, or the oldest, gives way to a newcomer"),
+    ("S45", "ConfigMaps with the operator's label and tens of thousands of keys, until operators that repair them run out of memory", "of all foreign keys one name is read; the ConfigMap is deleted in exactly that version and created again"),
+    ("S46", "deeply nested fields of an SMI object, written while it is being deleted, so that writes of its status fail for ever and fill the log", "the changed content is judged although the object is going, finalizers can always be removed; a write of a status reads metadata and status only"),
 ]
 
 TEST = re.compile(r"^\s*(?:async )?fn (((?:[abcdefs]\d+_)+)\w+)\(", re.MULTILINE)
