@@ -42,8 +42,27 @@ pub(crate) struct Excerpt {
 
 type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
+/// What the answers to a client hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// Lists, or events of a watch.
+    Collections,
+    /// One object each.
+    Objects,
+}
+
 /// Access to the API server that sees excerpts only. For lists and watches of one kind.
 pub(crate) fn client(whole: &Client, excerpt: Arc<Excerpt>) -> Client {
+    excerpting(whole, Answers::Collections, excerpt)
+}
+
+/// Access to the API server that sees excerpts only. For reads and writes of single objects of one kind: the answer to a
+/// write holds everything that somebody else put into the object.
+pub(crate) fn of_objects(whole: &Client, excerpt: Excerpt) -> Client {
+    excerpting(whole, Answers::Objects, Arc::new(excerpt))
+}
+
+fn excerpting(whole: &Client, answers: Answers, excerpt: Arc<Excerpt>) -> Client {
     let inner = whole.clone();
     let service = service_fn(move |request: Request<Body>| {
         let (inner, excerpt) = (inner.clone(), Arc::clone(&excerpt));
@@ -52,7 +71,7 @@ pub(crate) fn client(whole: &Client, excerpt: Arc<Excerpt>) -> Client {
             let is_success = response.status().is_success();
             let response: Response<Answer> = response.map(|body| {
                 if is_success {
-                    excerpts(body, excerpt)
+                    excerpts(body, answers, excerpt)
                 } else {
                     body.map_err(BoxError::from).boxed_unsync()
                 }
@@ -64,7 +83,7 @@ pub(crate) fn client(whole: &Client, excerpt: Arc<Excerpt>) -> Client {
 }
 
 /// The body with the excerpt of each object.
-fn excerpts(body: Body, excerpt: Arc<Excerpt>) -> Answer {
+fn excerpts(body: Body, answers: Answers, excerpt: Arc<Excerpt>) -> Answer {
     let (to_reader, from_body) = mpsc::channel(ON_THE_WAY);
     let (to_answer, answer) = mpsc::channel(ON_THE_WAY);
     let broken = Arc::new(Mutex::new(None));
@@ -79,7 +98,7 @@ fn excerpts(body: Body, excerpt: Arc<Excerpt>) -> Answer {
             part: Vec::new(),
             to: to_answer.clone(),
         };
-        if let Err(error) = transcode::transcode(&excerpt, from, to) {
+        if let Err(error) = transcode::transcode(&excerpt, answers, from, to) {
             let error = broken.lock().take().unwrap_or_else(|| Box::new(error));
             // Nobody may be left to be told.
             to_answer.blocking_send(Err(error)).ok();

@@ -48,8 +48,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// The filter with what its user does not name. A client that cannot decode an answer logs the whole of it as a warning,
+/// and tenants decide how long that is.
+fn directives(filter: &str) -> String {
+    match filter {
+        "off" => filter.to_owned(),
+        _ => format!("kube_client::client=error,{filter}"),
+    }
+}
+
 fn start_logging(args: &Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(args.run.log_level.as_str())?;
+    let filter = EnvFilter::builder().parse(directives(args.run.log_level.as_str()))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr);
@@ -58,4 +67,19 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s46_answers_that_cannot_be_decoded_are_not_logged_unless_somebody_asks_for_them() {
+        assert_eq!(directives("info"), "kube_client::client=error,info");
+        let asked = EnvFilter::builder()
+            .parse(directives("info,kube_client::client=debug"))
+            .unwrap();
+        assert!(asked.to_string().contains("kube_client::client=debug"));
+        assert_eq!(directives("off"), "off");
+    }
 }

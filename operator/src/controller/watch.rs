@@ -4,7 +4,7 @@
 //! forgotten at once: ten thousand pods are listed in the memory of the excerpts that come in one answer.
 
 mod builtin;
-mod excerpts;
+pub(crate) mod excerpts;
 mod health;
 mod limit_ranges;
 mod maps;

@@ -27,7 +27,7 @@ pub(crate) enum Shape {
     Members(&'static [(&'static str, Self)]),
     /// Members whose names begin with one of these.
     Beginning(&'static [&'static str]),
-    /// These members; of the others, that they are there.
+    /// These members; of the others the first name, which says that there are others.
     Listed(&'static [&'static str]),
     /// This of every element of a list.
     Each(&'static Self),
@@ -46,8 +46,8 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// What is kept of a member of an object; `None` for nothing.
-    fn member(&self, name: &str) -> Option<&Self> {
+    /// What is kept of a member of an object, beside those that are kept already; `None` for nothing.
+    fn member(&self, name: &str, kept: &Map<String, Value>) -> Option<&Self> {
         match self {
             Self::Whole => Some(&Self::Whole),
             Self::Members(known) => {
@@ -59,7 +59,10 @@ impl Shape {
                 begins.then_some(&Self::Whole)
             }
             Self::Listed(known) if known.contains(&name) => Some(&Self::Whole),
-            Self::Listed(_) => Some(&Self::Short(0)),
+            Self::Listed(known) => {
+                let has_other = kept.keys().any(|name| !known.contains(&name.as_str()));
+                (!has_other).then_some(&Self::Short(0))
+            }
             _ => None,
         }
     }
@@ -230,7 +233,7 @@ impl<'de> Visitor<'de> for Keep<'_> {
             paid = Some(());
         }
         while let Some(name) = members.next_key::<String>()? {
-            let Some(of_member) = shape.member(&name) else {
+            let Some(of_member) = shape.member(&name, &kept) else {
                 members.next_value::<IgnoredAny>()?;
                 continue;
             };

@@ -7,8 +7,8 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Deserializer, Value, json};
 
-use super::Excerpt;
 use super::shape::{Budget, Keep, Shape};
+use super::{Answers, Excerpt};
 
 /// What may be said beside objects: continuation of a list, a failure.
 const REMARKS: usize = 64 * 1024;
@@ -16,15 +16,26 @@ const REMARKS: usize = 64 * 1024;
 /// Reads one answer after the other from `from`, and writes them to `to` with the excerpt of each object. One object is
 /// held at a time, and of that only its excerpt.
 ///
-/// A list leaves out objects that are too large. A watch tells that they are gone: what was known of them before is not
+/// An answer that is one object keeps its identity at least. A list leaves out objects that are too large. A watch tells that they are gone: what was known of them before is not
 /// true any more.
 ///
 /// # Errors
 /// What cannot be read, is cut off, or cannot be written.
-pub(super) fn transcode(excerpt: &Excerpt, mut from: impl BufRead, mut to: impl Write) -> io::Result<()> {
+pub(super) fn transcode(
+    excerpt: &Excerpt,
+    answers: Answers,
+    mut from: impl BufRead,
+    mut to: impl Write,
+) -> io::Result<()> {
     while begins(&mut from)? {
-        let answer = Answer { excerpt, to: &mut to };
-        Deserializer::from_reader(&mut from).deserialize_map(answer)?;
+        let mut reader = Deserializer::from_reader(&mut from);
+        match answers {
+            Answers::Collections => reader.deserialize_map(Answer { excerpt, to: &mut to })?,
+            Answers::Objects => {
+                let (object, _) = excerpt.of(&mut reader)?;
+                write!(to, "{object}")?;
+            }
+        }
         to.write_all(b"\n")?;
         to.flush()?;
     }

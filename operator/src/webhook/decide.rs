@@ -148,8 +148,11 @@ pub(super) fn keys(request: &Request, namespace: &NamespaceView) -> Decision {
 }
 
 /// Decides about an SMI object or one of the mesh's own.
+///
+/// What is being deleted may still change, and is watched until it is gone. So only its content is judged: removing a
+/// finalizer passes whatever is stored.
 pub(super) fn policy(request: &Request, view: &dyn ClusterView) -> Decision {
-    if is_going(request) {
+    if is_going(request) && same_content(&request.object, &request.old_object) {
         return ignored();
     }
     let found = smilax_crds::validate(&request.object);

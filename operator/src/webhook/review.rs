@@ -1,6 +1,7 @@
 //! `admission.k8s.io/v1` AdmissionReview, as far as it is used.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -232,8 +233,8 @@ impl Review {
         TooMuch {
             message: format!("{object}: {excess}"),
             life: match head.deletion_timestamp {
-                Some(_) => Life::Ends,
-                None => Life::Stays,
+                Some(_) if self.keeps_content() => Life::Ends,
+                _ => Life::Stays,
             },
         }
     }
@@ -252,6 +253,20 @@ impl Review {
             old_object: read(&self.old_object, matches!(needs, Needs::Both | Needs::Comparison))?,
             about: self.about.clone(),
         })
+    }
+
+    /// Whether at most metadata and status differ, in the bytes of the API server: neither object may be read.
+    fn keeps_content(&self) -> bool {
+        fn content(object: &[u8]) -> Option<BTreeMap<Cow<'_, str>, &str>> {
+            let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(object).ok()?;
+            let members = members.into_iter().map(|(name, value)| (name, value.get()));
+            Some(
+                members
+                    .filter(|(name, _)| !matches!(&**name, "metadata" | "status"))
+                    .collect(),
+            )
+        }
+        content(&self.object).is_some_and(|new| content(&self.old_object) == Some(new))
     }
 
     fn head(&self) -> Head<'_> {

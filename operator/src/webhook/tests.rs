@@ -247,9 +247,23 @@ async fn what_an_earlier_mesh_let_in_can_still_be_labelled_and_deleted() {
 
     update["request"]["oldObject"] = split(-2);
     assert_eq!(answer("/validate", &update).await["allowed"], false);
+}
 
-    update["request"]["object"]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    assert_eq!(answer("/validate", &update).await["allowed"], true);
+#[tokio::test]
+async fn s46_of_what_is_being_deleted_only_changed_content_is_judged() {
+    let mut going = split(-1);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut update = review(SPLIT, "UPDATE", &going);
+    update["request"]["oldObject"] = going;
+    update["request"]["oldObject"]["metadata"]["finalizers"] = json!(["a"]);
+    let response = answer("/validate", &update).await;
+    assert_eq!(
+        (&response["allowed"], &response["warnings"]),
+        (&json!(true), &Value::Null)
+    );
+
+    update["request"]["oldObject"]["spec"] = split(1)["spec"].clone();
+    assert_eq!(answer("/validate", &update).await["allowed"], false);
 }
 
 #[tokio::test]

@@ -11,11 +11,8 @@ mod identity;
 mod interim;
 mod lying;
 mod memory;
-<<<<<<< HEAD
 mod misread;
-=======
 mod peers;
->>>>>>> fd
 mod policy;
 pub(crate) mod raw_http2;
 mod requests;

@@ -3,7 +3,7 @@
 use smilax_compiler::ingest;
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY};
 
-use crate::controller::kinds::Watched;
+use crate::controller::kinds::{SmiKind, Watched};
 use crate::excerpt::{Excerpt, Shape};
 use Shape::{Beginning, Costs, Each, First, Listed, Members, Name, Short, Where, Whole, With};
 
@@ -147,8 +147,22 @@ const POD_STATUS: Shape = Members(&[
     ),
 ]);
 
+/// What is kept of an SMI object when only its status is asked for.
+pub(crate) fn status_of(kind: SmiKind) -> Excerpt {
+    Excerpt {
+        kind: Watched::Smi(kind).word(),
+        shape: Members(&[
+            ("apiVersion", Whole),
+            ("kind", Whole),
+            ("metadata", UNLABELLED),
+            ("status", Whole),
+        ]),
+        bytes: 128 * KIB,
+    }
+}
+
 /// What is kept of an object of this kind.
-pub(super) fn excerpt(kind: Watched) -> Excerpt {
+pub(crate) fn excerpt(kind: Watched) -> Excerpt {
     let (shape, bytes) = match kind {
         Watched::Namespace => (Members(&[("metadata", LABELLED)]), 128 * KIB),
         Watched::ServiceAccount => (Members(&[("metadata", UNLABELLED)]), 128 * KIB),

@@ -3,9 +3,9 @@
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use kube::{Api, Client};
+use serde_json::{Value, json};
 use smilax_core::Workload;
 use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUST_BUNDLE_KEY};
 use smilax_core::packed::Form;
@@ -15,7 +15,9 @@ use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::change::MapChange;
 use crate::controller::integrity::{Integrity, SignError};
-use crate::controller::watch::{ACCOUNT, MANAGED_BY, stored_map};
+use crate::controller::kinds::Watched;
+use crate::controller::watch::{ACCOUNT, MANAGED_BY, excerpts, stored_map};
+use crate::excerpt;
 
 impl Writer {
     /// Writes ConfigMaps, signed by whoever judged what was stored before; `None` writes them without a signature.
@@ -56,7 +58,7 @@ impl Writer {
         change: &MapChange,
         integrity: Option<&Integrity>,
     ) -> Result<Outcome, WriteError> {
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let api = maps_of(&self.client, namespace);
         match change {
             MapChange::Apply {
                 name,
@@ -71,30 +73,9 @@ impl Writer {
                     self.fleet.is_written(*revision);
                 }
                 let signature = sign(integrity, workload, (policy, form), bundle)?;
-                let object = map_object(
-                    name,
-                    workload,
-                    (policy, form),
-                    (bundle, signature.as_deref()),
-                    resource_version.as_deref(),
-                );
-                let params = PatchParams::apply(FIELD_MANAGER).force();
-                let applied = call(api.patch(name, &params, &Patch::Apply(object))).await;
-                let mut written = match (applied, resource_version) {
-                    (Err(error), Some(version)) if is_invalid(&error) && is_frozen(&api, name).await? => {
-                        // `immutable: true` can only be taken away together with the object.
-                        call(api.delete(name, &only(version))).await?;
-                        let signed = (bundle.as_str(), signature.as_deref());
-                        let object = map_object(name, workload, (policy, form), signed, None);
-                        call(api.patch(name, &params, &Patch::Apply(object))).await?
-                    }
-                    (applied, _) => applied?,
-                };
-                // A key that somebody else added is not ours to apply away; take it out by name.
-                if stored_map(&written).foreign {
-                    let keys = foreign_keys(&written, form);
-                    written = call(api.patch(name, &PatchParams::default(), &Patch::Merge(keys))).await?;
-                }
+                let signed = (bundle.as_str(), signature.as_deref());
+                let object = map_object(name, workload, (policy, form), signed);
+                let written = store(&api, name, resource_version.as_deref(), object).await?;
                 let stored = stored_map(&written);
                 tracing::info!(namespace, name, workload = %workload, "configuration written");
                 // Proxies need not wait until the watch tells it.
@@ -116,12 +97,49 @@ impl Writer {
     /// Takes a ConfigMap as it is now. The answer to a write may be remembered after the watch has told of a later
     /// change; the watch does not tell again, so what is remembered would be out of date for ever.
     async fn look_at_map(&self, namespace: &str, name: &str) {
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let api = maps_of(&self.client, namespace);
         if let Ok(found) = call(api.get_opt(name)).await {
             self.state
                 .tell(|inner| inner.set_map(namespace, name, found.as_ref().map(stored_map)));
         }
     }
+}
+
+/// ConfigMaps of a namespace, as their excerpts: an editor decides how much else is in them.
+pub(super) fn maps_of(client: &Client, namespace: &str) -> Api<ConfigMap> {
+    let client = excerpt::of_objects(client, excerpts::excerpt(Watched::ConfigMap));
+    Api::namespaced(client, namespace)
+}
+
+/// Stores a ConfigMap over the version that was compared, and takes away what is not ours.
+///
+/// `immutable: true` and keys of others can only be taken away together with the object: naming each key in a patch would
+/// cost what somebody else chose.
+pub(super) async fn store(
+    api: &Api<ConfigMap>,
+    name: &str,
+    version: Option<&str>,
+    object: Value,
+) -> Result<ConfigMap, WriteError> {
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let apply = async |object| call(api.patch(name, &params, &Patch::Apply(object))).await;
+    let mut over = object.clone();
+    if let Some(version) = version {
+        over["metadata"]["resourceVersion"] = json!(version);
+    }
+    let there = match apply(over).await {
+        // There may be no room beside what somebody else put there.
+        Err(error) if is_invalid(&error) => match call(api.get_opt(name)).await? {
+            Some(found) if stored_map(&found).foreign => found,
+            _ => return Err(error),
+        },
+        applied => applied?,
+    };
+    if !stored_map(&there).foreign {
+        return Ok(there);
+    }
+    call(api.delete(name, &exactly(&there))).await?;
+    apply(object).await
 }
 
 /// The signature of what is written; `None` while the mesh has no authority that signs.
@@ -148,14 +166,16 @@ fn only(resource_version: &str) -> DeleteParams {
     })
 }
 
-fn is_invalid(error: &WriteError) -> bool {
-    matches!(error, WriteError::Api(kube::Error::Api(status)) if status.code == 422)
+/// Deletes nothing but this object in this version.
+fn exactly(map: &ConfigMap) -> DeleteParams {
+    DeleteParams::default().preconditions(Preconditions {
+        resource_version: map.metadata.resource_version.clone(),
+        uid: map.metadata.uid.clone(),
+    })
 }
 
-/// Whether a ConfigMap can no longer be changed, by anybody.
-async fn is_frozen(api: &Api<ConfigMap>, name: &str) -> Result<bool, WriteError> {
-    let found = call(api.get_opt(name)).await?;
-    Ok(found.is_some_and(|found| found.immutable == Some(true)))
+fn is_invalid(error: &WriteError) -> bool {
+    matches!(error, WriteError::Api(kube::Error::Api(status)) if matches!(status.code, 413 | 422))
 }
 
 impl MapChange {
@@ -171,8 +191,7 @@ pub(super) fn map_object(
     workload: &Workload,
     (policy, form): (&str, &Form),
     (bundle, signature): (&str, Option<&str>),
-    resource_version: Option<&str>,
-) -> serde_json::Value {
+) -> Value {
     let mut object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {
@@ -193,26 +212,5 @@ pub(super) fn map_object(
     if let Some(signature) = signature {
         object["data"][SIGNATURE_KEY] = json!(signature);
     }
-    if let Some(version) = resource_version {
-        object["metadata"]["resourceVersion"] = json!(version);
-    }
     object
-}
-
-/// Every key but those that hold the policy, the bundle and their signature, each set to nothing.
-fn foreign_keys(map: &ConfigMap, form: &Form) -> serde_json::Value {
-    let (plain, packed) = match form {
-        Form::Plain => (POLICY_KEY, ""),
-        Form::Packed(_) => ("", PACKED_POLICY_KEY),
-    };
-    let data = map.data.iter().flatten().map(|(key, _)| key);
-    let binary = map.binary_data.iter().flatten().map(|(key, _)| key);
-    json!({
-        "data": nothing_for(data.filter(|key| ![plain, TRUST_BUNDLE_KEY, SIGNATURE_KEY].contains(&key.as_str()))),
-        "binaryData": nothing_for(binary.filter(|key| *key != packed)),
-    })
-}
-
-fn nothing_for<'a>(keys: impl Iterator<Item = &'a String>) -> serde_json::Map<String, serde_json::Value> {
-    keys.map(|key| (key.clone(), serde_json::Value::Null)).collect()
 }

@@ -1,9 +1,9 @@
 //! Writes the status of SMI objects.
 
 use futures::StreamExt;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
+use kube::{Api, Client};
 use serde_json::json;
 use smilax_compiler::status::{self, DesiredStatus, Stored};
 use smilax_core::ObjectRef;
@@ -14,7 +14,8 @@ use super::retry::Failed;
 use super::{CONCURRENCY, FIELD_MANAGER, Term, Writer};
 use crate::controller::kinds::SmiKind;
 use crate::controller::statuses::key_of;
-use crate::controller::watch::stored_object;
+use crate::controller::watch::{excerpts, stored_object};
+use crate::excerpt;
 
 impl Writer {
     /// Writes as many of those that are due. How many writes that were.
@@ -48,8 +49,7 @@ impl Writer {
         let Some(kind) = SmiKind::from_kind(&object.kind) else {
             return;
         };
-        let resource = kind.resource();
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &object.namespace, &resource);
+        let api = statuses_of(&self.client, kind, &object.namespace);
         if let Ok(found) = call(api.get_opt(&object.name)).await {
             let key = (kind, object.namespace.clone(), object.name.clone());
             self.state.read(|inner| match found {
@@ -84,8 +84,7 @@ impl Writer {
             },
             "status": content(desired, &conditions),
         });
-        let api =
-            Api::<DynamicObject>::namespaced_with(self.client.clone(), &desired.object.namespace, &resource);
+        let api = statuses_of(&self.client, key.0, &desired.object.namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let written = call(api.patch_status(&desired.object.name, &params, &Patch::Apply(object))).await;
         written.map(|written| {
@@ -100,6 +99,12 @@ impl Writer {
             Outcome::Written
         })
     }
+}
+
+/// SMI objects of a namespace, of which only metadata and status are read: the rest may be of any size and depth.
+pub(super) fn statuses_of(client: &Client, kind: SmiKind, namespace: &str) -> Api<DynamicObject> {
+    let client = excerpt::of_objects(client, excerpts::status_of(kind));
+    Api::namespaced_with(client, namespace, &kind.resource())
 }
 
 /// The status as it is to be stored.

@@ -27,6 +27,7 @@ use crate::controller::statuses::Statuses;
 use crate::controller::stored::{Standing, StoredMap, StoredPolicy};
 use crate::controller::watch::stored_map;
 
+mod answers;
 mod bombs;
 
 /// A leader, and what is stored.
@@ -114,13 +115,7 @@ impl Cluster {
                 panic!("{change:?}")
             };
             let signature = sign(batch.integrity.as_deref(), workload, (policy, form), bundle).unwrap();
-            let object = map_object(
-                name,
-                workload,
-                (policy, form),
-                (bundle, signature.as_deref()),
-                None,
-            );
+            let object = map_object(name, workload, (policy, form), (bundle, signature.as_deref()));
             self.put(name, serde_json::from_value(object).unwrap());
         }
     }

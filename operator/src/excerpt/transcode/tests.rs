@@ -26,6 +26,7 @@ fn told_in_parts(answer: &str, part: usize) -> io::Result<Vec<Value>> {
     let mut told = Vec::new();
     transcode(
         &EXCERPT,
+        Answers::Collections,
         BufReader::with_capacity(part, answer.as_bytes()),
         &mut told,
     )?;
@@ -144,10 +145,22 @@ fn an_event_is_told_before_the_next_one_comes() {
     let told = std::cell::RefCell::new(Vec::new());
     transcode(
         &EXCERPT,
+        Answers::Collections,
         BufReader::new(Waiting(event.as_bytes(), &told)),
         Told(&told),
     )
     .unwrap();
+}
+
+#[test]
+fn s45_an_answer_that_is_one_object_is_cut_down_however_deep_and_large_it_is() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let answer = format!(
+        r#"{{"metadata":{{"name":"a","resourceVersion":"7"}},"spec":{{"deep":{deep},"host":true}}}}"#
+    );
+    let mut told = Vec::new();
+    transcode(&EXCERPT, Answers::Objects, answer.as_bytes(), &mut told).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&told).unwrap(), excerpt_of("a"));
 }
 
 proptest! {

@@ -7,11 +7,11 @@ fn tiny_values() -> String {
     format!("[{}]", vec![r#"{"":0}"#; 200_000].join(","))
 }
 
-/// A review about `pod` in which one value is exchanged for the tiny ones.
+/// A review in which each value that is a placeholder is exchanged for the tiny ones.
 fn bomb(review: &Value, placeholder: &str) -> String {
     review
         .to_string()
-        .replacen(&format!(r#""{placeholder}""#), &tiny_values(), 1)
+        .replace(&format!(r#""{placeholder}""#), &tiny_values())
 }
 
 const HERE: &str = "here";
@@ -53,8 +53,24 @@ async fn s25_a_policy_of_very_many_tiny_values_is_denied_unless_it_is_being_dele
     assert!(message.starts_with("TrafficSplit shop/web: "), "{message}");
 
     split["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    let (_, body) = ask(post("/validate", bomb(&review(SPLIT, "UPDATE", &split), HERE))).await;
+    let mut update = review(SPLIT, "UPDATE", &split);
+    update["request"]["oldObject"] = split.clone();
+    // A finalizer goes, and nothing else.
+    update["request"]["oldObject"]["metadata"]["finalizers"] = json!(["a"]);
+    let (_, body) = ask(post("/validate", bomb(&update, HERE))).await;
     assert_eq!(denial(&body).0["allowed"], true);
+}
+
+#[tokio::test]
+async fn s46_a_policy_of_very_many_tiny_values_is_denied_to_what_is_being_deleted() {
+    let mut going = split(1);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut changed = going.clone();
+    changed["spec"]["unknown"] = json!(HERE);
+    let mut update = review(SPLIT, "UPDATE", &changed);
+    update["request"]["oldObject"] = going;
+    let (_, body) = ask(post("/validate", bomb(&update, HERE))).await;
+    assert_eq!(denial(&body).0["allowed"], false);
 }
 
 #[tokio::test]
