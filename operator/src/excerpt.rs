@@ -40,6 +40,14 @@ pub(crate) struct Excerpt {
     pub(crate) bytes: usize,
 }
 
+/// What an excerpt leaves of the text of a list.
+#[cfg(test)]
+pub(crate) fn of_list(excerpt: &Excerpt, list: &[u8]) -> Vec<u8> {
+    let mut told = Vec::new();
+    transcode::transcode(excerpt, Answers::Collections, list, &mut told).unwrap();
+    told
+}
+
 type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
 /// What the answers to a client hold.

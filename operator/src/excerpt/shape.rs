@@ -35,6 +35,9 @@ pub(crate) enum Shape {
     First,
     /// What takes so many bytes more when it is decoded, whatever is in it.
     Costs(usize, &'static Self),
+    /// A member that anybody may fill who must not be able to hide the rest of the object: it takes so many bytes at
+    /// most, and none of what the object may take. If it takes more, it is left out.
+    Apart(usize, &'static Self),
     /// This of the elements whose member `key` has one of the values.
     Where {
         key: &'static str,
@@ -92,6 +95,7 @@ impl Shape {
 pub(super) struct Budget {
     left: usize,
     spent: Spent,
+    left_out: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +110,13 @@ impl Budget {
         Self {
             left: bytes,
             spent: Spent::InPart,
+            left_out: Vec::new(),
         }
+    }
+
+    /// Members with a budget of their own that took more.
+    pub(super) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// Whether the object costs more than it may.
@@ -242,11 +252,26 @@ impl<'de> Visitor<'de> for Keep<'_> {
                 Shape::Members(_) => Some(()),
                 _ => budget.pay(name.len()),
             };
-            let value = members.next_value_seed(Keep {
-                shape: of_member,
-                budget: &mut *budget,
-                depth: depth - 1,
-            })?;
+            let depth = depth - 1;
+            let value = if let Shape::Apart(bytes, shape) = of_member {
+                let mut apart = Budget::new(*bytes);
+                let value = members.next_value_seed(Keep {
+                    shape,
+                    budget: &mut apart,
+                    depth,
+                })?;
+                if apart.is_spent() {
+                    budget.left_out.push(name);
+                    continue;
+                }
+                value
+            } else {
+                members.next_value_seed(Keep {
+                    shape: of_member,
+                    budget: &mut *budget,
+                    depth,
+                })?
+            };
             if let (Some(()), Some(value)) = (named, value) {
                 kept.insert(name, value);
             }

@@ -197,10 +197,19 @@ impl Excerpt {
         let mut budget = Budget::new(self.bytes);
         let keep = Keep::outermost(&self.shape, &mut budget);
         let object = keep.deserialize(deserializer)?.unwrap_or_else(|| json!({}));
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        if !budget.left_out().is_empty() {
+            tracing::warn!(
+                kind = self.kind,
+                namespace = text("namespace"),
+                name = text("name"),
+                members = budget.left_out().join(", "),
+                "members of the object are too large to be taken in; as far as the mesh is concerned they are empty. Make them smaller"
+            );
+        }
         if !budget.is_spent() {
             return Ok((object, Size::Usual));
         }
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         tracing::warn!(
             kind = self.kind,
             namespace = text("namespace"),

@@ -5,12 +5,16 @@ use smilax_core::convention::{PACKED_POLICY_KEY, POLICY_KEY, SIGNATURE_KEY, TRUS
 
 use crate::controller::kinds::{SmiKind, Watched};
 use crate::excerpt::{Excerpt, Shape};
-use Shape::{Beginning, Costs, Each, First, Listed, Members, Name, Short, Where, Whole, With};
+use Shape::{Apart, Beginning, Costs, Each, First, Listed, Members, Name, Short, Where, Whole, With};
 
 const KIB: usize = 1024;
 
-/// Annotations that decide something.
-const ANNOTATIONS: Shape = Beginning(&["smilax.dev/", "conversion.smilax.dev/"]);
+/// Annotations that decide something. The API server takes 256 KiB of them.
+const ANNOTATIONS: Shape = Apart(64 * KIB, &Beginning(&["smilax.dev/", "conversion.smilax.dev/"]));
+/// Any of them may be selected by.
+const LABELS: Shape = Apart(64 * KIB, &Whole);
+/// Only the operator reads what it wrote here.
+const STATUS: Shape = Apart(128 * KIB, &Whole);
 
 /// What is kept of the metadata of most kinds, and these members beside it.
 macro_rules! metadata {
@@ -29,7 +33,7 @@ macro_rules! metadata {
     };
 }
 
-const LABELLED: Shape = metadata!(("labels", Whole));
+const LABELLED: Shape = metadata!(("labels", LABELS));
 const UNLABELLED: Shape = metadata!();
 const OF_NODE: Shape = Members(&[
     ("name", Name),
@@ -129,7 +133,7 @@ const POD: Shape = Members(&[
     ("serviceAccountName", Whole),
     ("containers", CONTAINERS),
     ("initContainers", CONTAINERS),
-    ("ephemeralContainers", CONTAINERS),
+    ("ephemeralContainers", Apart(64 * KIB, &CONTAINERS)),
     ("volumes", VOLUMES),
 ]);
 
@@ -202,9 +206,14 @@ pub(crate) fn excerpt(kind: Watched) -> Excerpt {
                 ("metadata", UNLABELLED),
                 ("spec", Whole),
                 ("matches", Whole),
-                ("status", Whole),
+                ("status", STATUS),
             ]);
-            (shape, 2048 * KIB)
+            let most = match kind {
+                // All that its definition allows: an access rule that does not count would leave its pods open.
+                Watched::Smi(SmiKind::TrafficTarget) => 4096,
+                _ => 2048,
+            };
+            (shape, most * KIB)
         }
     };
     Excerpt {
@@ -220,9 +229,12 @@ pub(super) fn page(kind: Watched) -> u32 {
         Watched::Namespace | Watched::ServiceAccount | Watched::Node => 100,
         Watched::Pod | Watched::LimitRange => 50,
         Watched::Service | Watched::EndpointSlice => 25,
+        Watched::Smi(SmiKind::TrafficTarget) => 2,
         Watched::ConfigMap | Watched::MeshConfig | Watched::Smi(_) => 5,
     }
 }
 
+#[cfg(test)]
+mod crowded;
 #[cfg(test)]
 mod tests;

@@ -130,3 +130,19 @@ fn s28_what_takes_more_when_it_is_decoded_costs_more() {
     assert!(!kept_for(4000, &SHAPE, &three).1);
     assert!(kept_for(2900, &SHAPE, &three).1);
 }
+
+#[test]
+fn s47_a_member_with_a_budget_of_its_own_takes_nothing_of_the_others_and_is_left_out_when_it_is_too_large() {
+    const SHAPE: Shape = Members(&[("labels", Apart(1024, &Whole)), ("ip", Whole)]);
+    let labels = |size: usize| json!({"labels": {"app": "x".repeat(size)}, "ip": "10.1.0.1"});
+    assert_eq!(kept_for(256, &SHAPE, &labels(500)), (labels(500), false));
+    assert_eq!(
+        kept_for(256, &SHAPE, &labels(5000)),
+        (json!({"ip": "10.1.0.1"}), false)
+    );
+    let mut budget = Budget::new(256);
+    Keep::outermost(&SHAPE, &mut budget)
+        .deserialize(&labels(5000))
+        .unwrap();
+    assert_eq!(budget.left_out(), ["labels"]);
+}

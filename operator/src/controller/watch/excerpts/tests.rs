@@ -17,7 +17,7 @@ use crate::controller::watch::stored_map;
 use crate::excerpt;
 
 /// An object of a kind, whole and as its excerpt.
-async fn both<K>(kind: Watched, object: Value) -> (K, K)
+pub(super) async fn both<K>(kind: Watched, object: Value) -> (K, K)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug + kube::Resource<DynamicType = ()>,
 {
@@ -31,7 +31,7 @@ where
     (serde_json::from_value(object).unwrap(), found.items.remove(0))
 }
 
-fn metadata() -> Value {
+pub(super) fn metadata() -> Value {
     json!({
         "name": "web", "namespace": "shop", "uid": "1", "resourceVersion": "7", "generation": 3,
         "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
