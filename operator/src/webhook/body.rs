@@ -13,9 +13,9 @@ use super::budget::{Busy, Held};
 
 const MIB: usize = 1024 * 1024;
 /// Time for a body to arrive, beside what its bytes take at [`SPEED`], in bytes a second. API servers are much faster, but
-/// on a node without processor time to spare either side may pause for seconds, and the API server waits for ten. A body
+/// on a node without processor time to spare either side may pause for seconds; the API server gives up after five. A body
 /// that others wait for gives way earlier.
-const BODY_TIME: Duration = Duration::from_secs(5);
+const BODY_TIME: Duration = Duration::from_secs(3);
 const SPEED: usize = 4 * MIB;
 
 /// A body that was not read.
@@ -99,8 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s40_a_body_has_five_seconds_and_one_more_for_each_4_mib_that_arrived() {
+    fn s40_a_body_has_three_seconds_and_one_more_for_each_4_mib_that_arrived() {
         let millis = |arrived| patience(arrived).as_millis();
-        assert_eq!([0, 4 * MIB, 6 * MIB].map(millis), [5000, 6000, 6500]);
+        assert_eq!([0, 4 * MIB, 6 * MIB].map(millis), [3000, 4000, 4500]);
     }
 }
