@@ -55,7 +55,7 @@ impl Kubectl {
         // kubectl would take a missing file for a cluster on localhost.
         assert!(
             std::env::split_paths(&kubeconfig).any(|path| path.is_file()),
-            "{} is no kubeconfig; a cluster of our own is made by: make cluster-up",
+            "the kubeconfig {} does not exist; to create a test cluster, run: make cluster-up",
             kubeconfig.display()
         );
         Self {
@@ -125,7 +125,7 @@ impl Kubectl {
         let json = self.run(&all)?;
         serde_json::from_str(&json).map_err(|error| KubectlError {
             command: self.describe(&all),
-            stderr: format!("its output is no JSON: {error}"),
+            stderr: format!("cannot parse its output as JSON: {error}"),
         })
     }
 

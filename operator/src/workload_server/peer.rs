@@ -26,7 +26,7 @@ pub(super) enum PeerError {
     Malformed,
     #[error("it has {0} names instead of the one URI")]
     Names(usize),
-    #[error("its URI is no SPIFFE ID: {0}")]
+    #[error("its URI is not a valid SPIFFE ID: {0}")]
     Id(#[from] InvalidId),
     #[error("it is of another mesh: {0}")]
     TrustDomain(TrustDomain),
