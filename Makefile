@@ -20,6 +20,7 @@ demo: ## from nothing to a running mesh that shifts traffic; CLUSTER=current use
 down: ## removes the clusters of demo, test and events
 	@$(CLUSTER_TOOL) down
 	@NAME=$(TEST_CLUSTER) $(CLUSTER_TOOL) down
+	@NAME=docs $(CLUSTER_TOOL) down
 	@NAME=events $(CLUSTER_TOOL) down
 
 .PHONY: test
