@@ -9,8 +9,11 @@ use Shape::{Apart, Beginning, Costs, Each, First, Listed, Members, Name, Short, 
 
 const KIB: usize = 1024;
 
-/// Annotations that decide something. The API server takes 256 KiB of them.
-const ANNOTATIONS: Shape = Apart(64 * KIB, &Beginning(&["smilax.dev/", "conversion.smilax.dev/"]));
+/// Annotations that decide something.
+const DECISIVE: Shape = Beginning(&["smilax.dev/", "conversion.smilax.dev/"]);
+const ANNOTATIONS: Shape = Apart(64 * KIB, &DECISIVE);
+/// What an older version holds that the stored one cannot may fill all of the 256 KiB that the API server takes.
+const SMI_ANNOTATIONS: Shape = Apart(320 * KIB, &DECISIVE);
 /// Any of them may be selected by.
 const LABELS: Shape = Apart(64 * KIB, &Whole);
 /// Only the operator reads what it wrote here.
@@ -18,7 +21,7 @@ const STATUS: Shape = Apart(128 * KIB, &Whole);
 
 /// What is kept of the metadata of most kinds, and these members beside it.
 macro_rules! metadata {
-    ($($more:expr),*) => {
+    ($annotations:expr $(, $more:expr)*) => {
         Members(&[
             ("name", Name),
             ("namespace", Name),
@@ -27,14 +30,15 @@ macro_rules! metadata {
             ("generation", Whole),
             ("creationTimestamp", Whole),
             ("deletionTimestamp", Whole),
-            ("annotations", ANNOTATIONS),
+            ("annotations", $annotations),
             $($more),*
         ])
     };
 }
 
-const LABELLED: Shape = metadata!(("labels", LABELS));
-const UNLABELLED: Shape = metadata!();
+const LABELLED: Shape = metadata!(ANNOTATIONS, ("labels", LABELS));
+const UNLABELLED: Shape = metadata!(ANNOTATIONS);
+const OF_SMI: Shape = metadata!(SMI_ANNOTATIONS);
 const OF_NODE: Shape = Members(&[
     ("name", Name),
     ("resourceVersion", Name),
@@ -128,12 +132,19 @@ const VOLUME: Shape = Members(&[
 /// As k8s-openapi decodes them, most of a container is room for what is not there.
 const CONTAINERS: Shape = Each(&Costs(KIB, &CONTAINER));
 
+/// Only what mounts something may hold a token. They are not left out when there are too many: one of those could be the
+/// one that must not get a certificate.
+const EPHEMERAL_CONTAINERS: Shape = With {
+    key: "volumeMounts",
+    each: &Costs(KIB, &CONTAINER),
+};
+
 const POD: Shape = Members(&[
     ("hostNetwork", Whole),
     ("serviceAccountName", Whole),
     ("containers", CONTAINERS),
     ("initContainers", CONTAINERS),
-    ("ephemeralContainers", Apart(64 * KIB, &CONTAINERS)),
+    ("ephemeralContainers", EPHEMERAL_CONTAINERS),
     ("volumes", VOLUMES),
 ]);
 
@@ -203,7 +214,7 @@ pub(crate) fn excerpt(kind: Watched) -> Excerpt {
             let shape = Members(&[
                 ("apiVersion", Whole),
                 ("kind", Whole),
-                ("metadata", UNLABELLED),
+                ("metadata", OF_SMI),
                 ("spec", Whole),
                 ("matches", Whole),
                 ("status", STATUS),

@@ -22,6 +22,13 @@ fn crowd(prefix: &str) -> Map<String, Value> {
     (0..2000).map(member).collect()
 }
 
+/// More than the API server stores of annotations.
+fn large_crowd() -> Map<String, Value> {
+    (0..20_000)
+        .map(|number| (format!("smilax.dev/{number}"), json!("")))
+        .collect()
+}
+
 /// A running pod with a sidecar.
 fn pod() -> Value {
     json!({
@@ -50,13 +57,22 @@ async fn s47_a_pod_with_too_many_labels_and_annotations_is_one_without_any() {
 }
 
 #[tokio::test]
-async fn s47_a_pod_with_too_many_ephemeral_containers_is_one_without_any() {
+async fn s47_ephemeral_containers_that_mount_nothing_do_not_hide_a_pod() {
     let mut crowded = pod();
     let debug = |number| json!({"name": format!("debug-{number}"), "image": "debug:1"});
     crowded["spec"]["ephemeralContainers"] = (0..500).map(debug).collect();
     let (_, found) = both::<Pod>(Watched::Pod, crowded).await;
     let plain: Pod = serde_json::from_value(pod()).unwrap();
     assert_eq!(ingest::pod(&found), ingest::pod(&plain));
+}
+
+#[test]
+fn s47_a_pod_of_which_not_every_container_that_mounts_something_was_read_does_not_exist() {
+    let mut crowded = pod();
+    let debug = |number| json!({"name": format!("debug-{number}"), "volumeMounts": [{"name": "smilax-token", "mountPath": "/t"}]});
+    crowded["spec"]["ephemeralContainers"] = (0..500).map(debug).collect();
+    let list = json!({"items": [crowded]}).to_string();
+    assert_eq!(kept(Watched::Pod, &list), Value::Null);
 }
 
 #[tokio::test]
@@ -67,13 +83,13 @@ async fn s48_a_traffic_target_with_too_many_annotations_and_a_huge_status_still_
         "rules": [{"kind": "HTTPRouteGroup", "name": "web", "matches": ["read"]}],
     });
     let mut annotated = metadata();
-    annotated["annotations"] = crowd("smilax.dev/a").into();
+    annotated["annotations"] = large_crowd().into();
     let target = json!({
         "apiVersion": "access.smi-spec.io/v1alpha4", "kind": "TrafficTarget",
         "metadata": annotated, "spec": spec, "status": {"conditions": crowd("c")},
     });
     let list = json!({"items": [target]}).to_string();
-    let found = kept(SmiKind::TrafficTarget, &list);
+    let found = kept(Watched::Smi(SmiKind::TrafficTarget), &list);
     assert_eq!(found["spec"], spec);
     assert_eq!(found["metadata"]["annotations"], Value::Null);
     assert_eq!(found["status"], Value::Null);
@@ -81,8 +97,8 @@ async fn s48_a_traffic_target_with_too_many_annotations_and_a_huge_status_still_
 }
 
 /// The object that is left of a list of one.
-fn kept(kind: SmiKind, list: &str) -> Value {
-    let told = crate::excerpt::of_list(&excerpt(Watched::Smi(kind)), list.as_bytes());
+fn kept(kind: Watched, list: &str) -> Value {
+    let told = crate::excerpt::of_list(&excerpt(kind), list.as_bytes());
     let list: Value = serde_json::from_slice(&told).unwrap();
     list["items"][0].clone()
 }
