@@ -14,11 +14,23 @@ fn names(all: &[&str]) -> Value {
     list(&items)
 }
 
+/// One pod with a sidecar, and one that looks like it only by its label.
+fn pods() -> Value {
+    let pod = |name: &str, init_containers: Value| {
+        json!({
+            "metadata": {"name": name, "labels": {"smilax.dev/proxy-version": "0.1.0"}},
+            "spec": {"containers": [], "initContainers": init_containers},
+        })
+    };
+    let sidecar = json!([{"name": "smilax-proxy", "restartPolicy": "Always", "args": ["run"]}]);
+    list(&[pod("web-1", sidecar), pod("worker-1", json!([]))])
+}
+
 fn answers(_: &str, path: &str, _: &Value) -> Option<Value> {
     Some(match path {
         "/version" => version(),
         "/api/v1/namespaces" => names(&["shop", "shipping", "bank"]),
-        "/api/v1/namespaces/shop/pods" => names(&["web-1", "cart-1"]),
+        "/api/v1/namespaces/shop/pods" => pods(),
         "/api/v1/namespaces/shop/services" => names(&["web", "cart"]),
         "/api/v1/namespaces/shop/serviceaccounts" => names(&["client"]),
         "/apis/apps/v1/namespaces/shop/deployments" => names(&["web"]),
