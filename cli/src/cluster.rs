@@ -239,6 +239,19 @@ fn forbidden(resource: &ApiResource, namespace: Option<&str>) -> Forbidden {
     })
 }
 
+/// What is said of an object in a namespace, or of a namespace, that could not be read; without the right to, with the
+/// role that allows it.
+pub(crate) fn unreadable(what: &str, error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            let told =
+                format!("you may not read {what}: ask for a RoleBinding there to the ClusterRole view");
+            Forbidden(told).into()
+        }
+        error => anyhow::Error::new(error).context(format!("{what} cannot be read")),
+    }
+}
+
 /// Makes sure that a namespace exists, as far as that may be asked: an empty answer about a mistyped one would look like good news.
 ///
 /// # Errors
@@ -276,15 +289,7 @@ pub(crate) async fn namespaces(client: &Client, only: Option<&str>) -> anyhow::R
     let found = timeout(CALL, all.get_opt(name))
         .await
         .context("the API server does not answer")?;
-    let found = match found {
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            let told = format!(
-                "you may not read namespace {name}: ask for a RoleBinding there to the ClusterRole view"
-            );
-            return Err(Forbidden(told).into());
-        }
-        found => found.with_context(|| format!("namespace {name} cannot be read"))?,
-    };
+    let found = found.map_err(|error| unreadable(&format!("namespace {name}"), error))?;
     let found = found.iter().map(serde_json::to_value);
     Ok(found.collect::<Result<_, _>>()?)
 }

@@ -239,8 +239,9 @@ async fn has_proxy(client: &Client, admin: &PodPort) -> anyhow::Result<()> {
     let pod = timeout(CALL, pods.get_opt(name))
         .await
         .context("the API server does not answer")?
-        .with_context(|| format!("pod {namespace}/{name} cannot be read"))?;
+        .map_err(|error| cluster::unreadable(&format!("pod {namespace}/{name}"), error))?;
     let Some(pod) = pod else {
+        cluster::expect_namespace(client, namespace).await?;
         let known = sidecars::list(client, Some(namespace)).await?;
         let known = known.iter().map(|one| text(one, "/metadata/name"));
         let meant = names::did_you_mean(name, known);

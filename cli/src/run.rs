@@ -122,7 +122,12 @@ async fn check(asked: &CheckArgs, cluster: &ClusterArgs) -> anyhow::Result<Done>
     let findings = if asked.pre {
         check::before(&preflight::read(&client, &cluster.installation).await?)
     } else {
-        checked(&client, &cluster.installation, wait).await?
+        let read = async || {
+            Ok(check::check(
+                &cluster::snapshot(&client, &cluster.installation).await?,
+            ))
+        };
+        checked(read, wait).await?
     };
     Ok(Done {
         text: asked
@@ -133,14 +138,13 @@ async fn check(asked: &CheckArgs, cluster: &ClusterArgs) -> anyhow::Result<Done>
 }
 
 /// Checks the mesh; with `wait`, again and again until nothing fails or the time is over.
-async fn checked(
-    client: &Client,
-    installation: &str,
-    wait: Option<Duration>,
-) -> anyhow::Result<Vec<check::Finding>> {
+async fn checked<Read>(mut read: Read, wait: Option<Duration>) -> anyhow::Result<Vec<check::Finding>>
+where
+    Read: AsyncFnMut() -> anyhow::Result<Vec<check::Finding>>,
+{
     let end = wait.map(|wait| Instant::now() + wait);
     loop {
-        let findings = check::check(&cluster::snapshot(client, installation).await?);
+        let findings = read().await?;
         if !check::has_failed(&findings) || end.is_none_or(|end| Instant::now() >= end) {
             return Ok(findings);
         }
@@ -260,4 +264,47 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |span| span.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdicts that are read, in this order; the last one stays.
+    async fn waited(verdicts: &[check::Verdict], wait: Option<u64>) -> (check::Verdict, u64) {
+        let began = Instant::now();
+        let mut left = verdicts.iter().copied().peekable();
+        let read = async || {
+            let verdict = left.next().unwrap();
+            if left.peek().is_none() {
+                left = verdicts[verdicts.len() - 1..].iter().copied().peekable();
+            }
+            Ok(vec![check::Finding {
+                verdict,
+                subject: "operator".to_owned(),
+                message: String::new(),
+            }])
+        };
+        let findings = checked(read, wait.map(Duration::from_secs)).await.unwrap();
+        (findings[0].verdict, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_wait_a_check_reports_what_it_finds_at_once() {
+        use check::Verdict::{Failed, Good};
+        assert_eq!(waited(&[Failed, Good], None).await, (Failed, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_wait_a_check_ends_as_soon_as_nothing_fails() {
+        use check::Verdict::{Failed, Good, Notice};
+        assert_eq!(waited(&[Good], Some(10)).await, (Good, 0));
+        assert_eq!(waited(&[Failed, Failed, Notice], Some(10)).await, (Notice, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_wait_a_check_that_goes_on_failing_ends_after_the_time() {
+        use check::Verdict::Failed;
+        assert_eq!(waited(&[Failed], Some(10)).await, (Failed, 10));
+    }
 }

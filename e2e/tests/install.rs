@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use smilax_e2e::Mesh;
-use smilax_e2e::namespace::must;
+use smilax_e2e::namespace::{Inject, Namespace, must};
+use smilax_e2e::wait::{Progress, wait_until};
 
 const KINDS: [(&str, &str, &[&str]); 6] = [
     (
@@ -148,4 +149,87 @@ fn the_operators_rights_are_its_own_and_few() {
     ] {
         assert!(!may(verb, resource), "the operator may {verb} {resource}");
     }
+}
+
+/// Whether a user may do this in the namespace, as the API server decides.
+fn may(namespace: &Namespace, user: &str, verb: &str, resource: &str) -> bool {
+    let user = format!("--as={user}");
+    namespace
+        .kubectl()
+        .run(&["auth", "can-i", verb, resource, &user])
+        .is_ok()
+}
+
+/// A namespace in which the users `viewer`, `editor` and `administrator` have the role that every cluster has for them.
+fn with_users(mesh: &Mesh) -> Namespace {
+    let namespace = Namespace::fresh(mesh, "roles", Inject::NotAsked);
+    for (user, role) in [("viewer", "view"), ("editor", "edit"), ("administrator", "admin")] {
+        let (role, of) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        must(
+            namespace
+                .kubectl()
+                .run(&["create", "rolebinding", user, &role, &of]),
+        );
+        // The API server learns of a RoleBinding a moment later.
+        wait_until(&format!("{user} may list pods"), || {
+            if may(&namespace, user, "list", "pods") {
+                Progress::Done(())
+            } else {
+                Progress::Pending("not yet".to_owned())
+            }
+        });
+    }
+    namespace
+}
+
+#[test]
+fn whoever_may_view_a_namespace_reads_its_smi_objects_and_does_not_write_them() {
+    let namespace = with_users(&Mesh::connect());
+    for (kind, _, _) in KINDS {
+        for verb in ["get", "list", "watch"] {
+            assert!(may(&namespace, "viewer", verb, kind), "{verb} {kind}");
+        }
+        for verb in ["create", "update", "patch", "delete"] {
+            assert!(!may(&namespace, "viewer", verb, kind), "{verb} {kind}");
+        }
+    }
+}
+
+#[test]
+fn whoever_may_edit_a_namespace_writes_its_smi_objects_but_not_their_status() {
+    let namespace = with_users(&Mesh::connect());
+    for user in ["editor", "administrator"] {
+        for (kind, _, _) in KINDS {
+            for verb in ["get", "list", "watch", "create", "update", "patch", "delete"] {
+                assert!(may(&namespace, user, verb, kind), "{user}: {verb} {kind}");
+            }
+            let (resource, group) = kind.split_once('.').unwrap();
+            let status = format!("{resource}.{group}/status");
+            assert!(!may(&namespace, user, "update", &status), "{user}: {status}");
+        }
+    }
+}
+
+#[test]
+fn the_default_mesh_config_shows_that_it_is_accepted_and_who_signs() {
+    let mesh = Mesh::connect();
+    wait_until("the MeshConfig default is accepted", || {
+        let table = must(
+            mesh.kubectl()
+                .run(&["get", "meshconfigs.mesh.smilax.dev", "default"]),
+        );
+        let mut lines = table.lines();
+        let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
+        // Other columns may be empty, so that only the place of the column says which one a word is in.
+        let at = header.find("ACCEPTED").unwrap();
+        if row.get(at..).is_some_and(|rest| rest.starts_with("True")) {
+            Progress::Done(())
+        } else {
+            Progress::Pending(table)
+        }
+    });
+    let object = must(mesh.kubectl().get(&["meshconfigs.mesh.smilax.dev", "default"]));
+    let conditions = object["status"]["conditions"].as_array().unwrap();
+    let authority = conditions.iter().find(|one| one["type"] == "AuthorityReady");
+    assert_eq!(authority.unwrap()["status"], "True", "{object}");
 }

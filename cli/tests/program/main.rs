@@ -4,7 +4,9 @@
 
 mod before;
 mod complete;
+mod conventions;
 mod rights;
+mod shell;
 mod support;
 mod verbs;
 mod why;
