@@ -117,7 +117,7 @@ fn nodes(schema: &JSONSchemaProps) -> Option<usize> {
     }
     match &schema.additional_properties {
         Some(JSONSchemaPropsOrBool::Schema(each)) => {
-            sum += limit(schema.max_properties)? * (1 + nodes(each)?)
+            sum += limit(schema.max_properties)? * (1 + nodes(each)?);
         }
         Some(JSONSchemaPropsOrBool::Bool(true)) => return None,
         _ => {}
