@@ -174,6 +174,7 @@ ITEMS = [
     ("S60", "a server that answers before it has read the body, and takes the body for a request", "its connection serves nobody else"),
     ("S61", "a mesh peer that closes, resets or goes away once it has a POST", "the POST is not sent again"),
     ("S62", "a body that was held back (`Expect: 100-continue`), that the server refused, and that looks like a request", "it is not sent, and both connections end"),
+    ("S63", "a ConfigMap of a configuration frozen with one write: immutable and without the operator's label, immutable with a finalizer, or with annotations, finalizers or owners that leave no room", "its metadata is cleared in exactly that version and our label put back; it is deleted and created again"),
     ("S45", "ConfigMaps with the operator's label and tens of thousands of keys, until operators that repair them run out of memory", "of all foreign keys one name is read; the ConfigMap is deleted in exactly that version and created again"),
     ("S46", "deeply nested fields of an SMI object, written while it is being deleted, so that writes of its status fail for ever and fill the log", "the changed content is judged although the object is going, finalizers can always be removed; a write of a status reads metadata and status only"),
 ]

@@ -114,7 +114,7 @@ pub(super) fn maps_of(client: &Client, namespace: &str) -> Api<ConfigMap> {
 /// Stores a ConfigMap over the version that was compared, and takes away what is not ours.
 ///
 /// `immutable: true` and keys of others can only be taken away together with the object: naming each key in a patch would
-/// cost what somebody else chose.
+/// cost what somebody else chose. The same goes for whatever leaves no room for ours.
 pub(super) async fn store(
     api: &Api<ConfigMap>,
     name: &str,
@@ -128,18 +128,87 @@ pub(super) async fn store(
         over["metadata"]["resourceVersion"] = json!(version);
     }
     let there = match apply(over).await {
-        // There may be no room beside what somebody else put there.
-        Err(error) if is_invalid(&error) => match call(api.get_opt(name)).await? {
-            Some(found) if stored_map(&found).foreign => found,
-            _ => return Err(error),
-        },
-        applied => applied?,
+        Ok(written) if !stored_map(&written).foreign => return Ok(written),
+        Ok(written) => written,
+        Err(error) => {
+            let Some(refusal) = Refusal::of(&error) else {
+                return Err(error);
+            };
+            match call(api.get_opt(name)).await? {
+                Some(found) if refusal.is_due_to(&found) => found,
+                _ => return Err(error),
+            }
+        }
     };
-    if !stored_map(&there).foreign {
-        return Ok(there);
-    }
-    call(api.delete(name, &exactly(&there))).await?;
+    remove(api, name, &there).await?;
     apply(object).await
+}
+
+/// Removes this version of a ConfigMap of ours, whatever metadata somebody else gave it.
+///
+/// Without our label the chart's admission policy refuses to delete it, and a finalizer would keep it. Metadata can be changed
+/// even where `immutable: true` protects the content.
+async fn remove(api: &Api<ConfigMap>, name: &str, map: &ConfigMap) -> Result<(), WriteError> {
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(released(map));
+    let Some(released) = unless_gone(call(api.patch(name, &params, &patch)).await)? else {
+        return Ok(());
+    };
+    // One that was being deleted went with its last finalizer.
+    unless_gone(call(api.delete(name, &exactly(&released))).await)?;
+    Ok(())
+}
+
+/// A merge patch of exactly this version that leaves nothing which keeps us from deleting it.
+fn released(map: &ConfigMap) -> Value {
+    json!({ "metadata": {
+        "resourceVersion": map.metadata.resource_version,
+        "finalizers": null,
+        "annotations": null,
+        "ownerReferences": null,
+        "labels": labels(),
+    } })
+}
+
+/// What has already gone needs no removal.
+fn unless_gone<T>(result: Result<T, WriteError>) -> Result<Option<T>, WriteError> {
+    match result {
+        Err(WriteError::Api(kube::Error::Api(status))) if status.code == 404 => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// How the API server refused a write for good: the same write will be refused again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// By admission or authorization.
+    Forbidden,
+    /// The object would be invalid or too large.
+    Invalid,
+}
+
+impl Refusal {
+    fn of(error: &WriteError) -> Option<Self> {
+        let WriteError::Api(kube::Error::Api(status)) = error else {
+            return None;
+        };
+        match status.code {
+            403 => Some(Self::Forbidden),
+            413 | 422 => Some(Self::Invalid),
+            // etcd has a limit of its own, which the API server reports as an internal error.
+            500 if status.message.contains("request is too large") => Some(Self::Invalid),
+            _ => None,
+        }
+    }
+
+    /// Whether what is stored may be the reason. We write nothing invalid, so what is invalid is so by what somebody else
+    /// added. An admission webhook may forbid our content as such: then what is stored is better than nothing.
+    fn is_due_to(self, found: &ConfigMap) -> bool {
+        self == Self::Invalid || stored_map(found).foreign
+    }
 }
 
 /// The signature of what is written; `None` while the mesh has no authority that signs.
@@ -174,16 +243,17 @@ fn exactly(map: &ConfigMap) -> DeleteParams {
     })
 }
 
-fn is_invalid(error: &WriteError) -> bool {
-    matches!(error, WriteError::Api(kube::Error::Api(status)) if matches!(status.code, 413 | 422))
-}
-
 impl MapChange {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Apply { name, .. } | Self::Delete { name, .. } => name,
         }
     }
+}
+
+/// Labels of every ConfigMap of ours.
+fn labels() -> Value {
+    json!({ MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" })
 }
 
 pub(super) fn map_object(
@@ -196,7 +266,7 @@ pub(super) fn map_object(
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {
             "name": name, "namespace": &*workload.namespace,
-            "labels": { MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/part-of": "smilax" },
+            "labels": labels(),
             "annotations": { ACCOUNT: &*workload.account },
         },
     });

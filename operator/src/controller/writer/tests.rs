@@ -29,6 +29,7 @@ use crate::controller::watch::stored_map;
 
 mod answers;
 mod bombs;
+mod frozen;
 
 /// A leader, and what is stored.
 struct Cluster {

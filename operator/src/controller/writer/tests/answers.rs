@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
@@ -20,26 +21,35 @@ type Asked = Arc<Mutex<Vec<(Method, Value)>>>;
 /// An API server that answers by the number of the request.
 fn answering(answer: impl Fn(usize) -> (u16, String) + Send + Sync + 'static) -> (Client, Asked) {
     let asked = Asked::default();
-    let (seen, answer) = (Arc::clone(&asked), Arc::new(answer));
+    let seen = Arc::clone(&asked);
+    let client = serving(move |head, body| {
+        let number = {
+            let mut seen = seen.lock();
+            seen.push((head.method.clone(), body));
+            seen.len()
+        };
+        answer(number)
+    });
+    (client, asked)
+}
+
+/// An API server that answers by the request.
+pub(super) fn serving(answer: impl Fn(&Parts, Value) -> (u16, String) + Send + Sync + 'static) -> Client {
+    let answer = Arc::new(answer);
     let server = tower::service_fn(move |request: Request<Body>| {
-        let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+        let answer = Arc::clone(&answer);
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let number = {
-                let mut seen = seen.lock();
-                seen.push((head.method, body));
-                seen.len()
-            };
-            let (status, text) = answer(number);
+            let (status, text) = answer(&head, body);
             let response = Response::builder()
                 .status(status)
                 .body(Body::from(text.into_bytes()));
             Ok::<_, Infallible>(response.unwrap())
         }
     });
-    (Client::new(server, "default"), asked)
+    Client::new(server, "default")
 }
 
 /// A ConfigMap with our policy and so many keys of somebody else.
@@ -68,12 +78,13 @@ async fn s45_keys_of_somebody_else_go_with_the_object_and_none_is_named() {
         .await
         .unwrap();
     assert!(!stored_map(&written).foreign);
-    assert_eq!(methods(&asked), [Method::PATCH, Method::DELETE, Method::PATCH]);
+    let all = [Method::PATCH, Method::PATCH, Method::DELETE, Method::PATCH];
+    assert_eq!(methods(&asked), all);
     let asked = asked.lock();
     let exactly = json!({"uid": "u", "resourceVersion": "8"});
-    assert_eq!(asked[1].1["preconditions"], exactly);
+    assert_eq!(asked[2].1["preconditions"], exactly);
     assert_eq!(asked[0].1["metadata"]["resourceVersion"], "7");
-    assert_eq!(asked[2].1["metadata"], json!({"name": WEB}));
+    assert_eq!(asked[3].1["metadata"], json!({"name": WEB}));
     assert!(asked.iter().all(|(_, body)| !body.to_string().contains("key1")));
 }
 
@@ -90,7 +101,13 @@ async fn s45_a_configmap_without_room_for_ours_is_replaced() {
     store(&maps_of(&client, "shop"), WEB, Some("7"), desired())
         .await
         .unwrap();
-    let all = [Method::PATCH, Method::GET, Method::DELETE, Method::PATCH];
+    let all = [
+        Method::PATCH,
+        Method::GET,
+        Method::PATCH,
+        Method::DELETE,
+        Method::PATCH,
+    ];
     assert_eq!(methods(&asked), all);
 }
 
