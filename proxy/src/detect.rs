@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::transport::{SecuredStream, Stream};
 
 pub use first_line::{FirstLine, Seen};
+use hello::Beginning;
 pub use http_ports::HttpPorts;
 pub use status_line::StatusLine;
 
@@ -47,7 +48,7 @@ pub enum Spoken {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-    /// TLS, from its first record.
+    /// TLS, whose first record is one of a ClientHello.
     Tls,
     /// Something else that begins with text, in which a lenient server of HTTP may see a request.
     Text,
@@ -73,11 +74,10 @@ pub fn guess(first: &[u8]) -> Guess {
     if first.is_empty() || PREFACE.starts_with(first) {
         return Guess::Unclear;
     }
-    // Handshake record of any TLS version (RFC 8446 section 5.1).
-    match first {
-        [0x16] => return Guess::Unclear,
-        [0x16, 3, ..] => return Guess::Spoken(Spoken::Tls),
-        _ => {}
+    match hello::beginning(first) {
+        Beginning::Hello => return Guess::Spoken(Spoken::Tls),
+        Beginning::Incomplete => return Guess::Unclear,
+        Beginning::Other => {}
     }
     let whole = first.len() >= LOOK_BYTES;
     match split_method(first) {
@@ -95,8 +95,17 @@ pub fn guess(first: &[u8]) -> Guess {
         // Some servers skip any number of empty lines, and take methods of any length.
         (_, []) if whole => Guess::Spoken(Spoken::Http1),
         (_, []) => Guess::Unclear,
-        (_, [b'\n' | b' '..=b'~', ..]) => Guess::Spoken(Spoken::Text),
+        // A length in binary may look like a letter, so that one byte of text proves nothing.
+        (_, rest @ [b'\n' | b' '..=b'~', ..]) if is_text(first_line_of(rest)) => Guess::Spoken(Spoken::Text),
         _ => Guess::Spoken(Spoken::Bytes),
+    }
+}
+
+/// As [`guess`], but whoever may have begun a hello has: proxies are waited for where handshakes are counted.
+fn guess_of_proxy(first: &[u8]) -> Guess {
+    match hello::beginning(first) {
+        Beginning::Incomplete if first.len() > 1 => Guess::Spoken(Spoken::Tls),
+        _ => guess(first),
     }
 }
 
@@ -172,6 +181,12 @@ fn is_separator(byte: u8) -> bool {
     )
 }
 
+/// The bytes before the end of the line.
+fn first_line_of(bytes: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    bytes.get(..end).unwrap_or_default()
+}
+
 /// Whether a server that reads lines would read these bytes as part of one.
 fn is_text(bytes: &[u8]) -> bool {
     let is_of_text = |&byte: &u8| byte == b'\n' || is_separator(byte) || byte >= b' ' && byte != 0x7f;
@@ -192,13 +207,14 @@ pub struct Patience {
     pub clear: Duration,
 }
 
-/// Waits until it is clear what a client speaks, in TLS or not. As [`wait`].
+/// Waits until it is clear what a client from outside speaks, in TLS or not. As [`wait`], but a client that may have begun
+/// a hello outside of TLS is a proxy until [`so_far`] says otherwise.
 ///
 /// # Errors
 /// When the connection breaks.
 pub async fn wait_on(client: &mut Stream, patience: Patience) -> io::Result<Option<Spoken>> {
     match client {
-        Stream::Plain(client) => wait(client, patience).await,
+        Stream::Plain(client) => wait_for_proxy(client, patience).await,
         Stream::Tls(client) => wait_inside(client, patience).await,
     }
 }
@@ -267,6 +283,35 @@ fn greets_in_http(first: &[u8]) -> Option<bool> {
 /// # Errors
 /// When the connection breaks.
 pub async fn wait(client: &TcpStream, patience: Patience) -> io::Result<Option<Spoken>> {
+    wait_by(client, patience, guess).await
+}
+
+/// As [`wait_on`], outside of TLS.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn wait_for_proxy(client: &TcpStream, patience: Patience) -> io::Result<Option<Spoken>> {
+    wait_by(client, patience, guess_of_proxy).await
+}
+
+/// What a client speaks by what is here of it. What is still unclear counts as bytes.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn so_far(client: &TcpStream) -> io::Result<Spoken> {
+    let mut first = [0; LOOK_BYTES];
+    let length = client.peek(&mut first).await?;
+    Ok(match guess(first.get(..length).unwrap_or_default()) {
+        Guess::Spoken(spoken) => spoken,
+        Guess::Unclear => Spoken::Bytes,
+    })
+}
+
+async fn wait_by(
+    client: &TcpStream,
+    patience: Patience,
+    guess: fn(&[u8]) -> Guess,
+) -> io::Result<Option<Spoken>> {
     let mut first = [0; LOOK_BYTES];
     let Ok(length) = tokio::time::timeout(patience.first, client.peek(&mut first)).await else {
         return Ok(None);

@@ -4,7 +4,7 @@
 //! a request all the same, a server of HTTP would read it as one. So the line is looked at as it passes: nothing waits
 //! for it, and only what completes a request does not pass.
 
-use super::{Guess, LOOK_BYTES, Spoken, guess, is_separator, names_version};
+use super::{Guess, LOOK_BYTES, Spoken, first_line_of, guess, is_separator, names_version};
 
 /// A line that is longer is no request line: servers refuse those.
 const MOST_BYTES: usize = 64 * 1024;
@@ -78,8 +78,20 @@ fn judge(seen: &[u8]) -> Seen {
         Guess::Spoken(Spoken::Http1) if ends => Seen::Http,
         Guess::Spoken(Spoken::Text) if ends && has_words_of_a_request(seen) => Seen::Http,
         Guess::Spoken(Spoken::Text) if ends => Seen::Other,
-        Guess::Spoken(Spoken::Tls | Spoken::Bytes) => Seen::Other,
+        Guess::Spoken(Spoken::Tls) => judge_tls(seen),
+        Guess::Spoken(Spoken::Bytes) => Seen::Other,
         Guess::Spoken(Spoken::Http1 | Spoken::Text) | Guess::Unclear => Seen::Unclear,
+    }
+}
+
+/// A hello may hold whatever its sender likes, so it may be a request line as well to a server that takes any method. In
+/// a true one, the byte before the name of a version is its length, which no server splits a line at.
+fn judge_tls(seen: &[u8]) -> Seen {
+    let line = first_line_of(seen);
+    match names_later_version(line) {
+        true => Seen::Http,
+        false if line.len() < seen.len() => Seen::Other,
+        false => Seen::Unclear,
     }
 }
 
@@ -91,8 +103,19 @@ fn has_words_of_a_request(seen: &[u8]) -> bool {
         .trim_ascii_end()
         .split(|&byte| byte == b' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(_), Some(_), Some(version), None) => {
-            matches!(version, [b'H' | b'h', b'T' | b't', b'T' | b't', b'P' | b'p', b'/', digit, ..] if digit.is_ascii_digit())
+        // Lines of JSON and of logs quote requests.
+        (Some(method), Some(_), Some(version), None) => {
+            is_version(version) && !method.iter().any(|byte| b"\"{".contains(byte))
+        }
+        _ => false,
+    }
+}
+
+/// Whether this is a version of HTTP/1 and nothing else.
+fn is_version(word: &[u8]) -> bool {
+    match word {
+        [name @ .., major, b'.', minor] => {
+            name.eq_ignore_ascii_case(b"HTTP/") && major.is_ascii_digit() && minor.is_ascii_digit()
         }
         _ => false,
     }
@@ -139,6 +162,8 @@ mod tests {
             &[long.as_bytes(), b" /", b" ", b"H", b"T", b"T", b"P", b"/1.1\n"],
             &[b"a@b /x HTTP/1.1\r\n"],
             &[b"a@b", b" /x HTTP/1.1\r\nhost: web\r\n"],
+            &[b"\x16\x03\x01\x01\x01\x01 /x HTTP/1.1\r\n"],
+            &[b"\x16\x03\x01\x01\x01\x01", &[7; 600], b" /x HT", b"TP/1.1\r\n"],
         ] {
             let said = see(pieces);
             let (last, before) = said.split_last().unwrap();
@@ -157,6 +182,11 @@ mod tests {
             &[b"<13>1 \"GET / HTTP/1.1\" 200\r\n"],
             &[b"\0\0\0\x08\x04\xd2\x16\x2f"],
             &[b"AMQP\0\0\x09\x01"],
+            &[b"{\"a\": \"GET / HTTP/1.1\"}\n"],
+            &[b"{\"request\":\"GET / HTTP/1.1\"}\n"],
+            &[b"\"GET / HTTP/1.1\n"],
+            &[b"<GET / HTTP/1.1>\n"],
+            &[b"\x16\x03\x01\x01\x01\x01\0\x01\x02\x02h2\x08http/1.1\n /x HTTP/1.1\n"],
             &["A".repeat(700).as_bytes(), b"AA xHTTP/1.1\n"],
             &["1 ".repeat(40_000).as_bytes()],
         ] {

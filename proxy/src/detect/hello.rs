@@ -32,6 +32,43 @@ const RECORD_HEADER: usize = 5;
 /// More bytes than a hello may have.
 const NEVER: usize = MOST_BYTES + 1;
 
+/// Versions of records, all of SSL 3.0 and TLS, have these numbers behind a 3 (RFC 8446 section 5.1).
+const VERSIONS: std::ops::RangeInclusive<u8> = 0..=4;
+/// Bytes that a first record has, from the header of its message to the most that one may (RFC 8446 section 5.1).
+const LENGTHS: std::ops::RangeInclusive<u16> = 4..=1 << 14;
+
+/// What the first bytes of a connection may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// The first record of a ClientHello.
+    Hello,
+    /// The same, as far as it is here.
+    Incomplete,
+    /// Anything else.
+    Other,
+}
+
+/// Whether a connection begins with the first record of a ClientHello, by its first six bytes.
+pub fn beginning(first: &[u8]) -> Beginning {
+    let length = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    let may_be = match first {
+        [] | [HANDSHAKE] | [HANDSHAKE, 3] => true,
+        [HANDSHAKE, 3, version] => VERSIONS.contains(version),
+        [HANDSHAKE, 3, version, high] => VERSIONS.contains(version) && length(*high, 0) <= *LENGTHS.end(),
+        [HANDSHAKE, 3, version, high, low, kind @ ..] => {
+            VERSIONS.contains(version)
+                && LENGTHS.contains(&length(*high, *low))
+                && matches!(kind, [] | [CLIENT_HELLO, ..])
+        }
+        _ => false,
+    };
+    match may_be {
+        true if first.len() > RECORD_HEADER => Beginning::Hello,
+        true => Beginning::Incomplete,
+        false => Beginning::Other,
+    }
+}
+
 /// What a ClientHello says.
 pub enum Hello {
     /// Another proxy wants to speak to this one.
@@ -214,6 +251,27 @@ mod tests {
             Parsed::Incomplete => None,
             Parsed::Hello(Hello::Ours { .. }) => Some(true),
             Parsed::Hello(Hello::Foreign) => Some(false),
+        }
+    }
+
+    #[test]
+    fn s51_a_hello_begins_with_a_record_that_holds_one() {
+        let whole = hello(&[b"h2"]);
+        assert_eq!(beginning(&whole), Beginning::Hello);
+        for here in 0..=RECORD_HEADER {
+            assert_eq!(beginning(&whole[..here]), Beginning::Incomplete, "{here} bytes");
+        }
+        for (other, why) in [
+            (&b"\x16\x03 /admin HTTP/1.1\r\n"[..], "no version"),
+            (b"\x16\x03\x05", "no version"),
+            (b"\x16\x03\x01GET / HTTP/1.1\r\n", "a record of 18245 bytes"),
+            (b"\x16\x03\x01\x40\x01\x01", "a record that is too long"),
+            (b"\x16\x03\x01\x41", "a record that is too long"),
+            (b"\x16\x03\x01\0\x03\x01", "a record that is too short"),
+            (b"\x16\x03\x01\x02\0\x02", "another message"),
+            (b"\x15\x03\x01\0\x02", "an alert"),
+        ] {
+            assert_eq!(beginning(other), Beginning::Other, "{why}: {other:?}");
         }
     }
 

@@ -22,6 +22,8 @@ fn s51_text_that_a_lenient_server_may_take_for_a_request_is_told_from_binary_pro
     assert_eq!(hangs(b"FOO"), Spoken::Text);
     for (protocol, binary) in [
         ("MongoDB", &b"\x41\x20\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\n"[..]),
+        ("MongoDB", b"\x3c\x01\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0"),
+        ("MongoDB", b"\x41\x40\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0"),
         ("Bolt", b"\x60\x60\xb0\x17\0\0\x04\x04"),
         ("ClickHouse", b"\0\x11ClickHouse client"),
         ("AMQP", b"AMQP\0\0\x09\x01"),
@@ -248,8 +250,26 @@ fn other_protocols_are_clear_from_the_first_bytes_of_their_clients() {
 
 #[test]
 fn tls_is_told_from_its_first_record() {
-    assert_eq!(guess(&[0x16, 3, 1, 2, 0]), Guess::Spoken(Spoken::Tls));
-    assert_eq!(guess(&[0x16]), Guess::Unclear);
+    let hello = &[0x16, 3, 1, 2, 0, 1];
+    assert_eq!(guess(hello), Guess::Spoken(Spoken::Tls));
+    for here in 1..hello.len() {
+        assert_eq!(guess(&hello[..here]), Guess::Unclear, "{here} bytes");
+        assert_eq!(hangs(&hello[..here]), Spoken::Bytes, "{here} bytes");
+    }
+    assert_eq!(guess_of_proxy(&hello[..2]), Guess::Spoken(Spoken::Tls));
+}
+
+#[test]
+fn s51_what_begins_like_tls_and_holds_no_hello_is_bytes() {
+    for first in [
+        &b"\x16\x03 /admin HTTP/1.1\r\n"[..],
+        b"\x16\x03\x01GET /admin HTTP/1.1\r\n",
+        b"\x16\x03\x01\x02\0\x02",
+    ] {
+        for guess in [guess, guess_of_proxy] {
+            assert_eq!(guess(first), Guess::Spoken(Spoken::Bytes), "{first:?}");
+        }
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) async fn carry(
 ) -> Result<(), CarryError> {
     let worker = Rc::clone(worker);
     let spoken = match first_patience(&worker, client, original) {
-        Some(patience) => detect::wait(&stream, patience).await?,
+        Some(patience) => detect::wait_for_proxy(&stream, patience).await?,
         None => None,
     };
     match spoken {
@@ -91,13 +91,15 @@ pub(super) async fn carry_tls(
             .await
         }
         Secured::Application(stream) => {
+            // What may have been the beginning of a hello is now known.
+            let spoken = detect::so_far(&stream).await?;
             Box::pin(carry_plaintext(
                 worker,
                 admitted,
                 stream,
                 client,
                 original,
-                Some(Spoken::Tls),
+                Some(spoken),
             ))
             .await
         }
@@ -184,10 +186,12 @@ pub(super) fn known_protocol(
     if is_http { Protocol::Http } else { protocol }
 }
 
-/// Whether what is carried as bytes may be HTTP all the same: not where that was declared, nor inside of TLS.
+/// Whether what is carried as bytes may be HTTP all the same, also as a hello may be a request line: not where it was
+/// declared to be something else.
 pub(super) fn watch(protocol: Protocol, spoken: Spoken) -> Watch {
     match (protocol, spoken) {
-        (Protocol::Detect, Spoken::Text | Spoken::Bytes) => Watch::Watched,
+        (Protocol::Detect, Spoken::Text | Spoken::Bytes)
+        | (Protocol::Http | Protocol::Detect, Spoken::Tls) => Watch::Watched,
         _ => Watch::Unwatched,
     }
 }

@@ -227,7 +227,7 @@ async fn s32_tls_inside_tls_is_the_applications_own() {
         let _app = echo(&mesh).await;
         let _web = web(&mesh, protocol, vec![]);
         let mut stream = member(&mesh, Wire::Bytes).await;
-        let hello = b"\x16\x03\x01\x00\x05hello";
+        let hello = b"\x16\x03\x01\x00\x05\x01ello";
         stream.write_all(hello).await.unwrap();
         stream.shutdown().await.unwrap();
         assert_eq!(say(&mut stream, &[], Duration::ZERO).await.as_bytes(), hello);

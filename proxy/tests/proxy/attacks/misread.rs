@@ -181,6 +181,62 @@ async fn s51_where_kubelet_probes_with_http_text_that_is_no_request_gets_400_fro
 }
 
 #[tokio::test]
+async fn s51_what_begins_like_tls_and_is_no_hello_gets_400_where_http_is_declared() {
+    over_both(async |family| {
+        let mesh = Mesh::of(family);
+        let (_app, mut told) = server(&mesh, Answers::Always).await;
+        let proxy = web(&mesh, Protocol::Http, vec![]);
+        let client = mesh.client(Protocol::Http);
+        for line in [
+            &b"\x16\x03 /admin HTTP/1.1\r\n"[..],
+            b"\x16\x03\x01GET /admin HTTP/1.1\r\n",
+            b"\x16\x03\x01\x01\x01\x02 /admin HTTP/1.1\r\n",
+        ] {
+            let request = forged(line);
+            let plain = exchange(proxy.inbound_address(), &request).await;
+            let slow = say_plainly(&proxy, &[&request[..2], &request[2..]], DETECT * 4).await;
+            let mut stream = member(&mesh, Wire::Bytes).await;
+            let announced = say(&mut stream, &[&request], Duration::ZERO).await;
+            let meshed = exchange(client.outbound_address(), &request).await;
+            for answer in [plain, slow, announced, meshed] {
+                assert!(answer.starts_with("HTTP/1.1 400"), "{line:?}: {answer}");
+            }
+        }
+        assert_eq!(heard(&mut told), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s51_a_hello_that_is_a_request_line_too_never_reaches_the_application() {
+    let request = forged(b"\x16\x03\x01\x01\x01\x01 /admin HTTP/1.1\r\n");
+    for protocol in [Protocol::Http, Protocol::Detect] {
+        let mesh = Mesh::new();
+        let (_app, mut told) = server(&mesh, Answers::Always).await;
+        let proxy = web(&mesh, protocol, vec![]);
+        assert_eq!(exchange(proxy.inbound_address(), &request).await, "");
+        let mut stream = member(&mesh, Wire::Bytes).await;
+        assert_eq!(say(&mut stream, &[&request], Duration::ZERO).await, "");
+        assert!(!heard(&mut told).contains("FORGED"), "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn s51_a_server_that_answers_a_hello_in_http_is_not_heard() {
+    for protocol in [Protocol::Http, Protocol::Detect] {
+        let mesh = Mesh::new();
+        let _app = server(&mesh, Answers::Always).await;
+        let proxy = web(&mesh, protocol, vec![]);
+        let request = forged(b"\x16\x03\x01\x01\x01\x01 /admin\r\n");
+        assert_eq!(
+            exchange(proxy.inbound_address(), &request).await,
+            "",
+            "{protocol:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_binary_protocol_whose_server_answers_requests_too_is_carried_all_the_same() {
     let mesh = Mesh::new();
     let _app = server(&mesh, Answers::AsMongo).await;
