@@ -90,6 +90,9 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    // Answers the one key that the attacker sends; the proxy checks it.
+    let accept = header::HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     response
 }
 

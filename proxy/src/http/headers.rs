@@ -2,6 +2,7 @@
 
 mod check;
 mod upgrade;
+mod websocket;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
@@ -12,8 +13,11 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 use smilax_core::RequestView;
 
-pub use self::check::{BadRequest, BadResponse, check, check_response, check_tunnel, same_host};
+pub use self::check::{
+    BadRequest, BadResponse, check, check_expectation, check_response, check_tunnel, same_host,
+};
 pub use self::upgrade::Upgrade;
+pub use self::websocket::Handshake;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -378,11 +378,19 @@ impl Hold {
         }
     }
 
-    /// Keeps what the server has answered without wanting the request's body.
+    /// Keeps that the server has answered without wanting the request's body, so that its connection serves no other request.
     pub fn holds_back(&mut self, unwanted: Unwanted) {
         match self {
             Self::Http1(lease) => lease.holds_back(unwanted),
             Self::Http2(_) => {}
+        }
+    }
+
+    /// Whether the server has answered without wanting the request's body, whether or not that was sent.
+    pub fn is_unwanted(&self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.is_unwanted(),
+            Self::Http2(_) => false,
         }
     }
 

@@ -26,8 +26,8 @@ use self::forward::{Answered, Sent};
 pub use self::servers::Servers;
 use super::body::{Client, GatedBody, RequestBody, ResponseBody};
 use super::errors::{self, Refusal};
-use super::expect::{self, Gate};
-use super::headers::{self, BadRequest, Upgrade};
+use super::expect::{self, Expectation, Gate};
+use super::headers::{self, BadRequest, Handshake, Upgrade};
 use super::identity_headers;
 use super::limits::{self, Sender};
 use super::replay::ReplayBody;
@@ -134,7 +134,7 @@ impl Exchange {
         let mut recording = self.connection.telemetry().request(counted_as);
         let progress = Progress::of(request.body(), self.clock.as_ref());
         let tunnel = *request.method() == Method::CONNECT;
-        let mut unframed = false;
+        let unframed;
         let outcome = match turned_away {
             None => self.carry(request, progress.clone(), &mut recording).await,
             Some(too_many) => {
@@ -152,6 +152,8 @@ impl Exchange {
                 hold,
                 picked,
             }) => {
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                unframed = hold.is_unwanted() && !switches && self.ends();
                 recording.status(response.status());
                 if let Some(status) = response.headers().get("grpc-status") {
                     recording.grpc_status(status.as_bytes());
@@ -253,8 +255,11 @@ impl Exchange {
         };
         // What becomes of a stream is judged by the request that it began with, and anything else as bytes.
         let began = matches!(upgrade, Upgrade::Stream(_)).then(|| parts.clone());
-        let waits =
-            spoken == Protocol::Http1 && protocol == Protocol::Http1 && expect::is_expected(&parts.headers);
+        let handshake = Handshake::of(&parts.headers);
+        let waits = spoken == Protocol::Http1
+            && protocol == Protocol::Http1
+            && progress.is_some()
+            && Expectation::of(&parts.headers) == Expectation::Continue;
         let mut request = Request::from_parts(parts, body);
         let (gate, answer) = waits.then(|| Gate::new(&mut request)).unzip();
         let request = request.map(|body| request_body(body, gate, &target, &self.connection.admitted));
@@ -274,6 +279,7 @@ impl Exchange {
         vetting::vet(
             &mut answered,
             &upgrade,
+            &handshake,
             progress.as_deref(),
             self.connection.direction(),
         )
@@ -343,6 +349,7 @@ impl Exchange {
                 parts.extensions.insert(raw);
             }
         }
+        headers::check_expectation(parts)?;
         if parts.method == Method::CONNECT {
             return self.prepare_tunnel(parts, recording);
         }
@@ -389,7 +396,7 @@ impl Exchange {
 
 /// Refuses a request, after taking what is here of its body. One that is held back stays where it is.
 async fn turn_away(parts: &Parts, body: ClientBody, refusal: Refusal) -> Refusal {
-    if refusal.is_framed() && !expect::is_expected(&parts.headers) {
+    if refusal.is_framed() && Expectation::of(&parts.headers) == Expectation::None {
         body.discard().await;
     }
     refusal

@@ -241,8 +241,8 @@ async fn an_upgrade_becomes_bytes_both_ways() {
             "{head}"
         );
         assert!(head.contains("smilax-client-identity: spiffe://"), "{head}");
-        let answer =
-            b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nfirst";
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                  sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nfirst";
         stream.write_all(answer).await.unwrap();
         let (mut read, mut write) = stream.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -252,7 +252,10 @@ async fn an_upgrade_becomes_bytes_both_ways() {
     let client = mesh.client(Protocol::Http);
     let mut stream = TcpStream::connect(client.outbound_address()).await.unwrap();
     stream
-        .write_all(b"GET /chat HTTP/1.1\r\nhost: web\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\r\n")
+        .write_all(
+            b"GET /chat HTTP/1.1\r\nhost: web\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
         .await
         .unwrap();
     let answer = until(&mut stream, "first").await;

@@ -1,11 +1,12 @@
 //! Messages that two readers could understand differently, and what else no server is bothered with.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
 use super::tokens;
+use crate::http::expect::Expectation;
 use crate::http::limits::TARGET_BYTES;
 use crate::http::raw_target::RawTarget;
 
@@ -48,6 +49,9 @@ pub enum BadRequest {
     /// It would send back what this proxy and others added to the request (RFC 9110 section 9.3.8).
     #[error("TRACE is not served")]
     Trace,
+    /// RFC 9110 section 10.1.1. A server that reads it differently could take a body that it refuses for a request.
+    #[error("the Expect of the request is not a single 100-continue")]
+    Expectation,
     /// RFC 9112 section 3.2.4.
     #[error("only OPTIONS is for the target *")]
     Asterisk,
@@ -66,8 +70,14 @@ pub enum BadRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadResponse {
     /// RFC 9110 section 15.2.2.
-    #[error("the server switches to a protocol that it was not asked for")]
+    #[error("the server switches to a protocol that it was not asked for, or does not say to which")]
     Unasked,
+    /// RFC 6455 section 4.2.2: whoever has not read the handshake goes on with HTTP, and would take what follows for requests
+    /// that nobody has seen.
+    #[error(
+        "the server switches to WebSocket without the Sec-WebSocket-Accept that answers the request's Sec-WebSocket-Key"
+    )]
+    Handshake,
     /// RFC 9110 section 9.3.6: an answer with content opens no tunnel. Who sends it goes on with HTTP, and would take what
     /// comes through the tunnel for requests that nobody has seen.
     #[error("the server answers CONNECT with content, and so opens no tunnel")]
@@ -93,6 +103,7 @@ impl BadRequest {
             Self::Connect | Self::Trace | Self::Asterisk => StatusCode::METHOD_NOT_ALLOWED,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoHost
             | Self::SeveralHosts
             | Self::InvalidHost
@@ -158,6 +169,20 @@ pub fn check(parts: &Parts) -> Result<(), BadRequest> {
         return Err(BadRequest::TargetTooLong);
     }
     Ok(())
+}
+
+/// Refuses an expectation that is not known, and takes away that of HTTP/1.0, which has none (RFC 9110 section 10.1.1).
+///
+/// # Errors
+/// [`BadRequest::Expectation`].
+pub fn check_expectation(parts: &mut Parts) -> Result<(), BadRequest> {
+    if parts.version < Version::HTTP_11 {
+        parts.headers.remove(EXPECT);
+    }
+    match Expectation::of(&parts.headers) {
+        Expectation::None | Expectation::Continue => Ok(()),
+        Expectation::Unknown => Err(BadRequest::Expectation),
+    }
 }
 
 /// Refuses a Host that differs from the authority.

@@ -7,14 +7,15 @@ use http::header::{HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
-use super::{is_token, nominates_upgrade, tokens};
+use super::{BadResponse, Handshake, is_token, nominates_upgrade, tokens};
 
 /// Protocols that carry requests, in the open or within TLS (RFC 2817). After such an upgrade, requests would go by without
 /// rules, and with any identity that they claim.
 const CARRY_REQUESTS: [&[u8]; 7] = [b"http", b"https", b"h2c", b"h2", b"h3", b"tls", b"ssl"];
 /// Protocols that serve only what the request was for: WebSocket (RFC 6455), the streams of `kubectl exec`, and those of
 /// `docker attach`.
-const CARRY_ONE_STREAM: [&[u8]; 3] = [b"websocket", b"spdy", b"tcp"];
+const CARRY_ONE_STREAM: [&[u8]; 3] = [WEBSOCKET, b"spdy", b"tcp"];
+const WEBSOCKET: &[u8] = b"websocket";
 
 /// What a message wants to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,15 +73,29 @@ impl Upgrade {
         }
     }
 
-    /// Whether `101 Switching Protocols` with these headers switches to what was asked for. Where it does not say to what, it
-    /// does: clients know what they asked for.
-    pub fn allows_switch(&self, response: &HeaderMap) -> bool {
-        let Some(protocols) = self.protocols() else {
-            return false;
-        };
-        tokens(response, &UPGRADE).map(name).all(|switched| {
+    /// Refuses `101 Switching Protocols` with these headers unless it says to which of the protocols that were asked for it
+    /// switches (RFC 9110 section 15.2.2), and that it has read the handshake of WebSocket.
+    ///
+    /// # Errors
+    /// [`BadResponse`].
+    pub fn check_switch(&self, response: &HeaderMap, handshake: &Handshake) -> Result<(), BadResponse> {
+        let protocols = self.protocols().ok_or(BadResponse::Unasked)?;
+        let is_asked_for = |switched: &[u8]| {
             elements(protocols.as_bytes()).any(|asked| name(asked).eq_ignore_ascii_case(switched))
-        })
+        };
+        let mut switched = tokens(response, &UPGRADE).map(name).peekable();
+        if switched.peek().is_none() {
+            return Err(BadResponse::Unasked);
+        }
+        for protocol in switched {
+            if !is_asked_for(protocol) {
+                return Err(BadResponse::Unasked);
+            }
+            if protocol.eq_ignore_ascii_case(WEBSOCKET) && !handshake.is_answered(response) {
+                return Err(BadResponse::Handshake);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,7 +127,7 @@ fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use http::Request;
-    use http::header::CONNECTION;
+    use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 
     use super::*;
 
@@ -163,14 +178,33 @@ mod tests {
     #[test]
     fn s58_a_server_switches_to_what_was_asked_for() {
         let answer = |protocol| HeaderMap::from_iter([(UPGRADE, value(protocol))]);
-        let asked = requested(&["websocket, SPDY/3.1"]);
-        for protocol in ["websocket", "WebSocket", "SPDY/3.1", "spdy", ""] {
-            assert!(asked.allows_switch(&answer(protocol)), "{protocol}");
+        let asked = requested(&["tcp, SPDY/3.1"]);
+        let handshake = Handshake::of(&HeaderMap::new());
+        for protocol in ["tcp", "TCP", "SPDY/3.1", "spdy"] {
+            let checked = asked.check_switch(&answer(protocol), &handshake);
+            assert_eq!(checked, Ok(()), "{protocol}");
         }
-        assert!(asked.allows_switch(&HeaderMap::new()));
-        for protocol in ["h2c", "foo", "websocket, h2c", "web socket"] {
-            assert!(!asked.allows_switch(&answer(protocol)), "{protocol}");
+        for protocol in ["h2c", "foo", "tcp, h2c", "t cp", "", ",", " , ,"] {
+            let checked = asked.check_switch(&answer(protocol), &handshake);
+            assert_eq!(checked, Err(BadResponse::Unasked), "{protocol}");
         }
-        assert!(!Upgrade::None.allows_switch(&HeaderMap::new()));
+        for upgrade in [asked, Upgrade::None, Upgrade::Tunnel] {
+            let checked = upgrade.check_switch(&HeaderMap::new(), &handshake);
+            assert_eq!(checked, Err(BadResponse::Unasked), "{upgrade:?}");
+        }
+    }
+
+    #[test]
+    fn s58_a_switch_to_websocket_answers_the_handshake() {
+        let key = HeaderMap::from_iter([(SEC_WEBSOCKET_KEY, value("dGhlIHNhbXBsZSBub25jZQ=="))]);
+        let handshake = Handshake::of(&key);
+        for protocols in ["websocket", "websocket, SPDY/3.1", "other, websocket"] {
+            let asked = requested(&[protocols]);
+            let mut answer = HeaderMap::from_iter([(UPGRADE, value("WebSocket"))]);
+            let checked = asked.check_switch(&answer, &handshake);
+            assert_eq!(checked, Err(BadResponse::Handshake), "{protocols}");
+            answer.insert(SEC_WEBSOCKET_ACCEPT, value("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+            assert_eq!(asked.check_switch(&answer, &handshake), Ok(()), "{protocols}");
+        }
     }
 }

@@ -293,9 +293,14 @@ impl Lease {
         self.progress = Some(progress);
     }
 
-    /// Ends the request with this lease.
+    /// Ends the request and the connection with this lease.
     pub fn holds_back(&mut self, unwanted: Unwanted) {
         self.unwanted = Some(unwanted);
+    }
+
+    /// Whether the server has answered without wanting the request's body.
+    pub fn is_unwanted(&self) -> bool {
+        self.unwanted.is_some()
     }
 
     /// What the task that drives the connection heeds.
@@ -313,7 +318,7 @@ impl Lease {
 
     /// The response has ended. The request may not have: a server that answers early may still read it, and is given
     /// the rest for as long as it takes it. Its connection does not serve again, as such a server may take the rest for a
-    /// request, whose response would go to whoever is next.
+    /// request, whose response would go to whoever is next. One that never wanted the body may do so with all of it.
     pub(super) fn response_ended(self) {
         match &self.progress {
             Some(progress) if !progress.has_ended() => {
@@ -323,6 +328,7 @@ impl Lease {
                     drop(self);
                 });
             }
+            _ if self.is_unwanted() => drop(self),
             _ => self.give_back(),
         }
     }

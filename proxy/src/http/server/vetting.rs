@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
+use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
-use http::{HeaderMap, StatusCode};
 
 use super::forward::Answered;
 use crate::connection::Direction;
 use crate::http::body::Begun;
 use crate::http::errors::Refusal;
-use crate::http::headers::{self, BadResponse, Upgrade};
+use crate::http::headers::{self, BadResponse, Handshake, Upgrade};
 use crate::http::limits::{self, Sender};
 use crate::http::request_body::Progress;
 use crate::http::upstream::SendError;
@@ -34,6 +34,7 @@ pub(super) fn count_unreadable(error: &hyper::Error, telemetry: &Rc<Telemetry>) 
 pub(super) async fn vet(
     answered: &mut Answered,
     upgrade: &Upgrade,
+    handshake: &Handshake,
     progress: Option<&Progress>,
     direction: Direction,
 ) -> Result<(), Refusal> {
@@ -43,7 +44,10 @@ pub(super) async fn vet(
         headers::check_tunnel(response.status(), response.headers())?;
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        check_switch(upgrade, response.headers(), progress)?;
+        upgrade.check_switch(response.headers(), handshake)?;
+        if progress.is_some_and(|progress| !progress.has_ended()) {
+            return Err(BadResponse::EarlySwitch.into());
+        }
     }
     headers::check_response(response.headers())?;
     if response.version() == http::Version::HTTP_2 {
@@ -60,19 +64,4 @@ pub(super) async fn vet(
         }
     }
     Ok(())
-}
-
-/// Refuses a switch of protocols that was not asked for, and one that the rest of the request would go into.
-fn check_switch(
-    upgrade: &Upgrade,
-    headers: &HeaderMap,
-    progress: Option<&Progress>,
-) -> Result<(), BadResponse> {
-    if !upgrade.allows_switch(headers) {
-        Err(BadResponse::Unasked)
-    } else if progress.is_some_and(|progress| !progress.has_ended()) {
-        Err(BadResponse::EarlySwitch)
-    } else {
-        Ok(())
-    }
 }

@@ -312,7 +312,8 @@ async fn d11_a_right_that_is_taken_away_ends_what_is_open() {
             if &first == b"GET" {
                 until(&mut stream, "\r\n\r\n").await;
                 let answer =
-                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nswitched";
+                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                  sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nswitched";
                 stream.write_all(answer).await.unwrap();
             }
             let (mut read, mut write) = stream.split();
@@ -335,7 +336,10 @@ async fn d11_a_right_that_is_taken_away_ends_what_is_open() {
         let upgrade = mesh.client_of("shop/upgrade", Protocol::Http);
         let mut upgraded = TcpStream::connect(upgrade.outbound_address()).await.unwrap();
         upgraded
-            .write_all(b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            .write_all(
+                b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
             .await
             .unwrap();
         until(&mut upgraded, "switched").await;

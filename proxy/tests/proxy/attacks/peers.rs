@@ -9,7 +9,7 @@ use smilax_core::config::Protocol;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::framing::SMUGGLED;
+use super::framing::{SMUGGLED, half_closed, post};
 use super::raw_http2::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, SETTINGS, block, frame,
 };
@@ -162,6 +162,80 @@ async fn s62_a_body_that_was_held_back_and_refused_reaches_nobody() {
         assert_eq!(to_end(&mut client).await, "", "{:?}", stage.way);
         let got = soon("the end", told.recv()).await.unwrap();
         assert_eq!(got, "", "{:?}", stage.way);
+    }
+}
+
+#[tokio::test]
+async fn s62_a_body_that_was_refused_late_is_followed_by_nothing() {
+    for stage in Stage::all() {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let _app = Server::tcp(stage.app, move |mut stream| {
+            let tell = tell.clone();
+            async move {
+                until(&mut stream, SMUGGLED).await;
+                let refusal = b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno";
+                let _ = stream.write_all(refusal).await;
+                tell.send(to_end(&mut stream).await).unwrap();
+            }
+        })
+        .await;
+        let mut client = TcpStream::connect(stage.address).await.unwrap();
+        let length = SMUGGLED.len();
+        let whole = format!(
+            "POST / HTTP/1.1\r\nhost: web\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n{SMUGGLED}"
+        );
+        client.write_all(whole.as_bytes()).await.unwrap();
+        let answer = until(&mut client, "\r\n\r\nno").await;
+        assert!(answer.contains("HTTP/1.1 417"), "{:?}: {answer}", stage.way);
+        if stage.proxies.len() == 1 {
+            // A proxy in between may have said 100 in the place of the server.
+            assert!(answer.contains("connection: close"), "{:?}: {answer}", stage.way);
+            assert_eq!(to_end(&mut client).await, "", "{:?}", stage.way);
+        }
+        let got = soon("the end", told.recv()).await.unwrap();
+        assert_eq!(got, "", "{:?}", stage.way);
+    }
+}
+
+#[tokio::test]
+async fn s62_an_expectation_that_is_not_known_reaches_nobody() {
+    for stage in Stage::all() {
+        let app = Recorder::at(stage.app).await;
+        for expectation in [
+            "expect: 100-continue, x\r\n",
+            "expect: 100-continue,\r\n",
+            "expect: x\r\nexpect: 100-continue\r\n",
+            "expect: 100-continue\r\nexpect: x\r\n",
+            "expect: x\r\n",
+        ] {
+            let answer = half_closed(&stage, &post(&format!("{expectation}content-length: 2\r\n"), "")).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 417"),
+                "{expectation:?}: {:?}: {answer}",
+                stage.way
+            );
+            assert!(
+                answer.contains("connection: close"),
+                "{expectation:?}: {:?}: {answer}",
+                stage.way
+            );
+        }
+        assert_eq!(app.seen(), "", "{:?}", stage.way);
+    }
+}
+
+#[tokio::test]
+async fn s62_an_expectation_of_http_1_0_is_ignored() {
+    for stage in Stage::all() {
+        let app = Recorder::at(stage.app).await;
+        for expectation in ["100-continue", "x"] {
+            let request = format!(
+                "POST / HTTP/1.0\r\nhost: web\r\nexpect: {expectation}\r\ncontent-length: 2\r\n\r\nhi"
+            );
+            let answer = half_closed(&stage, &request).await;
+            assert!(answer.contains(" 200 "), "{:?}: {answer}", stage.way);
+        }
+        assert!(!app.seen().contains("expect"), "{:?}: {}", stage.way, app.seen());
     }
 }
 

@@ -11,8 +11,14 @@ use crate::support::mesh::{Mesh, config, target, targets};
 use crate::support::server::Server;
 use crate::support::{TestProxy, soon};
 
+/// What answers the key of [`ask`].
+const ACCEPT: &str = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+
 fn ask(protocols: &str) -> String {
-    format!("GET /chat HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: {protocols}\r\n\r\n")
+    format!(
+        "GET /chat HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: {protocols}\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 /// An application that switches to what it is asked for, and then sends back what it gets; it answers other requests with
@@ -23,7 +29,7 @@ async fn switching(mesh: &Mesh) -> Server {
         let asked = head.lines().find_map(|line| line.strip_prefix("upgrade: "));
         let answer = match asked {
             Some(protocols) => format!(
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocols}\r\n\r\nswitched"
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocols}\r\n{ACCEPT}\r\nswitched"
             ),
             None => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_owned(),
         };
@@ -114,18 +120,48 @@ async fn s58_an_unknown_upgrade_ends_with_the_right_to_carry_bytes_and_a_known_o
     }
 }
 
-#[tokio::test]
-async fn s58_a_switch_to_what_was_not_asked_for_is_refused() {
+/// Holds that a switch with these headers, to one that asked for these protocols, is answered with 502.
+async fn refused(protocols: &str, headers: &str) {
     for stage in Stage::all() {
-        let _app = Server::tcp(stage.app, |mut stream| async move {
-            until(&mut stream, "\r\n\r\n").await;
-            let switch =
-                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\nleftover";
-            let _ = stream.write_all(switch).await;
+        let switch =
+            format!("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n{headers}\r\nleftover");
+        let _app = Server::tcp(stage.app, move |mut stream| {
+            let switch = switch.clone();
+            async move {
+                until(&mut stream, "\r\n\r\n").await;
+                let _ = stream.write_all(switch.as_bytes()).await;
+            }
         })
         .await;
-        let answer = half_closed(&stage, &ask("websocket")).await;
-        assert!(answer.starts_with("HTTP/1.1 502"), "{:?}: {answer}", stage.way);
-        assert!(!answer.contains("leftover"), "{:?}: {answer}", stage.way);
+        let answer = half_closed(&stage, &ask(protocols)).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 502"),
+            "{headers:?}: {:?}: {answer}",
+            stage.way
+        );
+        assert!(
+            !answer.contains("leftover"),
+            "{headers:?}: {:?}: {answer}",
+            stage.way
+        );
+    }
+}
+
+#[tokio::test]
+async fn s58_a_switch_to_what_was_not_asked_for_is_refused() {
+    refused("websocket", &format!("upgrade: h2c\r\n{ACCEPT}")).await;
+}
+
+#[tokio::test]
+async fn s58_a_switch_that_does_not_say_to_what_is_refused() {
+    for upgrade in ["", "upgrade: \r\n", "upgrade: ,\r\n"] {
+        refused("websocket", &format!("{upgrade}{ACCEPT}")).await;
+    }
+}
+
+#[tokio::test]
+async fn s58_a_switch_to_websocket_that_does_not_answer_the_key_is_refused() {
+    for accept in ["", "sec-websocket-accept: dGhlIHNhbXBsZSBub25jZQ==\r\n"] {
+        refused("websocket", &format!("upgrade: websocket\r\n{accept}")).await;
     }
 }
