@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -9,6 +10,9 @@ use smilax_core::admission::Network;
 
 use crate::settings::Limits;
 use crate::transport::TlsFailure;
+
+/// One address of IPv6 has this part of what its /64 may have: pods of a node often share one.
+const PART_OF_NETWORK: usize = 4;
 
 /// Handshakes of clients that are under way in one worker.
 #[derive(Debug)]
@@ -22,13 +26,15 @@ pub struct Handshakes {
 struct Counts {
     all: Cell<usize>,
     by_network: RefCell<HashMap<Network, usize>>,
+    /// Only addresses of IPv6: one of IPv4 is a network of its own.
+    by_address: RefCell<HashMap<IpAddr, usize>>,
 }
 
 /// One handshake; over when dropped.
 #[derive(Debug)]
 pub struct UnderWay {
     counts: Rc<Counts>,
-    network: Network,
+    client: IpAddr,
 }
 
 impl Handshakes {
@@ -44,20 +50,26 @@ impl Handshakes {
     /// One more.
     ///
     /// # Errors
-    /// When there are too many, of this client's network or of all. Handshakes are short, so that pods that share a
-    /// network are not in each other's way.
+    /// When there are too many, of this client, of its network or of all.
     pub fn begin(&self, client: IpAddr) -> Result<UnderWay, TlsFailure> {
         let network = Network::of(client);
         let mut by_network = self.all.by_network.borrow_mut();
-        let of_one = by_network.get(&network).copied().unwrap_or_default();
-        if self.all.all.get() >= self.most || of_one >= self.most_of_one {
+        let mut by_address = self.all.by_address.borrow_mut();
+        let of_network = by_network.get(&network).copied().unwrap_or_default();
+        let of_address = by_address.get(&client).copied().unwrap_or_default();
+        let most_of_address = (self.most_of_one / PART_OF_NETWORK).max(1);
+        if self.all.all.get() >= self.most || of_network >= self.most_of_one || of_address >= most_of_address
+        {
             return Err(TlsFailure::TooMany);
         }
-        by_network.insert(network, of_one + 1);
+        by_network.insert(network, of_network + 1);
+        if client.is_ipv6() {
+            by_address.insert(client, of_address + 1);
+        }
         self.all.all.set(self.all.all.get() + 1);
         Ok(UnderWay {
             counts: Rc::clone(&self.all),
-            network,
+            client,
         })
     }
 }
@@ -65,12 +77,18 @@ impl Handshakes {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.counts.all.set(self.counts.all.get().saturating_sub(1));
-        let mut by_network = self.counts.by_network.borrow_mut();
-        match by_network.get_mut(&self.network) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                by_network.remove(&self.network);
-            }
+        one_less(&self.counts.by_network, &Network::of(self.client));
+        one_less(&self.counts.by_address, &self.client);
+    }
+}
+
+/// Forgets who has none left.
+fn one_less<Key: Eq + Hash>(counts: &RefCell<HashMap<Key, usize>>, key: &Key) {
+    let mut counts = counts.borrow_mut();
+    match counts.get_mut(key) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => {
+            counts.remove(key);
         }
     }
 }
@@ -103,6 +121,22 @@ mod tests {
         let _held = ["2001:db8::1", "2001:db8::2"].map(|ip| handshakes.begin(address(ip)).unwrap());
         assert!(handshakes.begin(address("2001:db8::3")).is_err());
         assert!(handshakes.begin(address("2001:db8:0:1::3")).is_ok());
+    }
+
+    #[test]
+    fn s64_one_address_leaves_places_to_others_of_its_ipv6_network() {
+        let handshakes = Handshakes::new(Limits {
+            handshakes: 100,
+            handshakes_of_one: 8,
+            ..Limits::default()
+        });
+        let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|ip| ip.parse().unwrap());
+        let held = [handshakes.begin(one).unwrap(), handshakes.begin(one).unwrap()];
+        assert!(handshakes.begin(one).is_err());
+        assert!(handshakes.begin(other).is_ok());
+        drop(held);
+        assert!(handshakes.all.by_address.borrow().is_empty());
+        assert!(handshakes.begin(one).is_ok());
     }
 
     #[test]
